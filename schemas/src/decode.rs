@@ -1,0 +1,170 @@
+//! From a stored message to an event: every version ever written, or an error that names what is wrong.
+
+use uuid::Uuid;
+
+use crate::{Envelope, Event, EventType, Headers, Subject, SubjectError, Timestamp, TraceParent, header};
+
+/// Largest body that is read, in bytes. Sealed credentials are a few kilobytes at most.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+
+const MAX_HEADER_BYTES: usize = 512;
+
+/// Why a stored message is not an event. The message's own text is never repeated here: it could be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The subject is none of the log's.
+    #[error("subject: {0}")]
+    Subject(SubjectError),
+    /// A required header is absent.
+    #[error("header {0} is missing; see the message headers in schemas/asyncapi.yaml")]
+    MissingHeader(&'static str),
+    /// A header's value is not what it must be.
+    #[error("header {name} {problem}")]
+    Header {
+        /// The header.
+        name: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// `ce-type` names a version or event that this reader does not know.
+    #[error("header ce-type names no event this version of Waybill can read; upgrade it, then retry the event")]
+    UnknownType,
+    /// The subject's event and `ce-type` differ.
+    #[error("header ce-type says {ce_type}, but the subject says {subject}")]
+    TypeMismatch {
+        /// What the header says.
+        ce_type: EventType,
+        /// What the subject says.
+        subject: EventType,
+    },
+    /// The body is larger than [`MAX_BODY_BYTES`].
+    #[error("the body has {0} bytes; at most {MAX_BODY_BYTES} are read")]
+    TooLarge(usize),
+    /// The body is not the JSON that its schema asks for.
+    #[error("the body does not follow schemas/json/v1.{event_type}.json: {problem} at line {line} column {column}")]
+    Body {
+        /// Event whose schema applies.
+        event_type: EventType,
+        /// Class of the problem.
+        problem: &'static str,
+        /// Line, counted from 1.
+        line: usize,
+        /// Column in bytes, counted from 1.
+        column: usize,
+    },
+    /// The ids in the body are not those in the subject.
+    #[error("the body's ids belong to another subject")]
+    IdMismatch,
+}
+
+/// An event at its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// What stands around it.
+    pub envelope: Envelope,
+    /// The fact.
+    pub event: Event,
+}
+
+/// Something at a place in the log: the stream's sequence is the only clock, its timestamp the only time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded<T> {
+    /// Stream sequence, from 1.
+    pub sequence: u64,
+    /// The stream's timestamp of it.
+    pub at: Timestamp,
+    /// What is there.
+    pub value: T,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// [`DecodeError`] says which header, or where in the body, and never repeats a value.
+pub fn decode<H: Headers + ?Sized>(subject: &str, headers: &H, body: &[u8]) -> Result<RecordedEvent, DecodeError> {
+    let subject: Subject = subject.parse().map_err(DecodeError::Subject)?;
+    let envelope = envelope(headers)?;
+    let event_type = event_type(headers)?;
+    let expected = expected_type(&subject);
+    if event_type != expected {
+        return Err(DecodeError::TypeMismatch { ce_type: event_type, subject: expected });
+    }
+    if body.len() > MAX_BODY_BYTES {
+        return Err(DecodeError::TooLarge(body.len()));
+    }
+    let event = Event::decode_v1(event_type, body).map_err(|error| body_error(event_type, &error))?;
+    if event.subject() != subject {
+        return Err(DecodeError::IdMismatch);
+    }
+    Ok(RecordedEvent { envelope, event })
+}
+
+fn envelope<H: Headers + ?Sized>(headers: &H) -> Result<Envelope, DecodeError> {
+    if required(headers, header::SPECVERSION)? != "1.0" {
+        return Err(DecodeError::Header { name: header::SPECVERSION, problem: "is not 1.0" });
+    }
+    if headers.get(header::DATACONTENTTYPE).is_some_and(|media| !is_json(media)) {
+        return Err(DecodeError::Header { name: header::DATACONTENTTYPE, problem: "is not application/json" });
+    }
+    let traceparent = headers.get(header::TRACEPARENT).and_then(TraceParent::parse);
+    let tracestate = headers.get(header::TRACESTATE).filter(|state| state.len() <= MAX_HEADER_BYTES);
+    Ok(Envelope {
+        id: uuid(header::ID, required(headers, header::ID)?)?,
+        source: required(headers, header::SOURCE)?.to_owned(),
+        time: time(headers)?,
+        causation_id: optional_uuid(headers, header::CAUSATION_ID)?,
+        correlation_id: optional_uuid(headers, header::CORRELATION_ID)?,
+        tracestate: traceparent.as_ref().and(tracestate).map(str::to_owned),
+        traceparent,
+    })
+}
+
+fn required<'h, H: Headers + ?Sized>(headers: &'h H, name: &'static str) -> Result<&'h str, DecodeError> {
+    let value = headers.get(name).ok_or(DecodeError::MissingHeader(name))?;
+    match value.len() {
+        0 => Err(DecodeError::Header { name, problem: "is empty" }),
+        length if length > MAX_HEADER_BYTES => Err(DecodeError::Header { name, problem: "is longer than 512 bytes" }),
+        _ => Ok(value),
+    }
+}
+
+fn uuid(name: &'static str, value: &str) -> Result<Uuid, DecodeError> {
+    Uuid::try_parse(value).map_err(|_| DecodeError::Header { name, problem: "is not a UUID" })
+}
+
+fn optional_uuid<H: Headers + ?Sized>(headers: &H, name: &'static str) -> Result<Option<Uuid>, DecodeError> {
+    headers.get(name).map(|value| uuid(name, value)).transpose()
+}
+
+fn time<H: Headers + ?Sized>(headers: &H) -> Result<Option<Timestamp>, DecodeError> {
+    let problem = DecodeError::Header { name: header::TIME, problem: "is not an RFC 3339 time" };
+    headers.get(header::TIME).map(|value| value.parse().map_err(|_| problem)).transpose()
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn event_type<H: Headers + ?Sized>(headers: &H) -> Result<EventType, DecodeError> {
+    let name = required(headers, header::TYPE)?.strip_prefix("waybill.v1.").ok_or(DecodeError::UnknownType)?;
+    name.parse().map_err(|_| DecodeError::UnknownType)
+}
+
+fn expected_type(subject: &Subject) -> EventType {
+    match subject {
+        Subject::Image { event, .. } | Subject::Container { event, .. } | Subject::Decision { event, .. } => *event,
+        Subject::Registered { .. } => EventType::WorkerRegistered,
+    }
+}
+
+/// Keeps the class and the place only: serde_json's own text can quote the input.
+fn body_error(event_type: EventType, error: &serde_json::Error) -> DecodeError {
+    use serde_json::error::Category;
+    let problem = match error.classify() {
+        Category::Data => "a field is missing, unknown or of the wrong form",
+        Category::Syntax => "not JSON",
+        Category::Eof => "the JSON ends too early",
+        Category::Io => "unreadable",
+    };
+    DecodeError::Body { event_type, problem, line: error.line(), column: error.column() }
+}

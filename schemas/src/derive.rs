@@ -1,0 +1,44 @@
+//! Deterministic ids: the id of an event that follows from another one.
+
+use uuid::Uuid;
+
+/// What an event is to the one that caused it. A cause has at most one event of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Derivation {
+    /// The scheduler's decision about a container request.
+    Decision,
+    /// The worker's provider outcome for a decision.
+    Provider,
+    /// The worker's pull outcome for a decision.
+    Pull,
+}
+
+/// `UUIDv5(cause, kind)` (RFC 9562, section 5.5): the same cause and kind give the same id for ever, so that a retry
+/// after a crash is recognised as the same event.
+pub fn derived_id(cause: Uuid, kind: Derivation) -> Uuid {
+    let name: &[u8] = match kind {
+        Derivation::Decision => b"decision",
+        Derivation::Provider => b"provider",
+        Derivation::Pull => b"pull",
+    };
+    Uuid::new_v5(&cause, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_fixed_for_ever() {
+        let cause = Uuid::from_u128(0x0123_4567_89ab_4cde_8f01_2345_6789_abcd);
+        let ids = [Derivation::Decision, Derivation::Provider, Derivation::Pull].map(|kind| derived_id(cause, kind).to_string());
+        assert_eq!(
+            ids,
+            [
+                "422b00f4-eb3e-51e3-b27b-f77767916ab7",
+                "6c41ffce-f2d0-5801-9034-7505e7189142",
+                "58849be8-e72d-598e-a805-e15985d06572"
+            ]
+        );
+    }
+}

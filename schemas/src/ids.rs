@@ -1,0 +1,167 @@
+//! Identifiers, valid by construction: `[A-Za-z0-9_-]{1,128}`, so each is one NATS subject token.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// The pattern every id matches, as a JSON Schema regular expression.
+pub const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,128}$";
+
+const MAX_LENGTH: usize = 128;
+
+/// Why a text is not an id; the offending text itself is left out, since it may be anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("{field} is empty; give 1 to 128 characters of A-Z a-z 0-9 _ -")]
+    Empty {
+        /// Name of the field that holds the id.
+        field: &'static str,
+    },
+    /// The text is longer than 128 characters.
+    #[error("{field} is {length} bytes long; at most 128 are allowed")]
+    TooLong {
+        /// Name of the field that holds the id.
+        field: &'static str,
+        /// Length of the text in bytes.
+        length: usize,
+    },
+    /// The text holds a character that is not allowed.
+    #[error("{field} holds {found:?} at character {position}; only A-Z a-z 0-9 _ - are allowed")]
+    Character {
+        /// Name of the field that holds the id.
+        field: &'static str,
+        /// The first character that is not allowed.
+        found: char,
+        /// Its place, counted from 1.
+        position: usize,
+    },
+}
+
+impl IdError {
+    /// Name of the field that holds the id.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Empty { field } | Self::TooLong { field, .. } | Self::Character { field, .. } => field,
+        }
+    }
+}
+
+fn check(field: &'static str, text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { field });
+    }
+    if let Some((at, found)) = text.chars().enumerate().find(|(_, c)| !is_allowed(*c)) {
+        return Err(IdError::Character { field, found, position: at.saturating_add(1) });
+    }
+    if text.len() > MAX_LENGTH {
+        return Err(IdError::TooLong { field, length: text.len() });
+    }
+    Ok(())
+}
+
+fn is_allowed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as text: one NATS subject token.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                check($field, &text).map(|()| Self(text))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": ID_PATTERN })
+            }
+        }
+    };
+}
+
+id!(
+    /// A tenant: the owner of images, containers and their credentials.
+    WorkspaceId, "workspace"
+);
+id!(
+    /// An image, as the builder numbers them within a workspace.
+    ImageId, "image_id"
+);
+id!(
+    /// A container, as the orchestrator numbers them within a workspace.
+    ContainerId, "container_id"
+);
+id!(
+    /// A worker: the Waybill process on one node.
+    WorkerId, "worker_id"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_subject_token() {
+        let long = "x".repeat(129);
+        let cases: &[(&str, Option<&str>)] = &[
+            ("a", None),
+            ("A-z_9", None),
+            (&long[..128], None),
+            ("", Some("image_id is empty; give 1 to 128 characters of A-Z a-z 0-9 _ -")),
+            (&long, Some("image_id is 129 bytes long; at most 128 are allowed")),
+            ("a.b", Some("image_id holds '.' at character 2; only A-Z a-z 0-9 _ - are allowed")),
+            ("*", Some("image_id holds '*' at character 1; only A-Z a-z 0-9 _ - are allowed")),
+            ("a>", Some("image_id holds '>' at character 2; only A-Z a-z 0-9 _ - are allowed")),
+            ("a b", Some("image_id holds ' ' at character 2; only A-Z a-z 0-9 _ - are allowed")),
+            ("é", Some("image_id holds 'é' at character 1; only A-Z a-z 0-9 _ - are allowed")),
+        ];
+        for (text, problem) in cases {
+            let outcome = text.parse::<ImageId>().map_err(|e| e.to_string()).err();
+            assert_eq!(outcome.as_deref(), *problem, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Version 1 of every event body. Fixed: a change to a field is a new version in a module of its own.
+
+mod container;
+mod decision;
+mod image;
+mod outcome;
+mod worker;
+
+pub use container::ContainerRequested;
+pub use decision::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped};
+pub use image::{CredType, CredentialSecretSaved, CredentialSecretSkipped, CredentialSource, SaveSkipReason};
+pub use outcome::{
+    CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,
+    ProviderFailure, PullFailure,
+};
+pub use worker::WorkerRegistered;
+
+/// A closed set of words on the wire, each with its one spelling in `snake_case`.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every word, in the order of the contract.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word as it stands on the wire and in log lines.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+use words;

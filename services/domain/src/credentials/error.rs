@@ -1,0 +1,88 @@
+//! Why credentials cannot be used, without ever saying what they are.
+
+use waybill_schemas::v1::CredType;
+
+use super::json::JsonError;
+use crate::reference::ReferenceError;
+
+/// Why no credentials could be taken from what a client gave.
+///
+/// No variant carries a value or an unknown key: only fixed names and registry hosts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// Nothing was given, or nothing but empty values.
+    #[error("no credentials were given; pass them with the build request")]
+    None,
+    /// A part is missing.
+    #[error("the {cred_type} credentials are incomplete; add {missing}")]
+    Incomplete {
+        /// Kind of the credentials that were recognised.
+        cred_type: CredType,
+        /// Name of the first key that is missing.
+        missing: &'static str,
+    },
+    /// The credentials say that they are for another registry.
+    #[error("the credentials are for {claimed}, but the image is on {image}; pass those of {image}")]
+    RegistryMismatch {
+        /// The host they name, or the service their keys belong to.
+        claimed: String,
+        /// Registry host of the image.
+        image: String,
+    },
+    /// The text has none of the accepted forms.
+    #[error("the credentials are neither a JSON object nor user:password; pass one of them, or an object of keys")]
+    InvalidForm,
+    /// The text starts like JSON, but is not the object expected.
+    #[error(
+        r#"the credentials start like JSON but are not {{"registry", "type", "credentials"}}; pass that, JSON-encoded once"#
+    )]
+    InvalidJson(#[source] JsonError),
+    /// The structured form lacks a field.
+    #[error("the structured credentials lack the field {field}; add it")]
+    MissingField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// `type` is none of the known words.
+    #[error("the type of the credentials is unknown; use aws, gcp, azure, token, basic, public or unknown")]
+    UnknownType,
+    /// `registry` is not a host.
+    #[error("the registry that the credentials name is not a host")]
+    InvalidRegistry(#[source] ReferenceError),
+    /// A value cannot be used.
+    #[error("the value of {key} is malformed; expected {expected}")]
+    InvalidValue {
+        /// Name of the key.
+        key: &'static str,
+        /// What a valid value looks like.
+        expected: &'static str,
+    },
+}
+
+/// Why marshalled credentials cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnmarshalError {
+    /// Not the JSON object expected.
+    #[error("the credentials are not the JSON object {{registry, type, credentials}}: {0}")]
+    Json(JsonError),
+    /// A field is missing.
+    #[error("the credentials lack the field {field}")]
+    MissingField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// `type` is none of the known words; the writer may be newer than the reader.
+    #[error("the type of the credentials is unknown; it may be newer than this worker")]
+    UnknownType,
+    /// `registry` is not a host in canonical form.
+    #[error("the registry that the credentials are bound to is not a host in canonical form")]
+    InvalidRegistry,
+    /// The values lack a key that the type needs.
+    #[error("the {cred_type} credentials lack {missing}")]
+    Incomplete {
+        /// Type of the credentials.
+        cred_type: CredType,
+        /// Name of the missing key.
+        missing: &'static str,
+    },
+}

@@ -1,0 +1,138 @@
+//! What a client may hand over as credentials.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::Secret;
+
+/// Credentials as a client gave them: a JSON object of environment-style keys, or a string.
+#[derive(Clone, PartialEq, Eq)]
+pub enum CredentialInput {
+    /// Environment-style keys, such as `AWS_ACCESS_KEY_ID` or `USERNAME`, with their values.
+    Keys(BTreeMap<String, Secret>),
+    /// The JSON text `{"registry", "type", "credentials"}`, or `user:password`.
+    Text(Secret),
+}
+
+impl CredentialInput {
+    /// The keys and values given, as a map.
+    pub fn from_keys<K: Into<String>, V: Into<Secret>>(keys: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self::Keys(keys.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+
+    /// How many keys were given; a string counts as one, an empty string as none.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Keys(keys) => keys.len(),
+            Self::Text(text) => usize::from(!text.is_empty()),
+        }
+    }
+}
+
+/// Neither values nor keys are shown: a client may have swapped them.
+impl fmt::Debug for CredentialInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys(keys) => write!(f, "Keys({} redacted)", keys.len()),
+            Self::Text(_) => f.write_str("Text(redacted)"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CredentialInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InputVisitor)
+    }
+}
+
+struct InputVisitor;
+
+impl<'de> Visitor<'de> for InputVisitor {
+    type Value = CredentialInput;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an object of strings")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<CredentialInput, E> {
+        Ok(CredentialInput::Text(text.into()))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<CredentialInput, E> {
+        Ok(CredentialInput::Text(text.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CredentialInput, A::Error> {
+        read_keys(map).map(CredentialInput::Keys)
+    }
+
+    refuse_scalars!("credentials must be a string or an object of strings");
+}
+
+/// Reads an object of strings. `null` counts as not given; a key given twice is refused, as parsers differ on which
+/// of the two they take.
+pub(super) fn read_keys<'de, A: MapAccess<'de>>(mut map: A) -> Result<BTreeMap<String, Secret>, A::Error> {
+    let mut keys = BTreeMap::new();
+    while let Some((key, value)) = map.next_entry::<String, Option<Secret>>()? {
+        if keys.insert(key, value.unwrap_or_else(|| Secret::from(""))).is_some() {
+            return Err(de::Error::custom("a credential key is given twice"));
+        }
+    }
+    Ok(keys)
+}
+
+/// Visitor methods that refuse numbers and booleans with a fixed text; serde's own would quote the value.
+macro_rules! refuse_scalars {
+    ($said:literal) => {
+        fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Self::Value, E> {
+            Err(E::custom($said))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Self::Value, E> {
+            Err(E::custom($said))
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Self::Value, E> {
+            Err(E::custom($said))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Self::Value, E> {
+            Err(E::custom($said))
+        }
+    };
+}
+pub(super) use refuse_scalars;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_and_strings_are_read() {
+        let keys: CredentialInput = serde_json::from_str(r#"{"USERNAME":"u","PASSWORD":"p\"q","TOKEN":null}"#).unwrap();
+        assert_eq!(keys, CredentialInput::from_keys([("USERNAME", "u"), ("PASSWORD", "p\"q"), ("TOKEN", "")]));
+        let text: CredentialInput = serde_json::from_str(r#""u:p\nq""#).unwrap();
+        assert_eq!(text, CredentialInput::Text("u:p\nq".into()));
+        assert_eq!((keys.count(), text.count()), (3, 1));
+    }
+
+    #[test]
+    fn other_json_is_refused_without_quoting_it() {
+        let cases = [
+            "314159",
+            "-314159",
+            "3.14159",
+            "true",
+            "[\"314159\"]",
+            r#"{"PASSWORD":314159}"#,
+            r#"{"PASSWORD":{"314159":"314159"}}"#,
+            r#"{"314159":"a","314159":"b"}"#,
+        ];
+        for json in cases {
+            let said = serde_json::from_str::<CredentialInput>(json).unwrap_err().to_string();
+            assert!(!said.contains("14159"), "{json}: {said}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Registry credentials: what kind they are, whether they are complete, and the form in which they travel.
+//!
+//! [`parse`] turns what a client gave into typed credentials bound to a registry host, [`marshal`] writes them for the
+//! journey, [`unmarshal`] reads them where they are used. A value leaves this module through [`Secret::expose`] only;
+//! no `Debug` form and no error holds one.
+
+mod error;
+mod family;
+mod input;
+mod json;
+mod keys;
+mod login;
+mod marshal;
+mod parse;
+mod secret;
+
+pub use error::{CredentialError, UnmarshalError};
+pub use input::CredentialInput;
+pub use json::{JsonError, JsonProblem};
+pub use login::{AwsKeys, BasicLogin, TokenLogin};
+pub use marshal::{Marshalled, marshal, unmarshal};
+pub use parse::{Parsed, parse};
+pub use secret::Secret;

@@ -1,0 +1,10 @@
+//! Waybill's pure core: image references, credentials, the save, attach and provider decisions, and the fold.
+//!
+//! No I/O, no async, no clock, no randomness, no environment: time, ids and keys come in as arguments, effects go
+//! out as data. `tests/purity.rs` holds this against `cargo tree` and against the sources.
+
+pub mod credentials;
+pub mod fold;
+pub mod provider;
+pub mod reference;
+pub mod save;

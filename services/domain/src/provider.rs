@@ -1,0 +1,135 @@
+//! The provider decision: what a worker does with a decision of the scheduler.
+
+use waybill_schemas::v1::{AttachSkipReason, ContainerCredentialsAttached, CredType, DEFAULT_CHAIN, ProviderFailure};
+
+use crate::{
+    credentials::{AwsKeys, BasicLogin, Marshalled, Secret, TokenLogin, UnmarshalError, unmarshal},
+    reference::{ImageReference, RegistryHost},
+};
+
+/// How a worker logs in for one container.
+#[derive(Debug)]
+pub enum ProviderPlan {
+    /// No credentials were supplied: the node's default chain.
+    DefaultChain,
+    /// The supplied credentials, bound to one registry host.
+    Custom(CustomPlan),
+    /// No provider can be built, and no pull may be tried as somebody else.
+    Fail(Failure),
+}
+
+/// Supplied credentials ready for use.
+#[derive(Debug)]
+pub struct CustomPlan {
+    /// Host the login is for, and the only one it is offered to.
+    pub registry: RegistryHost,
+    /// Kind of the credentials.
+    pub cred_type: CredType,
+    /// How they become a login.
+    pub login: Login,
+}
+
+impl CustomPlan {
+    /// Name of the provider in events and log lines: `creds-<registry>`.
+    pub fn provider_name(&self) -> String {
+        format!("creds-{}", self.registry)
+    }
+}
+
+/// How credentials become a login.
+#[derive(Debug)]
+pub enum Login {
+    /// User name and password, as they are.
+    Basic(BasicLogin),
+    /// A bearer token, as it is.
+    Bearer(Secret),
+    /// AWS keys, exchanged with ECR for a user name and a token.
+    Ecr(AwsKeys),
+}
+
+impl From<TokenLogin> for Login {
+    fn from(token: TokenLogin) -> Self {
+        match token {
+            TokenLogin::Bearer(token) => Self::Bearer(token),
+            TokenLogin::Login(login) => Self::Basic(login),
+        }
+    }
+}
+
+/// Why there is no provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Reason code of the event.
+    pub reason: ProviderFailure,
+    /// More words for people, without secrets.
+    pub detail: String,
+}
+
+impl Failure {
+    fn new(reason: ProviderFailure, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// Name of the provider when the scheduler attached none.
+pub fn default_chain_name() -> &'static str {
+    DEFAULT_CHAIN
+}
+
+/// What to do when the scheduler attached nothing.
+pub fn plan_without_credentials(reason: AttachSkipReason) -> ProviderPlan {
+    if reason.withholds_credentials() {
+        let detail = format!("the image has credentials, but the scheduler attached none: {reason}");
+        return ProviderPlan::Fail(Failure::new(ProviderFailure::CredentialsWithheld, detail));
+    }
+    ProviderPlan::DefaultChain
+}
+
+/// What to do with attached credentials; `opened` is the credentials JSON, or nothing where it could not be unsealed.
+pub fn plan_with_credentials(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> ProviderPlan {
+    match custom(attached, opened) {
+        Ok(plan) => ProviderPlan::Custom(plan),
+        Err(failure) => ProviderPlan::Fail(failure),
+    }
+}
+
+fn custom(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> Result<CustomPlan, Failure> {
+    let unseal_failed = || {
+        let detail = "the credentials are not sealed to this worker's present key by this scheduler for this container";
+        Failure::new(ProviderFailure::UnsealFailed, detail)
+    };
+    let marshalled = unmarshal(opened.ok_or_else(unseal_failed)?.expose())
+        .map_err(|error: UnmarshalError| Failure::new(ProviderFailure::UnparsableCredentials, error.to_string()))?;
+    let registry = bound_host(attached, &marshalled)?;
+    let login = login(&marshalled)?;
+    Ok(CustomPlan { registry, cred_type: marshalled.cred_type, login })
+}
+
+/// Invariant 7: the image's host, the event's host and the host inside the sealed credentials are one.
+fn bound_host(attached: &ContainerCredentialsAttached, marshalled: &Marshalled) -> Result<RegistryHost, Failure> {
+    let mismatch = |other: &str| {
+        let detail = format!("the credentials are bound to {}, the image is on {other}", marshalled.registry);
+        Failure::new(ProviderFailure::RegistryMismatch, detail)
+    };
+    let image = ImageReference::parse(&attached.image_ref).map_err(|_| mismatch("no valid reference"))?;
+    if *image.registry() != marshalled.registry {
+        return Err(mismatch(image.registry().as_str()));
+    }
+    if attached.registry != marshalled.registry.as_str() {
+        return Err(mismatch(&attached.registry));
+    }
+    Ok(image.registry().clone())
+}
+
+fn login(marshalled: &Marshalled) -> Result<Login, Failure> {
+    let incomplete = |error: UnmarshalError| Failure::new(ProviderFailure::UnparsableCredentials, error.to_string());
+    match marshalled.cred_type {
+        CredType::Basic => marshalled.basic().map(Login::Basic).map_err(incomplete),
+        CredType::Token => marshalled.token().map(Login::from).map_err(incomplete),
+        CredType::Aws => marshalled.aws().map(Login::Ecr).map_err(incomplete),
+        unsupported @ (CredType::Gcp | CredType::Azure | CredType::Public | CredType::Unknown) => {
+            let detail = format!("there is no provider for credentials of type {unsupported}");
+            Err(Failure::new(ProviderFailure::Unsupported, detail))
+        }
+    }
+}

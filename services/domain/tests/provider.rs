@@ -1,0 +1,89 @@
+//! The provider decision as a table: what a worker does with what it was sent.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use waybill_domain::{
+    credentials::Secret,
+    provider::{Login, ProviderPlan, plan_with_credentials, plan_without_credentials},
+};
+use waybill_schemas::{
+    Sealed,
+    v1::{AttachSkipReason, ContainerCredentialsAttached, CredType, ProviderFailure},
+};
+
+const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
+const CANARY: &str = "canary-5up3r-s3cr3t";
+
+fn attached(image_ref: &str, registry: &str) -> ContainerCredentialsAttached {
+    ContainerCredentialsAttached {
+        workspace: "ws".parse().unwrap(),
+        container_id: "c1".parse().unwrap(),
+        image_id: "i".parse().unwrap(),
+        worker_id: "w1".parse().unwrap(),
+        image_ref: image_ref.to_owned(),
+        secret_name: "oci-registry-a-b".to_owned(),
+        registry: registry.to_owned(),
+        cred_type: CredType::Basic,
+        credentials_length: 1,
+        saved_by: 1,
+        requested_by: 2,
+        expires_at: None,
+        credentials: Sealed {
+            sender: KEY.parse().unwrap(),
+            recipient: KEY.parse().unwrap(),
+            ciphertext: String::new(),
+        },
+    }
+}
+
+fn json(registry: &str, cred_type: &str, credentials: &str) -> Option<Secret> {
+    let text = format!(r#"{{"registry":"{registry}","type":"{cred_type}","credentials":{credentials}}}"#);
+    Some(Secret::new(text))
+}
+
+#[test]
+fn credentials_become_a_login() {
+    let basic = format!(r#"{{"USERNAME":"u","PASSWORD":"{CANARY}"}}"#);
+    let token = format!(r#"{{"TOKEN":"{CANARY}"}}"#);
+    let aws = format!(r#"{{"AWS_ACCESS_KEY_ID":"a","AWS_SECRET_ACCESS_KEY":"{CANARY}","AWS_REGION":"eu-west-1"}}"#);
+    for (cred_type, values) in [("basic", &basic), ("token", &token), ("aws", &aws)] {
+        let plan = plan_with_credentials(&attached("a.b/app:1", "a.b"), json("a.b", cred_type, values).as_ref());
+        assert!(!format!("{plan:?}").contains(CANARY), "{cred_type}: printed");
+        let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider") };
+        assert_eq!((plan.provider_name().as_str(), plan.cred_type.as_str()), ("creds-a.b", cred_type));
+        let fits = matches!((cred_type, &plan.login), ("basic", Login::Basic(_)) | ("token", Login::Bearer(_)) | ("aws", Login::Ecr(_)));
+        assert!(fits, "{cred_type}: {:?}", plan.login);
+    }
+}
+
+#[test]
+fn what_cannot_become_a_login_says_why() {
+    let right = attached("a.b/app:1", "a.b");
+    let basic = format!(r#"{{"USERNAME":"u","PASSWORD":"{CANARY}"}}"#);
+    let cases = [
+        ("not opened", right.clone(), None, ProviderFailure::UnsealFailed),
+        ("not JSON", right.clone(), Some(Secret::new(CANARY.to_owned())), ProviderFailure::UnparsableCredentials),
+        ("a key missing", right.clone(), json("a.b", "basic", r#"{"USERNAME":"u"}"#), ProviderFailure::UnparsableCredentials),
+        ("unknown type", right.clone(), json("a.b", "magic", &basic), ProviderFailure::UnparsableCredentials),
+        ("bound elsewhere", right.clone(), json("c.d", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("event's registry differs", attached("a.b/app:1", "c.d"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("image elsewhere", attached("c.d/app:1", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("host only in the path", attached("c.d/a.b/app:1", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("no valid image", attached("::", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("no provider yet", right, json("a.b", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#), ProviderFailure::Unsupported),
+    ];
+    for (name, attached, opened, reason) in cases {
+        let ProviderPlan::Fail(failure) = plan_with_credentials(&attached, opened.as_ref()) else { panic!("{name}") };
+        assert_eq!(failure.reason, reason, "{name}: {}", failure.detail);
+        assert!(!failure.detail.contains(CANARY), "{name}: {}", failure.detail);
+    }
+}
+
+#[test]
+fn without_credentials_the_default_chain_is_for_those_who_have_none() {
+    for reason in AttachSkipReason::ALL {
+        let plan = plan_without_credentials(*reason);
+        let fails = matches!(&plan, ProviderPlan::Fail(failure) if failure.reason == ProviderFailure::CredentialsWithheld);
+        let default = matches!(plan, ProviderPlan::DefaultChain);
+        assert_eq!((fails, default), (reason.withholds_credentials(), !reason.withholds_credentials()), "{reason}");
+    }
+}

@@ -1,0 +1,1 @@
+//! The HTTP and NATS front door: builds and container requests become events.

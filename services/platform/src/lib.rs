@@ -1,0 +1,1 @@
+//! Shared I/O: the event log over JetStream, sealing, telemetry, configuration, shutdown, health.

@@ -1,0 +1,97 @@
+//! The fold's loop: messages in order, in batches, into the projection.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
+use waybill_domain::fold::Anomaly;
+use waybill_platform::{
+    log::{EventLog, RawMessage},
+    trace::{self, Delivery},
+};
+use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Timestamp};
+
+use crate::{
+    SchedulerError,
+    batch::next_batch,
+    projection::{Entry, Projection, Quarantined},
+};
+
+/// Folds from a sequence on, and tells after each commit which sequence was folded last.
+pub(crate) struct Folding {
+    pub(crate) log: EventLog,
+    pub(crate) projection: Arc<Projection>,
+    pub(crate) stream_created: Timestamp,
+    pub(crate) folded: watch::Sender<u64>,
+}
+
+impl Folding {
+    /// Runs until `until` is folded, or for ever; ends early on shutdown.
+    pub(crate) async fn run(
+        &self,
+        from: u64,
+        until: Option<u64>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), SchedulerError> {
+        let mut messages = Box::pin(self.log.read(ALL_SUBJECTS, from));
+        while until.is_none_or(|last| *self.folded.borrow() < last) {
+            let batch = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                batch = next_batch(&mut messages, |message: &RawMessage| message.pending > 0) => batch?,
+            };
+            let Some(last) = batch.last().map(|message| message.sequence) else {
+                return Err(SchedulerError::LogEnded);
+            };
+            self.commit(batch).await?;
+            self.folded.send_replace(last);
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, batch: Vec<RawMessage>) -> Result<(), SchedulerError> {
+        let entries: Vec<Entry> = batch.into_iter().map(entry).collect();
+        let spans: Vec<Span> = entries.iter().filter_map(live_span).collect();
+        let (projection, created) = (self.projection.clone(), self.stream_created);
+        let folding = tokio::task::spawn_blocking(move || projection.fold(created, &entries));
+        let anomalies = folding.in_current_span().await.map_err(|_| SchedulerError::Interrupted)??;
+        drop(spans);
+        anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, *anomaly));
+        Ok(())
+    }
+}
+
+fn entry(message: RawMessage) -> Entry {
+    match message.decode() {
+        Ok(value) => Entry::Event(Recorded { sequence: message.sequence, at: message.at, value }),
+        Err(error) => {
+            tracing::warn!(sequence = message.sequence, subject = %message.subject, %error, "event cannot be decoded, quarantined");
+            let quarantined = Quarantined::of(&message, error.to_string());
+            Entry::Poison(Recorded { sequence: message.sequence, at: message.at, value: quarantined })
+        }
+    }
+}
+
+/// Builds get a span here; requests get theirs when their decision is published.
+fn live_span(entry: &Entry) -> Option<Span> {
+    let Entry::Event(Recorded { at, sequence, value: RecordedEvent { envelope, event } }) = entry else { return None };
+    let build = matches!(event, Event::CredentialSecretSaved(_) | Event::CredentialSecretSkipped(_));
+    if !build || !trace::is_live(*at) {
+        return None;
+    }
+    let span = trace::process_span(&event.subject().template(), envelope, Delivery::Live);
+    span.in_scope(|| tracing::debug!(sequence, event = %event.event_type(), "folded"));
+    Some(span)
+}
+
+fn warn(sequence: u64, anomaly: Anomaly) {
+    match anomaly {
+        Anomaly::DuplicateRequest { first } => {
+            tracing::warn!(sequence, first, "container request was published twice, decided once");
+        }
+        Anomaly::UnexpectedDecision => {
+            tracing::warn!(sequence, "decision answers no open request, passed over");
+        }
+    }
+}

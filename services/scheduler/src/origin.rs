@@ -1,0 +1,126 @@
+//! Invariant 10: the projection refuses a log that is not the one it was folded from.
+
+use waybill_schemas::Timestamp;
+
+use crate::projection::Position;
+
+/// What the stream says of itself at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogState {
+    /// When it was created.
+    pub created: Timestamp,
+    /// Sequence of its first message; 0 or 1 when it has none.
+    pub first_sequence: u64,
+    /// Sequence of its last message.
+    pub last_sequence: u64,
+    /// The timestamp of the message at the projection's position, where there is one.
+    pub at_position: Option<Timestamp>,
+}
+
+/// The log is not the one that the projection was folded from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignLog {
+    /// The stream is gone.
+    #[error("the projection stands at sequence {position}, but the stream does not exist; restore the stream, or start with --rebuild after it was made anew")]
+    Missing {
+        /// Where the projection stands.
+        position: u64,
+    },
+    /// The stream was created at another time.
+    #[error("the stream was created at {found}, the projection was folded from one created at {expected}; if the new stream is the right one, start with --rebuild")]
+    Recreated {
+        /// The stream's creation time.
+        found: Timestamp,
+        /// The projection's.
+        expected: Timestamp,
+    },
+    /// The stream ends before the position.
+    #[error("the stream ends at sequence {last}, before the projection's position {position}: messages were lost; restore them, or start with --rebuild to go on without")]
+    Shrunk {
+        /// The stream's last sequence.
+        last: u64,
+        /// Where the projection stands.
+        position: u64,
+    },
+    /// Messages that the projection needs are gone from the stream's start.
+    #[error("the stream starts at sequence {first}, but the projection needs {needed}: restore the stream from a backup")]
+    StartsLater {
+        /// The stream's first sequence.
+        first: u64,
+        /// The first one that is needed.
+        needed: u64,
+    },
+    /// The message at the position is another one.
+    #[error("the message at sequence {position} is not the one that the projection was folded from; the log was restored or replaced: start with --rebuild")]
+    Diverged {
+        /// Where the projection stands.
+        position: u64,
+    },
+}
+
+/// The sequence to fold from next.
+///
+/// # Errors
+/// [`ForeignLog`] says how the log differs and what to do.
+pub fn resume(position: Option<&Position>, log: Option<&LogState>) -> Result<u64, ForeignLog> {
+    let (position, log) = match (position, log) {
+        (None, None) => return Ok(1),
+        (None, Some(log)) => return first_needed(1, log),
+        (Some(position), None) => return Err(ForeignLog::Missing { position: position.sequence }),
+        (Some(position), Some(log)) => (position, log),
+    };
+    if log.created != position.stream_created {
+        return Err(ForeignLog::Recreated { found: log.created, expected: position.stream_created });
+    }
+    if log.last_sequence < position.sequence {
+        return Err(ForeignLog::Shrunk { last: log.last_sequence, position: position.sequence });
+    }
+    if log.at_position.is_some_and(|at| at != position.at) {
+        return Err(ForeignLog::Diverged { position: position.sequence });
+    }
+    first_needed(position.sequence.saturating_add(1), log)
+}
+
+fn first_needed(needed: u64, log: &LogState) -> Result<u64, ForeignLog> {
+    if log.first_sequence > needed {
+        return Err(ForeignLog::StartsLater { first: log.first_sequence, needed });
+    }
+    Ok(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_log_is_taken_only_when_it_is_the_same_one() {
+        let made = at("2026-01-01T00:00:00Z");
+        let then = at("2026-01-02T00:00:00Z");
+        let other = at("2026-01-03T00:00:00Z");
+        let position = Position { stream_created: made, sequence: 10, at: then };
+        let log = |first, last, at_position| {
+            Some(LogState { created: made, first_sequence: first, last_sequence: last, at_position })
+        };
+        let recreated = LogState { created: other, first_sequence: 1, last_sequence: 99, at_position: Some(then) };
+        let cases = [
+            ("both new", None, None, Ok(1)),
+            ("new projection", None, log(1, 50, None), Ok(1)),
+            ("new projection, empty log", None, log(0, 0, None), Ok(1)),
+            ("new projection, start gone", None, log(5, 50, None), Err(ForeignLog::StartsLater { first: 5, needed: 1 })),
+            ("same log, more in it", Some(&position), log(1, 12, Some(then)), Ok(11)),
+            ("same log, nothing new", Some(&position), log(1, 10, Some(then)), Ok(11)),
+            ("gone", Some(&position), None, Err(ForeignLog::Missing { position: 10 })),
+            ("made anew", Some(&position), Some(recreated), Err(ForeignLog::Recreated { found: other, expected: made })),
+            ("shrunk", Some(&position), log(1, 9, None), Err(ForeignLog::Shrunk { last: 9, position: 10 })),
+            ("another message", Some(&position), log(1, 12, Some(other)), Err(ForeignLog::Diverged { position: 10 })),
+            ("gap", Some(&position), log(12, 15, None), Err(ForeignLog::StartsLater { first: 12, needed: 11 })),
+        ];
+        for (name, position, log, expected) in cases {
+            assert_eq!(resume(position, log.as_ref()), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Where in which log the projection stands.
+
+use serde::{Deserialize, Serialize};
+use waybill_schemas::Timestamp;
+
+/// A place in one particular log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// When the stream was created: its identity.
+    pub stream_created: Timestamp,
+    /// Stream sequence of the last folded message.
+    pub sequence: u64,
+    /// The stream's timestamp of that message: a restored or diverged log has another one there.
+    pub at: Timestamp,
+}

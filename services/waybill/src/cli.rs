@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::{io::Write as _, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use waybill_schemas::{WorkerId, WorkspaceId};
+
+use crate::{Failure, init, output};
+
+/// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
+#[derive(Debug, Parser)]
+#[command(name = "waybill", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Folder with configuration, keys and data, as `waybill init` makes it.
+    #[arg(long, global = true, env = "WAYBILL_HOME", default_value = ".waybill", value_name = "DIR")]
+    pub(crate) home: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write configuration, keys, NATS accounts and gateway tokens.
+    #[command(after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2")]
+    Init(InitArguments),
+    /// Run nats-server and all services here, until Ctrl-C.
+    #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev")]
+    Dev(DevArguments),
+    /// Run the gateway: HTTP in, events out.
+    Gateway,
+    /// Run the scheduler: folds the log, decides container requests.
+    #[command(after_help = "Examples:\n  waybill scheduler\n  waybill scheduler --rebuild")]
+    Scheduler(SchedulerArguments),
+    /// Run the worker of this node: builds providers, pulls, reports.
+    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2")]
+    Worker(WorkerArguments),
+    /// Read the log.
+    #[command(after_help = "Examples:\n  waybill events\n  waybill events --follow --json\n  \
+        waybill events --subject 'waybill.events.container.default.c1.>'\n  waybill events --from 2026-01-31T12:00:00Z")]
+    Events(EventsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// Workspace that gets a gateway token and a NATS user of its own; may be given several times.
+    #[arg(long = "workspace", value_name = "NAME", default_value = "default")]
+    workspaces: Vec<WorkspaceId>,
+    /// Worker that gets a NATS user and a sealing key; may be given several times.
+    #[arg(long = "worker", value_name = "ID", default_value = "worker-1")]
+    workers: Vec<WorkerId>,
+    /// Where nats-server listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4222")]
+    nats_listen: String,
+    /// Where the gateway listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8484")]
+    gateway_listen: String,
+    /// Port of the scheduler's health checks on loopback; the workers' follow it.
+    #[arg(long, value_name = "PORT", default_value_t = 8485)]
+    health_port: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    /// The nats-server to start: a path, or a name in PATH.
+    #[arg(long, env = "WAYBILL_NATS_SERVER", default_value = "nats-server", value_name = "FILE")]
+    pub(crate) nats_server: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchedulerArguments {
+    /// Fold the whole log into a new projection first, and swap it in.
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArguments {
+    /// Which worker this is: its settings are in `worker-<ID>.env`.
+    #[arg(long, env = "WAYBILL_WORKER_ID", default_value = "worker-1")]
+    pub(crate) id: WorkerId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// Go on with new events as they come.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only events on this subject; `*` and `>` as in NATS.
+    #[arg(long, default_value = waybill_schemas::ALL_SUBJECTS, value_name = "SUBJECT")]
+    pub(crate) subject: String,
+    /// Start at this sequence or time (RFC 3339).
+    #[arg(long, default_value = "1", value_name = "SEQUENCE|TIME")]
+    pub(crate) from: crate::events::Start,
+    /// One CloudEvents JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl InitArguments {
+    /// The plan for a folder.
+    pub(crate) fn plan(self, home: PathBuf) -> init::Plan {
+        let Self { workspaces, workers, nats_listen, gateway_listen, health_port } = self;
+        init::Plan { home, workspaces, workers, nats_listen, gateway_listen, health_port }
+    }
+}
+
+/// `waybill init`.
+pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failure> {
+    let plan = arguments.plan(home);
+    let report = init::init(&plan)?;
+    let mut out = output::stdout();
+    for name in &report.written {
+        writeln!(out, "wrote {}", plan.home.join(name).display())?;
+    }
+    if report.kept > 0 {
+        writeln!(out, "kept  {} files as they were", report.kept)?;
+    }
+    writeln!(out, "next: waybill --home {} dev", plan.home.display())?;
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! `waybill dev`: a nats-server and all services as children of this process, with the security of production.
+
+mod children;
+mod ready;
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+use waybill_platform::{config::Settings, shutdown};
+
+use crate::{
+    Failure,
+    cli::{Cli, Command, DevArguments, InitArguments},
+    output,
+};
+use children::Children;
+use ready::Probe;
+
+/// How long everything may take to come up.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why the development set-up could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DevError {
+    /// The child could not be started.
+    #[error("cannot start {name} ({}); install it, or give its place with --nats-server or WAYBILL_NATS_SERVER", .program.display())]
+    Spawn {
+        /// Name of the child.
+        name: String,
+        /// What was to be run.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A child ended by itself.
+    #[error("{name} stopped by itself ({status}); its own last lines above say why")]
+    Stopped {
+        /// Name of the child.
+        name: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// A child is not ready in time.
+    #[error("{name} is not ready after {} s: {reason}", START_LIMIT.as_secs())]
+    NotReady {
+        /// Name of the child.
+        name: String,
+        /// What it says.
+        reason: String,
+    },
+    /// A setting that the set-up needs.
+    #[error("{key} is missing in {file}; run `waybill init` in a new folder to see how it should look")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// Where it should be.
+        file: String,
+    },
+    /// Waiting for a child failed.
+    #[error("cannot wait for {name}")]
+    Wait {
+        /// Name of the child.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// `waybill dev`.
+pub(crate) fn run(home: PathBuf, arguments: DevArguments) -> Result<(), Failure> {
+    if !home.join("nats-server.conf").exists() {
+        crate::cli::init(home.clone(), default_init())?;
+    }
+    // Children die with the thread that made them, so they are made on this one, by a runtime that has no other.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(supervise(&fs::canonicalize(home)?, &arguments))
+}
+
+/// What `waybill init` does without options.
+fn default_init() -> InitArguments {
+    use clap::Parser as _;
+    match Cli::parse_from(["waybill", "init"]).command {
+        Command::Init(arguments) => arguments,
+        _ => unreachable!("`init` parses as init"),
+    }
+}
+
+async fn supervise(home: &Path, arguments: &DevArguments) -> Result<(), Failure> {
+    let stop = shutdown::signal();
+    let mut children = Children::default();
+    let outcome = start_and_wait(home, arguments, &mut children, &stop).await;
+    children.stop().await;
+    outcome
+}
+
+async fn start_and_wait(
+    home: &Path,
+    arguments: &DevArguments,
+    children: &mut Children,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        started = start(home, arguments, children) => started?,
+    }
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        stopped = children.first_to_stop() => Err(stopped.into()),
+    }
+}
+
+async fn start(home: &Path, arguments: &DevArguments, children: &mut Children) -> Result<(), Failure> {
+    let places = Places::read(home)?;
+    let client = reqwest::Client::new();
+    let http = |address: &str| Probe::Http(client.clone(), address.to_owned());
+    children.nats_server(&arguments.nats_server, home)?;
+    children.until_ready("nats-server", Probe::Tcp(places.nats.clone())).await?;
+    children.waybill("scheduler", home, &["scheduler"])?;
+    children.until_ready("scheduler", http(&places.scheduler_health)).await?;
+    for worker in &places.workers {
+        children.waybill(&worker.id, home, &["worker", "--id", &worker.id])?;
+    }
+    children.waybill("gateway", home, &["gateway"])?;
+    for worker in &places.workers {
+        children.until_ready(&worker.id, http(&worker.health)).await?;
+    }
+    children.until_ready("gateway", http(&places.gateway)).await?;
+    Ok(places.print(home)?)
+}
+
+/// Where everything listens, as the settings files say.
+struct Places {
+    nats: String,
+    gateway: String,
+    scheduler_health: String,
+    workers: Vec<WorkerPlace>,
+}
+
+struct WorkerPlace {
+    id: String,
+    health: String,
+}
+
+impl Places {
+    fn read(home: &Path) -> Result<Self, Failure> {
+        let nats = setting(home, "gateway", "WAYBILL_NATS_URL")?;
+        let mut workers = Vec::new();
+        for entry in fs::read_dir(home)? {
+            let name = entry?.file_name();
+            let Some(role) = name.to_str().and_then(|name| name.strip_suffix(".env")) else { continue };
+            let Some(id) = role.strip_prefix("worker-") else { continue };
+            workers.push(WorkerPlace { id: id.to_owned(), health: setting(home, role, "WAYBILL_WORKER_HEALTH_LISTEN")? });
+        }
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(Self {
+            nats: nats.trim_start_matches("nats://").to_owned(),
+            gateway: setting(home, "gateway", "WAYBILL_GATEWAY_LISTEN")?,
+            scheduler_health: setting(home, "scheduler", "WAYBILL_SCHEDULER_HEALTH_LISTEN")?,
+            workers,
+        })
+    }
+
+    fn print(&self, home: &Path) -> Result<(), std::io::Error> {
+        let mut out = output::stdout();
+        let workers: Vec<&str> = self.workers.iter().map(|worker| worker.id.as_str()).collect();
+        writeln!(out, "waybill is ready")?;
+        writeln!(out, "  gateway   http://{}/v1/builds   docs: http://{}/docs", self.gateway, self.gateway)?;
+        writeln!(out, "  nats      nats://{}   stream WAYBILL", self.nats)?;
+        writeln!(out, "  workers   {}", workers.join(", "))?;
+        writeln!(out, "  tokens    {}", home.join("tokens").display())?;
+        writeln!(out, "  home      {}", home.display())?;
+        writeln!(out, "Ctrl-C stops everything. In another terminal: waybill --home {} events --follow", home.display())?;
+        out.flush()
+    }
+}
+
+fn setting(home: &Path, role: &str, key: &'static str) -> Result<String, Failure> {
+    let value = Settings::load(home, role)?.get(key);
+    Ok(value.ok_or_else(|| DevError::Setting { key, file: home.join(format!("{role}.env")).display().to_string() })?)
+}

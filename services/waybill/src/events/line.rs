@@ -1,0 +1,97 @@
+//! One event as one line.
+
+use serde_json::{Map, Value, json};
+use waybill_platform::log::RawMessage;
+use waybill_schemas::{Event, RecordedEvent, header};
+
+use crate::Failure;
+
+/// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text,
+/// as the CloudEvents sequence extension has it), `recordedtime` and `natssubject`. What is no event has `error` instead
+/// of `data`; its body stays in the log.
+pub(super) fn json(message: &RawMessage) -> Result<String, Failure> {
+    let mut line = Map::new();
+    line.insert("sequence".to_owned(), json!(message.sequence.to_string()));
+    line.insert("recordedtime".to_owned(), json!(message.at));
+    line.insert("natssubject".to_owned(), json!(message.subject));
+    match message.decode() {
+        Ok(RecordedEvent { envelope, event }) => {
+            for (name, value) in envelope.to_headers(event.event_type(), &event.subject()) {
+                if name != header::NATS_MSG_ID {
+                    let name = name.strip_prefix("ce-").unwrap_or(name);
+                    line.insert(name.to_owned(), json!(value));
+                }
+            }
+            line.insert("data".to_owned(), serde_json::from_slice::<Value>(&event.to_json()?)?);
+        }
+        Err(error) => {
+            line.insert("error".to_owned(), json!(error.to_string()));
+        }
+    }
+    Ok(serde_json::to_string(&line)?)
+}
+
+/// For people: sequence, time, event, whom it is about, and what it says; two lines at most on 80 columns.
+pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
+    let time = message.at.to_string();
+    let time = time.get(11..19).unwrap_or(&time);
+    let sequence = message.sequence;
+    let decoded = message.decode();
+    let (name, summary, bad) = match &decoded {
+        Ok(recorded) => {
+            let (about, says, bad) = summary(&recorded.event);
+            (recorded.event.event_type().as_str(), format!("{about}\n{:>18}{says}", ""), bad)
+        }
+        Err(error) => ("(not an event)", format!("{}\n{:>18}{error}", message.subject.escape_debug(), ""), true),
+    };
+    match (coloured, bad) {
+        (false, _) => format!("{sequence:>7} {time}  {name:<28} {summary}"),
+        (true, true) => format!("{sequence:>7} {time}  \u{1b}[31m{name:<28}\u{1b}[0m {summary}"),
+        (true, false) => format!("{sequence:>7} {time}  \u{1b}[32m{name:<28}\u{1b}[0m {summary}"),
+    }
+}
+
+/// Whom an event is about, what it says, and whether it is bad news.
+fn summary(event: &Event) -> (String, String, bool) {
+    match event {
+        Event::CredentialSecretSaved(e) => (
+            format!("{}/{}", e.workspace, e.image_id),
+            format!("{} ({}) for {}", e.secret_name, e.cred_type, e.image_ref),
+            false,
+        ),
+        Event::CredentialSecretSkipped(e) => {
+            let missing = e.missing_key.as_ref().map(|key| format!(", {key} is missing")).unwrap_or_default();
+            (format!("{}/{}", e.workspace, e.image_id), format!("{}{missing}", e.reason), true)
+        }
+        Event::ContainerRequested(e) => {
+            let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
+            (format!("{}/{}", e.workspace, e.container_id), format!("{image} on {}", e.worker_id), false)
+        }
+        Event::WorkerRegistered(e) => (e.worker_id.to_string(), format!("key {}", e.sealing_key), false),
+        Event::ContainerCredentialsAttached(e) => (
+            format!("{}/{}", e.workspace, e.container_id),
+            format!("{} ({}), saved by {}, for {}", e.secret_name, e.cred_type, e.saved_by, e.worker_id),
+            false,
+        ),
+        Event::ContainerCredentialsSkipped(e) => {
+            (format!("{}/{}", e.workspace, e.container_id), e.reason.to_string(), true)
+        }
+        Event::CredentialProviderAttached(e) => {
+            (format!("{}/{}", e.workspace, e.container_id), format!("{} on {}", e.provider_name, e.worker_id), false)
+        }
+        Event::CredentialProviderFailed(e) => {
+            (format!("{}/{}", e.workspace, e.container_id), with_detail(e.reason.as_str(), e.detail.as_deref()), true)
+        }
+        Event::ImagePullSucceeded(e) => {
+            (format!("{}/{}", e.workspace, e.container_id), format!("{} is {}", e.image_ref, e.digest), false)
+        }
+        Event::ImagePullFailed(e) => {
+            (format!("{}/{}", e.workspace, e.container_id), with_detail(e.reason.as_str(), e.detail.as_deref()), true)
+        }
+    }
+}
+
+/// Details come from registries and clouds: control characters must not reach a terminal.
+fn with_detail(reason: &str, detail: Option<&str>) -> String {
+    detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {}", detail.escape_debug()))
+}

@@ -1,0 +1,107 @@
+//! The home folder: files of this user only, each written whole or not at all.
+
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::{InitError, Report};
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", .path.display())]
+pub(crate) struct FileError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl FileError {
+    fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+/// An opened home folder, and what was done in it.
+pub(super) struct Home {
+    root: PathBuf,
+    written: Vec<PathBuf>,
+    kept: usize,
+}
+
+impl Home {
+    pub(super) fn open(root: &Path) -> Result<Self, FileError> {
+        for folder in ["", "keys", "tokens", "data"] {
+            let path = root.join(folder);
+            fs::create_dir_all(&path).map_err(FileError::at("make the folder", &path))?;
+            let private = Permissions::from_mode(0o700);
+            fs::set_permissions(&path, private).map_err(FileError::at("protect the folder", &path))?;
+        }
+        Ok(Self { root: root.to_owned(), written: Vec::new(), kept: 0 })
+    }
+
+    pub(super) fn report(self) -> Report {
+        Report { written: self.written, kept: self.kept }
+    }
+
+    /// The file's content, made first if there is no such file.
+    pub(super) fn keep_or_write(
+        &mut self,
+        name: &Path,
+        make: impl FnOnce() -> Result<Vec<u8>, InitError>,
+    ) -> Result<Vec<u8>, InitError> {
+        let path = self.root.join(name);
+        match fs::read(&path) {
+            Ok(content) => {
+                self.kept = self.kept.saturating_add(1);
+                Ok(content)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let content = make()?;
+                self.replace(name, &content)?;
+                Ok(content)
+            }
+            Err(error) => Err(FileError::at("read", &path)(error).into()),
+        }
+    }
+
+    /// Writes the file beside its place and moves it there.
+    pub(super) fn replace(&mut self, name: &Path, content: &[u8]) -> Result<(), FileError> {
+        let path = self.root.join(name);
+        if fs::read(&path).is_ok_and(|present| present == content) {
+            self.kept = self.kept.saturating_add(1);
+            return Ok(());
+        }
+        let beside = path.with_extension("new");
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)
+        };
+        write().map_err(FileError::at("write", &path))?;
+        self.written.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Files of a folder with an ending: name without it, and content, in the order of their names.
+    pub(super) fn list(&self, folder: &str, ending: &str) -> Result<Vec<(String, Vec<u8>)>, FileError> {
+        let path = self.root.join(folder);
+        let entries = fs::read_dir(&path).map_err(FileError::at("list", &path))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(FileError::at("list", &path))?;
+            let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(ending)).map(str::to_owned)
+            else {
+                continue;
+            };
+            files.push((name, fs::read(entry.path()).map_err(FileError::at("read", &entry.path()))?));
+        }
+        files.sort();
+        Ok(files)
+    }
+}

@@ -1,0 +1,80 @@
+//! The settings files: `waybill.env` for all, `<role>.env` for each, as KEY=VALUE lines that containers can read too.
+
+use super::{InitError, Plan, role::Role};
+
+/// Public sealing keys that others must know.
+pub(super) struct Public {
+    pub(super) gateway: String,
+    pub(super) scheduler: String,
+}
+
+/// Name and text of every settings file.
+pub(super) fn files(plan: &Plan, public: &Public) -> Result<Vec<(String, String)>, InitError> {
+    let mut files = vec![
+        ("waybill.env".to_owned(), shared(plan)),
+        ("gateway.env".to_owned(), gateway(plan, public)),
+        ("scheduler.env".to_owned(), scheduler(plan, public)),
+        ("operator.env".to_owned(), user(&Role::Operator)),
+    ];
+    let mut port = plan.health_port;
+    for id in &plan.workers {
+        port = port.checked_add(1).ok_or(InitError::Ports)?;
+        let role = Role::Worker(id.clone());
+        files.push((format!("{role}.env"), worker(&role, id.as_str(), port, public)));
+    }
+    Ok(files)
+}
+
+fn shared(plan: &Plan) -> String {
+    format!(
+        "# Settings of every Waybill process. The environment goes before this file.\n\
+         WAYBILL_NATS_URL=nats://{}\n\
+         # OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\n\
+         # WAYBILL_LOG=info\n\
+         # WAYBILL_LOG_FORMAT=json\n",
+        plan.nats_listen
+    )
+}
+
+fn user(role: &Role) -> String {
+    format!("WAYBILL_NATS_SEED_FILE=keys/{role}.nkey\nWAYBILL_NATS_INBOX_PREFIX={}\n", role.inbox())
+}
+
+fn gateway(plan: &Plan, public: &Public) -> String {
+    format!(
+        "{}WAYBILL_GATEWAY_LISTEN={}\n\
+         WAYBILL_GATEWAY_TOKENS_FILE=tokens/gateway\n\
+         WAYBILL_GATEWAY_SEALING_KEY_FILE=keys/gateway.xkey\n\
+         WAYBILL_SCHEDULER_SEALING_KEY={}\n",
+        user(&Role::Gateway),
+        plan.gateway_listen,
+        public.scheduler
+    )
+}
+
+fn scheduler(plan: &Plan, public: &Public) -> String {
+    format!(
+        "{}WAYBILL_SCHEDULER_PROJECTION=data/projection.redb\n\
+         WAYBILL_SCHEDULER_SEALING_KEY_FILE=keys/scheduler.xkey\n\
+         WAYBILL_GATEWAY_SEALING_KEY={}\n\
+         WAYBILL_SCHEDULER_HEALTH_LISTEN=127.0.0.1:{}\n\
+         # 3 for a cluster of three servers or more; fixed once the stream is made.\n\
+         WAYBILL_STREAM_REPLICAS=1\n",
+        user(&Role::Scheduler),
+        public.gateway,
+        plan.health_port
+    )
+}
+
+fn worker(role: &Role, id: &str, health_port: u16, public: &Public) -> String {
+    format!(
+        "{}WAYBILL_WORKER_ID={id}\n\
+         WAYBILL_WORKER_SEALING_KEY_FILE=keys/{role}.xkey\n\
+         WAYBILL_SCHEDULER_SEALING_KEY={}\n\
+         WAYBILL_WORKER_HEALTH_LISTEN=127.0.0.1:{health_port}\n\
+         # Registries without TLS, as host:port, comma separated:\n\
+         # WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES=localhost:5000\n",
+        user(role),
+        public.scheduler
+    )
+}

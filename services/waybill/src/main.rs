@@ -1,0 +1,48 @@
+//! The one binary: `waybill <subcommand>`, and the only place that names concrete wiring.
+
+mod cli;
+mod dev;
+mod events;
+mod init;
+mod output;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+/// A command's failure: printed once, with everything that led to it.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Ends of the process, as `--help` lists them.
+mod exit {
+    /// Something failed, or is broken.
+    pub(crate) const BROKEN: u8 = 1;
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Everything that speaks TLS uses this one; a second installation is refused and means the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(failure.as_ref());
+            ExitCode::from(exit::BROKEN)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let home = cli.home;
+    match cli.command {
+        Command::Init(arguments) => cli::init(home, arguments),
+        Command::Dev(arguments) => dev::run(home, arguments),
+        Command::Gateway => service::gateway(&home),
+        Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
+        Command::Worker(arguments) => service::worker(&home, &arguments.id),
+        Command::Events(arguments) => events::run(&home, &arguments),
+    }
+}

@@ -1,0 +1,56 @@
+//! One service in this process: settings, telemetry, run, flush.
+
+use std::{future::Future, path::Path};
+
+use tokio_util::sync::CancellationToken;
+use waybill_gateway::GatewayConfig;
+use waybill_platform::{
+    config::Settings,
+    shutdown,
+    telemetry::{self, TelemetryConfig},
+};
+use waybill_scheduler::SchedulerConfig;
+use waybill_schemas::WorkerId;
+use waybill_worker::WorkerConfig;
+
+use crate::Failure;
+
+/// `waybill gateway`.
+pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
+    let settings = Settings::load(home, "gateway")?;
+    let config = GatewayConfig::read(&settings)?;
+    serve("waybill-gateway", &settings, |shutdown| async { Ok(waybill_gateway::run(config, shutdown).await?) })
+}
+
+/// `waybill scheduler`.
+pub(crate) fn scheduler(home: &Path, rebuild: bool) -> Result<(), Failure> {
+    let settings = Settings::load(home, "scheduler")?;
+    let config = SchedulerConfig::read(&settings)?;
+    serve("waybill-scheduler", &settings, |shutdown| async move {
+        if rebuild {
+            waybill_scheduler::rebuild(&config, &shutdown).await?;
+        }
+        Ok(waybill_scheduler::run(config, shutdown).await?)
+    })
+}
+
+/// `waybill worker`.
+pub(crate) fn worker(home: &Path, id: &WorkerId) -> Result<(), Failure> {
+    let settings = Settings::load(home, &format!("worker-{id}"))?;
+    let config = WorkerConfig::read(&settings)?;
+    serve("waybill-worker", &settings, |shutdown| async { Ok(waybill_worker::run(config, shutdown).await?) })
+}
+
+fn serve<F>(name: &'static str, settings: &Settings, run: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let telemetry = telemetry::init(name, &TelemetryConfig::read(settings)?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async { run(shutdown::signal()).await });
+    drop(runtime);
+    if let Err(error) = telemetry.shutdown() {
+        tracing::warn!(error = %error, "the last spans could not be delivered");
+    }
+    outcome
+}

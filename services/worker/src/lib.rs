@@ -1,0 +1,1 @@
+//! Turns attached credentials into a provider, pulls, and reports the outcome.
