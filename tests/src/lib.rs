@@ -1,1 +1,26 @@
 //! Real servers for tests, and the tests that need them.
+//!
+//! The library is the harness: it starts servers on free loopback ports, waits until they answer, and kills them when
+//! they are dropped or when the test dies. It knows nothing of the other Waybill crates. The tests are one binary,
+//! `tests/suite`, with a module per concern.
+
+pub mod canary;
+pub mod docker_registry;
+pub mod ecr;
+pub mod error;
+pub mod find;
+pub mod http;
+pub mod image;
+pub mod login;
+pub mod moto;
+pub mod nats;
+pub mod otlp;
+pub mod port;
+pub mod process;
+pub mod python;
+pub mod registry;
+pub mod require;
+pub mod scratch;
+pub mod serving;
+pub mod skopeo;
+pub mod wait;

@@ -1,0 +1,143 @@
+"""Checks what is in this folder without a container engine: it parses, and everything it names exists.
+
+    python infra/check.py [--home DIR]      DIR: a folder that `waybill init` made; its files are then looked for too
+
+Prints one line per problem; exits 1 if there is any. Needs PyYAML, which the test requirements bring.
+"""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+INFRA = Path(__file__).resolve().parent
+ROOT = INFRA.parent
+HOME = "${WAYBILL_HOME:-../.waybill}"
+# Variables of the compose file itself, of the OpenTelemetry SDK, and where the settings of ours are defined.
+COMPOSE_VARIABLES = {"WAYBILL_HOME", "WAYBILL_UID", "WAYBILL_GID"}
+FOREIGN_VARIABLES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+SOURCES = ("services/*/src/**/*.rs",)
+
+
+class Problems(list):
+    def need(self, condition, text):
+        if not condition:
+            self.append(text)
+
+
+def known_settings():
+    """Every WAYBILL_ name that the Rust sources mention."""
+    names = set()
+    for pattern in SOURCES:
+        for path in ROOT.glob(pattern):
+            names.update(re.findall(r"WAYBILL_[A-Z0-9_]+", path.read_text("utf-8")))
+    return names
+
+
+def pinned(image):
+    """An image with a registry and an exact version."""
+    return re.fullmatch(r"[a-z0-9.-]+\.[a-z]+/[a-z0-9/._-]+:v?\d+\.\d+(\.\d+)?[a-z0-9.-]*(@sha256:[0-9a-f]{64})?", image)
+
+
+def check_compose(home, problems):
+    text = (INFRA / "compose.yaml").read_text("utf-8")
+    services = yaml.safe_load(text)["services"]
+    settings = known_settings() | FOREIGN_VARIABLES
+    for name in sorted(set(re.findall(r"\$\{([A-Z_]+)", text)) - COMPOSE_VARIABLES):
+        problems.append(f"compose.yaml: ${{{name}}} is not a variable of this file")
+    for name, service in services.items():
+        at = f"compose.yaml: {name}"
+        if "build" in service:
+            context = INFRA / service["build"]["context"]
+            problems.need((context / service["build"]["dockerfile"]).is_file(), f"{at}: no such Containerfile")
+        else:
+            problems.need(pinned(service["image"]), f"{at}: {service['image']} is not pinned to a version")
+        for variable in service.get("environment", {}):
+            problems.need(variable in settings, f"{at}: no source reads {variable}")
+        for other in service.get("depends_on", {}):
+            problems.need(other in services, f"{at}: depends on {other}, which is not there")
+            condition = service["depends_on"][other]["condition"] if isinstance(service["depends_on"], dict) else ""
+            if condition == "service_healthy":
+                problems.need("healthcheck" in services.get(other, {}), f"{at}: waits for {other}, which has no health check")
+        for port in service.get("ports", []):
+            problems.need(str(port).startswith("127.0.0.1:"), f"{at}: port {port} is open to the network")
+        mounts = [volume.split(":/")[0] for volume in service.get("volumes", [])]
+        for path in mounts + service.get("env_file", []):
+            if path.startswith(HOME):
+                problems.need(home is None or (home / path[len(HOME) + 1 :]).exists(), f"{at}: `waybill init` makes no {path[len(HOME) + 1:]}")
+            else:
+                problems.need((INFRA / path).exists(), f"{at}: there is no {path}")
+    return services
+
+
+def check_keys(services, problems):
+    """A service has its own role's keys only."""
+    roles = {"gateway": "gateway", "scheduler": "scheduler", "worker": "worker-worker-1"}
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            found = re.search(r"/(?:keys|tokens)/([^:.]+)", volume.split(":/")[0])
+            if found:
+                problems.need(found[1] == roles.get(name), f"compose.yaml: {name} is given the key of {found[1]}")
+            problems.need(not volume.startswith(HOME + ":"), f"compose.yaml: {name} is given the whole folder")
+
+
+def check_settings_of(home, problems):
+    """What the settings files say, the sources read."""
+    settings = known_settings() | FOREIGN_VARIABLES
+    for path in sorted(home.glob("*.env")):
+        for line in path.read_text("utf-8").splitlines():
+            key = line.split("=")[0].strip()
+            if key and not key.startswith("#"):
+                problems.need(key in settings, f"{path.name}: no source reads {key}")
+
+
+def check_collector(services, problems):
+    config = yaml.safe_load((INFRA / "otel-collector.yaml").read_text("utf-8"))
+    for name, pipeline in config["service"]["pipelines"].items():
+        for kind in ("receivers", "processors", "exporters"):
+            for component in pipeline[kind]:
+                problems.need(component in config[kind], f"otel-collector.yaml: {name} uses {component}, which is not defined")
+    for exporter in config["exporters"].values():
+        host = re.search(r"//([^:/]+)", exporter["endpoint"])[1]
+        problems.need(host in services, f"otel-collector.yaml: exports to {host}, which compose.yaml does not start")
+
+
+def check_containerfile(problems):
+    lines = (INFRA / "Containerfile").read_text("utf-8").splitlines()
+    words = [line.split() for line in lines if line and not line.startswith("#")]
+    for line in words:
+        if line[0] == "FROM":
+            problems.need(pinned(line[1]), f"Containerfile: {line[1]} is not pinned to a version")
+        if line[0] == "COPY" and not line[1].startswith("--from"):
+            for source in line[1:-1]:
+                problems.need((ROOT / source).exists(), f"Containerfile: there is no {source}")
+    users = [line[1] for line in words if line[0] == "USER"]
+    problems.need(users and users[-1].split(":")[0] not in ("0", "root"), "Containerfile: it would run as root")
+
+
+def check_scripts(problems):
+    for name in ("justw", "run-tests", "check-deps", "waybill-ready"):
+        problems.need(os.access(INFRA / name, os.X_OK), f"{name} is not executable")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path)
+    home = parser.parse_args().home
+    problems = Problems()
+    services = check_compose(home, problems)
+    check_keys(services, problems)
+    check_collector(services, problems)
+    check_containerfile(problems)
+    check_scripts(problems)
+    if home:
+        check_settings_of(home, problems)
+    print("\n".join(problems) or "infra: nothing to complain about")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+# `infra/justw RECIPE` brings what a recipe needs and then runs it; with everything at hand, `just RECIPE` does.
+
+# list the recipes
+default:
+    @just --justfile "{{ justfile() }}" --list --unsorted
+
+# watch a private image being pulled with credentials that travelled over the log, then a pull that fails and why
+[no-exit-message]
+demo: build
+    @cargo run --quiet --locked -p waybill-tests --bin demo
+
+# every test, against real servers; arguments go to `cargo test`
+[no-exit-message]
+test *arguments:
+    @infra/run-tests {{ arguments }}
+
+# the binaries, as the demo and the tests start them
+build:
+    cargo build --workspace --bins --locked
+
+# formatting and clippy, warnings denied
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# licences, duplicates, bans, sources and (where the database is at hand) advisories
+[no-exit-message]
+deps:
+    @infra/check-deps
+
+# regenerate the checked-in JSON Schemas from the Rust types
+schemas:
+    cargo run --quiet --locked -p waybill-schemas --example generate

@@ -1,0 +1,174 @@
+//! From text to types, with all problems told together.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use waybill_domain::credentials::Secret;
+
+use super::{ConfigError, Settings};
+
+/// Parses settings one by one. What cannot be parsed gets a stand-in value, which [`finish`](Self::finish) keeps from use.
+#[derive(Debug)]
+pub struct Reader<'s> {
+    settings: &'s Settings,
+    problems: Vec<String>,
+}
+
+impl<'s> Reader<'s> {
+    pub(super) fn new(settings: &'s Settings) -> Self {
+        Self { settings, problems: Vec::new() }
+    }
+
+    /// A setting that must be there. `parse` returns what the value must be when it is not.
+    pub fn required<T: Default>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> T {
+        let value = self.optional(key, parse);
+        if self.settings.get(key).is_none() {
+            self.problems.push(format!("{key} is missing; `waybill init` writes it, or set it in the environment"));
+        }
+        value.unwrap_or_default()
+    }
+
+    /// As [`required`](Self::required), for types without a default value: none only where a problem was noted.
+    pub fn needed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+        let value = self.optional(key, parse);
+        if self.settings.get(key).is_none() {
+            self.problems.push(format!("{key} is missing; `waybill init` writes it, or set it in the environment"));
+        }
+        value
+    }
+
+    /// A setting that may be absent.
+    pub fn optional<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+        let setting = self.settings.values.get(key).filter(|setting| !setting.value.is_empty())?;
+        match parse(&setting.value) {
+            Ok(value) => Some(value),
+            Err(expected) => {
+                self.problems.push(format!("{key} (from {}) must be {expected}", setting.origin));
+                None
+            }
+        }
+    }
+
+    /// A setting with a default.
+    pub fn or<T>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, &'static str>,
+        default: impl FnOnce() -> T,
+    ) -> T {
+        self.optional(key, parse).unwrap_or_else(default)
+    }
+
+    /// The path in a setting, relative to the home folder.
+    pub fn path(&mut self, key: &str) -> Option<PathBuf> {
+        self.optional(key, |value| Ok(value.to_owned())).map(|value| self.settings.home.join(value))
+    }
+
+    /// As [`path`](Self::path), for a setting that must be there.
+    pub fn required_path(&mut self, key: &str) -> PathBuf {
+        let value: String = self.required(key, |value| Ok(value.to_owned()));
+        self.settings.home.join(value)
+    }
+
+    /// The content of the file that a setting names, trimmed. The file must be its owner's alone.
+    pub fn secret_file(&mut self, key: &str) -> Secret {
+        let path = self.required_path(key);
+        if self.settings.get(key).is_none() {
+            return Secret::new(String::new());
+        }
+        match read_private(&path) {
+            Ok(secret) => secret,
+            Err(problem) => {
+                self.problems.push(format!("{key}: {problem}"));
+                Secret::new(String::new())
+            }
+        }
+    }
+
+    /// Notes a problem that only the caller can see.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// All is well, or everything that is not.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem noted so far.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError { problems: self.problems }) }
+    }
+}
+
+fn read_private(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let metadata = fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(format!("{shown} can be read by others; run: chmod 600 {shown}"));
+    }
+    let text = fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {}", error.kind()))?;
+    Ok(Secret::new(text.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-5up3r-s3cr3t";
+
+    fn number(value: &str) -> Result<u16, &'static str> {
+        value.parse().map_err(|_| "a number up to 65535")
+    }
+
+    #[test]
+    fn all_problems_come_together_and_without_values() {
+        let home = tempfile::tempdir().unwrap();
+        let open = home.path().join("open");
+        fs::write(&open, CANARY).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+        let settings = Settings::from_pairs(
+            home.path(),
+            [("WAYBILL_PORT", CANARY), ("WAYBILL_OPEN_FILE", "open"), ("WAYBILL_GONE_FILE", "gone")],
+        );
+        let mut reader = settings.reader();
+        reader.required("WAYBILL_PORT", number);
+        reader.required("WAYBILL_OTHER_PORT", number);
+        reader.secret_file("WAYBILL_OPEN_FILE");
+        reader.secret_file("WAYBILL_GONE_FILE");
+        let error = reader.finish().unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.problems.len(), 4, "{text}");
+        for part in ["WAYBILL_PORT (from the caller) must be a number", "WAYBILL_OTHER_PORT is missing", "chmod 600", "gone"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains(CANARY) && !format!("{settings:?}").contains(CANARY), "{text}");
+    }
+
+    #[test]
+    fn files_give_way_to_the_role_and_paths_are_relative_to_home() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("waybill.env"), "WAYBILL_TEST_A=shared\nWAYBILL_TEST_B=shared\n").unwrap();
+        fs::write(home.path().join("gateway.env"), "WAYBILL_TEST_B=own\nWAYBILL_TEST_FILE=keys/a\n").unwrap();
+        let settings = Settings::load(home.path(), "gateway").unwrap();
+        assert_eq!(settings.get("WAYBILL_TEST_A").as_deref(), Some("shared"));
+        assert_eq!(settings.get("WAYBILL_TEST_B").as_deref(), Some("own"));
+        assert_eq!(settings.reader().path("WAYBILL_TEST_FILE"), Some(home.path().join("keys/a")));
+        fs::write(home.path().join("waybill.env"), "PATH=/bin\n").unwrap();
+        let error = Settings::load(home.path(), "gateway").unwrap_err().to_string();
+        assert!(error.contains("PATH in ") && error.contains("remove it"), "{error}");
+    }
+
+    #[test]
+    fn a_private_file_is_read_and_trimmed() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("key");
+        fs::write(&file, format!("{CANARY}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let settings = Settings::from_pairs(home.path(), [("WAYBILL_KEY_FILE", "key")]);
+        let mut reader = settings.reader();
+        assert_eq!(reader.secret_file("WAYBILL_KEY_FILE").expose(), CANARY);
+        reader.finish().unwrap();
+    }
+}

@@ -1,0 +1,61 @@
+//! The event log: one JetStream stream, appended to exactly once and read without silent stops.
+
+mod append;
+mod batch;
+mod connect;
+mod error;
+mod history;
+mod message;
+mod publish;
+mod read;
+mod request;
+mod stream;
+mod work;
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+use waybill_schemas::{Envelope, Event};
+
+pub use append::Appended;
+pub use connect::{HistoryAccess, NatsConfig};
+pub use error::{AppendError, LogError, ReadError};
+pub use message::RawMessage;
+pub use stream::StreamState;
+pub use work::{Delivered, WorkQueue};
+
+/// Name of the stream.
+pub const STREAM: &str = "WAYBILL";
+/// JetStream API prefix in every role's NATS account.
+pub const API_PREFIX: &str = "waybill.api";
+
+/// An event to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What stands around it; the trace context is filled in when it is published.
+    pub envelope: Envelope,
+    /// The fact.
+    pub event: Event,
+}
+
+/// What the log must hold for an append to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything.
+    Nothing,
+    /// That the last event among the siblings (same image, container or decision) has this sequence, 0 for none. A
+    /// guess will do: where it is wrong, appending reads what is there and tries again.
+    LastSibling(u64),
+}
+
+/// A connection to the log. Clones share it.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    client: async_nats::Client,
+    jetstream: async_nats::jetstream::Context,
+    api_prefix: Arc<str>,
+    history: HistoryAccess,
+    /// A consumer with a fixed name serves one reader at a time.
+    reading_history: Arc<Mutex<()>>,
+    connected: watch::Receiver<bool>,
+}

@@ -1,0 +1,154 @@
+//! Logs for people and machines on standard error, spans to an OTLP collector.
+
+mod format;
+mod otlp;
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkError,
+    trace::{BatchSpanProcessor, Sampler, SdkTracerProvider},
+};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{EnvFilter, Layer, filter::Targets, layer::SubscriberExt as _, registry::LookupSpan};
+
+use crate::config::{ConfigError, Settings};
+use format::LogFormat;
+pub use otlp::Otlp;
+
+/// How logs look and where spans go.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// Filter of log lines (`WAYBILL_LOG`), in the syntax of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// JSON lines instead of lines for people (`WAYBILL_LOG_FORMAT=json`).
+    pub json: bool,
+    /// Service name, if another than the process's own (`OTEL_SERVICE_NAME`).
+    pub service_name: Option<String>,
+    /// Further resource attributes (`OTEL_RESOURCE_ATTRIBUTES`).
+    pub resource: Vec<(String, String)>,
+    /// Which traces are kept (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`).
+    pub sampler: Sampler,
+    /// The collector, if there is one (`OTEL_EXPORTER_OTLP_*`).
+    pub otlp: Option<Otlp>,
+}
+
+impl TelemetryConfig {
+    /// Reads `WAYBILL_LOG*` and `OTEL_*`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn read(settings: &Settings) -> Result<Self, ConfigError> {
+        let mut reader = settings.reader();
+        let filter = |text: &str| {
+            EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| "a filter like info or waybill=debug,info")
+        };
+        let json = |text: &str| match text {
+            "json" => Ok(true),
+            "text" => Ok(false),
+            _ => Err("json or text"),
+        };
+        let config = Self {
+            filter: reader.or("WAYBILL_LOG", filter, || "info".to_owned()),
+            json: reader.or("WAYBILL_LOG_FORMAT", json, || false),
+            service_name: reader.optional("OTEL_SERVICE_NAME", |text| Ok(text.to_owned())),
+            resource: reader.or("OTEL_RESOURCE_ATTRIBUTES", otlp::pairs, Vec::new),
+            sampler: otlp::sampler(&mut reader),
+            otlp: otlp::read(&mut reader),
+        };
+        reader.finish().map(|()| config)
+    }
+}
+
+/// Telemetry could not be set up, or its end was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The exporter does not take its settings.
+    #[error("cannot export spans to {endpoint}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
+    Exporter {
+        /// The collector's address.
+        endpoint: String,
+        /// Why.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Something else logs in this process.
+    #[error("logging is set up already")]
+    Installed(#[from] tracing::subscriber::SetGlobalDefaultError),
+    /// The last spans were not delivered.
+    #[error("the last spans were not delivered to the collector")]
+    Flush(#[source] OTelSdkError),
+}
+
+/// Keeps spans flowing; shut it down at the end, outside any runtime.
+#[derive(Debug)]
+pub struct TelemetryGuard {
+    provider: SdkTracerProvider,
+}
+
+impl TelemetryGuard {
+    /// Delivers what is left, and stops.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Flush`] when the collector did not take it.
+    pub fn shutdown(self) -> Result<(), TelemetryError> {
+        let flushed = self.provider.force_flush();
+        // What could not be flushed is lost whether or not the rest stops well.
+        let stopped = self.provider.shutdown();
+        flushed.and(stopped).map_err(TelemetryError::Flush)
+    }
+}
+
+/// Sets up logs and spans for this process. Trace ids exist with or without a collector.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn init(service: &str, config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
+    let provider = provider(service, config)?;
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let format = LogFormat { service: service.to_owned(), json: config.json, coloured };
+    let subscriber = subscriber(&provider, &config.filter, format, std::io::stderr);
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(TelemetryGuard { provider })
+}
+
+fn provider(service: &str, config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
+    let name = config.service_name.clone().unwrap_or_else(|| service.to_owned());
+    let attributes = config.resource.iter().map(|(key, value)| opentelemetry::KeyValue::new(key.clone(), value.clone()));
+    let resource = Resource::builder_empty()
+        .with_attributes(attributes)
+        .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_service_name(name)
+        .build();
+    let builder = SdkTracerProvider::builder().with_resource(resource).with_sampler(config.sampler.clone());
+    Ok(match &config.otlp {
+        Some(otlp) => builder.with_span_processor(BatchSpanProcessor::builder(otlp.exporter()?).build()).build(),
+        None => builder.build(),
+    })
+}
+
+/// Filters are per layer: a quiet log does not silence traces.
+fn subscriber<W>(provider: &SdkTracerProvider, filter: &str, format: LogFormat, writer: W) -> impl Subscriber + use<W>
+where
+    W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    let logs = tracing_subscriber::fmt::layer()
+        .event_format(format)
+        .with_writer(writer)
+        .with_filter(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info")));
+    tracing_subscriber::registry().with(spans(provider)).with(logs)
+}
+
+fn spans<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
+{
+    let own = Targets::new().with_target("waybill", LevelFilter::INFO);
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("waybill"))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(own)
+}
