@@ -23,7 +23,7 @@ pub struct Keys {
 ///
 /// Credentials that cannot be opened become a skip with `unseal_failed`; a worker key that nothing can be sealed to
 /// becomes one with `unknown_worker`.
-pub fn announce(pending: &Pending, keys: &Keys) -> Event {
+pub(crate) fn announce(pending: &Pending, keys: &Keys) -> Event {
     match &pending.decision {
         Decision::Skip(plan) => skipped(pending, plan.clone()).into(),
         Decision::Attach(plan) => match attached(pending, plan, keys) {
@@ -34,7 +34,7 @@ pub fn announce(pending: &Pending, keys: &Keys) -> Event {
 }
 
 /// What stands around the event, without the trace context of its publishing.
-pub fn envelope(pending: &Pending, now: Timestamp) -> Envelope {
+pub(crate) fn envelope(pending: &Pending, now: Timestamp) -> Envelope {
     Envelope {
         id: derived_id(pending.request_id, Derivation::Decision),
         source: SOURCE.to_owned(),

@@ -1,8 +1,8 @@
 //! The fold's loop: messages in order, in batches, into the projection.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use waybill_domain::fold::Anomaly;
@@ -10,7 +10,7 @@ use waybill_platform::{
     log::{EventLog, RawMessage},
     trace::{self, Delivery},
 };
-use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Timestamp};
+use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Timestamp, WorkerId};
 
 use crate::{
     SchedulerError,
@@ -24,6 +24,8 @@ pub(crate) struct Folding {
     pub(crate) projection: Arc<Projection>,
     pub(crate) stream_created: Timestamp,
     pub(crate) folded: watch::Sender<u64>,
+    /// Hears of workers that registered, once their registration is committed.
+    pub(crate) registered: mpsc::UnboundedSender<BTreeSet<WorkerId>>,
 }
 
 impl Folding {
@@ -53,10 +55,15 @@ impl Folding {
     async fn commit(&self, batch: Vec<RawMessage>) -> Result<(), SchedulerError> {
         let entries: Vec<Entry> = batch.into_iter().map(entry).collect();
         let spans: Vec<Span> = entries.iter().filter_map(live_span).collect();
+        let workers: BTreeSet<WorkerId> = entries.iter().filter_map(registration).collect();
         let (projection, created) = (self.projection.clone(), self.stream_created);
         let folding = tokio::task::spawn_blocking(move || projection.fold(created, &entries));
         let anomalies = folding.in_current_span().await.map_err(|_| SchedulerError::Interrupted)??;
         drop(spans);
+        if !workers.is_empty() {
+            // Nobody listens during a rebuild.
+            let _ = self.registered.send(workers);
+        }
         anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, *anomaly));
         Ok(())
     }
@@ -73,6 +80,15 @@ fn entry(message: RawMessage) -> Entry {
     }
 }
 
+fn registration(entry: &Entry) -> Option<WorkerId> {
+    match entry {
+        Entry::Event(Recorded { value: RecordedEvent { event: Event::WorkerRegistered(worker), .. }, .. }) => {
+            Some(worker.worker_id.clone())
+        }
+        _ => None,
+    }
+}
+
 /// Builds get a span here; requests get theirs when their decision is published.
 fn live_span(entry: &Entry) -> Option<Span> {
     let Entry::Event(Recorded { at, sequence, value: RecordedEvent { envelope, event } }) = entry else { return None };
@@ -80,7 +96,7 @@ fn live_span(entry: &Entry) -> Option<Span> {
     if !build || !trace::is_live(*at) {
         return None;
     }
-    let span = trace::process_span(&event.subject().template(), envelope, Delivery::Live);
+    let span = trace::process_span(&event.subject(), envelope, Delivery::Live);
     span.in_scope(|| tracing::debug!(sequence, event = %event.event_type(), "folded"));
     Some(span)
 }

@@ -6,6 +6,7 @@
 mod announce;
 mod batch;
 mod config;
+mod consumers;
 mod folding;
 pub mod origin;
 pub mod projection;

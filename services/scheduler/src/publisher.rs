@@ -63,8 +63,10 @@ impl Publisher {
     async fn publish(&self, pending: Vec<(u64, Pending)>) -> Result<(), SchedulerError> {
         let announced: Vec<Announcement> =
             pending.iter().map(|(_, pending)| Announcement::of(pending, &self.keys)).collect();
-        let events = announced.iter().map(|one| (one.event.clone(), one.expect(), one.span.clone())).collect();
-        let appended = self.log.append_batch(events).await?;
+        // Normally nothing was decided before for this container on this worker; where it was, appending finds out.
+        let nothing = Expect::LastSibling(0);
+        let events = announced.iter().map(|one| (one.event.clone(), nothing, one.span.clone())).collect();
+        let appended = self.log.append_all(events).await?;
         for (announcement, appended) in announced.iter().zip(appended) {
             announcement.span.in_scope(|| log_line(&announcement.event.event, appended.sequence));
         }
@@ -84,16 +86,11 @@ impl Announcement {
         let event = span.in_scope(|| announce(pending, keys));
         Self { event: NewEvent { envelope: envelope(pending, trace::now()), event }, span }
     }
-
-    /// Normally nothing was decided before for this container on this worker; where something was, appending finds out.
-    fn expect(&self) -> Expect {
-        Expect::LastBelow { filter: self.event.event.subject().siblings(), sequence: 0 }
-    }
 }
 
 /// A live request's trace goes on; an old one is linked. Either way the attach span links to the span that saved.
 fn process_span(pending: &Pending) -> Span {
-    let delivery = if trace::is_live(pending.requested_at) { Delivery::Live } else { Delivery::Old };
+    let delivery = Delivery::of(pending.requested_at, false);
     let context = pending.trace.as_ref();
     let request = Envelope {
         id: pending.request_id,
@@ -105,7 +102,7 @@ fn process_span(pending: &Pending) -> Span {
         tracestate: context.and_then(|context| context.tracestate.clone()),
     };
     let subject = Event::from(pending.request.clone()).subject();
-    let span = trace::process_span(&subject.template(), &request, delivery);
+    let span = trace::process_span(&subject, &request, delivery);
     if let Decision::Attach(plan) = &pending.decision
         && let Some(saved) = plan.saved.trace.as_ref().and_then(|context| TraceParent::parse(&context.traceparent))
     {

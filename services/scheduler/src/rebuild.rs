@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use waybill_platform::log::EventLog;
 
@@ -21,15 +21,23 @@ pub async fn rebuild(config: &SchedulerConfig, shutdown: &CancellationToken) -> 
     }
     // Holding the old file keeps a running scheduler from being swapped out under its feet.
     let held = config.projection.exists().then(|| Projection::open(&config.projection));
-    if let Some(Err(error)) = &held {
-        tracing::warn!(%error, "the old projection cannot be opened, replacing it");
-    }
+    let held = match held {
+        Some(Err(error)) if error.is_in_use() => return Err(error.into()),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the old projection cannot be opened, replacing it");
+            None
+        }
+        Some(Ok(projection)) => Some(projection),
+        None => None,
+    };
     let log = EventLog::connect(config.nats.clone()).await?;
     let projection = Arc::new(Projection::open(&scratch)?);
     let (from, stream) = open_log(&log, None, config.replicas).await?;
     tracing::info!(last_sequence = stream.last_sequence, "rebuilding the projection from the start of the event log");
     let (folded, _) = watch::channel(0);
-    let folding = Folding { log, projection: projection.clone(), stream_created: stream.created, folded };
+    let (registered, _) = mpsc::unbounded_channel();
+    let stream_created = stream.created;
+    let folding = Folding { log, projection: projection.clone(), stream_created, folded, registered };
     folding.run(from, Some(stream.last_sequence), shutdown).await?;
     if shutdown.is_cancelled() {
         return Err(SchedulerError::Interrupted);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use waybill_platform::{
     health::{self, HealthState},
@@ -10,7 +10,7 @@ use waybill_platform::{
 };
 
 use crate::{
-    SchedulerConfig, SchedulerError,
+    SchedulerConfig, SchedulerError, consumers,
     folding::Folding,
     origin::{LogState, resume},
     projection::{Position, Projection},
@@ -34,11 +34,16 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     };
     tracing::info!(from, last_sequence = stream.last_sequence, projection = %projection.path().display(), "folding the event log");
     let (folded, folds) = watch::channel(from.saturating_sub(1));
-    let folding = Folding { log: log.clone(), projection: projection.clone(), stream_created: stream.created, folded };
-    let publisher = Publisher { log, projection, keys: config.keys, folded: folds.clone() };
+    let (registered, registrations) = mpsc::unbounded_channel();
+    // Consumers that are missing for workers known from earlier: making one that is there changes nothing.
+    let _ = registered.send(projection.workers()?);
+    let stream_created = stream.created;
+    let folding = Folding { log: log.clone(), projection: projection.clone(), stream_created, folded, registered };
+    let publisher = Publisher { log: log.clone(), projection, keys: config.keys, folded: folds.clone() };
     let outcome = tokio::select! {
         folded = folding.run(from, None, &shutdown) => folded,
         published = publisher.run(&shutdown) => published,
+        made = consumers::run(&log, registrations, &shutdown) => made,
         () = watch_ready(folds, stream.last_sequence, ready) => Ok(()),
     };
     shutdown.cancel();

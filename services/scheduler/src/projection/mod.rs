@@ -9,6 +9,7 @@ mod quarantine;
 mod rows;
 
 use std::{
+    collections::BTreeSet,
     fs::{OpenOptions, Permissions},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -16,14 +17,14 @@ use std::{
 
 use redb::{ConcurrencyMode, Database, ReadableDatabase, ReadableTable};
 use waybill_domain::fold::{Anomaly, Pending, fold};
-use waybill_schemas::{Recorded, RecordedEvent};
+use waybill_schemas::{Recorded, RecordedEvent, WorkerId};
 
 pub use position::Position;
 pub use quarantine::Quarantined;
 pub use rows::Row;
 
 use facts::TransactionFacts;
-use rows::{META, PENDING, POSITION_KEY, QUARANTINE};
+use rows::{META, PENDING, POSITION_KEY, QUARANTINE, WORKERS};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -50,6 +51,13 @@ pub enum ProjectionError {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+impl ProjectionError {
+    /// Whether another process has the file.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Open { source, .. } if matches!(**source, redb::Error::DatabaseAlreadyOpen))
+    }
 }
 
 impl<E: Into<redb::Error>> From<E> for ProjectionError {
@@ -173,6 +181,17 @@ impl Projection {
                 Ok((sequence.value(), rows::decode("pending", pending.value())?))
             })
             .collect()
+    }
+
+    /// Workers that have registered.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn workers(&self) -> Result<BTreeSet<WorkerId>, ProjectionError> {
+        let transaction = self.database.begin_read()?;
+        let Some(table) = rows::existing(transaction.open_table(WORKERS))? else { return Ok(BTreeSet::new()) };
+        let ids = table.iter()?.map(|row| Ok(row?.0.value().parse().ok()));
+        ids.filter_map(Result::transpose).collect()
     }
 
     /// Number of quarantined entries.

@@ -1,6 +1,8 @@
 //! What could not be decoded, kept whole for a person and for a later version that can.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use waybill_platform::log::RawMessage;
 use waybill_schemas::Timestamp;
 
 /// A message that is not an event this version knows.
@@ -16,4 +18,17 @@ pub struct Quarantined {
     pub at: Timestamp,
     /// Why it could not be decoded.
     pub error: String,
+}
+
+impl Quarantined {
+    /// The message, with why it is here.
+    pub fn of(message: &RawMessage, error: String) -> Self {
+        Self {
+            subject: message.subject.clone(),
+            headers: message.header_pairs(),
+            payload: STANDARD.encode(&message.payload),
+            at: message.at,
+            error,
+        }
+    }
 }
