@@ -1,1 +1,17 @@
-//! The HTTP and NATS front door: builds and container requests become events.
+//! The gateway: builds and container requests come in over HTTP and become events. It answers when the log has them.
+
+mod config;
+mod http;
+mod idempotency;
+mod port;
+mod record;
+mod serve;
+pub mod tokens;
+
+pub use config::GatewayConfig;
+pub use http::openapi;
+pub use port::{Appender, Sibling};
+pub use serve::{GatewayError, run};
+
+/// `ce-source` of the gateway's events.
+pub const SOURCE: &str = "/waybill/gateway";

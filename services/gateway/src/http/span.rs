@@ -1,0 +1,37 @@
+//! The server span of a request, continued from the caller's trace (OpenTelemetry HTTP conventions).
+
+use axum::{
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::Response,
+};
+use tracing::{Instrument as _, Span, field::Empty};
+use waybill_platform::trace;
+
+/// Opens the span around a request.
+pub(super) async fn trace(request: Request, next: Next) -> Response {
+    let span = open(&request);
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    let failed = response.status().is_server_error().then(|| response.status());
+    trace::record_outcome(&span, failed.as_ref());
+    response
+}
+
+fn open(request: &Request) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        parent: None,
+        "http",
+        otel.name = format!("{} {route}", request.method()),
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    );
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    trace::continue_from(&span, header("traceparent"), header("tracestate"));
+    span
+}
