@@ -1,20 +1,19 @@
 //! Debian's docker-registry (the reference implementation) with htpasswd accounts, over plain HTTP on loopback.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
 use crate::error::StartError;
 use crate::find;
-use crate::http;
 use crate::image::TinyImage;
 use crate::login::Login;
 use crate::port::Port;
 use crate::process::{Process, command};
+use crate::ready;
 use crate::scratch::Scratch;
 use crate::skopeo::{Skopeo, SkopeoError};
-use crate::wait::eventually;
 
 const START: Duration = Duration::from_secs(30);
 
@@ -32,16 +31,18 @@ pub struct DockerRegistry {
 impl DockerRegistry {
     /// Starts an empty registry that these accounts, and nobody else, may read and write.
     pub async fn start(accounts: &[Login]) -> Result<Self, StartError> {
-        let binary = find::program("docker-registry", "run `infra/justw test` (Debian: apt-get install docker-registry)")?;
+        let binary =
+            find::program("docker-registry", "run `infra/justw test` (Debian: apt-get install docker-registry)")?;
         let scratch = Scratch::new("registry")?;
         let port = Port::reserve().map_err(StartError::setup("a free port for docker-registry"))?;
         let config = write_config(&scratch, &port, accounts)?;
         let mut command = command(binary);
         command.arg("serve").arg(config);
-        let process = Process::spawn("docker-registry", command, scratch.path())?;
-        let registry = Self { process, port, scratch };
-        registry.wait_ready().await?;
-        Ok(registry)
+        let mut process = Process::spawn("docker-registry", command, scratch.path())?;
+        // It is ready when it refuses those who do not log in.
+        let url = format!("http://{}/v2/", port.host());
+        ready::until_http(&mut process, START, &url, |status| status == StatusCode::UNAUTHORIZED).await?;
+        Ok(Self { process, port, scratch })
     }
 
     /// `127.0.0.1:<port>`: the registry host of its images.
@@ -79,22 +80,10 @@ impl DockerRegistry {
         skopeo.push(layout.path(), &reference, Some(login)).await?;
         Ok(reference)
     }
-
-    /// It is ready when it refuses those who do not log in.
-    async fn wait_ready(&self) -> Result<(), StartError> {
-        let client = http::client().map_err(std::io::Error::other).map_err(StartError::setup("an HTTP client"))?;
-        let url = format!("http://{}/v2/", self.host());
-        let refuses = async || (http::status(&client, &url).await? == StatusCode::UNAUTHORIZED).then_some(());
-        eventually(START, "docker-registry", refuses).await.map_err(|_| StartError::NotReady {
-            part: "docker-registry",
-            timeout: START,
-            last_lines: self.process.output().last_lines(),
-        })
-    }
 }
 
 /// Writes `config.yml` and `htpasswd`; the former is JSON, which is YAML too.
-fn write_config(scratch: &Scratch, port: &Port, accounts: &[Login]) -> Result<std::path::PathBuf, StartError> {
+fn write_config(scratch: &Scratch, port: &Port, accounts: &[Login]) -> Result<PathBuf, StartError> {
     let htpasswd = scratch.file("htpasswd", htpasswd(accounts)?)?;
     let storage = scratch.folder("storage")?;
     let config = serde_json::json!({

@@ -38,11 +38,19 @@ pub enum StartError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The server ended at once.
+    #[error("{part} ended instead of getting ready; it last said:\n{last_lines}")]
+    Ended {
+        /// The server.
+        part: String,
+        /// The end of its output.
+        last_lines: String,
+    },
     /// The server runs but does not answer as it should.
     #[error("{part} was not ready within {timeout:?}; it last said:\n{last_lines}")]
     NotReady {
         /// The server.
-        part: &'static str,
+        part: String,
         /// How long was waited.
         timeout: Duration,
         /// The end of its output.

@@ -18,6 +18,7 @@ pub mod otlp;
 pub mod port;
 pub mod process;
 pub mod python;
+pub mod ready;
 pub mod registry;
 pub mod require;
 pub mod scratch;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use crate::error::StartError;
-use crate::http;
 use crate::login::Login;
 use crate::port::Port;
 use crate::process::Process;
 use crate::python::Python;
+use crate::ready;
 use crate::scratch::Scratch;
-use crate::wait::eventually;
 
 /// Importing moto takes seconds on a slow machine.
 const START: Duration = Duration::from_secs(60);
@@ -33,10 +32,10 @@ impl Moto {
         let port = Port::reserve().map_err(StartError::setup("a free port for moto"))?;
         let mut command = python.command();
         command.args(["-m", "moto.server", "--host", "127.0.0.1", "--port", &port.number().to_string()]);
-        let process = Process::spawn("moto", command, scratch.path())?;
-        let moto = Self { process, port, _scratch: scratch };
-        moto.wait_ready().await?;
-        Ok(moto)
+        let mut process = Process::spawn("moto", command, scratch.path())?;
+        let url = format!("http://{}/moto-api/", port.host());
+        ready::until_http(&mut process, START, &url, |status| status.is_success()).await?;
+        Ok(Self { process, port, _scratch: scratch })
     }
 
     /// The endpoint to configure in place of `https://api.ecr.<region>.amazonaws.com`.
@@ -52,16 +51,5 @@ impl Moto {
     /// The child process: its id, its output (a line per request), signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
-    }
-
-    async fn wait_ready(&self) -> Result<(), StartError> {
-        let client = http::client().map_err(std::io::Error::other).map_err(StartError::setup("an HTTP client"))?;
-        let url = format!("{}/moto-api/", self.endpoint());
-        let answers = async || http::status(&client, &url).await.map(|_| ());
-        eventually(START, "moto", answers).await.map_err(|_| StartError::NotReady {
-            part: "moto",
-            timeout: START,
-            last_lines: self.process.output().last_lines(),
-        })
     }
 }

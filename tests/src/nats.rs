@@ -1,7 +1,7 @@
 //! A real nats-server on a free loopback port that can be killed and brought back with its data.
 
 mod binary;
-mod ready;
+mod greeting;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::error::StartError;
 use crate::port::Port;
 use crate::process::{Process, command};
+use crate::ready;
 use crate::scratch::Scratch;
 
 /// How long a start may take; a store with many messages is read back first.
@@ -29,23 +30,23 @@ impl NatsServer {
     /// Starts one with JetStream, without accounts, every write synced as in production.
     pub async fn start() -> Result<Self, StartError> {
         let scratch = Scratch::new("nats")?;
-        let config = scratch.file("nats.conf", "jetstream { sync_interval: always }\n")?;
-        Self::launch(scratch, config).await
-    }
-
-    /// Starts one with the given configuration file, read in place; its address, port and store folder are replaced.
-    pub async fn with_config(config: &Path) -> Result<Self, StartError> {
-        Self::launch(Scratch::new("nats")?, config.to_owned()).await
-    }
-
-    async fn launch(scratch: Scratch, config: PathBuf) -> Result<Self, StartError> {
-        let binary = binary::find()?;
         let store_dir = scratch.folder("store")?;
+        let jetstream = format!("jetstream {{ store_dir: \"{}\", sync_interval: always }}\n", store_dir.display());
+        let config = scratch.file("nats.conf", jetstream)?;
+        Self::launch(scratch, config, store_dir).await
+    }
+
+    /// Starts one with the given configuration file, read in place; only its address and port are replaced.
+    /// `store_dir` repeats where the file has JetStream's store; a relative path in the file is relative to the file.
+    pub async fn with_config(config: &Path, store_dir: &Path) -> Result<Self, StartError> {
+        Self::launch(Scratch::new("nats")?, config.to_owned(), store_dir.to_owned()).await
+    }
+
+    async fn launch(scratch: Scratch, config: PathBuf, store_dir: PathBuf) -> Result<Self, StartError> {
+        let binary = binary::find()?;
         let port = Port::reserve().map_err(StartError::setup("a free port for nats-server"))?;
-        let process = spawn(&binary, &config, &store_dir, &port, scratch.path())?;
-        let server = Self { binary, config, store_dir, process, port, scratch };
-        server.wait_ready().await?;
-        Ok(server)
+        let process = spawn(&binary, &config, &port, scratch.path()).await?;
+        Ok(Self { binary, config, store_dir, process, port, scratch })
     }
 
     /// `nats://127.0.0.1:<port>`, the same after a restart.
@@ -63,7 +64,7 @@ impl NatsServer {
         &self.store_dir
     }
 
-    /// The folder that holds the store, the log and (by default) the configuration.
+    /// The folder that holds its log and, unless a configuration file was given, its configuration and store.
     pub fn dir(&self) -> &Path {
         self.scratch.path()
     }
@@ -87,23 +88,17 @@ impl NatsServer {
     /// Starts it again on the same port and store; one that still runs is killed first.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.process.sigkill();
-        self.process = spawn(&self.binary, &self.config, &self.store_dir, &self.port, self.scratch.path())?;
-        self.wait_ready().await
-    }
-
-    async fn wait_ready(&self) -> Result<(), StartError> {
-        ready::wait(self.port.number(), START).await.map_err(|_| StartError::NotReady {
-            part: "nats-server",
-            timeout: START,
-            last_lines: self.process.output().last_lines(),
-        })
+        self.process = spawn(&self.binary, &self.config, &self.port, self.scratch.path()).await?;
+        Ok(())
     }
 }
 
-/// Options on the command line win over the configuration file.
-fn spawn(binary: &Path, config: &Path, store: &Path, port: &Port, log_dir: &Path) -> Result<Process, StartError> {
+/// Starts a server and waits until it greets. Options on the command line win over the configuration file.
+async fn spawn(binary: &Path, config: &Path, port: &Port, log_dir: &Path) -> Result<Process, StartError> {
     let mut command = command(binary);
-    command.arg("--config").arg(config).arg("--store_dir").arg(store);
+    command.arg("--config").arg(config).current_dir(config.parent().unwrap_or(log_dir));
     command.args(["--addr", "127.0.0.1", "--port", &port.number().to_string()]);
-    Ok(Process::spawn("nats-server", command, log_dir)?)
+    let mut process = Process::spawn("nats-server", command, log_dir)?;
+    ready::until(&mut process, START, async || greeting::heard(port.number()).await).await?;
+    Ok(process)
 }

@@ -1,6 +1,6 @@
 //! A test whose real part is missing says so loudly; where `CI` is set, it fails.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use crate::error::StartError;
 
@@ -22,15 +22,19 @@ macro_rules! require {
 }
 
 /// What [`require!`] expands to; `here` is the path of a function inside the test.
-#[expect(clippy::panic, reason = "a test that cannot start what it tests has failed")]
 pub fn found<T, E: Into<StartError>>(here: &str, started: Result<T, E>) -> Option<T> {
-    let test = test_name(here);
-    match started.map_err(Into::into) {
+    // Straight to the descriptor: what goes through `eprintln!` is captured, and a passing test's is not shown.
+    decide(test_name(here), started.map_err(Into::into), is_ci(), &mut std::io::stderr())
+}
+
+#[expect(clippy::panic, reason = "a test that cannot start what it tests has failed")]
+fn decide<T>(test: &str, started: Result<T, StartError>, ci: bool, out: &mut impl Write) -> Option<T> {
+    match started {
         Ok(part) => Some(part),
-        Err(StartError::Missing(missing)) if is_ci() => panic!("{test}: {missing} (CI is set: nothing may be skipped)"),
+        Err(StartError::Missing(missing)) if ci => panic!("{test}: {missing} (CI is set: nothing may be skipped)"),
         Err(StartError::Missing(missing)) => {
-            // Straight to the descriptor: what goes through `eprintln!` is captured, and a passing test's is not shown.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {missing}");
+            // Nobody can be told that standard error is closed.
+            let _ = writeln!(out, "SKIPPED: {test}: {missing}");
             None
         }
         Err(other) => panic!("{test}: {}", chain(&other)),
@@ -70,10 +74,27 @@ mod tests {
         }
     }
 
+    fn missing() -> Result<(), StartError> {
+        Err(Missing::new("a moon", "wait for the night").into())
+    }
+
     #[test]
-    fn a_missing_part_skips_or_fails() {
-        let missing = || Err::<(), _>(Missing::new("a moon", "wait for the night"));
-        let answer = std::panic::catch_unwind(|| found("suite::moon::here", missing()));
-        assert_eq!(answer.is_err(), is_ci());
+    fn a_missing_part_is_skipped_aloud() {
+        let mut out = Vec::new();
+        assert_eq!(decide("suite::moon", missing(), false, &mut out), None);
+        assert_eq!(out, b"SKIPPED: suite::moon: a moon is missing: wait for the night\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "suite::moon: a moon is missing: wait for the night (CI is set")]
+    fn a_missing_part_fails_in_ci() {
+        decide("suite::moon", missing(), true, &mut Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "suite::moon: cannot set up a tide: out of water")]
+    fn any_other_failure_fails_with_its_causes() {
+        let dry = StartError::setup("a tide")(std::io::Error::other("out of water"));
+        decide("suite::moon", Err::<(), _>(dry), false, &mut Vec::new());
     }
 }

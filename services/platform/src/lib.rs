@@ -1,5 +1,6 @@
 //! Shared I/O: the event log over JetStream, sealing, telemetry, configuration, shutdown, health.
 
+mod chain;
 pub mod config;
 pub mod health;
 pub mod log;
@@ -7,3 +8,5 @@ pub mod sealing;
 pub mod shutdown;
 pub mod telemetry;
 pub mod trace;
+
+pub use chain::chain;

@@ -95,12 +95,16 @@ impl Process {
         &self.log_file
     }
 
+    /// The end of its output, complete when it has ended, for error messages.
+    pub async fn last_lines(&mut self) -> String {
+        if self.exit_status().is_some() {
+            self.output.closed(Duration::from_secs(1)).await;
+        }
+        self.output.last_lines()
+    }
+
     /// Waits for a line of either stream that fulfils `wanted`; lines already printed count.
-    pub async fn wait_for_line(
-        &self,
-        timeout: Duration,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<Line, ProcessError> {
+    pub async fn wait_for_line(&self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> Result<Line, ProcessError> {
         let found = self.output.wait_for(timeout, wanted).await;
         found.ok_or_else(|| ProcessError::NoSuchLine {
             name: self.name.clone(),

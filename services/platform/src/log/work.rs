@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, time::sleep};
 use waybill_schemas::WorkerId;
 
 use super::{EventLog, LogError, RawMessage, STREAM, publish::pause, read::raw};
+use crate::health::ComponentHandle;
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const PULL_EXPIRY: Duration = Duration::from_secs(20);
@@ -61,7 +62,13 @@ impl EventLog {
     ///
     /// The scheduler makes the consumer when it folds the worker's registration. While there is none, `missing` is called
     /// (so that the worker can register again), and the queue waits.
-    pub fn work<F>(&self, worker_id: &WorkerId, waiting: usize, missing: impl Fn() -> F + Send + Sync + 'static) -> WorkQueue
+    pub fn work<F>(
+        &self,
+        worker_id: &WorkerId,
+        waiting: usize,
+        ready: ComponentHandle,
+        missing: impl Fn() -> F + Send + Sync + 'static,
+    ) -> WorkQueue
     where
         F: Future<Output = ()> + Send,
     {
@@ -70,7 +77,9 @@ impl EventLog {
         tokio::spawn(async move {
             let mut tries = 0_u32;
             while !sender.is_closed() {
-                match log.work_round(&name, &sender).await {
+                let outcome = log.work_round(&name, &sender, &ready).await;
+                ready.not_ready("waiting for the consumer");
+                match outcome {
                     Ok(()) => return,
                     Err(Interrupted::Missing) => {
                         tracing::warn!(consumer = name, "this worker's consumer does not exist yet or was deleted; registering so that the scheduler makes it");
@@ -94,7 +103,12 @@ impl EventLog {
     }
 
     /// Receives until something fails; fine when nobody listens any more.
-    async fn work_round(&self, name: &str, sender: &mpsc::Sender<Delivered>) -> Result<(), Interrupted> {
+    async fn work_round(
+        &self,
+        name: &str,
+        sender: &mpsc::Sender<Delivered>,
+        ready: &ComponentHandle,
+    ) -> Result<(), Interrupted> {
         let failed = |worked, reason: String| {
             let what = format!("consumer {name}");
             Interrupted::Failed { worked, error: LogError::Unavailable { what, reason } }
@@ -107,6 +121,7 @@ impl EventLog {
         let messages = consumer.stream().max_messages_per_batch(64).expires(PULL_EXPIRY).heartbeat(HEARTBEAT).messages();
         let messages = messages.await.map_err(|error| failed(false, error.to_string()))?;
         tracing::info!(consumer = name, "receiving decisions");
+        ready.ready();
         forward(messages, sender).await.map_err(|(worked, reason)| failed(worked, reason))
     }
 }

@@ -6,14 +6,8 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::wait::{TimedOut, eventually};
-
-/// Waits until the server on this loopback port greets with `INFO`.
-pub(super) async fn wait(port: u16, timeout: Duration) -> Result<(), TimedOut> {
-    eventually(timeout, "a greeting of nats-server", async || greets(port).await.then_some(())).await
-}
-
-async fn greets(port: u16) -> bool {
+/// Whether the server on this loopback port greets with `INFO`.
+pub(super) async fn heard(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return false };
     let mut greeting = [0; 5];
     let read = tokio::time::timeout(Duration::from_secs(1), stream.read_exact(&mut greeting)).await;

@@ -1,0 +1,92 @@
+//! From configuration to a worker that serves its queue.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use waybill_platform::{
+    health::{self, HealthState},
+    log::{Delivered, EventLog, LogError},
+    sealing::KeyError,
+};
+use waybill_schemas::Subject;
+
+use crate::{
+    WorkerConfig,
+    dispatch::dispatch,
+    handle::Handler,
+    provider::{EcrConfig, TokenCache},
+    register::Registrar,
+};
+
+/// How long to wait before trying to register again.
+const REGISTER_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a worker stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The log's settings do not work.
+    #[error("the event log cannot be used")]
+    Log(#[from] LogError),
+    /// The sealing key is not usable.
+    #[error("the sealing key cannot be used")]
+    Key(#[from] KeyError),
+    /// The health endpoint could not be served.
+    #[error("cannot serve health checks on {address}; is the port free?")]
+    Health {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Registers, and serves decisions until shutdown.
+///
+/// # Errors
+/// [`WorkerError`].
+pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    let health = HealthState::default();
+    if let Some(address) = config.health {
+        let bound = tokio::net::TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| WorkerError::Health { address, source })?;
+        tokio::spawn(health::serve(listener, health.clone()));
+    }
+    let queue_ready = health.component("decisions");
+    let log = EventLog::connect(config.nats).await?;
+    let public = config.sealing_key.public()?;
+    let registrar = Arc::new(Registrar::new(log.clone(), config.worker_id.clone(), public));
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        () = register(&registrar) => {}
+    }
+    let handler = Arc::new(Handler {
+        log: log.clone(),
+        key: config.sealing_key,
+        scheduler: config.scheduler_key,
+        tokens: TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint }),
+        pull: config.pull,
+    });
+    let remind = move || {
+        let registrar = registrar.clone();
+        async move { registrar.remind().await }
+    };
+    let queue = log.work(&config.worker_id, config.concurrency, queue_ready, remind);
+    let work = |delivered| handler.clone().handle(delivered);
+    dispatch(queue, config.concurrency, container_of, work, &shutdown).await;
+    Ok(())
+}
+
+async fn register(registrar: &Registrar) {
+    while let Err(error) = registrar.ensure().await {
+        tracing::warn!(error = waybill_platform::chain(&error), "cannot register yet, trying again");
+        tokio::time::sleep(REGISTER_PAUSE).await;
+    }
+}
+
+/// Decisions about the same container are served one after the other.
+fn container_of(delivered: &Delivered) -> String {
+    match delivered.message.subject.parse() {
+        Ok(Subject::Decision { workspace, container_id, .. }) => format!("{workspace}/{container_id}"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests against real servers, one module per concern. One binary, because each would link the whole workspace again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, also in the functions that they share"
+)]
+
+mod harness;
