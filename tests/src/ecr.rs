@@ -57,7 +57,7 @@ enum Lifetime {
 }
 
 impl Ecr {
-    /// Starts an endpoint that issues twelve-hour tokens to this access key id, and makes each an account of a registry.
+    /// Starts one that issues twelve-hour tokens to this access key id, and makes each an account of a registry.
     pub fn start(access_key_id: &str, accounts: &Accounts) -> Result<Self, StartError> {
         let state = Arc::new(Mutex::new(State {
             accounts: accounts.clone(),

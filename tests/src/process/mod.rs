@@ -6,6 +6,7 @@ mod spawner;
 mod sys;
 
 use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -55,9 +56,11 @@ impl Process {
     pub fn spawn(name: &str, mut command: Command, log_dir: &Path) -> Result<Self, ProcessError> {
         let failed = |source| ProcessError::Spawn { name: name.to_owned(), source };
         let log_file = log_dir.join(format!("{name}.log"));
+        // Opened first: once there is a child, nothing may fail before it is owned.
+        let log = OpenOptions::new().create(true).append(true).open(&log_file).map_err(failed)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawner::spawn(command).map_err(failed)?;
-        let output = Output::read(child.stdout.take(), child.stderr.take(), &log_file).map_err(failed)?;
+        let output = Output::read(child.stdout.take(), child.stderr.take(), log);
         Ok(Self { name: name.to_owned(), child, output, log_file, ended: None })
     }
 

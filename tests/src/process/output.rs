@@ -1,8 +1,7 @@
 //! What a child prints: kept as lines that can be waited for, and appended to a file.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,9 +51,9 @@ impl Output {
     pub(super) fn read(
         stdout: Option<impl Read + Send + 'static>,
         stderr: Option<impl Read + Send + 'static>,
-        log_file: &Path,
-    ) -> io::Result<Self> {
-        let log = Arc::new(Mutex::new(OpenOptions::new().create(true).append(true).open(log_file)?));
+        log: File,
+    ) -> Self {
+        let log = Arc::new(Mutex::new(log));
         let (sender, changed) = watch::channel(Progress::default());
         let (sender, lines) = (Arc::new(sender), Arc::new(Mutex::new(Vec::new())));
         let sink = |stream| Sink { stream, lines: lines.clone(), changed: sender.clone(), log: log.clone() };
@@ -64,7 +63,7 @@ impl Output {
         if let Some(pipe) = stderr {
             sink(Stream::Stderr).follow(pipe);
         }
-        Ok(Self { lines, changed })
+        Self { lines, changed }
     }
 
     /// All lines so far.

@@ -43,7 +43,8 @@ impl TelemetryConfig {
     pub fn read(settings: &Settings) -> Result<Self, ConfigError> {
         let mut reader = settings.reader();
         let filter = |text: &str| {
-            EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| "a filter like info or waybill=debug,info")
+            let filter = own_level(text);
+            EnvFilter::try_new(&filter).map(|_| filter).map_err(|_| "a level like debug, or a filter like waybill=debug")
         };
         let json = |text: &str| match text {
             "json" => Ok(true),
@@ -51,7 +52,7 @@ impl TelemetryConfig {
             _ => Err("json or text"),
         };
         let config = Self {
-            filter: reader.or("WAYBILL_LOG", filter, || "info".to_owned()),
+            filter: reader.or("WAYBILL_LOG", filter, || own_level("info")),
             json: reader.or("WAYBILL_LOG_FORMAT", json, || false),
             service_name: reader.optional("OTEL_SERVICE_NAME", |text| Ok(text.to_owned())),
             resource: reader.or("OTEL_RESOURCE_ATTRIBUTES", otlp::pairs, Vec::new),
@@ -60,6 +61,11 @@ impl TelemetryConfig {
         };
         reader.finish().map(|()| config)
     }
+}
+
+/// A level alone is Waybill's own: libraries below it can print what they send and receive.
+fn own_level(text: &str) -> String {
+    if text.parse::<LevelFilter>().is_ok() { format!("warn,waybill={text}") } else { text.to_owned() }
 }
 
 /// Telemetry could not be set up, or its end was not delivered.

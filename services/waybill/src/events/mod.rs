@@ -21,7 +21,7 @@ pub(crate) use start::Start;
 pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failure> {
     let settings = Settings::load(home, "operator")?;
     let mut reader = settings.reader();
-    let nats = NatsConfig::read(&mut reader);
+    let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
     let telemetry = telemetry::init("waybill", &TelemetryConfig::read(&settings)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

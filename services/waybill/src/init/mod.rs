@@ -10,6 +10,7 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 use nkeys::KeyPair;
+use waybill_domain::credentials::Secret;
 use waybill_platform::sealing::PrivateKey;
 use waybill_schemas::{WorkerId, WorkspaceId};
 
@@ -101,12 +102,13 @@ fn roles(plan: &Plan) -> Vec<Role> {
 fn sealing_key(home: &mut Home, role: &Role) -> Result<String, InitError> {
     let path = PathBuf::from(format!("keys/{role}.xkey"));
     let seed = home.keep_or_write(&path, || {
-        let key = PrivateKey::generate().map_err(|_| InitError::Random)?;
-        Ok(key.seed().expose().as_bytes().to_vec())
+        let seed = PrivateKey::generate().seed().map_err(|_| InitError::Random)?;
+        Ok(seed.expose().as_bytes().to_vec())
     })?;
     let text = String::from_utf8(seed).map_err(|_| InitError::Key { path: path.clone() })?;
-    let key = PrivateKey::from_seed(&waybill_domain::credentials::Secret::new(text.trim().to_owned()));
-    Ok(key.map_err(|_| InitError::Key { path })?.public().to_string())
+    let key = PrivateKey::from_seed(&Secret::new(text));
+    let public = key.and_then(|key| key.public()).map_err(|_| InitError::Key { path })?;
+    Ok(public.to_string())
 }
 
 fn user_key(home: &mut Home, role: &Role) -> Result<(), InitError> {

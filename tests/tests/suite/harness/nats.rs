@@ -56,9 +56,9 @@ async fn takes_a_configuration_file_but_its_own_port() {
 async fn a_server_that_refuses_its_configuration_says_why() {
     let scratch = Scratch::new("nats-config").unwrap();
     let config = scratch.file("nats.conf", "no_such_option: 1\n").unwrap();
-    let error = match NatsServer::with_config(&config, scratch.path()).await {
-        Err(StartError::Missing(missing)) => return require!(Err(missing)),
-        other => other.unwrap_err(),
-    };
+    let error = require!(match NatsServer::with_config(&config, scratch.path()).await {
+        Err(StartError::Missing(missing)) => Err(missing),
+        other => Ok(other.unwrap_err()),
+    });
     assert!(matches!(&error, StartError::Ended { last_lines, .. } if last_lines.contains("no_such_option")), "{error}");
 }
