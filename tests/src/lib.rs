@@ -24,4 +24,5 @@ pub mod require;
 pub mod scratch;
 pub mod serving;
 pub mod skopeo;
+pub mod stack;
 pub mod wait;

@@ -7,4 +7,5 @@
     reason = "tests fail by panicking, also in the functions that they share"
 )]
 
+mod chain;
 mod harness;

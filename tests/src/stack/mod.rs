@@ -1,0 +1,288 @@
+//! All of Waybill as its users run it: `waybill init`, a nats-server with the configuration it wrote, and each service as
+//! a process that can be killed and started again.
+
+mod client;
+mod events;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    error::StartError,
+    find, http,
+    nats::NatsServer,
+    otlp::Collector,
+    port::Port,
+    process::{Process, command},
+    ready,
+    scratch::Scratch,
+};
+
+pub use client::Answer;
+pub use events::Recorded;
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(30);
+
+/// One service of the stack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// `waybill gateway`
+    Gateway,
+    /// `waybill scheduler`
+    Scheduler,
+    /// `waybill worker --id …`
+    Worker(String),
+}
+
+impl Service {
+    fn name(&self) -> String {
+        match self {
+            Self::Gateway => "gateway".to_owned(),
+            Self::Scheduler => "scheduler".to_owned(),
+            Self::Worker(id) => format!("worker-{id}"),
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Gateway => vec!["gateway".to_owned()],
+            Self::Scheduler => vec!["scheduler".to_owned()],
+            Self::Worker(id) => vec!["worker".to_owned(), "--id".to_owned(), id.clone()],
+        }
+    }
+}
+
+/// What to set up.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    workspaces: Vec<String>,
+    workers: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Default for Plan {
+    /// Workspace `acme`, worker `w1`, JSON logs with everything that Waybill says.
+    fn default() -> Self {
+        let pairs = [("WAYBILL_LOG", "debug"), ("WAYBILL_LOG_FORMAT", "json")];
+        let environment = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        Self { workspaces: vec!["acme".to_owned()], workers: vec!["w1".to_owned()], environment }
+    }
+}
+
+impl Plan {
+    /// These workspaces instead.
+    pub fn workspaces(mut self, names: &[&str]) -> Self {
+        self.workspaces = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// These workers instead.
+    pub fn workers(mut self, ids: &[&str]) -> Self {
+        self.workers = ids.iter().map(|id| (*id).to_owned()).collect();
+        self
+    }
+
+    /// A setting in the environment of every service.
+    pub fn setting(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Registries that workers speak to without TLS.
+    pub fn plain_http(self, hosts: &[&str]) -> Self {
+        self.setting("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts.join(","))
+    }
+
+    /// Where spans go.
+    pub fn otlp(self, collector: &Collector) -> Self {
+        self.setting("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()).setting("OTEL_BSP_SCHEDULE_DELAY", "200")
+    }
+
+    /// Starts everything, and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Stack, StartError> {
+        Stack::start(self).await
+    }
+}
+
+/// A running stack. Everything dies with it.
+#[derive(Debug)]
+pub struct Stack {
+    plan: Plan,
+    binary: PathBuf,
+    scratch: Scratch,
+    home: PathBuf,
+    nats: NatsServer,
+    ports: BTreeMap<Service, Port>,
+    running: BTreeMap<Service, Process>,
+    starts: u32,
+    client: reqwest::Client,
+}
+
+impl Stack {
+    async fn start(plan: Plan) -> Result<Self, StartError> {
+        let binary = find::workspace_binary("waybill")?;
+        let scratch = Scratch::new("stack")?;
+        let home = scratch.path().join("home");
+        init(&binary, &home, &plan, scratch.path()).await?;
+        let nats = NatsServer::with_config(&home.join("nats-server.conf"), &home.join("data/nats")).await?;
+        let client = http::client().map_err(|error| StartError::Setup {
+            what: "an HTTP client".to_owned(),
+            source: std::io::Error::other(error),
+        })?;
+        let mut ports = BTreeMap::new();
+        let workers = plan.workers.iter().cloned().map(Service::Worker);
+        for service in [Service::Scheduler, Service::Gateway].into_iter().chain(workers) {
+            ports.insert(service, Port::reserve().map_err(StartError::setup("a free port"))?);
+        }
+        let running = BTreeMap::new();
+        let mut stack = Self { plan, binary, scratch, home, nats, ports, running, starts: 0, client };
+        stack.start_all().await?;
+        Ok(stack)
+    }
+
+    /// Starts every service that does not run, and waits until all are ready.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_all(&mut self) -> Result<(), StartError> {
+        let services: Vec<Service> = self.ports.keys().cloned().collect();
+        for service in &services {
+            if !self.running.contains_key(service) {
+                self.spawn(service)?;
+            }
+        }
+        for service in &services {
+            self.until_ready(service).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a service without waiting for it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn spawn(&mut self, service: &Service) -> Result<(), StartError> {
+        self.spawn_with(service, &[])
+    }
+
+    /// Starts a service with further arguments, without waiting for it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn spawn_with(&mut self, service: &Service, arguments: &[&str]) -> Result<(), StartError> {
+        self.starts += 1;
+        let mut child = self.waybill();
+        child.args(service.arguments()).args(arguments);
+        if let Service::Worker(_) = service {
+            child.env("WAYBILL_WORKER_HEALTH_LISTEN", self.ports[service].host());
+        }
+        let log_dir = self.scratch.folder(&format!("logs/{:03}-{}", self.starts, service.name()))?;
+        let process = Process::spawn(&service.name(), child, &log_dir)?;
+        self.running.insert(service.clone(), process);
+        Ok(())
+    }
+
+    /// The binary with this stack's home and settings, ready for a subcommand.
+    pub fn waybill(&self) -> std::process::Command {
+        let mut child = command(&self.binary);
+        child.arg("--home").arg(&self.home).envs(&self.plan.environment).env("WAYBILL_NATS_URL", self.nats.url());
+        for (service, port) in &self.ports {
+            let key = match service {
+                Service::Gateway => "WAYBILL_GATEWAY_LISTEN",
+                Service::Scheduler => "WAYBILL_SCHEDULER_HEALTH_LISTEN",
+                Service::Worker(_) => continue,
+            };
+            child.env(key, port.host());
+        }
+        child
+    }
+
+    /// Waits until a service says that it is ready.
+    ///
+    /// # Errors
+    /// [`StartError::Ended`] or [`StartError::NotReady`], with its last lines.
+    pub async fn until_ready(&mut self, service: &Service) -> Result<(), StartError> {
+        let url = self.health_url(service);
+        let client = self.client.clone();
+        let process = self.running.get_mut(service).expect("a service that was started");
+        ready::until(process, START, async || http::status(&client, &url).await.is_some_and(|status| status.is_success())).await
+    }
+
+    fn health_url(&self, service: &Service) -> String {
+        format!("http://{}/readyz", self.ports[service].host())
+    }
+
+    /// Kills a service as a power cut would.
+    pub fn sigkill(&mut self, service: &Service) {
+        if let Some(mut process) = self.running.remove(service) {
+            process.sigkill();
+        }
+    }
+
+    /// Stops a service in good order.
+    pub async fn stop(&mut self, service: &Service) {
+        if let Some(mut process) = self.running.remove(service) {
+            process.sigterm_and_wait(STOP).await.expect("the service stops in time");
+        }
+    }
+
+    /// A running service's process.
+    pub fn process(&mut self, service: &Service) -> &mut Process {
+        self.running.get_mut(service).expect("a service that was started")
+    }
+
+    /// Ids of all processes that run now, the nats-server's included.
+    pub fn pids(&mut self) -> Vec<u32> {
+        let nats = self.nats.process().pid();
+        self.running.values().map(Process::pid).chain([nats]).collect()
+    }
+
+    /// The log's server.
+    pub fn nats(&mut self) -> &mut NatsServer {
+        &mut self.nats
+    }
+
+    /// The folder that `waybill init` made.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Everything the stack has written: home, data, logs.
+    pub fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// All log lines of all services so far, those of earlier runs included.
+    pub fn logs(&self) -> String {
+        let mut files: Vec<PathBuf> = Vec::new();
+        collect(&self.scratch.path().join("logs"), &mut files);
+        files.sort();
+        files.iter().map(|file| std::fs::read_to_string(file).unwrap_or_default()).collect()
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { collect(&path, files) } else { files.push(path) }
+    }
+}
+
+async fn init(binary: &Path, home: &Path, plan: &Plan, log_dir: &Path) -> Result<(), StartError> {
+    let mut child = command(binary);
+    child.arg("--home").arg(home).arg("init");
+    child.args(plan.workspaces.iter().flat_map(|name| ["--workspace", name]));
+    child.args(plan.workers.iter().flat_map(|id| ["--worker", id]));
+    let finished = Process::run("init", child, log_dir, START).await?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    Err(StartError::Ended { part: "waybill init".to_owned(), last_lines: finished.stderr })
+}
