@@ -25,8 +25,8 @@ use crate::{
     step::{Step, next_step},
 };
 
-/// How often the log is told that a decision is still being worked on; it delivers again after 30 s of silence.
-const PROGRESS: Duration = Duration::from_secs(10);
+/// How often the log is told that a decision is still being worked on; it delivers again after 10 s of silence.
+const PROGRESS: Duration = Duration::from_secs(3);
 /// How soon a decision is delivered again whose outcome could not be recorded.
 const RETRY: Duration = Duration::from_secs(2);
 

@@ -11,7 +11,7 @@ use super::{EventLog, LogError, STREAM, request::ApiError};
 /// How long the stream remembers ids, so that retries are recognised.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// How long a worker may take before a decision is delivered again; it says when it needs longer.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Most decisions that a worker has at once.
 const MAX_UNACKNOWLEDGED: u32 = 256;
 

@@ -1,0 +1,136 @@
+//! SIGKILL at any moment: every request ends with one decision and one provider outcome, nothing lost, nothing doubled.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::json;
+use waybill_tests::{
+    image::TinyImage,
+    login::Login,
+    registry::{Registry, Scheme},
+    require,
+    stack::{Plan, Recorded, Service, Stack},
+    wait::eventually,
+};
+
+const CONTAINERS: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The parts that get killed.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Scheduler,
+    Worker,
+    Gateway,
+    Nats,
+}
+
+const VICTIMS: [Victim; 4] = [Victim::Scheduler, Victim::Worker, Victim::Gateway, Victim::Nats];
+
+/// A small generator, so that a failing run can be repeated from its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[tokio::test]
+async fn every_request_ends_once_whatever_is_killed() {
+    let seed = std::env::var("WAYBILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
+    let mut dice = Dice(seed);
+    let login = Login::new("puller", "pass");
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    registry.accounts().allow(&login);
+    let image = TinyImage::new("crash").unwrap();
+    let reference = registry.serve("team/app", "1", &image);
+    let mut stack = require!(Plan::default().plain_http(&[&registry.host()]).start().await);
+    let credentials = json!({ "USERNAME": login.user(), "PASSWORD": login.password() });
+    assert_eq!(stack.build("acme", "img", &reference, credentials).await.status, 201);
+
+    let mut kills = Vec::new();
+    let mut until_next = 1 + dice.below(8);
+    for number in 0..CONTAINERS {
+        request(&stack, number).await;
+        until_next -= 1;
+        if until_next == 0 {
+            let victim = VICTIMS[usize::try_from(dice.below(4)).unwrap()];
+            kill_and_restart(&mut stack, victim).await;
+            kills.push(victim);
+            until_next = 1 + dice.below(8);
+        }
+    }
+    // The last requests are still under way: every part once more.
+    for victim in VICTIMS {
+        kill_and_restart(&mut stack, victim).await;
+        kills.push(victim);
+    }
+    assert!(kills.len() > 20, "only {} kills", kills.len());
+
+    let mut last = Vec::new();
+    let settled = eventually(PATIENCE, "the outcome of every container", async || {
+        last = stack.events().await;
+        let pulled = last.iter().filter(|event| event.name.starts_with("ImagePull")).count();
+        (pulled >= CONTAINERS).then_some(())
+    });
+    let settled = settled.await;
+    let tally = tally(&last);
+    assert!(settled.is_ok(), "seed {seed}, kills {kills:?}: {tally:#?}");
+    check(&last, &format!("seed {seed}, kills {kills:?}"));
+}
+
+/// Requests a container as a client must: again with the same key, until the gateway says that the log has it.
+async fn request(stack: &Stack, number: usize) {
+    let body = json!({
+        "workspace": "acme", "container_id": format!("c-{number}"), "image_id": "img", "worker_id": "w1",
+    });
+    let (token, key) = (stack.token("acme"), format!("key-{number}"));
+    let accepted = eventually(PATIENCE, "an accepted request", async || {
+        let answer = stack.post_raw("/v1/containers", &token, &[("Idempotency-Key", &key)], body.to_string()).await?;
+        assert!(answer.status == 202 || answer.status == 503, "{answer:?}");
+        (answer.status == 202).then_some(())
+    });
+    accepted.await.unwrap();
+}
+
+/// Comes back at once: nobody waits until the part is ready again.
+async fn kill_and_restart(stack: &mut Stack, victim: Victim) {
+    let service = match victim {
+        Victim::Scheduler => Service::Scheduler,
+        Victim::Worker => Service::Worker("w1".to_owned()),
+        Victim::Gateway => Service::Gateway,
+        Victim::Nats => {
+            stack.nats().sigkill();
+            return stack.nats().restart().await.unwrap();
+        }
+    };
+    stack.sigkill(&service);
+    stack.spawn(&service).unwrap();
+}
+
+fn tally(events: &[Recorded]) -> BTreeMap<&str, usize> {
+    let mut tally = BTreeMap::new();
+    events.iter().for_each(|event| *tally.entry(event.name.as_str()).or_default() += 1);
+    tally
+}
+
+/// One of each for each container, in the order of the chain, and each caused by the one before.
+fn check(events: &[Recorded], run: &str) {
+    for number in 0..CONTAINERS {
+        let container = format!("c-{number}");
+        let story: Vec<&Recorded> = events.iter().filter(|event| event.text("container_id") == container).collect();
+        let names: Vec<&str> = story.iter().map(|event| event.name.as_str()).collect();
+        let expected =
+            ["ContainerRequested", "ContainerCredentialsAttached", "CredentialProviderAttached", "ImagePullSucceeded"];
+        assert_eq!(names, expected, "{container}; {run}");
+        let id = |event: &Recorded| event.line["id"].clone();
+        let cause = |event: &Recorded| event.line["causationid"].clone();
+        assert_eq!(cause(story[1]), id(story[0]), "{container}");
+        assert_eq!(cause(story[2]), id(story[1]), "{container}");
+        assert_eq!(cause(story[3]), id(story[1]), "{container}");
+        assert_eq!(story[1].data["requested_by"], story[0].sequence, "{container}");
+    }
+    let ids: std::collections::BTreeSet<String> = events.iter().map(|event| event.line["id"].to_string()).collect();
+    assert_eq!(ids.len(), events.len(), "an id twice; {run}");
+}
