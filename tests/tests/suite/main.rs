@@ -10,3 +10,4 @@
 mod chain;
 mod crash;
 mod harness;
+mod rebuild;
