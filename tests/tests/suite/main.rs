@@ -9,5 +9,7 @@
 
 mod chain;
 mod crash;
+mod foreign;
 mod harness;
 mod rebuild;
+mod tracing;

@@ -1,0 +1,35 @@
+"""An orchestrator in Python that knows only schemas/asyncapi.yaml: asks for a container, prints the decision."""
+import asyncio
+import json
+import sys
+import uuid
+
+import nats
+
+async def main(url, seed, workspace):
+    user = f"orchestrator-{workspace}"
+    nc = await nats.connect(url, nkeys_seed=seed, inbox_prefix=f"_INBOX_{user}".encode())
+    js = nc.jetstream(prefix="waybill.api")
+    event_id = str(uuid.uuid4())
+    subject = f"waybill.events.container.{workspace}.py-1.ContainerRequested"
+    body = {"workspace": workspace, "container_id": "py-1", "image_id": "img", "worker_id": "w1"}
+    ack = await js.publish(subject, json.dumps(body).encode(), headers={
+        "Nats-Msg-Id": event_id,
+        "ce-id": event_id,
+        "ce-source": "/python/orchestrator",
+        "ce-specversion": "1.0",
+        "ce-type": "waybill.v1.ContainerRequested",
+        "ce-datacontenttype": "application/json",
+    })
+    sub = await js.pull_subscribe(
+        f"waybill.events.worker.*.{workspace}.>", durable=user, stream="WAYBILL")
+    while True:
+        for message in await sub.fetch(1, timeout=30):
+            await message.ack()
+            if message.headers.get("ce-causationid") == event_id:
+                body = json.loads(message.data)
+                print(json.dumps({"published": ack.seq, "type": message.headers["ce-type"], "body": body}))
+                await nc.close()
+                return
+
+asyncio.run(main(*sys.argv[1:]))
