@@ -48,10 +48,10 @@ enum HandleError {
     Append(#[from] AppendError),
 }
 
-/// How the container logs in.
+/// How the container logs in: with a login at hand, and the provider that gives the next one.
 enum Access {
     DefaultChain,
-    Custom(Provider),
+    Custom(Provider, RegistryLogin),
 }
 
 impl Handler {
@@ -146,8 +146,8 @@ impl Handler {
             ProviderPlan::Custom(plan) => {
                 let registry = plan.registry.clone();
                 let provider = Provider::new(plan, &attached.workspace, &self.tokens);
-                let (_, expires) = provider.login(&registry).await.map_err(|error| exchange_failed(&error))?;
-                Ok((Access::Custom(provider), expires))
+                let (login, expires) = provider.login(&registry).await.map_err(|error| exchange_failed(&error))?;
+                Ok((Access::Custom(provider, login), expires))
             }
         }
     }
@@ -195,15 +195,14 @@ impl Handler {
     /// One pull, and one more where the registry refused a token that can be exchanged again.
     async fn pull_as(&self, image: &ImageReference, access: &Access, decision: &Decision) -> Result<String, PullError> {
         let name = format!("{}/{}", decision.workspace(), decision.container_id());
-        let provider = match access {
+        let (provider, login) = match access {
             Access::DefaultChain => return pull(&self.pull, image, &RegistryLogin::Anonymous, &name).await,
-            Access::Custom(provider) => provider,
+            Access::Custom(provider, login) => (provider, login),
         };
-        let login = login(provider, image).await?;
-        match pull(&self.pull, image, &login, &name).await {
-            Err(error) if error.reason == PullFailure::Unauthorized && provider.forget(&login).await => {
+        match pull(&self.pull, image, login, &name).await {
+            Err(error) if error.reason == PullFailure::Unauthorized && provider.forget(login).await => {
                 tracing::debug!("the registry refused the token, exchanging it again");
-                pull(&self.pull, image, &self::login(provider, image).await?, &name).await
+                pull(&self.pull, image, &next_login(provider, image).await?, &name).await
             }
             outcome => outcome,
         }
@@ -216,13 +215,13 @@ impl Handler {
         token_expires_at: Option<Timestamp>,
     ) -> Result<u64, HandleError> {
         let name = match (&decision.said, access) {
-            (Said::Attached(attached), Access::Custom(_)) => format!("creds-{}", attached.registry),
+            (Said::Attached(attached), Access::Custom(..)) => format!("creds-{}", attached.registry),
             _ => default_chain_name().to_owned(),
         };
         let event = decision.provider_attached(name.clone(), token_expires_at);
         let sequence = self.append(decision, Derivation::Provider, event, decision.requested_by()).await?;
         match access {
-            Access::Custom(_) => tracing::info!(
+            Access::Custom(..) => tracing::info!(
                 image_id = decision.image_id().map(tracing::field::display),
                 container_id = %decision.container_id(),
                 provider_name = name,
@@ -283,7 +282,7 @@ impl Step {
     }
 }
 
-async fn login(provider: &Provider, image: &ImageReference) -> Result<RegistryLogin, PullError> {
+async fn next_login(provider: &Provider, image: &ImageReference) -> Result<RegistryLogin, PullError> {
     let login = provider.login(image.registry()).await;
     login.map(|(login, _)| login).map_err(|error| PullError::new(PullFailure::Unauthorized, error.to_string()))
 }

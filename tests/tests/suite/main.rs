@@ -7,9 +7,12 @@
     reason = "tests fail by panicking, also in the functions that they share"
 )]
 
+mod canary;
 mod chain;
 mod crash;
+mod ecr;
 mod foreign;
 mod harness;
+mod isolation;
 mod rebuild;
 mod tracing;

@@ -11,8 +11,13 @@ use opentelemetry_sdk::{
     error::OTelSdkError,
     trace::{BatchSpanProcessor, Sampler, SdkTracerProvider},
 };
-use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{EnvFilter, Layer, filter::Targets, layer::SubscriberExt as _, registry::LookupSpan};
+use tracing::{Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt as _, Targets, filter_fn},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+};
 
 use crate::config::{ConfigError, Settings};
 use format::LogFormat;
@@ -134,15 +139,17 @@ fn provider(service: &str, config: &TelemetryConfig) -> Result<SdkTracerProvider
     })
 }
 
-/// Filters are per layer: a quiet log does not silence traces.
+/// Filters are per layer: a quiet log does not silence traces. Whatever the filter says, libraries are kept to INFO: below
+/// that, some print what they send.
 fn subscriber<W>(provider: &SdkTracerProvider, filter: &str, format: LogFormat, writer: W) -> impl Subscriber + use<W>
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
-    let logs = tracing_subscriber::fmt::layer()
-        .event_format(format)
-        .with_writer(writer)
-        .with_filter(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info")));
+    let discreet =
+        filter_fn(|metadata| metadata.target().starts_with("waybill") || *metadata.level() <= Level::INFO);
+    let chosen = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs =
+        tracing_subscriber::fmt::layer().event_format(format).with_writer(writer).with_filter(chosen.and(discreet));
     tracing_subscriber::registry().with(spans(provider)).with(logs)
 }
 

@@ -1,0 +1,83 @@
+//! Credentials stay in memory: no log, span, event, projection, store, argument or environment holds one in the clear.
+
+use serde_json::json;
+use waybill_tests::{
+    canary::{Canary, Search},
+    image::TinyImage,
+    login::Login,
+    otlp::Collector,
+    registry::{Fault, Registry, Scheme},
+    require,
+    stack::{Plan, Service},
+};
+
+#[tokio::test]
+async fn no_artefact_holds_a_credential() {
+    let canaries = ["good password", "bad password", "token", "aws secret", "aws session", "malformed", "in a path"].map(Canary::new);
+    let [good, bad, token, secret, session, malformed, path] = &canaries;
+    let collector = Collector::start().unwrap();
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    registry.accounts().allow(&Login::new("puller", good.value()));
+    let reference = registry.serve("team/app", "1", &TinyImage::new("canary").unwrap());
+    let plan = Plan::default().plain_http(&[&registry.host()]).otlp(&collector).setting("WAYBILL_LOG", "trace,hyper=trace,aws_smithy_runtime=trace,oci_client=trace");
+    let mut stack = require!(plan.setting("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:9").start().await);
+    let search = Search::new(&canaries);
+
+    let builds = [
+        ("good", json!({ "USERNAME": "puller", "PASSWORD": good.value() })),
+        ("bad", json!(format!("puller:{}", bad.value()))),
+        ("token", json!({ "TOKEN": token.value() })),
+        ("aws", json!({ "AWS_ACCESS_KEY_ID": "ASIA", "AWS_SECRET_ACCESS_KEY": secret.value(), "AWS_SESSION_TOKEN": session.value(), "AWS_REGION": "eu-west-1" })),
+        ("half", json!({ "AWS_SECRET_ACCESS_KEY": secret.value() })),
+        ("malformed", json!(malformed.value())),
+        ("broken", json!(format!("{{\"registry\": {}", malformed.value()))),
+        ("unknown", json!({ malformed.value(): malformed.value() })),
+    ];
+    for (image_id, credentials) in builds {
+        let answer = stack.build("acme", image_id, &reference, credentials).await;
+        search.assert_absent_in_bytes("an answer", answer.body.to_string().as_bytes());
+        stack.container("acme", &format!("c-{image_id}"), image_id, "w1").await;
+    }
+    let with_user = format!("user:{}@{}/team/app", path.value(), registry.host());
+    let answer = stack.build("acme", "path", &with_user, json!(format!("u:{}", good.value()))).await;
+    search.assert_absent_in_bytes("an answer", answer.body.to_string().as_bytes());
+    assert_eq!(answer.status, 422);
+    for container in ["c-good", "c-bad", "c-token", "c-aws", "c-half"] {
+        stack.wait_for_outcome(container).await;
+    }
+    registry.inject(Fault::status(500));
+    stack.container("acme", "c-500", "good", "w1").await;
+    stack.wait_for_outcome("c-500").await;
+
+    for pid in stack.pids() {
+        search.assert_absent_in_process(pid);
+    }
+    let events = stack.run(&["events", "--json"]).await.stdout;
+    assert!(events.contains("ImagePullSucceeded") && events.contains("CredentialProviderFailed"), "{events}");
+    search.assert_absent_in_bytes("events", events.as_bytes());
+    for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
+        stack.stop(&service).await;
+    }
+    let spans = stack.dir().join("spans");
+    collector.save_raw(&spans).unwrap();
+    assert!(std::fs::metadata(&spans).unwrap().len() > 1000);
+    let nats = stack.nats().dir().to_owned();
+    let searched = search.assert_absent_in_dir(stack.dir());
+    assert!(searched.files > 20, "{searched:?}");
+    search.assert_absent_in_dir(&nats);
+    let stored = stack.home().join("data");
+    for part in ["projection.redb", "nats"] {
+        assert!(stored.join(part).exists(), "{part} was searched");
+    }
+    assert!(stack.logs().contains("\"level\":\"TRACE\"") || stack.logs().contains("\"level\":\"DEBUG\""));
+}
+
+/// A search that finds nothing proves something only if it finds what is there.
+#[tokio::test]
+async fn the_search_finds_what_is_there() {
+    let canary = Canary::new("planted");
+    let stack = require!(Plan::default().start().await);
+    std::fs::write(stack.home().join("planted"), format!("password={}", canary.value())).unwrap();
+    let (findings, _) = Search::new([&canary]).in_dir(stack.dir()).unwrap();
+    assert!(!findings.is_empty());
+}
