@@ -31,7 +31,8 @@ mod tests {
     #[test]
     fn ids_are_fixed_for_ever() {
         let cause = Uuid::from_u128(0x0123_4567_89ab_4cde_8f01_2345_6789_abcd);
-        let ids = [Derivation::Decision, Derivation::Provider, Derivation::Pull].map(|kind| derived_id(cause, kind).to_string());
+        let ids = [Derivation::Decision, Derivation::Provider, Derivation::Pull]
+            .map(|kind| derived_id(cause, kind).to_string());
         assert_eq!(
             ids,
             [

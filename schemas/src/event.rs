@@ -144,10 +144,16 @@ impl Event {
                 Subject::Container { workspace: workspace.clone(), container_id: container_id.clone(), event }
             }
             Self::ContainerCredentialsAttached(v1::ContainerCredentialsAttached {
-                worker_id, workspace, container_id, ..
+                worker_id,
+                workspace,
+                container_id,
+                ..
             })
             | Self::ContainerCredentialsSkipped(v1::ContainerCredentialsSkipped {
-                worker_id, workspace, container_id, ..
+                worker_id,
+                workspace,
+                container_id,
+                ..
             }) => Subject::Decision {
                 worker_id: worker_id.clone(),
                 workspace: workspace.clone(),

@@ -86,7 +86,9 @@ impl Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Image { workspace, image_id, event } => write!(f, "waybill.events.image.{workspace}.{image_id}.{event}"),
+            Self::Image { workspace, image_id, event } => {
+                write!(f, "waybill.events.image.{workspace}.{image_id}.{event}")
+            }
             Self::Container { workspace, container_id, event } => {
                 write!(f, "waybill.events.container.{workspace}.{container_id}.{event}")
             }

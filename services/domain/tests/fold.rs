@@ -145,15 +145,45 @@ fn what_a_request_gets() {
             attached(2),
         ),
         ("nothing at all", vec![], &request, skip(Skip::NoSecretForImage)),
-        ("another workspace's", vec![registered("w1").into(), saved("other", "i", "x").into()], &request, skip(Skip::NoSecretForImage)),
-        ("another image's", vec![registered("w1").into(), saved("ws", "j", "x").into()], &request, skip(Skip::NoSecretForImage)),
-        ("build without credentials", vec![registered("w1").into(), skipped("ws", "i").into()], &request, skip(Skip::NoSecretForImage)),
+        (
+            "another workspace's",
+            vec![registered("w1").into(), saved("other", "i", "x").into()],
+            &request,
+            skip(Skip::NoSecretForImage),
+        ),
+        (
+            "another image's",
+            vec![registered("w1").into(), saved("ws", "j", "x").into()],
+            &request,
+            skip(Skip::NoSecretForImage),
+        ),
+        (
+            "build without credentials",
+            vec![registered("w1").into(), skipped("ws", "i").into()],
+            &request,
+            skip(Skip::NoSecretForImage),
+        ),
         ("worker not registered", vec![saved("ws", "i", "x").into()], &request, skip(Skip::UnknownWorker)),
-        ("another worker registered", vec![registered("w2").into(), saved("ws", "i", "x").into()], &request, skip(Skip::UnknownWorker)),
+        (
+            "another worker registered",
+            vec![registered("w2").into(), saved("ws", "i", "x").into()],
+            &request,
+            skip(Skip::UnknownWorker),
+        ),
         ("expired before", vec![registered("w1").into(), expired.into()], &request, skip(Skip::SecretExpired)),
-        ("expires at that moment", vec![registered("w1").into(), at_expiry.into()], &request, skip(Skip::SecretExpired)),
+        (
+            "expires at that moment",
+            vec![registered("w1").into(), at_expiry.into()],
+            &request,
+            skip(Skip::SecretExpired),
+        ),
         ("expires later", vec![registered("w1").into(), after_expiry.into()], &request, attached(2)),
-        ("a build container", vec![registered("w1").into(), saved("ws", "i", "x").into()], &building, skip(Skip::BuildContainer)),
+        (
+            "a build container",
+            vec![registered("w1").into(), saved("ws", "i", "x").into()],
+            &building,
+            skip(Skip::BuildContainer),
+        ),
     ];
     for (name, given, when, then) in cases {
         let mut log = Log::default();
@@ -249,7 +279,13 @@ fn facts_survive_their_json_form() {
     log.append(requested("ws", Some("i"), "w1"));
     let key = ImageKey { workspace: "ws".parse().unwrap(), image_id: "i".parse().unwrap() };
     let image = log.facts.images[&key].clone();
-    assert_eq!(serde_json::from_slice::<waybill_domain::fold::ImageFact>(&serde_json::to_vec(&image).unwrap()).unwrap(), image);
+    assert_eq!(
+        serde_json::from_slice::<waybill_domain::fold::ImageFact>(&serde_json::to_vec(&image).unwrap()).unwrap(),
+        image
+    );
     let pending = log.facts.pending[&4].clone();
-    assert_eq!(serde_json::from_slice::<waybill_domain::fold::Pending>(&serde_json::to_vec(&pending).unwrap()).unwrap(), pending);
+    assert_eq!(
+        serde_json::from_slice::<waybill_domain::fold::Pending>(&serde_json::to_vec(&pending).unwrap()).unwrap(),
+        pending
+    );
 }

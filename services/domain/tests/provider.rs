@@ -50,7 +50,10 @@ fn credentials_become_a_login() {
         assert!(!format!("{plan:?}").contains(CANARY), "{cred_type}: printed");
         let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider") };
         assert_eq!((plan.provider_name().as_str(), plan.cred_type.as_str()), ("creds-a.b", cred_type));
-        let fits = matches!((cred_type, &plan.login), ("basic", Login::Basic(_)) | ("token", Login::Bearer(_)) | ("aws", Login::Ecr(_)));
+        let fits = matches!(
+            (cred_type, &plan.login),
+            ("basic", Login::Basic(_)) | ("token", Login::Bearer(_)) | ("aws", Login::Ecr(_))
+        );
         assert!(fits, "{cred_type}: {:?}", plan.login);
     }
 }
@@ -62,12 +65,32 @@ fn what_cannot_become_a_login_says_why() {
     let cases = [
         ("not opened", right.clone(), None, ProviderFailure::UnsealFailed),
         ("not JSON", right.clone(), Some(Secret::new(CANARY.to_owned())), ProviderFailure::UnparsableCredentials),
-        ("a key missing", right.clone(), json("a.b", "basic", r#"{"USERNAME":"u"}"#), ProviderFailure::UnparsableCredentials),
+        (
+            "a key missing",
+            right.clone(),
+            json("a.b", "basic", r#"{"USERNAME":"u"}"#),
+            ProviderFailure::UnparsableCredentials,
+        ),
         ("unknown type", right.clone(), json("a.b", "magic", &basic), ProviderFailure::UnparsableCredentials),
         ("bound elsewhere", right.clone(), json("c.d", "basic", &basic), ProviderFailure::RegistryMismatch),
-        ("event's registry differs", attached("a.b/app:1", "c.d"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
-        ("image elsewhere", attached("c.d/app:1", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
-        ("host only in the path", attached("c.d/a.b/app:1", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
+        (
+            "event's registry differs",
+            attached("a.b/app:1", "c.d"),
+            json("a.b", "basic", &basic),
+            ProviderFailure::RegistryMismatch,
+        ),
+        (
+            "image elsewhere",
+            attached("c.d/app:1", "a.b"),
+            json("a.b", "basic", &basic),
+            ProviderFailure::RegistryMismatch,
+        ),
+        (
+            "host only in the path",
+            attached("c.d/a.b/app:1", "a.b"),
+            json("a.b", "basic", &basic),
+            ProviderFailure::RegistryMismatch,
+        ),
         ("no valid image", attached("::", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
         ("no provider yet", right, json("a.b", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#), ProviderFailure::Unsupported),
     ];
@@ -82,7 +105,8 @@ fn what_cannot_become_a_login_says_why() {
 fn without_credentials_the_default_chain_is_for_those_who_have_none() {
     for reason in AttachSkipReason::ALL {
         let plan = plan_without_credentials(*reason);
-        let fails = matches!(&plan, ProviderPlan::Fail(failure) if failure.reason == ProviderFailure::CredentialsWithheld);
+        let fails =
+            matches!(&plan, ProviderPlan::Fail(failure) if failure.reason == ProviderFailure::CredentialsWithheld);
         let default = matches!(plan, ProviderPlan::DefaultChain);
         assert_eq!((fails, default), (reason.withholds_credentials(), !reason.withholds_credentials()), "{reason}");
     }

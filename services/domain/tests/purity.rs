@@ -8,8 +8,28 @@ use std::{
 
 /// Crates that do I/O, run tasks, read a clock or make random numbers.
 const FORBIDDEN_CRATES: &[&str] = &[
-    "async-nats", "aws-", "axum", "getrandom", "hyper", "mio", "nkeys", "oci-client", "opentelemetry", "rand", "rand_core",
-    "redb", "reqwest", "rustls", "socket2", "tokio", "tracing", "futures", "async-std", "chrono", "jiff", "fastrand",
+    "async-nats",
+    "aws-",
+    "axum",
+    "getrandom",
+    "hyper",
+    "mio",
+    "nkeys",
+    "oci-client",
+    "opentelemetry",
+    "rand",
+    "rand_core",
+    "redb",
+    "reqwest",
+    "rustls",
+    "socket2",
+    "tokio",
+    "tracing",
+    "futures",
+    "async-std",
+    "chrono",
+    "jiff",
+    "fastrand",
 ];
 
 /// What the sources must not say, with the reason.
@@ -42,7 +62,18 @@ const FORBIDDEN_WORDS: &[(&str, &str)] = &[
 #[test]
 fn no_dependency_does_io() {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", "waybill-domain", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--offline",
+            "--package",
+            "waybill-domain",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");

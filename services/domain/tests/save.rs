@@ -47,16 +47,38 @@ fn decide(build: &BuildRequest) -> Result<SaveDecision, BuildError> {
 fn what_is_saved() {
     let aws = [("AWS_ACCESS_KEY_ID", "AKIA1"), ("AWS_SECRET_ACCESS_KEY", CANARY)];
     let later = [aws[0], aws[1], ("AWS_SESSION_TOKEN", "t"), ("AWS_CREDENTIAL_EXPIRATION", "2026-01-01T01:00:00Z")];
-    let structured = format!(r#"{{"registry":"a.b","type":"basic","credentials":{{"USERNAME":"u","PASSWORD":"{CANARY}"}}}}"#);
+    let structured =
+        format!(r#"{{"registry":"a.b","type":"basic","credentials":{{"USERNAME":"u","PASSWORD":"{CANARY}"}}}}"#);
     let cases = [
-        ("user:password", existing("a.b/app", text(&format!("u:{CANARY}"))), "a.b/app", CredType::Basic, CredentialSource::FromRegistry),
-        ("structured", existing("a.b/app", text(&structured)), "a.b/app", CredType::Basic, CredentialSource::FromRegistry),
-        ("base image", base("a.b:5000/app:2", text(&format!("u:{CANARY}"))), "a.b:5000/app:2", CredType::Basic, CredentialSource::BaseImage),
+        (
+            "user:password",
+            existing("a.b/app", text(&format!("u:{CANARY}"))),
+            "a.b/app",
+            CredType::Basic,
+            CredentialSource::FromRegistry,
+        ),
+        (
+            "structured",
+            existing("a.b/app", text(&structured)),
+            "a.b/app",
+            CredType::Basic,
+            CredentialSource::FromRegistry,
+        ),
+        (
+            "base image",
+            base("a.b:5000/app:2", text(&format!("u:{CANARY}"))),
+            "a.b:5000/app:2",
+            CredType::Basic,
+            CredentialSource::BaseImage,
+        ),
         ("aws, region from the host", existing(ECR, keys(&aws)), ECR, CredType::Aws, CredentialSource::FromRegistry),
         ("aws, not yet expired", existing(ECR, keys(&later)), ECR, CredType::Aws, CredentialSource::FromRegistry),
         (
             "an existing image goes before the base image",
-            BuildRequest { base_image: Some("c.d/base".to_owned()), ..existing("a.b/app", text(&format!("u:{CANARY}"))) },
+            BuildRequest {
+                base_image: Some("c.d/base".to_owned()),
+                ..existing("a.b/app", text(&format!("u:{CANARY}")))
+            },
             "a.b/app",
             CredType::Basic,
             CredentialSource::FromRegistry,
@@ -88,8 +110,18 @@ fn what_is_skipped() {
         ("none given", existing("a.b/app", None), Skip::NoCredentialsProvided, None),
         ("empty map", existing("a.b/app", keys(&[])), Skip::NoCredentialsProvided, None),
         ("empty text", existing("a.b/app", text("")), Skip::NoCredentialsProvided, None),
-        ("empty values", existing("a.b/app", keys(&[("USERNAME", ""), ("PASSWORD", "")])), Skip::NoCredentialsProvided, None),
-        ("base image's are not for the existing one", BuildRequest { base_image_creds: text("u:p"), ..existing("a.b/app", None) }, Skip::NoCredentialsProvided, None),
+        (
+            "empty values",
+            existing("a.b/app", keys(&[("USERNAME", ""), ("PASSWORD", "")])),
+            Skip::NoCredentialsProvided,
+            None,
+        ),
+        (
+            "base image's are not for the existing one",
+            BuildRequest { base_image_creds: text("u:p"), ..existing("a.b/app", None) },
+            Skip::NoCredentialsProvided,
+            None,
+        ),
         ("public registry", existing("public.ecr.aws/app/app", None), Skip::PublicRegistry, None),
         ("half of the keys", existing(ECR, half), Skip::IncompleteCredentials, Some("AWS_SECRET_ACCESS_KEY")),
         ("expired", existing(ECR, expired), Skip::ExpiredCredentials, None),

@@ -47,7 +47,14 @@ mod tests {
 
     #[test]
     fn keys_are_visible_ascii() {
-        for (bytes, valid) in [(&b"a"[..], true), (b"6f2a-...", true), (b"", false), (b"a b", false), (b"\xff", false), (&[b'x'; 129], false)] {
+        for (bytes, valid) in [
+            (&b"a"[..], true),
+            (b"6f2a-...", true),
+            (b"", false),
+            (b"a b", false),
+            (b"\xff", false),
+            (&[b'x'; 129], false),
+        ] {
             assert_eq!(IdempotencyKey::parse(bytes).is_some(), valid, "{bytes:?}");
         }
     }
@@ -60,7 +67,11 @@ mod tests {
         let other: Subject = "waybill.events.image.ws.j.CredentialSecretSaved".parse().unwrap();
         let id = key("k").event_id("builds", &saved);
         assert_eq!(id, key("k").event_id("builds", &skipped), "whatever is decided");
-        for another in [key("l").event_id("builds", &saved), key("k").event_id("containers", &saved), key("k").event_id("builds", &other)] {
+        for another in [
+            key("l").event_id("builds", &saved),
+            key("k").event_id("containers", &saved),
+            key("k").event_id("builds", &other),
+        ] {
             assert_ne!(id, another);
         }
     }

@@ -93,7 +93,9 @@ impl Recorder {
         };
         let new = NewEvent { envelope, event };
         let appended = self.log.append(&new, expect, self.limit).await.map_err(|error| match error {
-            AppendError::Unavailable { .. } | AppendError::History { .. } => RecordError::Unavailable(error.to_string()),
+            AppendError::Unavailable { .. } | AppendError::History { .. } => {
+                RecordError::Unavailable(error.to_string())
+            }
             AppendError::Refused { .. } => RecordError::Refused(error.to_string()),
         })?;
         Ok(Receipt {

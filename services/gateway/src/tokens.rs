@@ -84,7 +84,10 @@ mod tests {
         let file = format!("# comment\n\nacme {}\nacme {}\nother {}\n", hash("one"), hash("two"), hash("three"));
         let tokens: Tokens = file.parse().unwrap();
         let of = |token| tokens.workspace_of(token).map(|workspace| workspace.as_str());
-        assert_eq!([of("one"), of("two"), of("three"), of("four"), of("")], [Some("acme"), Some("acme"), Some("other"), None, None]);
+        assert_eq!(
+            [of("one"), of("two"), of("three"), of("four"), of("")],
+            [Some("acme"), Some("acme"), Some("other"), None, None]
+        );
         assert!(!format!("{tokens:?}").contains(&hash("one")));
     }
 

@@ -51,7 +51,10 @@ impl HealthState {
 
     /// The two routes, to be merged into a service's own.
     pub fn routes(&self) -> Router {
-        Router::new().route("/healthz", get(|| async { "alive" })).route("/readyz", get(readyz)).with_state(self.clone())
+        Router::new()
+            .route("/healthz", get(|| async { "alive" }))
+            .route("/readyz", get(readyz))
+            .with_state(self.clone())
     }
 
     fn say(&self, name: &'static str, problem: Option<String>) {

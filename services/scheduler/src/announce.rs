@@ -46,7 +46,11 @@ pub(crate) fn envelope(pending: &Pending, now: Timestamp) -> Envelope {
     }
 }
 
-fn attached(pending: &Pending, plan: &AttachPlan, keys: &Keys) -> Result<ContainerCredentialsAttached, AttachSkipReason> {
+fn attached(
+    pending: &Pending,
+    plan: &AttachPlan,
+    keys: &Keys,
+) -> Result<ContainerCredentialsAttached, AttachSkipReason> {
     let saved = &plan.saved;
     let request = &pending.request;
     let from = Binding::Image {
@@ -105,4 +109,3 @@ fn skipped(pending: &Pending, plan: SkipPlan) -> ContainerCredentialsSkipped {
         requested_by: pending.requested_by,
     }
 }
-

@@ -48,9 +48,7 @@ impl SchedulerConfig {
         }
         reader.finish()?;
         match (own, gateway) {
-            (Ok(own), Some(gateway)) => {
-                Ok(Self { nats, projection, keys: Keys { own, gateway }, replicas, health })
-            }
+            (Ok(own), Some(gateway)) => Ok(Self { nats, projection, keys: Keys { own, gateway }, replicas, health }),
             _ => Err(ConfigError { problems: vec!["WAYBILL_SCHEDULER_SEALING_KEY_FILE is an empty file".to_owned()] }),
         }
     }

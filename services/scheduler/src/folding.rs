@@ -71,7 +71,7 @@ impl Folding {
 
 fn entry(message: RawMessage) -> Entry {
     match message.decode() {
-        Ok(value) => Entry::Event(Recorded { sequence: message.sequence, at: message.at, value }),
+        Ok(value) => Entry::Event(Box::new(Recorded { sequence: message.sequence, at: message.at, value })),
         Err(error) => {
             tracing::warn!(sequence = message.sequence, subject = %message.subject, %error, "event cannot be decoded, quarantined");
             let quarantined = Quarantined::of(&message, error.to_string());
@@ -81,17 +81,17 @@ fn entry(message: RawMessage) -> Entry {
 }
 
 fn registration(entry: &Entry) -> Option<WorkerId> {
-    match entry {
-        Entry::Event(Recorded { value: RecordedEvent { event: Event::WorkerRegistered(worker), .. }, .. }) => {
-            Some(worker.worker_id.clone())
-        }
+    let Entry::Event(recorded) = entry else { return None };
+    match &recorded.value.event {
+        Event::WorkerRegistered(worker) => Some(worker.worker_id.clone()),
         _ => None,
     }
 }
 
 /// Builds get a span here; requests get theirs when their decision is published.
 fn live_span(entry: &Entry) -> Option<Span> {
-    let Entry::Event(Recorded { at, sequence, value: RecordedEvent { envelope, event } }) = entry else { return None };
+    let Entry::Event(recorded) = entry else { return None };
+    let Recorded { at, sequence, value: RecordedEvent { envelope, event } } = recorded.as_ref();
     let build = matches!(event, Event::CredentialSecretSaved(_) | Event::CredentialSecretSkipped(_));
     if !build || !trace::is_live(*at) {
         return None;

@@ -21,13 +21,17 @@ pub struct LogState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignLog {
     /// The stream is gone.
-    #[error("the projection stands at sequence {position}, but the stream does not exist; restore the stream, or start with --rebuild after it was made anew")]
+    #[error(
+        "the projection stands at sequence {position}, but the stream does not exist; restore the stream, or start with --rebuild after it was made anew"
+    )]
     Missing {
         /// Where the projection stands.
         position: u64,
     },
     /// The stream was created at another time.
-    #[error("the stream was created at {found}, the projection was folded from one created at {expected}; if the new stream is the right one, start with --rebuild")]
+    #[error(
+        "the stream was created at {found}, the projection was folded from one created at {expected}; if the new stream is the right one, start with --rebuild"
+    )]
     Recreated {
         /// The stream's creation time.
         found: Timestamp,
@@ -35,7 +39,9 @@ pub enum ForeignLog {
         expected: Timestamp,
     },
     /// The stream ends before the position.
-    #[error("the stream ends at sequence {last}, before the projection's position {position}: messages were lost; restore them, or start with --rebuild to go on without")]
+    #[error(
+        "the stream ends at sequence {last}, before the projection's position {position}: messages were lost; restore them, or start with --rebuild to go on without"
+    )]
     Shrunk {
         /// The stream's last sequence.
         last: u64,
@@ -43,7 +49,9 @@ pub enum ForeignLog {
         position: u64,
     },
     /// Messages that the projection needs are gone from the stream's start.
-    #[error("the stream starts at sequence {first}, but the projection needs {needed}: restore the stream from a backup")]
+    #[error(
+        "the stream starts at sequence {first}, but the projection needs {needed}: restore the stream from a backup"
+    )]
     StartsLater {
         /// The stream's first sequence.
         first: u64,
@@ -51,7 +59,9 @@ pub enum ForeignLog {
         needed: u64,
     },
     /// The message at the position is another one.
-    #[error("the message at sequence {position} is not the one that the projection was folded from; the log was restored or replaced: start with --rebuild")]
+    #[error(
+        "the message at sequence {position} is not the one that the projection was folded from; the log was restored or replaced: start with --rebuild"
+    )]
     Diverged {
         /// Where the projection stands.
         position: u64,
@@ -110,11 +120,21 @@ mod tests {
             ("both new", None, None, Ok(1)),
             ("new projection", None, log(1, 50, None), Ok(1)),
             ("new projection, empty log", None, log(0, 0, None), Ok(1)),
-            ("new projection, start gone", None, log(5, 50, None), Err(ForeignLog::StartsLater { first: 5, needed: 1 })),
+            (
+                "new projection, start gone",
+                None,
+                log(5, 50, None),
+                Err(ForeignLog::StartsLater { first: 5, needed: 1 }),
+            ),
             ("same log, more in it", Some(&position), log(1, 12, Some(then)), Ok(11)),
             ("same log, nothing new", Some(&position), log(1, 10, Some(then)), Ok(11)),
             ("gone", Some(&position), None, Err(ForeignLog::Missing { position: 10 })),
-            ("made anew", Some(&position), Some(recreated), Err(ForeignLog::Recreated { found: other, expected: made })),
+            (
+                "made anew",
+                Some(&position),
+                Some(recreated),
+                Err(ForeignLog::Recreated { found: other, expected: made }),
+            ),
             ("shrunk", Some(&position), log(1, 9, None), Err(ForeignLog::Shrunk { last: 9, position: 10 })),
             ("another message", Some(&position), log(1, 12, Some(other)), Err(ForeignLog::Diverged { position: 10 })),
             ("gap", Some(&position), log(12, 15, None), Err(ForeignLog::StartsLater { first: 12, needed: 11 })),

@@ -21,7 +21,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write configuration, keys, NATS accounts and gateway tokens.
-    #[command(after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2")]
+    #[command(
+        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2"
+    )]
     Init(InitArguments),
     /// Run nats-server and all services here, until Ctrl-C.
     #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev")]

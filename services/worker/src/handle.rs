@@ -80,7 +80,9 @@ impl Handler {
             Ok(()) => delivered.ack().await,
             Err(error) => {
                 let error = waybill_platform::chain(&error);
-                span.in_scope(|| tracing::error!(sequence = decision.sequence, error, "outcome not recorded, trying again"));
+                span.in_scope(|| {
+                    tracing::error!(sequence = decision.sequence, error, "outcome not recorded, trying again")
+                });
                 delivered.retry_after(RETRY).await;
             }
         }
@@ -170,8 +172,7 @@ impl Handler {
 
     async fn pull(&self, decision: &Decision, access: &Access) -> Result<String, PullError> {
         let no_reference = "no build recorded what to pull for this image; report the build to the gateway";
-        let text =
-            decision.image_ref().ok_or_else(|| PullError::new(PullFailure::NoImageReference, no_reference))?;
+        let text = decision.image_ref().ok_or_else(|| PullError::new(PullFailure::NoImageReference, no_reference))?;
         let image = ImageReference::parse(text)
             .map_err(|error| PullError::new(PullFailure::InvalidReference, error.to_string()))?;
         let span = tracing::info_span!(
@@ -267,7 +268,13 @@ impl Handler {
         Ok(())
     }
 
-    async fn append(&self, decision: &Decision, kind: Derivation, event: Event, after: u64) -> Result<u64, HandleError> {
+    async fn append(
+        &self,
+        decision: &Decision,
+        kind: Derivation,
+        event: Event,
+        after: u64,
+    ) -> Result<u64, HandleError> {
         let new = NewEvent { envelope: decision.envelope(kind, trace::now()), event };
         Ok(self.log.append(&new, Expect::LastSibling(after), None).await?.sequence)
     }

@@ -142,7 +142,8 @@ impl Decision {
         match pulled {
             Ok(digest) => {
                 let image_ref = image_ref.unwrap_or_default();
-                ImagePullSucceeded { workspace, container_id, image_id, worker_id, image_ref, digest, decided_by }.into()
+                ImagePullSucceeded { workspace, container_id, image_id, worker_id, image_ref, digest, decided_by }
+                    .into()
             }
             Err(PullError { reason, detail }) => {
                 let detail = Some(detail);

@@ -18,10 +18,7 @@ pub(crate) enum Step {
 }
 
 /// Looks for the decision's outcomes among the events of its container.
-pub(crate) fn next_step<'e>(
-    decision_id: Uuid,
-    recorded: impl IntoIterator<Item = (u64, &'e RecordedEvent)>,
-) -> Step {
+pub(crate) fn next_step<'e>(decision_id: Uuid, recorded: impl IntoIterator<Item = (u64, &'e RecordedEvent)>) -> Step {
     let (provider, pull) = (derived_id(decision_id, Derivation::Provider), derived_id(decision_id, Derivation::Pull));
     let mut step = Step::Provide;
     for (sequence, RecordedEvent { envelope, event }) in recorded {

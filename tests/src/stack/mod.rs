@@ -1,6 +1,13 @@
 //! All of Waybill as its users run it: `waybill init`, a nats-server with the configuration it wrote, and each service as
 //! a process that can be killed and started again.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test whose fixture fails has failed"
+)]
+
 mod client;
 mod events;
 
@@ -212,7 +219,10 @@ impl Stack {
         let url = self.health_url(service);
         let client = self.client.clone();
         let process = self.running.get_mut(service).expect("a service that was started");
-        ready::until(process, START, async || http::status(&client, &url).await.is_some_and(|status| status.is_success())).await
+        ready::until(process, START, async || {
+            http::status(&client, &url).await.is_some_and(|status| status.is_success())
+        })
+        .await
     }
 
     fn health_url(&self, service: &Service) -> String {

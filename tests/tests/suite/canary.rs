@@ -13,13 +13,17 @@ use waybill_tests::{
 
 #[tokio::test]
 async fn no_artefact_holds_a_credential() {
-    let canaries = ["good password", "bad password", "token", "aws secret", "aws session", "malformed", "in a path"].map(Canary::new);
+    let canaries = ["good password", "bad password", "token", "aws secret", "aws session", "malformed", "in a path"]
+        .map(Canary::new);
     let [good, bad, token, secret, session, malformed, path] = &canaries;
     let collector = Collector::start().unwrap();
     let registry = Registry::start(Scheme::Basic).unwrap();
     registry.accounts().allow(&Login::new("puller", good.value()));
     let reference = registry.serve("team/app", "1", &TinyImage::new("canary").unwrap());
-    let plan = Plan::default().plain_http(&[&registry.host()]).otlp(&collector).setting("WAYBILL_LOG", "trace,hyper=trace,aws_smithy_runtime=trace,oci_client=trace");
+    let plan = Plan::default()
+        .plain_http(&[&registry.host()])
+        .otlp(&collector)
+        .setting("WAYBILL_LOG", "trace,hyper=trace,aws_smithy_runtime=trace,oci_client=trace");
     let mut stack = require!(plan.setting("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:9").start().await);
     let search = Search::new(&canaries);
 
@@ -27,7 +31,10 @@ async fn no_artefact_holds_a_credential() {
         ("good", json!({ "USERNAME": "puller", "PASSWORD": good.value() })),
         ("bad", json!(format!("puller:{}", bad.value()))),
         ("token", json!({ "TOKEN": token.value() })),
-        ("aws", json!({ "AWS_ACCESS_KEY_ID": "ASIA", "AWS_SECRET_ACCESS_KEY": secret.value(), "AWS_SESSION_TOKEN": session.value(), "AWS_REGION": "eu-west-1" })),
+        (
+            "aws",
+            json!({ "AWS_ACCESS_KEY_ID": "ASIA", "AWS_SECRET_ACCESS_KEY": secret.value(), "AWS_SESSION_TOKEN": session.value(), "AWS_REGION": "eu-west-1" }),
+        ),
         ("half", json!({ "AWS_SECRET_ACCESS_KEY": secret.value() })),
         ("malformed", json!(malformed.value())),
         ("broken", json!(format!("{{\"registry\": {}", malformed.value()))),

@@ -31,7 +31,12 @@ async fn the_builds_credentials_make_the_pull_succeed() {
     }
     for container in ["c-right", "c-text"] {
         let pulled = stack.wait_for_outcome(container).await;
-        assert_eq!((pulled.name.as_str(), pulled.text("digest")), ("ImagePullSucceeded", image.digest()), "{}", pulled.line);
+        assert_eq!(
+            (pulled.name.as_str(), pulled.text("digest")),
+            ("ImagePullSucceeded", image.digest()),
+            "{}",
+            pulled.line
+        );
         let layout = images.path().join("acme").join(container);
         for digest in image.blobs().keys() {
             let blob = layout.join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
@@ -41,7 +46,12 @@ async fn the_builds_credentials_make_the_pull_succeed() {
     }
     for container in ["c-wrong", "c-none"] {
         let failed = stack.wait_for_outcome(container).await;
-        assert_eq!((failed.name.as_str(), failed.text("reason")), ("ImagePullFailed", "unauthorized"), "{}", failed.line);
+        assert_eq!(
+            (failed.name.as_str(), failed.text("reason")),
+            ("ImagePullFailed", "unauthorized"),
+            "{}",
+            failed.line
+        );
         assert!(!images.path().join("acme").join(container).exists(), "nothing half-written");
     }
 
@@ -52,7 +62,10 @@ async fn the_builds_credentials_make_the_pull_succeed() {
     assert_eq!(provider.text("provider_name"), format!("creds-{}", registry.host()));
     let skip = stack.wait_for_event("ContainerCredentialsSkipped", "c-none").await;
     assert_eq!(skip.text("reason"), "no_secret_for_image");
-    assert_eq!(stack.wait_for_event("CredentialProviderAttached", "c-none").await.text("provider_name"), "default-chain");
+    assert_eq!(
+        stack.wait_for_event("CredentialProviderAttached", "c-none").await.text("provider_name"),
+        "default-chain"
+    );
     log_lines(&stack.logs());
 }
 
@@ -61,9 +74,19 @@ fn log_lines(logs: &str) {
     let expected: [(&str, &str, &str, &[&str]); 6] = [
         ("waybill-gateway", "INFO", "credential secret saved", &["image_id", "secret_name", "registry", "cred_type"]),
         ("waybill-gateway", "INFO", "no credentials provided, skipping secret creation", &["image_id", "reason"]),
-        ("waybill-scheduler", "INFO", "attached OCI credentials", &["container_id", "image_id", "secret_name", "credentials_length"]),
+        (
+            "waybill-scheduler",
+            "INFO",
+            "attached OCI credentials",
+            &["container_id", "image_id", "secret_name", "credentials_length"],
+        ),
         ("waybill-scheduler", "WARN", "no credential secret found for image", &["container_id", "image_id"]),
-        ("waybill-worker", "INFO", "attached custom credential provider for OCI image", &["image_id", "container_id", "provider_name"]),
+        (
+            "waybill-worker",
+            "INFO",
+            "attached custom credential provider for OCI image",
+            &["image_id", "container_id", "provider_name"],
+        ),
         ("waybill-worker", "INFO", "no image credentials provided, using default provider chain", &[]),
     ];
     let lines: Vec<Value> = logs.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -90,7 +90,8 @@ async fn an_expired_token_is_exchanged_again_and_not_used() {
     let before = registry.seen().len();
     assert_eq!(outcome(&stack, "c-2").await, succeeded());
     assert_eq!(outcome(&stack, "c-3").await, succeeded());
-    let refused = registry.seen().iter().skip(before).filter(|seen| seen.status == 401 && seen.account.is_some()).count();
+    let refused =
+        registry.seen().iter().skip(before).filter(|seen| seen.status == 401 && seen.account.is_some()).count();
     assert_eq!((refused, ecr.calls().len()), (0, 2));
 }
 

@@ -43,7 +43,11 @@ async fn each_container_gets_its_own() {
 
     for seen in registry.seen().iter().filter(|seen| seen.credential != Credential::None) {
         let account = seen.account.as_deref().unwrap_or_default();
-        assert!(seen.path == "/v2/" || seen.path.starts_with(&format!("/v2/{account}/app/")), "{account}: {}", seen.path);
+        assert!(
+            seen.path == "/v2/" || seen.path.starts_with(&format!("/v2/{account}/app/")),
+            "{account}: {}",
+            seen.path
+        );
     }
 }
 
@@ -56,9 +60,11 @@ async fn registries_whose_names_look_alike_share_nothing() {
     let twin = stack.build("acme", "twin", "a-b:443/app:1", json!("user:twin-password")).await;
     assert_eq!(dotted.text("secret_name"), "oci-registry-a-b");
     assert_eq!([&dashed, &twin].map(|answer| answer.status.as_u16()), [201, 201]);
-    for (container, image_id, registry, saved) in
-        [("c-1", "dotted", "a.b", &dotted), ("c-2", "dashed", "a-b.localhost", &dashed), ("c-3", "twin", "a-b:443", &twin)]
-    {
+    for (container, image_id, registry, saved) in [
+        ("c-1", "dotted", "a.b", &dotted),
+        ("c-2", "dashed", "a-b.localhost", &dashed),
+        ("c-3", "twin", "a-b:443", &twin),
+    ] {
         stack.container("acme", container, image_id, "w1").await;
         let attached = stack.wait_for_event("ContainerCredentialsAttached", container).await;
         assert_eq!((attached.text("registry"), attached.data["saved_by"].as_u64()), (registry, Some(saved.sequence())));

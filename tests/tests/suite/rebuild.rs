@@ -134,6 +134,7 @@ async fn publish(client: &Client, id: Uuid, body: &Value) {
     ] {
         headers.insert(name, value);
     }
-    let subject = format!("waybill.events.container.acme.{}.ContainerRequested", body["container_id"].as_str().unwrap());
+    let subject =
+        format!("waybill.events.container.acme.{}.ContainerRequested", body["container_id"].as_str().unwrap());
     client.publish_with_headers(subject, headers, body.to_string().into()).await.unwrap();
 }

@@ -183,10 +183,7 @@ fn fold_requested<F: Facts>(
         trace: TraceContext::of(envelope),
         decision,
     };
-    Ok(Folded::changes(vec![
-        Change::PutRequest(envelope.id, fact),
-        Change::PutPending(recorded.sequence, pending),
-    ]))
+    Ok(Folded::changes(vec![Change::PutRequest(envelope.id, fact), Change::PutPending(recorded.sequence, pending)]))
 }
 
 fn fold_decided<F: Facts>(

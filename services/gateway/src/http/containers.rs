@@ -73,7 +73,6 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
     let receipt = app.recorder.record("containers", event.into(), key.as_ref()).await?;
     tracing::info!(%container_id, %worker_id, sequence = receipt.sequence, "container requested");
     let headers = replayed(&receipt);
-    let answer =
-        ContainerAnswer { event_id: receipt.event_id, sequence: receipt.sequence, trace_id: receipt.trace_id };
+    let answer = ContainerAnswer { event_id: receipt.event_id, sequence: receipt.sequence, trace_id: receipt.trace_id };
     Ok((StatusCode::ACCEPTED, headers, Json(answer)).into_response())
 }

@@ -9,7 +9,8 @@ use crate::idempotency::IdempotencyKey;
 /// The workspace that the request's bearer token is for.
 pub(super) fn authenticate<'a>(app: &'a App, headers: &HeaderMap) -> Result<&'a WorkspaceId, Problem> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
+    let token =
+        value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
     token.and_then(|token| app.tokens.workspace_of(token.trim())).ok_or_else(problem::unauthenticated)
 }
 

@@ -19,7 +19,8 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, usize> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(number, line)| {
             let (key, value) = line.split_once('=').ok_or(number)?;
-            let valid = !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+            let valid =
+                !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
             if valid { Ok((key.to_owned(), value.trim().to_owned())) } else { Err(number) }
         })
         .collect()

@@ -140,7 +140,9 @@ mod tests {
         let error = reader.finish().unwrap_err();
         let text = error.to_string();
         assert_eq!(error.problems.len(), 4, "{text}");
-        for part in ["WAYBILL_PORT (from the caller) must be a number", "WAYBILL_OTHER_PORT is missing", "chmod 600", "gone"] {
+        for part in
+            ["WAYBILL_PORT (from the caller) must be a number", "WAYBILL_OTHER_PORT is missing", "chmod 600", "gone"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains(CANARY) && !format!("{settings:?}").contains(CANARY), "{text}");

@@ -14,7 +14,9 @@ pub enum LogError {
         reason: String,
     },
     /// No answer.
-    #[error("the event log does not answer ({what}): {reason}; is nats-server running, with JetStream, and does the stream exist?")]
+    #[error(
+        "the event log does not answer ({what}): {reason}; is nats-server running, with JetStream, and does the stream exist?"
+    )]
     Unavailable {
         /// What was asked.
         what: String,
@@ -76,7 +78,9 @@ pub enum AppendError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The stream was deleted and made anew.
-    #[error("the stream was created anew at {found} while it was read (it was made at {expected}); check the log, then start again")]
+    #[error(
+        "the stream was created anew at {found} while it was read (it was made at {expected}); check the log, then start again"
+    )]
     Recreated {
         /// When the stream there now was created.
         found: Timestamp,

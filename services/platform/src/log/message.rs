@@ -32,9 +32,10 @@ impl RawMessage {
 
     /// The headers as pairs, in the order in which the map holds them.
     pub fn header_pairs(&self) -> Vec<(String, String)> {
-        let pairs = self.headers.iter().flat_map(|(name, values)| {
-            values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
-        });
+        let pairs = self
+            .headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())));
         let mut pairs: Vec<_> = pairs.collect();
         pairs.sort();
         pairs

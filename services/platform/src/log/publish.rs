@@ -88,7 +88,7 @@ impl Outgoing {
     pub(super) fn headers(&self, expect: Expect, with_id: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, values) in self.headers.iter() {
-            if with_id || name.as_ref() as &str != header::NATS_MSG_ID {
+            if with_id || name.to_string() != header::NATS_MSG_ID {
                 values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
             }
         }

@@ -82,7 +82,10 @@ impl EventLog {
                 match outcome {
                     Ok(()) => return,
                     Err(Interrupted::Missing) => {
-                        tracing::warn!(consumer = name, "this worker's consumer does not exist yet or was deleted; registering so that the scheduler makes it");
+                        tracing::warn!(
+                            consumer = name,
+                            "this worker's consumer does not exist yet or was deleted; registering so that the scheduler makes it"
+                        );
                         missing().await;
                     }
                     Err(Interrupted::Failed { worked: true, error }) => {
@@ -118,7 +121,8 @@ impl EventLog {
             reason if reason.contains("10014") || reason.contains("not found") => Interrupted::Missing,
             reason => failed(false, reason),
         })?;
-        let messages = consumer.stream().max_messages_per_batch(64).expires(PULL_EXPIRY).heartbeat(HEARTBEAT).messages();
+        let messages =
+            consumer.stream().max_messages_per_batch(64).expires(PULL_EXPIRY).heartbeat(HEARTBEAT).messages();
         let messages = messages.await.map_err(|error| failed(false, error.to_string()))?;
         tracing::info!(consumer = name, "receiving decisions");
         ready.ready();

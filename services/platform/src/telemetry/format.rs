@@ -44,7 +44,7 @@ impl LogFormat {
         line.insert("service".to_owned(), self.service.clone().into());
         line.insert("target".to_owned(), event.metadata().target().into());
         line.insert("message".to_owned(), fields.message.into());
-        line.extend(fields.others);
+        line.extend(fields.others.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let context = Context::current();
         let span = context.span();
         if span.span_context().is_valid() {
@@ -105,7 +105,7 @@ fn quoted(text: &str) -> String {
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
@@ -113,7 +113,7 @@ impl Fields {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("message", other) => self.message = other.to_string(),
-            (name, value) => drop(self.others.insert(name.to_owned(), value)),
+            (name, value) => self.others.push((name, value)),
         }
     }
 }

@@ -49,7 +49,9 @@ impl TelemetryConfig {
         let mut reader = settings.reader();
         let filter = |text: &str| {
             let filter = own_level(text);
-            EnvFilter::try_new(&filter).map(|_| filter).map_err(|_| "a level like debug, or a filter like waybill=debug")
+            EnvFilter::try_new(&filter)
+                .map(|_| filter)
+                .map_err(|_| "a level like debug, or a filter like waybill=debug")
         };
         let json = |text: &str| match text {
             "json" => Ok(true),
@@ -126,7 +128,8 @@ pub fn init(service: &str, config: &TelemetryConfig) -> Result<TelemetryGuard, T
 
 fn provider(service: &str, config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
     let name = config.service_name.clone().unwrap_or_else(|| service.to_owned());
-    let attributes = config.resource.iter().map(|(key, value)| opentelemetry::KeyValue::new(key.clone(), value.clone()));
+    let attributes =
+        config.resource.iter().map(|(key, value)| opentelemetry::KeyValue::new(key.clone(), value.clone()));
     let resource = Resource::builder_empty()
         .with_attributes(attributes)
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -145,8 +148,7 @@ fn subscriber<W>(provider: &SdkTracerProvider, filter: &str, format: LogFormat, 
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
-    let discreet =
-        filter_fn(|metadata| metadata.target().starts_with("waybill") || *metadata.level() <= Level::INFO);
+    let discreet = filter_fn(|metadata| metadata.target().starts_with("waybill") || *metadata.level() <= Level::INFO);
     let chosen = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs =
         tracing_subscriber::fmt::layer().event_format(format).with_writer(writer).with_filter(chosen.and(discreet));

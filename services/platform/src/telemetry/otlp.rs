@@ -102,13 +102,17 @@ mod tests {
 
     #[test]
     fn endpoints_are_those_of_the_specification() {
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        type Pairs = &'static [(&'static str, &'static str)];
+        let cases: [(Pairs, Option<&str>); 6] = [
             (&[], None),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")], Some("http://c:4318/v1/traces")),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")], Some("http://c:4318/v1/traces")),
             (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")], Some("http://c:1/x")),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_SDK_DISABLED", "true")], None),
-            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=canary")], Some("http://c:4318/v1/traces")),
+            (
+                &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=canary")],
+                Some("http://c:4318/v1/traces"),
+            ),
         ];
         for (pairs, expected) in cases {
             let settings = Settings::from_pairs(Path::new("."), pairs.iter().copied());

@@ -70,7 +70,7 @@ impl<E: Into<redb::Error>> From<E> for ProjectionError {
 #[derive(Debug)]
 pub enum Entry {
     /// An event.
-    Event(Recorded<RecordedEvent>),
+    Event(Box<Recorded<RecordedEvent>>),
     /// Something that is none: it is kept aside, and the fold goes on.
     Poison(Recorded<Quarantined>),
 }

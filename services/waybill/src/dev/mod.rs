@@ -154,7 +154,8 @@ impl Places {
             let name = entry?.file_name();
             let Some(role) = name.to_str().and_then(|name| name.strip_suffix(".env")) else { continue };
             let Some(id) = role.strip_prefix("worker-") else { continue };
-            workers.push(WorkerPlace { id: id.to_owned(), health: setting(home, role, "WAYBILL_WORKER_HEALTH_LISTEN")? });
+            workers
+                .push(WorkerPlace { id: id.to_owned(), health: setting(home, role, "WAYBILL_WORKER_HEALTH_LISTEN")? });
         }
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Self {
@@ -174,7 +175,11 @@ impl Places {
         writeln!(out, "  workers   {}", workers.join(", "))?;
         writeln!(out, "  tokens    {}", home.join("tokens").display())?;
         writeln!(out, "  home      {}", home.display())?;
-        writeln!(out, "Ctrl-C stops everything. In another terminal: waybill --home {} events --follow", home.display())?;
+        writeln!(
+            out,
+            "Ctrl-C stops everything. In another terminal: waybill --home {} events --follow",
+            home.display()
+        )?;
         out.flush()
     }
 }

@@ -160,8 +160,10 @@ fn role_of(name: &str) -> Option<Role> {
         "gateway" => Some(Role::Gateway),
         "scheduler" => Some(Role::Scheduler),
         "operator" => Some(Role::Operator),
-        _ => name.strip_prefix("worker-").and_then(|id| id.parse().ok()).map(Role::Worker).or_else(|| {
-            name.strip_prefix("orchestrator-").and_then(|id| id.parse().ok()).map(Role::Orchestrator)
-        }),
+        _ => name
+            .strip_prefix("worker-")
+            .and_then(|id| id.parse().ok())
+            .map(Role::Worker)
+            .or_else(|| name.strip_prefix("orchestrator-").and_then(|id| id.parse().ok()).map(Role::Orchestrator)),
     }
 }

@@ -151,7 +151,8 @@ fn worker(id: &WorkerId) -> Vec<Grant> {
     let consumer = format!("worker-{id}");
     let outcomes = EventType::OUTCOMES.iter().map(|event| format!("waybill.events.container.*.*.{event}"));
     let registered = format!("waybill.events.worker.{id}.registered");
-    let read_request = api(format!("DIRECT.GET.{STREAM}.waybill.events.container.*.*.{}", EventType::ContainerRequested));
+    let read_request =
+        api(format!("DIRECT.GET.{STREAM}.waybill.events.container.*.*.{}", EventType::ContainerRequested));
     write_and_verify(outcomes.chain([registered]))
         .chain([
             read_request,
@@ -164,8 +165,7 @@ fn worker(id: &WorkerId) -> Vec<Grant> {
 
 fn orchestrator(workspace: &WorkspaceId) -> Vec<Grant> {
     let consumer = format!("orchestrator-{workspace}");
-    let read =
-        [format!("waybill.events.worker.*.{workspace}.>"), format!("waybill.events.container.{workspace}.>")];
+    let read = [format!("waybill.events.worker.*.{workspace}.>"), format!("waybill.events.container.{workspace}.>")];
     let published = format!("waybill.events.container.{workspace}.*.{}", EventType::ContainerRequested);
     write_and_verify([published])
         .chain(create(&consumer, &read))

@@ -117,7 +117,8 @@ impl EcrProvider {
     }
 
     async fn ask(&self) -> Result<Token, ProviderError> {
-        let failed = |reason: String| ProviderError::Exchange(format!("ECR in {}: {}", self.keys.region, self.clean(&reason)));
+        let failed =
+            |reason: String| ProviderError::Exchange(format!("ECR in {}: {}", self.keys.region, self.clean(&reason)));
         let answer = tokio::time::timeout(EXCHANGE_LIMIT, self.client.get_authorization_token().send()).await;
         let answer = answer.map_err(|_| failed("no answer in time".to_owned()))?;
         let answer = answer.map_err(|error| match error.as_service_error() {
@@ -128,7 +129,10 @@ impl EcrProvider {
             None => failed(DisplayErrorContext(&error).to_string()),
         })?;
         let data = answer.authorization_data().first().ok_or_else(|| failed("an answer without a token".to_owned()))?;
-        let login = data.authorization_token().and_then(login).ok_or_else(|| failed("a token that is not base64 of user:password".to_owned()))?;
+        let login = data
+            .authorization_token()
+            .and_then(login)
+            .ok_or_else(|| failed("a token that is not base64 of user:password".to_owned()))?;
         let issued_at = OffsetDateTime::now_utc();
         let expires_at = data.expires_at().and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok());
         tracing::debug!(region = self.keys.region, "ECR token received");
@@ -156,9 +160,7 @@ fn client(keys: &AwsKeys, config: &EcrConfig) -> Client {
         None,
         "waybill",
     );
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(TlsProvider::Rustls(CryptoMode::Ring))
-        .build_https();
+    let http = aws_smithy_http_client::Builder::new().tls_provider(TlsProvider::Rustls(CryptoMode::Ring)).build_https();
     let mut builder = aws_sdk_ecr::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(keys.region.clone()))

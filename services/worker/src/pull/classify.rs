@@ -82,7 +82,11 @@ fn of_transport(error: &dyn Error) -> (PullFailure, String) {
     let mut tls = false;
     loop {
         let text = cause.to_string();
-        tls |= text.contains("certificate") || text.contains("tls") || text.contains("TLS") || text.contains("InvalidContentType") || text.contains("corrupt message");
+        tls |= text.contains("certificate")
+            || text.contains("tls")
+            || text.contains("TLS")
+            || text.contains("InvalidContentType")
+            || text.contains("corrupt message");
         match cause.source() {
             Some(source) => cause = source,
             None => {
@@ -102,11 +106,18 @@ mod tests {
 
     fn registry_error(code: OciErrorCode) -> OciDistributionError {
         let error = OciError { code, message: "words".to_owned(), detail: serde_json::Value::Null };
-        OciDistributionError::RegistryError { envelope: OciEnvelope { errors: vec![error] }, url: "https://h/v2/".to_owned() }
+        OciDistributionError::RegistryError {
+            envelope: OciEnvelope { errors: vec![error] },
+            url: "https://h/v2/".to_owned(),
+        }
     }
 
     fn server_error(code: u16) -> OciDistributionError {
-        OciDistributionError::ServerError { code, url: "https://h/v2/?sig=s3cr3t".to_owned(), message: "pw s3cr3t".to_owned() }
+        OciDistributionError::ServerError {
+            code,
+            url: "https://h/v2/?sig=s3cr3t".to_owned(),
+            message: "pw s3cr3t".to_owned(),
+        }
     }
 
     #[test]

@@ -90,9 +90,8 @@ impl Layout<'_> {
         index: &OciImageIndex,
         classified: &impl Fn(OciDistributionError) -> PullError,
     ) -> Result<OciImageManifest, PullError> {
-        let digest = oci_client::client::current_platform_resolver(&index.manifests).ok_or_else(|| {
-            PullError::new(PullFailure::NotFound, "the image has no variant for this platform")
-        })?;
+        let digest = oci_client::client::current_platform_resolver(&index.manifests)
+            .ok_or_else(|| PullError::new(PullFailure::NotFound, "the image has no variant for this platform"))?;
         let reference = self.reference.clone_with_digest(digest.clone());
         let pulled = self.client.pull_manifest_raw(&reference, self.auth, MANIFEST_TYPES).await;
         let (manifest, _) = pulled.map_err(classified)?;
@@ -129,7 +128,8 @@ impl Layout<'_> {
 
     /// A digest becomes a file name only if it is one: a hostile manifest must not write elsewhere.
     fn blob_path(&self, digest: &str) -> Result<PathBuf, PullError> {
-        let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hex =
+            digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
         let hex = hex.ok_or_else(|| PullError::new(PullFailure::DigestMismatch, "a digest that is not sha256"))?;
         Ok(self.root.join("blobs/sha256").join(hex))
     }

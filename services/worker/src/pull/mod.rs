@@ -88,8 +88,7 @@ async fn attempt(
     let (reference, auth) = (reference(image), auth(login));
     let classified = |error| classify::classify(&error, image.registry(), login);
     client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
-    let (manifest, digest) =
-        client.pull_manifest_raw(&reference, &auth, MANIFEST_TYPES).await.map_err(classified)?;
+    let (manifest, digest) = client.pull_manifest_raw(&reference, &auth, MANIFEST_TYPES).await.map_err(classified)?;
     if let Some(folder) = &config.image_dir {
         layout::write(&client, &reference, &auth, &folder.join(name), (&manifest, &digest), classified).await?;
     }
@@ -102,13 +101,16 @@ fn client(config: &PullConfig) -> Result<Client, PullError> {
     let storage = |detail: String| PullError::new(PullFailure::Tls, detail);
     let extra_root_certificates = match &config.ca_file {
         Some(file) => {
-            let data = fs::read(file).map_err(|error| storage(format!("the CA file {} cannot be read: {error}", file.display())))?;
+            let data = fs::read(file)
+                .map_err(|error| storage(format!("the CA file {} cannot be read: {error}", file.display())))?;
             vec![Certificate { encoding: CertificateEncoding::Pem, data }]
         }
         None => Vec::new(),
     };
     let settings = ClientConfig {
-        protocol: ClientProtocol::HttpsExcept(config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect()),
+        protocol: ClientProtocol::HttpsExcept(
+            config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect(),
+        ),
         extra_root_certificates,
         connect_timeout: Some(CONNECT_LIMIT),
         read_timeout: Some(SILENCE_LIMIT),
