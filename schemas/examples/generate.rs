@@ -1,0 +1,12 @@
+//! Writes the generated files of the contract into `schemas/`.
+
+use std::{fs, path::Path};
+
+fn main() -> std::io::Result<()> {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::create_dir_all(schemas.join("json"))?;
+    for (name, text) in waybill_schemas::contract::files() {
+        fs::write(schemas.join(name), text)?;
+    }
+    Ok(())
+}
