@@ -9,7 +9,8 @@ use crate::idempotency::IdempotencyKey;
 /// The workspace that the request's bearer token is for.
 pub(super) fn authenticate<'a>(app: &'a App, headers: &HeaderMap) -> Result<&'a WorkspaceId, Problem> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
+    let token =
+        value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
     token.and_then(|token| app.tokens.workspace_of(token.trim())).ok_or_else(problem::unauthenticated)
 }
 
@@ -31,10 +32,11 @@ pub(super) fn optional_id<T: TryFrom<String, Error = IdError>>(text: Option<Stri
 
 /// The idempotency key, if there is one.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let invalid = || {
-        let detail = "the Idempotency-Key must be 1 to 128 visible ASCII characters";
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = IdempotencyKey::parse(value.as_bytes()).filter(|_| values.next().is_none());
+    key.map(Some).ok_or_else(|| {
+        let detail = "the Idempotency-Key must be given once, as 1 to 128 visible ASCII characters";
         Problem::new(StatusCode::BAD_REQUEST, "invalid-header", detail).field("Idempotency-Key").remedy("use a UUID")
-    };
-    IdempotencyKey::parse(value.as_bytes()).map(Some).ok_or_else(invalid)
+    })
 }
