@@ -1,7 +1,8 @@
 //! What the gateway is told at start.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, time::Duration};
 
+use waybill_domain::credentials::Secret;
 use waybill_platform::{
     config::{ConfigError, Reader, Settings},
     log::NatsConfig,
@@ -60,27 +61,39 @@ impl GatewayConfig {
         let mut reader = settings.reader();
         let nats = NatsConfig::read(&mut reader, "gateway");
         let listen = reader.or("WAYBILL_GATEWAY_LISTEN", address, || SocketAddr::from(([127, 0, 0, 1], 8484)));
-        let tokens = reader.secret_file("WAYBILL_GATEWAY_TOKENS_FILE").expose().parse::<Tokens>();
-        let sealing_key = PrivateKey::from_seed(&reader.secret_file("WAYBILL_GATEWAY_SEALING_KEY_FILE"));
+        let tokens = reader.secret_file("WAYBILL_GATEWAY_TOKENS_FILE");
+        let seed = reader.secret_file("WAYBILL_GATEWAY_SEALING_KEY_FILE");
         let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
             text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
         });
         let limits = limits(&mut reader);
-        if let Err(error) = &tokens {
-            reader.problem(format!("WAYBILL_GATEWAY_TOKENS_FILE: {error}"));
-        }
-        if let Err(error) = &sealing_key {
-            reader.problem(format!("WAYBILL_GATEWAY_SEALING_KEY_FILE: {error}"));
-        }
+        let tokens = in_file(&mut reader, "WAYBILL_GATEWAY_TOKENS_FILE", &tokens, |text| text.expose().parse());
+        let sealing_key = in_file(&mut reader, "WAYBILL_GATEWAY_SEALING_KEY_FILE", &seed, PrivateKey::from_seed);
         reader.finish()?;
         match (tokens, sealing_key, scheduler_key) {
-            (Ok(tokens), Ok(sealing_key), Some(scheduler_key)) => {
+            (Some(tokens), Some(sealing_key), Some(scheduler_key)) => {
                 Ok(Self { nats, listen, tokens, sealing_key, scheduler_key, limits })
             }
-            _ => Err(ConfigError { problems: vec!["WAYBILL_SCHEDULER_SEALING_KEY is missing".to_owned()] }),
+            _ => Err(ConfigError { problems: vec![EMPTY_FILE.to_owned()] }),
         }
     }
 }
+
+/// What is in a file that was read, or a problem. An empty text stands for a file that could not be read, which was noted.
+fn in_file<T, E: Display>(
+    reader: &mut Reader<'_>,
+    key: &str,
+    text: &Secret,
+    parse: impl FnOnce(&Secret) -> Result<T, E>,
+) -> Option<T> {
+    if text.is_empty() {
+        return None;
+    }
+    parse(text).map_err(|error| reader.problem(format!("{key}: {error}"))).ok()
+}
+
+const EMPTY_FILE: &str = "WAYBILL_GATEWAY_TOKENS_FILE or WAYBILL_GATEWAY_SEALING_KEY_FILE is an empty file; \
+                          `waybill init` writes both";
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
     let default = Limits::default();
@@ -97,10 +110,83 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 fn bytes(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|bytes| *bytes >= 1024).ok_or("a number of bytes, at least 1024")
+    text.parse().ok().filter(|bytes| (1024..=1 << 20).contains(bytes)).ok_or("a number of bytes from 1024 to 1048576")
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds: Option<u64> = text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
     seconds.map(Duration::from_secs).ok_or("a number of seconds from 1 to 600")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use super::*;
+    use crate::tokens;
+
+    fn write(home: &Path, name: &str, text: &str) {
+        let path = home.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn files(home: &Path) -> String {
+        let key = PrivateKey::generate();
+        write(home, "tokens", &format!("acme {}\n", tokens::hash("t")));
+        write(home, "xkey", key.seed().unwrap().expose());
+        write(home, "nkey", "SUAUSER");
+        key.public().unwrap().to_string()
+    }
+
+    fn pairs(key: &str) -> Vec<(&'static str, String)> {
+        let pairs = [
+            ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222"),
+            ("WAYBILL_NATS_SEED_FILE", "nkey"),
+            ("WAYBILL_GATEWAY_TOKENS_FILE", "tokens"),
+            ("WAYBILL_GATEWAY_SEALING_KEY_FILE", "xkey"),
+            ("WAYBILL_SCHEDULER_SEALING_KEY", key),
+        ];
+        pairs.map(|(key, value)| (key, value.to_owned())).to_vec()
+    }
+
+    fn read(home: &Path, pairs: &[(&'static str, String)]) -> Result<GatewayConfig, ConfigError> {
+        GatewayConfig::read(&Settings::from_pairs(home, pairs.iter().map(|(key, value)| (*key, value.as_str()))))
+    }
+
+    #[test]
+    fn what_is_not_told_has_a_default() {
+        let home = tempfile::tempdir().unwrap();
+        let config = read(home.path(), &pairs(&files(home.path()))).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8484");
+        assert_eq!((config.limits.body_bytes, config.limits.append), (256 * 1024, Duration::from_secs(5)));
+        assert_eq!(config.tokens.workspace_of("t").unwrap().as_str(), "acme");
+    }
+
+    #[test]
+    fn each_problem_is_told_once() {
+        let home = tempfile::tempdir().unwrap();
+        let good = pairs(&files(home.path()));
+        write(home.path(), "bad", "canary-not-a-key");
+        write(home.path(), "empty", "\n");
+        let cases = [
+            ("WAYBILL_GATEWAY_TOKENS_FILE", "", "WAYBILL_GATEWAY_TOKENS_FILE is missing"),
+            ("WAYBILL_GATEWAY_TOKENS_FILE", "bad", "line 1 is not"),
+            ("WAYBILL_GATEWAY_TOKENS_FILE", "empty", "is an empty file"),
+            ("WAYBILL_GATEWAY_SEALING_KEY_FILE", "gone", "cannot be read"),
+            ("WAYBILL_GATEWAY_SEALING_KEY_FILE", "bad", "not the seed of a sealing key"),
+            ("WAYBILL_SCHEDULER_SEALING_KEY", "Xnot", "public sealing key"),
+            ("WAYBILL_GATEWAY_LISTEN", "8484", "an address and port"),
+            ("WAYBILL_GATEWAY_BODY_LIMIT", "1", "a number of bytes"),
+            ("WAYBILL_GATEWAY_APPEND_SECONDS", "0", "a number of seconds"),
+        ];
+        for (key, value, expected) in cases {
+            let mut pairs = good.clone();
+            pairs.retain(|(known, _)| *known != key);
+            pairs.push((key, value.to_owned()));
+            let problems = read(home.path(), &pairs).unwrap_err().problems;
+            assert_eq!(problems.len(), 1, "{key}={value}: {problems:?}");
+            assert!(problems[0].contains(expected) && !problems[0].contains("canary"), "{key}={value}: {problems:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use waybill_platform::{
     log::{AppendError, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{Envelope, Event, RecordedEvent};
+use waybill_schemas::{Envelope, Event, MAX_BODY_BYTES, RecordedEvent};
 
 use crate::{
     SOURCE,
@@ -22,6 +22,7 @@ pub(crate) struct Receipt {
     pub(crate) event: Event,
     pub(crate) event_id: Uuid,
     pub(crate) sequence: u64,
+    /// Trace of the request that recorded the event.
     pub(crate) trace_id: Option<String>,
     /// Whether an earlier request with the same key recorded it.
     pub(crate) replayed: bool,
@@ -36,12 +37,15 @@ pub(crate) enum RecordError {
     Refused(String),
     /// The key was used for something else.
     KeyReused,
+    /// No reader would take an event of so many bytes.
+    TooLarge(usize),
 }
 
 /// Records events in the log.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     pub(crate) log: Arc<dyn Appender>,
+    /// How long recording may take in all.
     pub(crate) limit: Duration,
 }
 
@@ -53,58 +57,65 @@ impl Recorder {
         event: Event,
         key: Option<&IdempotencyKey>,
     ) -> Result<Receipt, RecordError> {
-        let Some(key) = key else { return self.append(Uuid::new_v4(), event, Expect::Nothing).await };
-        let id = key.event_id(operation, &event.subject());
-        let siblings = self.siblings(&event).await?;
-        if let Some(earlier) = find(&siblings, id) {
-            return replay(earlier, &event);
-        }
-        let last = siblings.last().map_or(0, |sibling| sibling.sequence);
-        let receipt = self.append(id, event.clone(), Expect::LastSibling(last)).await?;
-        if !receipt.replayed {
-            return Ok(receipt);
-        }
-        // Somebody else recorded this key meanwhile: what they asked for counts.
-        match find(&self.siblings(&event).await?, id) {
-            Some(earlier) => replay(earlier, &event),
-            None => Ok(receipt),
-        }
-    }
-
-    async fn siblings(&self, event: &Event) -> Result<Vec<Sibling>, RecordError> {
-        let subject = event.subject();
-        match tokio::time::timeout(self.limit, self.log.history(&subject)).await {
-            Ok(Ok(siblings)) => Ok(siblings),
-            Ok(Err(error @ LogError::Refused { .. })) => Err(RecordError::Refused(error.to_string())),
-            Ok(Err(error)) => Err(RecordError::Unavailable(error.to_string())),
-            Err(_) => Err(RecordError::Unavailable("the event log does not answer".to_owned())),
-        }
-    }
-
-    async fn append(&self, id: Uuid, event: Event, expect: Expect) -> Result<Receipt, RecordError> {
-        let envelope = Envelope {
-            id,
-            source: SOURCE.to_owned(),
-            time: Some(trace::now()),
-            causation_id: None,
-            correlation_id: Some(id),
-            traceparent: None,
-            tracestate: None,
-        };
-        let new = NewEvent { envelope, event };
-        let appended = self.log.append(&new, expect, self.limit).await.map_err(|error| match error {
-            AppendError::Unavailable { .. } | AppendError::History { .. } => {
-                RecordError::Unavailable(error.to_string())
-            }
-            AppendError::Refused { .. } => RecordError::Refused(error.to_string()),
-        })?;
-        Ok(Receipt {
-            event: new.event,
-            event_id: id,
-            sequence: appended.sequence,
-            trace_id: trace::current().map(|(context, _)| context.trace_id().to_owned()),
-            replayed: appended.duplicate,
+        check_size(&event)?;
+        let recording = self.settle(operation, event, key);
+        tokio::time::timeout(self.limit, recording).await.unwrap_or_else(|_| {
+            Err(RecordError::Unavailable(format!("no acknowledgement within {} ms", self.limit.as_millis())))
         })
+    }
+
+    async fn settle(
+        &self,
+        operation: &str,
+        event: Event,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Receipt, RecordError> {
+        let Some(key) = key else {
+            let new = new_event(Uuid::new_v4(), event);
+            let appended = self.log.append(&new, Expect::Nothing, self.limit).await?;
+            return Ok(fresh(new, appended.sequence));
+        };
+        let id = key.event_id(operation, &event.subject());
+        let new = new_event(id, event);
+        // A guess that is mostly right: nothing is there yet. Where it is wrong, appending looks for the id.
+        let appended = self.log.append(&new, Expect::LastSibling(0), self.limit).await?;
+        if !appended.duplicate {
+            return Ok(fresh(new, appended.sequence));
+        }
+        // Some request with this key was recorded. What that one asked for counts.
+        let siblings = self.log.history(&new.event.subject()).await?;
+        let (sequence, earlier) = find(&siblings, id)
+            .ok_or_else(|| RecordError::Unavailable("the event is recorded but cannot be read back".to_owned()))?;
+        replay(sequence, earlier, new)
+    }
+}
+
+/// Credentials grow when they are sealed and encoded; what readers would refuse is not published.
+fn check_size(event: &Event) -> Result<(), RecordError> {
+    let body = event.to_json().map_err(|error| RecordError::Refused(error.to_string()))?;
+    if body.len() > MAX_BODY_BYTES { Err(RecordError::TooLarge(body.len())) } else { Ok(()) }
+}
+
+fn new_event(id: Uuid, event: Event) -> NewEvent {
+    let envelope = Envelope {
+        id,
+        source: SOURCE.to_owned(),
+        time: Some(trace::now()),
+        causation_id: None,
+        correlation_id: Some(id),
+        traceparent: None,
+        tracestate: None,
+    };
+    NewEvent { envelope, event }
+}
+
+fn fresh(new: NewEvent, sequence: u64) -> Receipt {
+    Receipt {
+        event: new.event,
+        event_id: new.envelope.id,
+        sequence,
+        trace_id: trace::current().map(|(context, _)| context.trace_id().to_owned()),
+        replayed: false,
     }
 }
 
@@ -115,15 +126,38 @@ fn find(siblings: &[Sibling], id: Uuid) -> Option<(u64, &RecordedEvent)> {
     })
 }
 
-fn replay((sequence, recorded): (u64, &RecordedEvent), asked: &Event) -> Result<Receipt, RecordError> {
-    if !same_request(&recorded.event, asked) {
+fn replay(sequence: u64, earlier: &RecordedEvent, asked: NewEvent) -> Result<Receipt, RecordError> {
+    // The very event of this request: its acknowledgement was lost, and it was found when it was sent again.
+    if earlier.envelope.time == asked.envelope.time && earlier.event == asked.event {
+        return Ok(fresh(asked, sequence));
+    }
+    if !same_request(&earlier.event, &asked.event) {
         return Err(RecordError::KeyReused);
     }
     Ok(Receipt {
-        event: recorded.event.clone(),
-        event_id: recorded.envelope.id,
+        event: earlier.event.clone(),
+        event_id: earlier.envelope.id,
         sequence,
-        trace_id: recorded.envelope.traceparent.as_ref().map(|context| context.trace_id().to_owned()),
+        trace_id: earlier.envelope.traceparent.as_ref().map(|context| context.trace_id().to_owned()),
         replayed: true,
     })
+}
+
+impl From<AppendError> for RecordError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            AppendError::Refused { .. } => Self::Refused(error.to_string()),
+            AppendError::History { source, .. } => source.into(),
+        }
+    }
+}
+
+impl From<LogError> for RecordError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Refused { .. } => Self::Refused(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
 }

@@ -1,23 +1,21 @@
 //! From configuration to a server that answers, and drains when it is told to stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
-    health::{ComponentHandle, HealthState},
+    health::HealthState,
     log::{EventLog, LogError},
 };
 
 use crate::{
     GatewayConfig,
     http::{App, router},
+    probe,
     record::Recorder,
+    server,
 };
-
-/// A subject that nothing is published on: asking for its last message tells whether the stream answers.
-const PROBE: &str = "waybill.events.image.-.-.CredentialSecretSaved";
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the gateway stopped.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +31,6 @@ pub enum GatewayError {
         /// Why.
         source: std::io::Error,
     },
-    /// Serving failed.
-    #[error("serving failed")]
-    Serve(#[source] std::io::Error),
 }
 
 /// Serves until shutdown; then finishes what is under way.
@@ -47,41 +42,21 @@ pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(
     let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
     let log = EventLog::connect(config.nats).await?;
     let health = HealthState::default();
-    let probing = tokio::spawn(probe(log.clone(), health.component("event log")));
+    let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
+    let recordings = TaskTracker::new();
     let app = App {
         recorder: Recorder { log: Arc::new(log), limit: config.limits.append },
         tokens: config.tokens,
         sealing_key: config.sealing_key,
         scheduler_key: config.scheduler_key,
         limits: config.limits,
+        recordings: recordings.clone(),
     };
     let router = router(Arc::new(app), &health);
     tracing::info!(address = %listener.local_addr().unwrap_or(address), "gateway listens");
-    let stop = shutdown.clone();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    let outcome = tokio::select! {
-        served = async { serving.await } => served.map_err(GatewayError::Serve),
-        () = give_up(&shutdown, config.limits.drain) => {
-            tracing::warn!("requests were still under way at the end of the drain time");
-            Ok(())
-        }
-    };
-    probing.abort();
-    outcome
-}
-
-async fn give_up(shutdown: &CancellationToken, drain: Duration) {
-    shutdown.cancelled().await;
-    tokio::time::sleep(drain).await;
-}
-
-/// Says whether the log answers, every second.
-async fn probe(log: EventLog, ready: ComponentHandle) {
-    loop {
-        match log.last(PROBE).await {
-            Ok(_) => ready.ready(),
-            Err(error) => ready.not_ready(error.to_string()),
-        }
-        tokio::time::sleep(PROBE_INTERVAL).await;
+    if !server::serve(listener, router, &recordings, &shutdown, config.limits.drain).await {
+        tracing::warn!("requests were still under way at the end of the drain time");
     }
+    probing.abort();
+    Ok(())
 }

@@ -17,12 +17,24 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// A line of the token file is not valid; it is not repeated.
+/// Why a token file cannot be used; nothing of it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} is not `<workspace> <SHA-256 of a token in hex>`; `waybill init` writes the file")]
-pub struct TokenFileError {
-    /// Line, counted from 1.
-    pub line: usize,
+pub enum TokenFileError {
+    /// A line has another form.
+    #[error("line {line} is not `<workspace> <SHA-256 of a token in hex>`; `waybill init` writes the file")]
+    Line {
+        /// Line, counted from 1.
+        line: usize,
+    },
+    /// A token would open two workspaces.
+    #[error("line {line} gives a workspace the token of another one; give each workspace tokens of its own")]
+    Shared {
+        /// Line, counted from 1.
+        line: usize,
+    },
+    /// Nobody could ask for anything.
+    #[error("the file holds no token; `waybill init` writes one for each workspace")]
+    Empty,
 }
 
 /// The SHA-256 of a token, in hex, for the token file. Tokens are random, so that a plain hash will do.
@@ -39,10 +51,15 @@ impl FromStr for Tokens {
 
     fn from_str(text: &str) -> Result<Self, TokenFileError> {
         let lines = text.lines().enumerate().map(|(index, line)| (index.saturating_add(1), line.trim()));
-        let entries = lines
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(line, text)| entry(text).ok_or(TokenFileError { line }));
-        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+        let mut tokens = Self::default();
+        for (line, text) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            let (workspace, hash) = entry(text).ok_or(TokenFileError::Line { line })?;
+            if tokens.entries.iter().any(|(other, known)| *known == hash && *other != workspace) {
+                return Err(TokenFileError::Shared { line });
+            }
+            tokens.entries.push((workspace, hash));
+        }
+        if tokens.entries.is_empty() { Err(TokenFileError::Empty) } else { Ok(tokens) }
     }
 }
 
@@ -92,9 +109,30 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named_by_its_number() {
-        for (text, line) in [("acme", 1), ("\nacme zz", 2), ("* 00", 1), (&format!("a.b {}", hash("x")), 1)] {
-            assert_eq!(text.parse::<Tokens>().unwrap_err(), TokenFileError { line }, "{text}");
+    fn a_bad_file_is_told_by_its_line() {
+        use TokenFileError::{Empty, Line, Shared};
+        let (one, two) = (hash("one"), hash("two"));
+        let cases = [
+            ("no hash", "acme".to_owned(), Line { line: 1 }),
+            ("not hex", format!("\nacme zz{}", &one[2..]), Line { line: 2 }),
+            ("too short", format!("acme {}", &one[2..]), Line { line: 1 }),
+            ("too long", format!("acme {one}00"), Line { line: 1 }),
+            ("every workspace", format!("* {one}"), Line { line: 1 }),
+            ("no id", format!("a.b {one}"), Line { line: 1 }),
+            ("more than two words", format!("acme {one} x"), Line { line: 1 }),
+            ("one token for two", format!("acme {one}\nother {two}\nother {one}"), Shared { line: 3 }),
+            ("nothing", "# comment\n\n".to_owned(), Empty),
+        ];
+        for (name, text, expected) in cases {
+            let error = text.parse::<Tokens>().unwrap_err();
+            assert_eq!(error, expected, "{name}");
+            assert!(!error.to_string().contains(&one[..16]), "{name}");
         }
+        assert!(format!("acme {one}\nacme {one}").parse::<Tokens>().is_ok(), "said twice is no harm");
+    }
+
+    #[test]
+    fn the_hash_is_plain_sha_256() {
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

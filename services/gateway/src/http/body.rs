@@ -1,34 +1,29 @@
-//! A request's body: bounded in size and time, and never repeated in an error.
+//! A request's body: bounded in size and time, in memory that is erased when it is dropped.
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{HeaderMap, StatusCode, header},
 };
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::problem::Problem;
+use super::{json, problem::Problem};
 use crate::config::Limits;
-
-/// Longest name of an unknown field that is repeated.
-const MAX_NAME: usize = 64;
 
 /// Reads a JSON body.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limits: Limits) -> Result<T, Problem> {
     check_media_type(headers)?;
-    let reading = axum::body::to_bytes(body, limits.body_bytes);
-    let bytes = match tokio::time::timeout(limits.body, reading).await {
-        Ok(Ok(bytes)) => Zeroizing::new(bytes.to_vec()),
-        Ok(Err(error)) if is_too_large(&error) => return Err(too_large(limits.body_bytes)),
-        Ok(Err(_)) => {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", "the body ended too early"));
-        }
-        Err(_) => {
-            let detail = format!("the body did not arrive within {} s", limits.body.as_secs());
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail));
-        }
-    };
-    parse(&bytes)
+    let declared = declared_length(headers);
+    if declared.is_some_and(|declared| declared > limits.body_bytes) {
+        return Err(too_large(limits.body_bytes));
+    }
+    let reading = collect(body, declared, limits.body_bytes);
+    let bytes = tokio::time::timeout(limits.body, reading).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} ms", limits.body.as_millis());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail).remedy("send the request again"))
+    })?;
+    json::parse(&bytes)
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
@@ -42,56 +37,39 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
         .remedy("send `Content-Type: application/json`"))
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.to_string().contains("length limit exceeded") {
-            return true;
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The whole body in one buffer that never moves, so that no copy is left behind by growing it.
+async fn collect(body: Body, declared: Option<usize>, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(declared.unwrap_or(limit).min(limit)));
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| unreadable())?;
+        if chunk.len() > limit.saturating_sub(bytes.len()) {
+            return Err(too_large(limit));
         }
-        source = cause.source();
+        bytes.extend_from_slice(&chunk);
+        erase(chunk);
     }
-    false
+    Ok(bytes)
+}
+
+/// Best effort: the connection's buffer is erased where nobody else holds it.
+fn erase(chunk: Bytes) {
+    if let Ok(mut chunk) = chunk.try_into_mut() {
+        chunk.as_mut().zeroize();
+    }
+}
+
+fn unreadable() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", "the body ended too early")
+        .remedy("send the request again")
 }
 
 fn too_large(limit: usize) -> Problem {
     let detail = format!("the body is larger than {limit} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    if std::str::from_utf8(bytes).is_err() {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "the body is not UTF-8"));
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| problem(&error))?;
-    deserializer.end().map_err(|error| malformed(&error))?;
-    Ok(value)
-}
-
-/// serde's own words can quote values; only names of fields and the place are taken from them.
-fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let inner = error.inner();
-    if inner.classify() != serde_json::error::Category::Data {
-        return malformed(inner);
-    }
-    let text = inner.to_string();
-    let name = text.split('`').nth(1).unwrap_or_default();
-    let name: String = name.chars().take(MAX_NAME).collect();
-    if text.starts_with("unknown field") {
-        return Problem::invalid(name, "there is no such field").remedy("remove it; the fields are in /openapi.json");
-    }
-    if text.starts_with("missing field") {
-        return Problem::invalid(name, "the field is missing").remedy("add it");
-    }
-    if text.starts_with("duplicate field") {
-        return Problem::invalid(name, "the field is given twice").remedy("give it once");
-    }
-    let path = error.path().to_string();
-    let field = if path == "." { "body".to_owned() } else { path.chars().take(MAX_NAME).collect() };
-    Problem::invalid(field, "the value has the wrong type or form").remedy("see the field's type in /openapi.json")
-}
-
-fn malformed(error: &serde_json::Error) -> Problem {
-    let detail = format!("the body is not JSON: line {} column {}", error.line(), error.column());
-    Problem::new(StatusCode::BAD_REQUEST, "malformed-json", detail)
+        .remedy("send only the credentials that the image needs; WAYBILL_GATEWAY_BODY_LIMIT sets the limit")
 }

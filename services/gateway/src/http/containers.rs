@@ -3,17 +3,23 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     body::Body,
     extract::State,
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
-use waybill_schemas::v1::ContainerRequested;
+use waybill_schemas::{WorkspaceId, v1::ContainerRequested};
 
-use super::{App, body, builds::replayed, problem::Problem, request};
+use super::{
+    App,
+    answer::{self, Place},
+    body,
+    openapi::Problems,
+    problem::Problem,
+    request,
+};
 
 /// A container that is about to start.
 #[derive(Deserialize, ToSchema)]
@@ -26,7 +32,7 @@ pub(super) struct ContainerBody {
     #[schema(example = "c-1", pattern = "^[A-Za-z0-9_-]{1,128}$")]
     container_id: String,
     /// The image it runs; absent or empty when it has none of its own.
-    #[schema(example = "img-1")]
+    #[schema(example = "img-1", pattern = "^[A-Za-z0-9_-]{0,128}$")]
     image_id: Option<String>,
     /// The worker it was placed on.
     #[schema(example = "worker-1", pattern = "^[A-Za-z0-9_-]{1,128}$")]
@@ -36,43 +42,52 @@ pub(super) struct ContainerBody {
     build_container: bool,
 }
 
-/// The request is in the log; what becomes of it will be too.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ContainerAnswer {
-    /// Id of the event.
-    event_id: uuid::Uuid,
-    /// Its sequence in the log.
-    sequence: u64,
-    /// Trace of the request that recorded it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-}
-
 /// Asks for a container's credentials.
+///
+/// Answers when the log has acknowledged the request. What becomes of it will be in the log too.
 #[utoipa::path(
-    post, path = "/v1/containers", tag = "containers", request_body = ContainerBody, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key again, about the same container, is the same event")),
+    post,
+    path = "/v1/containers",
+    tag = "containers",
+    request_body(content = ContainerBody, example = json!({
+        "workspace": "acme", "container_id": "c-1", "image_id": "img-1", "worker_id": "worker-1"
+    })),
+    security(("bearer" = [])),
+    params((
+        "Idempotency-Key" = Option<String>, Header,
+        description = "1 to 128 visible ASCII characters. The same key again, in the same workspace about the same \
+                       container, is the same event.",
+    )),
     responses(
-        (status = 202, description = "The request is recorded", body = ContainerAnswer),
-        (status = "4XX", description = "The request is wrong; nothing was published", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The log is away; send the request again", body = Problem, content_type = "application/problem+json"),
+        (
+            status = 202, description = "The request is recorded", body = Place,
+            headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
+        ),
+        Problems,
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let of_token = request::authenticate(&app, &headers)?;
     let key = request::idempotency_key(&headers)?;
-    let body: ContainerBody = body::read(&headers, body, app.limits).await?;
-    let event = ContainerRequested {
+    let event = read(body::read(&headers, body, app.limits).await?, of_token)?;
+    let recorder = app.recorder.clone();
+    let recording = async move {
+        let (container_id, worker_id) = (event.container_id.clone(), event.worker_id.clone());
+        let receipt = recorder.record("containers", event.into(), key.as_ref()).await?;
+        let replayed = receipt.replayed.then_some(true);
+        tracing::info!(%container_id, %worker_id, sequence = receipt.sequence, replayed, "container requested");
+        Ok(receipt)
+    };
+    let receipt = app.see_through(recording).await?;
+    Ok(answer::with(&receipt, StatusCode::ACCEPTED, Place::of(&receipt)))
+}
+
+fn read(body: ContainerBody, of_token: &WorkspaceId) -> Result<ContainerRequested, Problem> {
+    Ok(ContainerRequested {
         workspace: request::authorize(body.workspace, of_token)?,
         container_id: request::id(body.container_id)?,
         image_id: request::optional_id(body.image_id)?,
         worker_id: request::id(body.worker_id)?,
         build_container: body.build_container,
-    };
-    let (container_id, worker_id) = (event.container_id.clone(), event.worker_id.clone());
-    let receipt = app.recorder.record("containers", event.into(), key.as_ref()).await?;
-    tracing::info!(%container_id, %worker_id, sequence = receipt.sequence, "container requested");
-    let headers = replayed(&receipt);
-    let answer = ContainerAnswer { event_id: receipt.event_id, sequence: receipt.sequence, trace_id: receipt.trace_id };
-    Ok((StatusCode::ACCEPTED, headers, Json(answer)).into_response())
+    })
 }

@@ -1,16 +1,27 @@
 //! The HTTP surface: two POST routes that answer when the log has the event, health, and the document that describes them.
 
+mod answer;
 mod body;
 mod builds;
 mod containers;
+mod fact;
+mod json;
 pub mod openapi;
 mod problem;
 mod request;
 mod span;
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
 
-use axum::{Router, http::StatusCode, middleware, routing::post};
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Router, middleware,
+    routing::{MethodRouter, post},
+};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 use waybill_platform::{
     health::HealthState,
     sealing::{PrivateKey, PublicKey},
@@ -26,36 +37,38 @@ pub(crate) struct App {
     pub(crate) sealing_key: PrivateKey,
     pub(crate) scheduler_key: PublicKey,
     pub(crate) limits: Limits,
+    /// Recordings under way.
+    pub(crate) recordings: TaskTracker,
+}
+
+impl App {
+    /// Runs something to its end, also when the client goes away in the middle: what the log takes gets its log line.
+    async fn see_through<T: Send + 'static>(
+        &self,
+        recording: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let task = self.recordings.spawn(recording.instrument(Span::current()));
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a recording ended early");
+            Err(problem::internal())
+        })
+    }
+}
+
+/// The routes that record something, each with the path under which the document has it.
+fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 2] {
+    [("/v1/builds", post(builds::post)), ("/v1/containers", post(containers::post))]
 }
 
 /// All routes.
 pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
-    let api = Router::new()
-        .route("/v1/builds", post(builds::post))
-        .route("/v1/containers", post(containers::post))
-        .with_state(app)
+    recording_routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .route_layer(middleware::from_fn(span::trace))
-        .method_not_allowed_fallback(|| async { problem::method_not_allowed() });
-    api.merge(health.routes()).merge(openapi::routes()).fallback(|| async { problem::no_such_route() })
-}
-
-impl From<crate::record::RecordError> for Problem {
-    fn from(error: crate::record::RecordError) -> Self {
-        use crate::record::RecordError;
-        match error {
-            RecordError::Unavailable(reason) => problem::log_away(&reason),
-            RecordError::Refused(reason) => {
-                tracing::error!(reason, "the event log refuses what this gateway publishes");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "log-refused", "the event log refuses the event")
-                    .remedy("run `waybill doctor`, or look at the gateway's log")
-            }
-            RecordError::KeyReused => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "the Idempotency-Key was used for another request about the same image or container",
-            )
-            .field("Idempotency-Key")
-            .remedy("use a new key for a new request"),
-        }
-    }
+        .with_state(app)
+        .merge(health.routes())
+        .merge(openapi::routes())
+        .method_not_allowed_fallback(|| async { problem::method_not_allowed() })
+        .fallback(|| async { problem::no_such_route() })
 }

@@ -1,21 +1,32 @@
 //! The OpenAPI document, and a page to browse it that needs nothing from elsewhere.
 
-use axum::Router;
+use std::collections::BTreeMap;
+
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware::map_response,
+    response::{IntoResponse as _, Response},
+};
 use utoipa::{
-    Modify, OpenApi,
+    IntoResponses, Modify, OpenApi, ToSchema,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{builds, containers, problem::Problem};
+use super::{
+    builds, containers,
+    problem::{Problem, no_such_route},
+};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Waybill gateway",
-        description = "Builds and container requests come in here and become events in the log. A request is answered when the log has acknowledged its event."
+        description = "Builds and container requests come in here and become events in the log. A request is answered \
+                       when the log has acknowledged its event."
     ),
-    paths(builds::post, containers::post),
+    paths(builds::post, containers::post, healthz, readyz, openapi_json),
     components(schemas(Problem, builds::Credentials)),
     modifiers(&Bearer)
 )]
@@ -35,11 +46,82 @@ impl Modify for Bearer {
     }
 }
 
+/// What can be wrong with a request that records something.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes Problem in the OpenAPI document")]
+pub(super) enum Problems {
+    /// The body is not a JSON object in UTF-8, or a header is malformed; nothing was published
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(Problem),
+    /// No valid bearer token; nothing was published
+    #[response(status = 401, content_type = "application/problem+json", headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
+    Unauthenticated(Problem),
+    /// The token is for another workspace; nothing was published
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// The body did not arrive in time; nothing was published
+    #[response(status = 408, content_type = "application/problem+json")]
+    Timeout(Problem),
+    /// The body, or the event it would become, is too large; nothing was published
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// The body is not application/json; nothing was published
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(Problem),
+    /// A field, which is named, cannot be used, or the Idempotency-Key was used for something else; nothing was published
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// The log refuses the event, or the gateway failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(Problem),
+    /// The log did not acknowledge in time; whether it holds the event is not known, so send the same request again
+    #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds to wait")))]
+    Unavailable(Problem),
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses(
+    (status = 200, description = "It does", body = String, content_type = "text/plain"),
+))]
+#[expect(dead_code, reason = "describes a route of the platform's")]
+fn healthz() {}
+
+/// Whether each part can do its work.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, description = "Every part can", body = Readiness),
+    (status = 503, description = "Some part cannot, and why", body = Readiness),
+))]
+#[expect(dead_code, reason = "describes a route of the platform's")]
+fn readyz() {}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "documentation", responses(
+    (status = 200, description = "OpenAPI 3.1; `/docs` shows it as a page", body = serde_json::Value),
+))]
+#[expect(dead_code, reason = "describes a route of the page's")]
+fn openapi_json() {}
+
+/// The parts of the gateway.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the platform's answer in the OpenAPI document")]
+struct Readiness {
+    /// Whether every part is ready.
+    ready: bool,
+    /// Each part with `ready`, or why it is not.
+    components: BTreeMap<String, String>,
+}
+
 /// The document of this version.
 pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
+/// The document and the page. The page's scripts are in the binary; the validator, which is on the internet, is off.
 pub(super) fn routes() -> Router {
-    SwaggerUi::new("/docs").url("/openapi.json", document()).into()
+    let page = SwaggerUi::new("/docs").url("/openapi.json", document()).config(Config::default().validator_url("none"));
+    Router::from(page).layer(map_response(missing_file))
+}
+
+async fn missing_file(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND { no_such_route().into_response() } else { response }
 }

@@ -2,18 +2,22 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
+use waybill_schemas::MAX_BODY_BYTES;
+
+use crate::record::RecordError;
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// Kind of problem, `urn:waybill:problem:…`.
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "as_urn")]
+    #[schema(value_type = String, example = "urn:waybill:problem:invalid-field")]
+    kind: &'static str,
     /// Short name of the status.
     title: &'static str,
     /// HTTP status.
@@ -22,20 +26,27 @@ pub(crate) struct Problem {
     detail: String,
     /// Field or header of the request that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<String>,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
+    #[schema(nullable = false)]
+    remedy: Option<&'static str>,
+    /// Name and value of one more header.
     #[serde(skip)]
     #[schema(ignore)]
-    header: Option<(header::HeaderName, HeaderValue)>,
+    header: Option<&'static (&'static str, &'static str)>,
+}
+
+fn as_urn<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:waybill:problem:{kind}"))
 }
 
 impl Problem {
     /// A problem of a kind, such as `invalid-field`.
-    pub(crate) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:waybill:problem:{kind}"),
+            kind,
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
@@ -55,13 +66,13 @@ impl Problem {
         self
     }
 
-    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+    pub(crate) fn remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 
-    fn header(mut self, name: header::HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+    fn header(mut self, header: &'static (&'static str, &'static str)) -> Self {
+        self.header = Some(header);
         self
     }
 }
@@ -69,7 +80,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let extra = self.header.clone();
+        let extra = self.header.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -82,7 +93,7 @@ pub(crate) fn unauthenticated() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "the request has no valid bearer token")
         .field("Authorization")
         .remedy("send `Authorization: Bearer <token>`; `waybill init` wrote the token to tokens/<workspace>.token")
-        .header(header::WWW_AUTHENTICATE, "Bearer realm=\"waybill\"")
+        .header(&("www-authenticate", "Bearer realm=\"waybill\""))
 }
 
 pub(crate) fn another_workspace() -> Problem {
@@ -91,7 +102,7 @@ pub(crate) fn another_workspace() -> Problem {
         .remedy("use the token of the workspace that the request is about")
 }
 
-pub(crate) fn log_away(reason: &str) -> Problem {
+fn log_away(reason: &str) -> Problem {
     tracing::warn!(reason, "the event log does not acknowledge");
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -99,7 +110,46 @@ pub(crate) fn log_away(reason: &str) -> Problem {
         "the event log did not acknowledge in time; whether it holds the event is not known",
     )
     .remedy("send the same request again; with the same Idempotency-Key it is recorded once")
-    .header(header::RETRY_AFTER, "2")
+    .header(&("retry-after", "2"))
+}
+
+fn log_refuses(reason: &str) -> Problem {
+    tracing::error!(reason, "the event log refuses what this gateway publishes");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-refused", "the event log refuses the event")
+        .remedy("look at the gateway's log; are its NATS permissions those that `waybill init` writes?")
+}
+
+fn key_reused() -> Problem {
+    let detail = "the Idempotency-Key was used for another request about the same image or container";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+        .field("Idempotency-Key")
+        .remedy("use a new key for a new request")
+}
+
+fn event_too_large(bytes: usize) -> Problem {
+    let detail = format!("sealed, the event would have {bytes} bytes; at most {MAX_BODY_BYTES} are recorded");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "event-too-large", detail)
+        .remedy("send only the credentials that the image needs")
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Unavailable(reason) => log_away(&reason),
+            RecordError::Refused(reason) => log_refuses(&reason),
+            RecordError::KeyReused => key_reused(),
+            RecordError::TooLarge(bytes) => event_too_large(bytes),
+        }
+    }
+}
+
+pub(crate) fn internal() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the gateway failed; whether the event is recorded is not known",
+    )
+    .remedy("send the same request again; with the same Idempotency-Key it is recorded once")
 }
 
 pub(crate) fn method_not_allowed() -> Problem {

@@ -32,10 +32,11 @@ pub(super) fn optional_id<T: TryFrom<String, Error = IdError>>(text: Option<Stri
 
 /// The idempotency key, if there is one.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let invalid = || {
-        let detail = "the Idempotency-Key must be 1 to 128 visible ASCII characters";
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = IdempotencyKey::parse(value.as_bytes()).filter(|_| values.next().is_none());
+    key.map(Some).ok_or_else(|| {
+        let detail = "the Idempotency-Key must be given once, as 1 to 128 visible ASCII characters";
         Problem::new(StatusCode::BAD_REQUEST, "invalid-header", detail).field("Idempotency-Key").remedy("use a UUID")
-    };
-    IdempotencyKey::parse(value.as_bytes()).map(Some).ok_or_else(invalid)
+    })
 }

@@ -12,9 +12,13 @@ use waybill_platform::trace;
 pub(super) async fn trace(request: Request, next: Next) -> Response {
     let span = open(&request);
     let response = next.run(request).instrument(span.clone()).await;
-    span.record("http.response.status_code", response.status().as_u16());
-    let failed = response.status().is_server_error().then(|| response.status());
-    trace::record_outcome(&span, failed.as_ref());
+    // The OpenTelemetry layer writes unsigned numbers as text.
+    span.record("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        // A client's mistake is no error of this server.
+        span.record("error.type", response.status().as_str());
+        trace::record_outcome(&span, Some(&response.status()));
+    }
     response
 }
 
@@ -27,7 +31,11 @@ fn open(request: &Request) -> Span {
         otel.kind = "server",
         http.request.method = %request.method(),
         http.route = route,
+        url.path = request.uri().path(),
+        url.scheme = "http",
+        network.protocol.name = "http",
         http.response.status_code = Empty,
+        error.r#type = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,
     );

@@ -1,0 +1,12 @@
+//! The HTTP surface over a log in memory.
+
+mod canary;
+mod connections;
+mod contract;
+mod idempotency;
+mod logs;
+mod outcomes;
+mod refusals;
+mod schema;
+mod spans;
+mod support;
