@@ -41,10 +41,12 @@ pub enum DecodeError {
     #[error("the body has {0} bytes; at most {MAX_BODY_BYTES} are read")]
     TooLarge(usize),
     /// The body is not the JSON that its schema asks for.
-    #[error("the body does not follow schemas/json/v1.{event_type}.json: {problem} at line {line} column {column}")]
+    #[error("the body does not follow schemas/json/v1.{event_type}.json: {problem}{} at line {line} column {column}", .field.map(|field| format!(" ({field})")).unwrap_or_default())]
     Body {
         /// Event whose schema applies.
         event_type: EventType,
+        /// The field, where it is one of the schema's.
+        field: Option<&'static str>,
         /// Class of the problem.
         problem: &'static str,
         /// Line, counted from 1.
@@ -160,11 +162,43 @@ fn expected_type(subject: &Subject) -> EventType {
 /// Keeps the class and the place only: serde_json's own text can quote the input.
 fn body_error(event_type: EventType, error: &serde_json::Error) -> DecodeError {
     use serde_json::error::Category;
+    let text = error.to_string();
     let problem = match error.classify() {
-        Category::Data => "a field is missing, unknown or of the wrong form",
+        Category::Data if text.starts_with("missing field") => "a field is missing",
+        Category::Data if text.starts_with("unknown field") => "there is a field that the schema does not have",
+        Category::Data if text.starts_with("duplicate field") => "a field is given twice",
+        Category::Data => "a field has the wrong type or form",
         Category::Syntax => "not JSON",
         Category::Eof => "the JSON ends too early",
         Category::Io => "unreadable",
     };
-    DecodeError::Body { event_type, problem, line: error.line(), column: error.column() }
+    // The word in backticks can come from the input: only names of the contract are repeated.
+    let word = text.split('`').nth(1).unwrap_or_default();
+    let field = FIELDS.iter().copied().find(|field| *field == word);
+    DecodeError::Body { event_type, problem, field, line: error.line(), column: error.column() }
 }
+
+/// Names of the fields that an event cannot do without.
+const FIELDS: &[&str] = &[
+    "workspace",
+    "image_id",
+    "image_ref",
+    "registry",
+    "secret_name",
+    "cred_type",
+    "source",
+    "credentials",
+    "reason",
+    "container_id",
+    "worker_id",
+    "sealing_key",
+    "credentials_length",
+    "saved_by",
+    "requested_by",
+    "provider_name",
+    "decided_by",
+    "digest",
+    "sender",
+    "recipient",
+    "ciphertext",
+];

@@ -51,7 +51,8 @@ fn channels() -> Value {
             EventType::WorkerRegistered => ("waybill.events.worker.{worker_id}.registered".to_owned(), &["worker_id"]),
             _ => (format!("waybill.events.container.{{workspace}}.{{container_id}}.{event}"), &container),
         };
-        let named = |name: &&str| ((*name).to_owned(), json!({ "description": format!("One subject token, {ID_PATTERN}.") }));
+        let named =
+            |name: &&str| ((*name).to_owned(), json!({ "description": format!("One subject token, {ID_PATTERN}.") }));
         let parameters: Map<String, Value> = parameters.iter().map(named).collect();
         let name = event.as_str();
         let message = json!({ "$ref": format!("#/components/messages/{name}") });
@@ -112,7 +113,8 @@ fn headers(event: Option<EventType>) -> Value {
     let uuid = |text: &str| json!({ "type": "string", "format": "uuid", "description": text });
     let text = |text: &str| json!({ "type": "string", "description": text });
     let ce_type = event.map_or_else(|| text("Type with version."), |event| json!({ "const": event.ce_type() }));
-    let dataschema = event.map_or_else(|| text("URI of the body's schema."), |event| json!({ "const": event.dataschema() }));
+    let dataschema =
+        event.map_or_else(|| text("URI of the body's schema."), |event| json!({ "const": event.dataschema() }));
     json!({
         "type": "object",
         "description": format!("Names are case-sensitive. The body has at most {MAX_BODY_BYTES} bytes."),

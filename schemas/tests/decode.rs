@@ -1,0 +1,116 @@
+//! What is no event is refused by name, and nothing of it is repeated.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use proptest::prelude::*;
+use waybill_schemas::{DecodeError, EventType, MAX_BODY_BYTES, SubjectError, decode, header};
+
+const CANARY: &str = "canary-5up3r-s3cr3t";
+const SUBJECT: &str = "waybill.events.container.acme.c-1.ContainerRequested";
+const BODY: &str = r#"{"workspace":"acme","container_id":"c-1","worker_id":"w1"}"#;
+
+fn headers() -> Vec<(String, String)> {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    vec![
+        pair(header::ID, "5f0c6a53-1d6e-4a0f-9e3b-7f1c2d84a6e1"),
+        pair(header::SOURCE, "/test"),
+        pair(header::SPECVERSION, "1.0"),
+        pair(header::TYPE, "waybill.v1.ContainerRequested"),
+    ]
+}
+
+fn with(name: &str, value: &str) -> Vec<(String, String)> {
+    let mut headers: Vec<_> = headers().into_iter().filter(|(header, _)| header != name).collect();
+    headers.push((name.to_owned(), value.to_owned()));
+    headers
+}
+
+#[test]
+fn headers_are_checked_one_by_one() {
+    assert!(decode(SUBJECT, headers().as_slice(), BODY.as_bytes()).is_ok());
+    for required in [header::ID, header::SOURCE, header::SPECVERSION, header::TYPE] {
+        let less: Vec<_> = headers().into_iter().filter(|(name, _)| name != required).collect();
+        let error = decode(SUBJECT, less.as_slice(), BODY.as_bytes()).unwrap_err();
+        assert_eq!(error, DecodeError::MissingHeader(required));
+    }
+    let header = |name, problem| DecodeError::Header { name, problem };
+    let long = "x".repeat(513);
+    let cases = [
+        (with(header::ID, CANARY), header(header::ID, "is not a UUID")),
+        (with(header::ID, ""), header(header::ID, "is empty")),
+        (with(header::SOURCE, &long), header(header::SOURCE, "is longer than 512 bytes")),
+        (with(header::SPECVERSION, "0.3"), header(header::SPECVERSION, "is not 1.0")),
+        (with(header::DATACONTENTTYPE, CANARY), header(header::DATACONTENTTYPE, "is not application/json")),
+        (with(header::TIME, CANARY), header(header::TIME, "is not an RFC 3339 time")),
+        (with(header::CAUSATION_ID, CANARY), header(header::CAUSATION_ID, "is not a UUID")),
+        (with(header::CORRELATION_ID, CANARY), header(header::CORRELATION_ID, "is not a UUID")),
+        (with(header::TYPE, "waybill.v2.ContainerRequested"), DecodeError::UnknownType),
+        (with(header::TYPE, CANARY), DecodeError::UnknownType),
+        (
+            with(header::TYPE, "waybill.v1.ImagePullFailed"),
+            DecodeError::TypeMismatch { ce_type: EventType::ImagePullFailed, subject: EventType::ContainerRequested },
+        ),
+    ];
+    for (headers, expected) in cases {
+        let error = decode(SUBJECT, headers.as_slice(), BODY.as_bytes()).unwrap_err();
+        assert_eq!(error, expected);
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{error}");
+    }
+    let typed = with(header::DATACONTENTTYPE, "Application/JSON; charset=utf-8");
+    assert!(decode(SUBJECT, typed.as_slice(), BODY.as_bytes()).is_ok());
+    let untraced = with(header::TRACEPARENT, CANARY);
+    assert_eq!(decode(SUBJECT, untraced.as_slice(), BODY.as_bytes()).unwrap().envelope.traceparent, None);
+}
+
+#[test]
+fn bodies_are_strict() {
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let cases: Vec<(&str, Vec<u8>, Option<&str>)> = vec![
+        ("empty", b"".to_vec(), None),
+        ("not JSON", CANARY.into(), None),
+        ("cut short", b"{\"workspace\":".to_vec(), None),
+        ("not UTF-8", b"{\"workspace\":\"\xff\"}".to_vec(), None),
+        ("deep", deep.into_bytes(), None),
+        ("trailing", format!("{BODY}{CANARY}").into_bytes(), None),
+        ("unknown field", BODY.replace("}", &format!(",\"{CANARY}\":1}}")).into_bytes(), None),
+        ("missing field", br#"{"workspace":"acme","container_id":"c-1"}"#.to_vec(), Some("worker_id")),
+        ("twice", BODY.replace("}", r#","workspace":"acme"}"#).into_bytes(), Some("workspace")),
+        ("wrong type", BODY.replace("\"w1\"", "[1]").into_bytes(), None),
+        ("bad id", BODY.replace("w1", "w.1").into_bytes(), None),
+    ];
+    for (name, body, field) in cases {
+        let error = decode(SUBJECT, headers().as_slice(), &body).unwrap_err();
+        let DecodeError::Body { field: named, .. } = error else { panic!("{name}: {error}") };
+        assert_eq!(named, field, "{name}");
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{name}: {error}");
+    }
+    let large = vec![b' '; MAX_BODY_BYTES + 1];
+    assert_eq!(decode(SUBJECT, headers().as_slice(), &large).unwrap_err(), DecodeError::TooLarge(large.len()));
+}
+
+#[test]
+fn an_event_belongs_to_its_subject() {
+    let elsewhere = SUBJECT.replace("c-1", "c-2");
+    assert_eq!(decode(&elsewhere, headers().as_slice(), BODY.as_bytes()).unwrap_err(), DecodeError::IdMismatch);
+    let error = decode(CANARY, headers().as_slice(), BODY.as_bytes()).unwrap_err();
+    assert_eq!(error, DecodeError::Subject(SubjectError::Form));
+}
+
+#[test]
+fn an_empty_image_is_none() {
+    for image in ["", r#","image_id":"""#, r#","image_id":null"#] {
+        let body = BODY.replace("}", &format!("{image}}}"));
+        let recorded = decode(SUBJECT, headers().as_slice(), body.as_bytes()).unwrap();
+        let waybill_schemas::Event::ContainerRequested(request) = recorded.event else { panic!("another event") };
+        assert_eq!(request.image_id, None, "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(subject in ".{0,80}", names in prop::collection::vec((".{0,20}", ".{0,80}"), 0..8), body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(&subject, names.as_slice(), &body);
+        let mut headers = headers();
+        headers.extend(names);
+        let _ = decode(SUBJECT, headers.as_slice(), &body);
+    }
+}
