@@ -96,7 +96,7 @@ fn messages() -> Value {
         let message = json!({
             "name": event.ce_type(),
             "title": event.as_str(),
-            "summary": schema["description"],
+            "summary": schema.get("description"),
             "contentType": "application/json",
             "headers": headers(Some(*event)),
             "payload": {

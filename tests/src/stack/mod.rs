@@ -10,6 +10,7 @@
 
 mod client;
 mod events;
+mod user;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,7 @@ use crate::{
 
 pub use client::Answer;
 pub use events::Recorded;
+pub use user::{User, event_headers};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);

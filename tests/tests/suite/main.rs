@@ -13,6 +13,8 @@ mod crash;
 mod ecr;
 mod foreign;
 mod harness;
+mod hostile;
 mod isolation;
+mod permissions;
 mod rebuild;
 mod tracing;

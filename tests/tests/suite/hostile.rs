@@ -1,0 +1,216 @@
+//! Hostile input at both edges: a named error or a quarantined event, and the chain goes on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use waybill_tests::{
+    canary::{Canary, Search},
+    require,
+    stack::{Answer, Plan, Stack, event_headers},
+    wait::eventually,
+};
+
+const REQUESTED: &str = "waybill.v1.ContainerRequested";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn subject(container: &str) -> String {
+    format!("waybill.events.container.acme.{container}.ContainerRequested")
+}
+
+fn body(container: &str) -> Value {
+    json!({ "workspace": "acme", "container_id": container, "image_id": "img", "worker_id": "w1" })
+}
+
+/// Whatever came before, a proper request is still decided.
+async fn the_chain_goes_on(stack: &Stack, container: &str) {
+    assert_eq!(stack.container("acme", container, "img", "w1").await.status, 202);
+    stack.wait_for_outcome(container).await;
+}
+
+async fn post(stack: &Stack, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+    stack.post_raw(path, &stack.token("acme"), &[], body).await.unwrap()
+}
+
+#[tokio::test]
+async fn http_names_what_is_wrong_and_publishes_nothing() {
+    let canary = Canary::new("hostile");
+    let secret = canary.value();
+    let stack = require!(Plan::default().workspaces(&["acme", "umbrella"]).start().await);
+    let before = stack.events().await.len();
+    let build = |extra: Value| {
+        let mut body = json!({ "workspace": "acme", "image_id": "img", "existing_image_uri": "a.b/app:1" });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let long = "x".repeat(129);
+    let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
+    let cases: Vec<(&str, &str, Vec<u8>, u16, Option<&str>)> = vec![
+        ("oversized", "/v1/builds", vec![b' '; 300_000], 413, None),
+        ("not UTF-8", "/v1/builds", b"{\"workspace\":\"\xff\"}".to_vec(), 400, None),
+        ("not JSON", "/v1/builds", secret.into(), 400, None),
+        ("cut short", "/v1/builds", b"{\"workspace\":".to_vec(), 400, None),
+        ("deep", "/v1/builds", format!("{{\"workspace\":{deep}}}").into_bytes(), 422, Some("workspace")),
+        ("unknown field", "/v1/builds", build(json!({ "colour": secret })).into_bytes(), 422, Some("colour")),
+        ("missing field", "/v1/builds", br#"{"workspace":"acme"}"#.to_vec(), 422, Some("image_id")),
+        ("wrong type", "/v1/builds", build(json!({ "modified": secret })).into_bytes(), 422, Some("modified")),
+        ("dot", "/v1/builds", build(json!({ "image_id": "a.b" })).into_bytes(), 422, Some("image_id")),
+        ("star", "/v1/builds", build(json!({ "image_id": "*" })).into_bytes(), 422, Some("image_id")),
+        ("greater", "/v1/builds", build(json!({ "image_id": ">" })).into_bytes(), 422, Some("image_id")),
+        ("empty id", "/v1/builds", build(json!({ "image_id": "" })).into_bytes(), 422, Some("image_id")),
+        ("long id", "/v1/builds", build(json!({ "image_id": long })).into_bytes(), 422, Some("image_id")),
+        ("letter", "/v1/containers", body("ü").to_string().into_bytes(), 422, Some("container_id")),
+        ("worker", "/v1/containers", body("c").to_string().replace("w1", "w 1").into_bytes(), 422, Some("worker_id")),
+        ("reference", "/v1/builds", build(json!({ "existing_image_uri": "a.b/UPPER" })).into_bytes(), 422, Some("existing_image_uri")),
+        ("no form", "/v1/builds", build(json!({ "existing_image_creds": secret })).into_bytes(), 422, Some("existing_image_creds")),
+        ("number", "/v1/builds", build(json!({ "existing_image_creds": 5 })).into_bytes(), 422, Some("existing_image_creds")),
+        ("another's", "/v1/containers", body("c").to_string().replace("acme", "umbrella").into_bytes(), 403, Some("workspace")),
+        ("no route", "/v1/nothing", b"{}".to_vec(), 404, None),
+    ];
+    for (name, path, body, status, field) in cases {
+        let answer = post(&stack, path, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{name}: {answer:?}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{name}");
+        assert_eq!(answer.body["field"].as_str(), field.or(answer.body["field"].as_str()), "{name}: {}", answer.body);
+        if field.is_some() {
+            assert!(!answer.body["field"].is_null(), "{name}: {}", answer.body);
+        }
+        Search::new([&canary]).assert_absent_in_bytes(name, answer.body.to_string().as_bytes());
+    }
+    for (name, token, status) in [("none", "", 401), ("wrong", secret, 401)] {
+        let answer = stack.post_raw("/v1/containers", token, &[], body("c").to_string()).await.unwrap();
+        assert_eq!(answer.status.as_u16(), status, "{name} token");
+        assert!(answer.headers.contains_key("www-authenticate"), "{name} token");
+    }
+    for (headers, status) in [([("content-type", "text/plain")], 415), ([("idempotency-key", "a b")], 400)] {
+        let answer =
+            stack.post_raw("/v1/containers", &stack.token("acme"), &headers, body("c").to_string()).await.unwrap();
+        assert_eq!(answer.status.as_u16(), status, "{headers:?}");
+    }
+    assert_eq!(stack.events().await.len(), before, "nothing of this was published");
+    Search::new([&canary]).assert_absent_in_dir(stack.dir());
+    the_chain_goes_on(&stack, "c-after").await;
+}
+
+#[tokio::test]
+async fn a_key_is_one_event() {
+    let stack = require!(Plan::default().start().await);
+    let token = stack.token("acme");
+    let keyed = async |container: &str, worker: &str| {
+        let body = json!({ "workspace": "acme", "container_id": container, "worker_id": worker }).to_string();
+        stack.post_raw("/v1/containers", &token, &[("idempotency-key", "key-1")], body).await.unwrap()
+    };
+    let first = keyed("c-1", "w1").await;
+    let again = keyed("c-1", "w1").await;
+    assert_eq!((again.text("event_id"), again.sequence()), (first.text("event_id"), first.sequence()));
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    let other = keyed("c-1", "w9").await;
+    assert_eq!((other.status.as_u16(), other.text("field")), (422, "Idempotency-Key"), "{other:?}");
+    let at_once = futures_util::future::join_all((0..10).map(|_| keyed("c-2", "w1"))).await;
+    let sequences: std::collections::BTreeSet<u64> = at_once.iter().map(Answer::sequence).collect();
+    assert_eq!(sequences.len(), 1, "{at_once:?}");
+    for container in ["c-1", "c-2"] {
+        stack.wait_for_event("ContainerCredentialsSkipped", container).await;
+        let events = stack.events().await;
+        assert_eq!(events.iter().filter(|event| event.is("ContainerRequested", container)).count(), 1, "{container}");
+    }
+}
+
+#[tokio::test]
+async fn without_nats_the_gateway_says_so_and_comes_back() {
+    let plan = Plan::default().setting("WAYBILL_GATEWAY_APPEND_SECONDS", "1");
+    let mut stack = require!(plan.start().await);
+    stack.nats().sigkill();
+    let answer = post(&stack, "/v1/containers", body("c-lost").to_string()).await;
+    assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
+    assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    stack.nats().restart().await.unwrap();
+    let accepted = eventually(PATIENCE, "an accepted request", async || {
+        (post(&stack, "/v1/containers", body("c-1").to_string()).await.status == 202).then_some(())
+    });
+    accepted.await.unwrap();
+    stack.wait_for_outcome("c-1").await;
+    for service in ["gateway", "scheduler", "worker"] {
+        assert!(!stack.logs().contains(&format!("{service} panicked")), "{service}");
+    }
+}
+
+#[tokio::test]
+async fn poison_is_quarantined_and_the_fold_goes_on() {
+    let stack = require!(Plan::default().start().await);
+    let orchestrator = stack.user("orchestrator-acme").await;
+    let id = Uuid::new_v4().to_string();
+    let good = event_headers(&id, REQUESTED);
+    let without = |name: &str| good.iter().copied().filter(|(header, _)| *header != name).collect::<Vec<_>>();
+    let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>)> = vec![
+        ("no headers", vec![], body("p").to_string().into_bytes()),
+        ("no id", without("ce-id"), body("p").to_string().into_bytes()),
+        ("no source", without("ce-source"), body("p").to_string().into_bytes()),
+        ("no specversion", without("ce-specversion"), body("p").to_string().into_bytes()),
+        ("no type", without("ce-type"), body("p").to_string().into_bytes()),
+        ("wrong version", event_headers(&id, "waybill.v9.ContainerRequested").to_vec(), body("p").to_string().into_bytes()),
+        ("not JSON", good.to_vec(), b"garbage".to_vec()),
+        ("not UTF-8", good.to_vec(), vec![0xff; 40]),
+        ("unknown field", good.to_vec(), body("p").to_string().replace('}', ",\"x\":1}").into_bytes()),
+        ("another's id", good.to_vec(), body("q").to_string().into_bytes()),
+        ("bad id", good.to_vec(), body("p").to_string().replace("img", "i.*").into_bytes()),
+        ("oversized", good.to_vec(), vec![b'x'; 300 * 1024]),
+    ];
+    for (name, headers, body) in &cases {
+        // A message id would make the second one a duplicate of the first.
+        let headers: Vec<_> = headers.iter().copied().filter(|(header, _)| *header != "Nats-Msg-Id").collect();
+        let stored = orchestrator.publish(&subject("p"), &headers, body.clone()).await;
+        let sequence = stored.unwrap_or_else(|| panic!("{name} was not stored"));
+        let noted = eventually(PATIENCE, "a quarantine line", async || {
+            stack.logs().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| {
+                line["message"] == "event cannot be decoded, quarantined" && line["sequence"] == sequence
+            })
+        });
+        let line = noted.await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(!line["error"].as_str().unwrap().is_empty(), "{name}: {line}");
+    }
+    the_chain_goes_on(&stack, "c-after").await;
+    let shown = stack.run(&["events"]).await;
+    assert!(shown.stdout.contains("(not an event)"), "{}", shown.stdout);
+    let requested = stack.events().await.iter().filter(|event| event.name == "ContainerCredentialsSkipped").count();
+    assert_eq!(requested, 1, "poison is not decided about");
+}
+
+#[tokio::test]
+async fn garbage_ciphertext_is_told_and_withheld() {
+    let stack = require!(Plan::default().start().await);
+    stack.build("acme", "img", "a.b/app:1", json!("user:password")).await;
+    stack.container("acme", "c-good", "img", "w1").await;
+    let attached = stack.wait_for_event("ContainerCredentialsAttached", "c-good").await;
+    let saved = stack.events().await.into_iter().find(|event| event.name == "CredentialSecretSaved").unwrap();
+
+    let mut forged = saved.data.clone();
+    forged["image_id"] = json!("forged");
+    let id = Uuid::new_v4().to_string();
+    let headers = event_headers(&id, "waybill.v1.CredentialSecretSaved");
+    let gateway = stack.user("gateway").await;
+    let subject = "waybill.events.image.acme.forged.CredentialSecretSaved";
+    gateway.publish(subject, &headers, forged.to_string()).await.expect("a box of another image is stored");
+    stack.container("acme", "c-moved", "forged", "w1").await;
+    let skipped = stack.wait_for_event("ContainerCredentialsSkipped", "c-moved").await;
+    assert_eq!(skipped.text("reason"), "unseal_failed");
+    let failed = stack.wait_for_event("CredentialProviderFailed", "c-moved").await;
+    assert_eq!(failed.text("reason"), "credentials_withheld");
+
+    let scheduler = stack.user("scheduler").await;
+    let mut decision = attached.data.clone();
+    decision["container_id"] = json!("c-forged");
+    decision["credentials"]["ciphertext"] = json!("AAAA");
+    let id = Uuid::new_v4().to_string();
+    let headers = event_headers(&id, "waybill.v1.ContainerCredentialsAttached");
+    let subject = "waybill.events.worker.w1.acme.c-forged.ContainerCredentialsAttached";
+    scheduler.publish(subject, &headers, "{").await.expect("an undecodable decision is stored");
+    let id = Uuid::new_v4().to_string();
+    let headers = event_headers(&id, "waybill.v1.ContainerCredentialsAttached");
+    scheduler.publish(subject, &headers, decision.to_string()).await.expect("a forged decision is stored");
+    let failed = stack.wait_for_event("CredentialProviderFailed", "c-forged").await;
+    assert_eq!(failed.text("reason"), "unseal_failed");
+    assert!(stack.logs().contains("decision cannot be decoded, passing over it"));
+    the_chain_goes_on(&stack, "c-after").await;
+}

@@ -1,0 +1,158 @@
+//! The users that `waybill init` makes can do what they must, and nothing else.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use waybill_tests::{
+    require,
+    stack::{Plan, Stack, User, event_headers},
+};
+
+const API: [&str; 2] = ["waybill.api", "$JS.API"];
+
+async fn stack() -> Result<Stack, waybill_tests::error::StartError> {
+    let stack = Plan::default().workspaces(&["acme", "umbrella"]).workers(&["w1", "w2"]).start().await?;
+    stack.build("acme", "img", "a.b/app:1", json!("user:password")).await;
+    for worker in ["w1", "w2"] {
+        stack.container("acme", &format!("c-{worker}"), "img", worker).await;
+        stack.wait_for_event("CredentialProviderAttached", &format!("c-{worker}")).await;
+    }
+    stack.wait_for_outcome("c-w1").await;
+    stack.wait_for_outcome("c-w2").await;
+    Ok(stack)
+}
+
+/// A request gets no answer, or an error and nothing else.
+async fn refused(user: &User, what: &str, subject: &str, body: &Value) {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let answer = user.ask(subject, async_nats::HeaderMap::new(), body).await;
+    let harmless = answer.as_ref().is_none_or(|answer| !answer["error"].is_null());
+    assert!(harmless, "{what}: {subject} answered {answer:?}");
+}
+
+async fn publishes(user: &User, subject: &str) -> Option<u64> {
+    let event = subject.rsplit('.').next().unwrap().replace("registered", "WorkerRegistered");
+    let id = Uuid::new_v4().to_string();
+    user.publish(subject, &event_headers(&id, &format!("waybill.v1.{event}")), "{}").await
+}
+
+#[tokio::test]
+async fn each_user_publishes_its_own_events_only() {
+    let stack = require!(stack().await);
+    let image = "waybill.events.image.acme.forged.CredentialSecretSaved";
+    let skipped = "waybill.events.image.acme.forged.CredentialSecretSkipped";
+    let request = "waybill.events.container.acme.forged.ContainerRequested";
+    let elsewhere = "waybill.events.container.umbrella.forged.ContainerRequested";
+    let decision = "waybill.events.worker.w1.acme.forged.ContainerCredentialsAttached";
+    let outcome = "waybill.events.container.acme.forged.ImagePullSucceeded";
+    let own = "waybill.events.worker.w1.registered";
+    let other = "waybill.events.worker.w2.registered";
+    let all = [image, skipped, request, elsewhere, decision, outcome, own, other];
+    let table: [(&str, &[&str]); 5] = [
+        ("gateway", &[image, skipped, request, elsewhere]),
+        ("scheduler", &[decision]),
+        ("worker-w1", &[outcome, own]),
+        ("orchestrator-acme", &[request]),
+        ("operator", &[]),
+    ];
+    for (role, allowed) in table {
+        let user = stack.user(role).await;
+        let stored = futures_util::future::join_all(all.map(|subject| publishes(&user, subject))).await;
+        for (subject, stored) in all.iter().zip(stored) {
+            assert_eq!(stored.is_some(), allowed.contains(subject), "{role} on {subject}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_reads_what_is_another_s() {
+    let stack = require!(stack().await);
+    let own = stack.user("worker-w1").await;
+    let found = own.ask("waybill.api.CONSUMER.INFO.WAYBILL.worker-w1", async_nats::HeaderMap::new(), "").await;
+    assert_eq!(found.unwrap()["name"], "worker-w1", "its own consumer answers");
+    let gateway = stack.user("gateway").await;
+    let saved = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.image.acme.img.CredentialSecretSaved";
+    let found = gateway.ask(saved, async_nats::HeaderMap::new(), "").await;
+    assert_eq!(found.unwrap()["image_id"], "img", "the gateway reads back what it wrote");
+
+    let w2 = "waybill.events.worker.w2.acme.c-w2.ContainerCredentialsAttached";
+    let consumer = |filter: &str| json!({ "stream_name": "WAYBILL", "config": { "name": "spy", "filter_subject": filter, "ack_policy": "none" } });
+    let pushed = json!({ "stream_name": "WAYBILL", "config": { "name": "spy", "deliver_subject": "spy.here", "ack_policy": "none" } });
+    for role in ["gateway", "worker-w1", "orchestrator-umbrella"] {
+        let user = stack.user(role).await;
+        for api in API {
+            let attempts = [
+                (format!("{api}.DIRECT.GET.WAYBILL.{w2}"), Value::Null),
+                (format!("{api}.DIRECT.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
+                (format!("{api}.DIRECT.GET.WAYBILL"), json!({ "seq": 1 })),
+                (format!("{api}.STREAM.MSG.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
+                (format!("{api}.STREAM.INFO.WAYBILL"), json!({ "subjects_filter": ">" })),
+                (format!("{api}.CONSUMER.MSG.NEXT.WAYBILL.worker-w2"), json!({ "batch": 1, "no_wait": true })),
+                (
+                    format!("{api}.CONSUMER.CREATE.WAYBILL.spy.waybill.events.worker.w2.>"),
+                    consumer("waybill.events.worker.w2.>"),
+                ),
+                (format!("{api}.CONSUMER.CREATE.WAYBILL"), consumer("waybill.events.>")),
+                (format!("{api}.CONSUMER.CREATE.WAYBILL.worker-w2"), pushed.clone()),
+                (format!("{api}.CONSUMER.DELETE.WAYBILL.worker-w2"), Value::Null),
+                (format!("{api}.STREAM.CREATE.SPY"), json!({ "name": "SPY", "sources": [{ "name": "WAYBILL" }] })),
+            ];
+            // All at once: most are answered by silence.
+            let all = attempts.iter().map(|(subject, body)| refused(&user, role, subject, body));
+            futures_util::future::join_all(all).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_changes_the_log() {
+    let mut stack = require!(stack().await);
+    let before = stack.events().await.len();
+    for role in ["gateway", "scheduler", "operator", "worker-w1", "orchestrator-acme"] {
+        let user = stack.user(role).await;
+        for api in API {
+            let attempts = [
+                ("STREAM.UPDATE", json!({ "name": "WAYBILL", "subjects": ["waybill.events.>"], "max_msgs": 1 })),
+                ("STREAM.PURGE", json!({})),
+                ("STREAM.DELETE", Value::Null),
+                ("STREAM.MSG.DELETE", json!({ "seq": 1 })),
+            ]
+            .map(|(verb, body)| (format!("{api}.{verb}.WAYBILL"), body));
+            let all = attempts.iter().map(|(subject, body)| refused(&user, role, subject, body));
+            futures_util::future::join_all(all).await;
+        }
+    }
+    assert_eq!(stack.events().await.len(), before);
+    // The server's own word: the settings that keep the log are those that were asked for.
+    let info =
+        stack.user("operator").await.ask("waybill.api.STREAM.INFO.WAYBILL", async_nats::HeaderMap::new(), "").await;
+    let config = &info.unwrap()["config"];
+    for (key, value) in [("deny_delete", true), ("deny_purge", true), ("allow_direct", true), ("allow_atomic", true)] {
+        assert_eq!(config[key], value, "{key}");
+    }
+    assert_eq!((&config["storage"], &config["discard"]), (&json!("file"), &json!("new")));
+    assert!(config["duplicate_window"].as_u64().unwrap() >= 600_000_000_000);
+    stack.nats().stop().await.unwrap();
+}
+
+/// The server answers with its own authority on whatever reply subject a request names; accounts keep that at home.
+#[tokio::test]
+async fn a_reply_subject_is_no_way_around() {
+    let stack = require!(stack().await);
+    let before = stack.events().await.len();
+    let worker = stack.user("worker-w1").await;
+    let own = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.worker.w1.registered";
+    for reply in [
+        "waybill.events.worker.w2.registered",
+        "waybill.events.image.acme.img.CredentialSecretSaved",
+        "$JS.API.STREAM.UPDATE.WAYBILL",
+        "waybill.api.STREAM.UPDATE.WAYBILL",
+        "$JS.API.CONSUMER.CREATE.WAYBILL.spy.waybill.events.worker.>",
+    ] {
+        worker.client.publish_with_reply(own, reply, "".into()).await.unwrap();
+    }
+    let answered = worker.ask(own, async_nats::HeaderMap::new(), "").await;
+    assert_eq!(answered.unwrap()["worker_id"], "w1", "what was sent before has been handled");
+    assert_eq!(stack.events().await.len(), before);
+    let spy = stack.user("operator").await;
+    refused(&spy, "no such consumer", "waybill.api.CONSUMER.INFO.WAYBILL.spy", &Value::Null).await;
+}
