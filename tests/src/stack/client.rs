@@ -2,7 +2,7 @@
 
 use reqwest::{
     StatusCode,
-    header::{HeaderMap, HeaderName},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Value, json};
 
@@ -51,11 +51,12 @@ impl Stack {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Option<Answer> {
-        let mut request = self.client.post(format!("{}{path}", self.gateway_url())).bearer_auth(token);
-        request = request.header("content-type", "application/json");
+        let mut map = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (name, value) in headers {
-            request = request.header(name.parse::<HeaderName>().expect("a header's name"), *value);
+            let name = name.parse::<HeaderName>().expect("a header's name");
+            map.insert(name, HeaderValue::from_str(value).expect("a header's value"));
         }
+        let request = self.client.post(format!("{}{path}", self.gateway_url())).bearer_auth(token).headers(map);
         let answer = request.body(body).send().await.ok()?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.json().await.unwrap_or(Value::Null);

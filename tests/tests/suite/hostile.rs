@@ -61,10 +61,34 @@ async fn http_names_what_is_wrong_and_publishes_nothing() {
         ("long id", "/v1/builds", build(json!({ "image_id": long })).into_bytes(), 422, Some("image_id")),
         ("letter", "/v1/containers", body("ü").to_string().into_bytes(), 422, Some("container_id")),
         ("worker", "/v1/containers", body("c").to_string().replace("w1", "w 1").into_bytes(), 422, Some("worker_id")),
-        ("reference", "/v1/builds", build(json!({ "existing_image_uri": "a.b/UPPER" })).into_bytes(), 422, Some("existing_image_uri")),
-        ("no form", "/v1/builds", build(json!({ "existing_image_creds": secret })).into_bytes(), 422, Some("existing_image_creds")),
-        ("number", "/v1/builds", build(json!({ "existing_image_creds": 5 })).into_bytes(), 422, Some("existing_image_creds")),
-        ("another's", "/v1/containers", body("c").to_string().replace("acme", "umbrella").into_bytes(), 403, Some("workspace")),
+        (
+            "reference",
+            "/v1/builds",
+            build(json!({ "existing_image_uri": "a.b/UPPER" })).into_bytes(),
+            422,
+            Some("existing_image_uri"),
+        ),
+        (
+            "no form",
+            "/v1/builds",
+            build(json!({ "existing_image_creds": secret })).into_bytes(),
+            422,
+            Some("existing_image_creds"),
+        ),
+        (
+            "number",
+            "/v1/builds",
+            build(json!({ "existing_image_creds": 5 })).into_bytes(),
+            422,
+            Some("existing_image_creds"),
+        ),
+        (
+            "another's",
+            "/v1/containers",
+            body("c").to_string().replace("acme", "umbrella").into_bytes(),
+            403,
+            Some("workspace"),
+        ),
         ("no route", "/v1/nothing", b"{}".to_vec(), 404, None),
     ];
     for (name, path, body, status, field) in cases {
@@ -149,7 +173,11 @@ async fn poison_is_quarantined_and_the_fold_goes_on() {
         ("no source", without("ce-source"), body("p").to_string().into_bytes()),
         ("no specversion", without("ce-specversion"), body("p").to_string().into_bytes()),
         ("no type", without("ce-type"), body("p").to_string().into_bytes()),
-        ("wrong version", event_headers(&id, "waybill.v9.ContainerRequested").to_vec(), body("p").to_string().into_bytes()),
+        (
+            "wrong version",
+            event_headers(&id, "waybill.v9.ContainerRequested").to_vec(),
+            body("p").to_string().into_bytes(),
+        ),
         ("not JSON", good.to_vec(), b"garbage".to_vec()),
         ("not UTF-8", good.to_vec(), vec![0xff; 40]),
         ("unknown field", good.to_vec(), body("p").to_string().replace('}', ",\"x\":1}").into_bytes()),
@@ -162,11 +190,12 @@ async fn poison_is_quarantined_and_the_fold_goes_on() {
         let headers: Vec<_> = headers.iter().copied().filter(|(header, _)| *header != "Nats-Msg-Id").collect();
         let stored = orchestrator.publish(&subject("p"), &headers, body.clone()).await;
         let sequence = stored.unwrap_or_else(|| panic!("{name} was not stored"));
-        let noted = eventually(PATIENCE, "a quarantine line", async || {
-            stack.logs().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| {
-                line["message"] == "event cannot be decoded, quarantined" && line["sequence"] == sequence
-            })
-        });
+        let noted =
+            eventually(PATIENCE, "a quarantine line", async || {
+                stack.logs().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| {
+                    line["message"] == "event cannot be decoded, quarantined" && line["sequence"] == sequence
+                })
+            });
         let line = noted.await.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(!line["error"].as_str().unwrap().is_empty(), "{name}: {line}");
     }

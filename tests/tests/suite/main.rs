@@ -4,12 +4,14 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, also in the functions that they share"
+    clippy::type_complexity,
+    reason = "tests fail by panicking, also in the functions that they share, and their tables of cases have long types"
 )]
 
 mod canary;
 mod chain;
 mod crash;
+mod dev;
 mod ecr;
 mod foreign;
 mod harness;

@@ -1,0 +1,205 @@
+//! `waybill init` and `waybill dev` as a person runs them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use waybill_tests::{
+    canary::process_tree,
+    error::StartError,
+    find,
+    nats::NatsServer,
+    port::Port,
+    process::{Finished, Process, Signal, command},
+    python::Python,
+    require,
+    scratch::Scratch,
+    wait::eventually,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A home folder with ports of its own.
+struct Home {
+    scratch: Scratch,
+    binary: PathBuf,
+    ports: [Port; 4],
+}
+
+impl Home {
+    /// Needs a nats-server, which the tests below start through `waybill dev`.
+    async fn new() -> Result<Self, StartError> {
+        drop(NatsServer::start().await?);
+        let port = || Port::reserve().map_err(StartError::setup("a free port"));
+        let ports = [port()?, port()?, port()?, port()?];
+        Ok(Self { scratch: Scratch::new("dev")?, binary: find::workspace_binary("waybill")?, ports })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.scratch.path().join("home")
+    }
+
+    fn waybill(&self, arguments: &[&str]) -> Command {
+        let mut child = command(&self.binary);
+        child.arg("--home").arg(self.path()).args(arguments);
+        child
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Finished {
+        Process::run("waybill", self.waybill(arguments), self.scratch.path(), PATIENCE).await.unwrap()
+    }
+
+    async fn init(&self, more: &[&str]) -> Finished {
+        let [nats, gateway, health, worker] = &self.ports;
+        let (nats, gateway, health) = (nats.host(), gateway.host(), health.number().to_string());
+        let mut arguments =
+            vec!["init", "--nats-listen", &nats, "--gateway-listen", &gateway, "--health-port", &health];
+        arguments.extend(more);
+        let finished = self.run(&arguments).await;
+        // The worker's health port follows the scheduler's, and may be another test's.
+        let settings = self.path().join("worker-worker-1.env");
+        if let Ok(text) = fs::read_to_string(&settings) {
+            let lines = text.lines().map(|line| match line.split_once('=') {
+                Some(("WAYBILL_WORKER_HEALTH_LISTEN", _)) => {
+                    format!("WAYBILL_WORKER_HEALTH_LISTEN={}\n", worker.host())
+                }
+                _ => format!("{line}\n"),
+            });
+            fs::write(&settings, lines.collect::<String>()).unwrap();
+        }
+        finished
+    }
+
+    /// Starts `waybill dev` and waits until it says that it is ready.
+    async fn dev(&self) -> Process {
+        let dev = Process::spawn("dev", self.waybill(&["dev"]), self.scratch.path()).unwrap();
+        dev.wait_for_line(PATIENCE, |line| line.contains("Ctrl-C stops everything")).await.unwrap();
+        dev
+    }
+}
+
+fn files(folder: &Path, found: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        if path.is_dir() {
+            found.insert(path.clone(), (mode, Vec::new()));
+            files(&path, found);
+        } else {
+            found.insert(path.clone(), (mode, fs::read(&path).unwrap()));
+        }
+    }
+}
+
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+}
+
+async fn all_gone(pids: &BTreeSet<u32>) {
+    let gone =
+        eventually(PATIENCE, "the end of every process", async || pids.iter().all(|pid| is_gone(*pid)).then_some(()));
+    gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn init_keeps_what_there_is_and_adds_what_is_missing() {
+    let home = require!(Home::new().await);
+    let first = home.init(&[]).await;
+    assert!(first.status.success(), "{}", first.stderr);
+    let mut before = BTreeMap::new();
+    files(&home.path(), &mut before);
+    for (path, (mode, _)) in &before {
+        assert_eq!(*mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+    assert!(home.init(&["--worker", "worker-1", "--worker", "node-2"]).await.status.success());
+    let mut after = BTreeMap::new();
+    files(&home.path(), &mut after);
+    for (path, (_, content)) in &before {
+        let kept = path.ends_with("nats-server.conf") || after[path].1 == *content;
+        assert!(kept, "{} was changed", path.display());
+    }
+    for name in ["keys/worker-node-2.nkey", "keys/worker-node-2.xkey", "worker-node-2.env"] {
+        assert!(after.contains_key(&home.path().join(name)), "{name}");
+    }
+    let conf = fs::read_to_string(home.path().join("nats-server.conf")).unwrap();
+    assert!(
+        conf.contains("worker-worker-1") && conf.contains("worker-node-2") && conf.contains("sync_interval: always")
+    );
+
+    let python = require!(Python::with_modules(&["yaml"]));
+    let check = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/check.py");
+    let checked = python.run(Path::new(check), &["--home", home.path().to_str().unwrap()], &[], PATIENCE).await;
+    checked.unwrap();
+}
+
+#[tokio::test]
+async fn dev_leaves_nothing_behind() {
+    let home = require!(Home::new().await);
+    assert!(home.init(&[]).await.status.success());
+    let mut dev = home.dev().await;
+    let said = std::fs::read_to_string(dev.log_file()).unwrap();
+    for place in [format!("http://{}/v1/builds", home.ports[1].host()), format!("nats://{}", home.ports[0].host())] {
+        assert!(said.contains(&place), "{place}: {said}");
+    }
+    let tree = process_tree(dev.pid()).unwrap();
+    assert_eq!(tree.len(), 5, "dev, nats-server, scheduler, worker, gateway: {tree:?}");
+    dev.signal(Signal::Interrupt).unwrap();
+    assert!(dev.wait(PATIENCE).await.unwrap().success());
+    all_gone(&tree).await;
+
+    let mut dev = home.dev().await;
+    let tree = process_tree(dev.pid()).unwrap();
+    assert_eq!(tree.len(), 5, "{tree:?}");
+    dev.sigkill();
+    all_gone(&tree).await;
+
+    // One part that dies takes the rest down, and is named.
+    let mut dev = home.dev().await;
+    let tree = process_tree(dev.pid()).unwrap();
+    let gateway = tree.iter().find(|pid| command_line(**pid).contains("gateway")).unwrap();
+    assert!(Command::new("kill").args(["-KILL", &gateway.to_string()]).status().unwrap().success());
+    assert_eq!(dev.wait(PATIENCE).await.unwrap().code(), Some(1));
+    assert!(std::fs::read_to_string(dev.log_file()).unwrap().contains("gateway stopped by itself"));
+    all_gone(&tree).await;
+}
+
+fn command_line(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ")
+}
+
+#[tokio::test]
+async fn what_dev_cannot_start_is_named() {
+    let home = require!(Home::new().await);
+    assert!(home.init(&[]).await.status.success());
+    let missing = home.run(&["dev", "--nats-server", "/nonexistent/nats-server"]).await;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(missing.stderr.contains("--nats-server"), "{}", missing.stderr);
+
+    let taken = std::net::TcpListener::bind(home.ports[1].host()).unwrap();
+    let refused = home.run(&["dev"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("cannot listen on"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("gateway stopped by itself"), "{}", refused.stderr);
+    drop(taken);
+    assert!(std::net::TcpListener::bind(home.ports[0].host()).is_ok(), "nats-server is gone as well");
+}
+
+#[tokio::test]
+async fn settings_that_are_wrong_are_all_named_at_once() {
+    let home = require!(Home::new().await);
+    assert!(home.init(&[]).await.status.success());
+    let mut child = home.waybill(&["gateway"]);
+    child.env("WAYBILL_GATEWAY_LISTEN", "nowhere").env("WAYBILL_GATEWAY_SEALING_KEY_FILE", "keys/none");
+    fs::set_permissions(home.path().join("keys/gateway.nkey"), fs::Permissions::from_mode(0o644)).unwrap();
+    let finished = Process::run("gateway", child, home.scratch.path(), PATIENCE).await.unwrap();
+    assert_eq!(finished.status.code(), Some(1));
+    for part in ["WAYBILL_GATEWAY_LISTEN", "WAYBILL_GATEWAY_SEALING_KEY_FILE", "chmod 600"] {
+        assert!(finished.stderr.contains(part), "{part}: {}", finished.stderr);
+    }
+}
