@@ -17,6 +17,7 @@ mod foreign;
 mod harness;
 mod hostile;
 mod isolation;
+mod log;
 mod permissions;
 mod rebuild;
 mod tracing;

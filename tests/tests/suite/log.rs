@@ -1,0 +1,258 @@
+//! The event log against a real server: appends count once, readers never stop silently.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+use tracing::Span;
+use uuid::Uuid;
+use waybill_platform::log::{EventLog, Expect, HistoryAccess, NatsConfig, NewEvent, ReadError};
+use waybill_schemas::{ALL_SUBJECTS, Envelope, v1::ContainerRequested};
+use waybill_tests::{error::StartError, nats::NatsServer, require};
+
+const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
+
+async fn connect(url: String, history: HistoryAccess) -> EventLog {
+    let config = NatsConfig {
+        url,
+        seed: None,
+        inbox_prefix: "_INBOX".to_owned(),
+        ca_file: None,
+        api_prefix: "$JS.API".to_owned(),
+        name: "test".to_owned(),
+        history,
+    };
+    EventLog::connect(config).await.unwrap()
+}
+
+async fn server() -> Result<(NatsServer, EventLog), StartError> {
+    let nats = NatsServer::start().await?;
+    let log = connect(nats.url(), HistoryAccess::AnyConsumer).await;
+    log.ensure_stream(1).await.unwrap();
+    Ok((nats, log))
+}
+
+fn event(id: u128, container: &str) -> NewEvent {
+    let envelope = Envelope {
+        id: Uuid::from_u128(id),
+        source: "/test".to_owned(),
+        time: None,
+        causation_id: None,
+        correlation_id: None,
+        traceparent: None,
+        tracestate: None,
+    };
+    let request = ContainerRequested {
+        workspace: "ws".parse().unwrap(),
+        container_id: container.parse().unwrap(),
+        image_id: None,
+        worker_id: "w1".parse().unwrap(),
+        build_container: false,
+    };
+    NewEvent { envelope, event: request.into() }
+}
+
+async fn length(log: &EventLog) -> u64 {
+    log.stream_state().await.unwrap().unwrap().last_sequence
+}
+
+#[tokio::test]
+async fn an_event_counts_once_however_often_it_is_appended() {
+    let (nats, log) = require!(server().await);
+    for history in
+        [HistoryAccess::AnyConsumer, HistoryAccess::Consumer("fixed".to_owned()), HistoryAccess::LastPerSubject]
+    {
+        let log = connect(nats.url(), history.clone()).await;
+        let base = length(&log).await;
+        let id = u128::from(base) * 1000 + 1;
+        let (first, second) = (event(id, &format!("c{base}")), event(id + 1, &format!("c{base}")));
+        for expect in [Expect::LastSibling(0), Expect::LastSibling(0), Expect::LastSibling(99), Expect::Nothing] {
+            let appended = log.append(&first, expect, LIMIT).await.unwrap();
+            assert_eq!(appended.sequence, base + 1, "{history:?} {expect:?}");
+        }
+        // Another event where nothing was expected: the guess was wrong, the event is appended all the same.
+        let appended = log.append(&second, Expect::LastSibling(0), LIMIT).await.unwrap();
+        assert_eq!((appended.sequence, appended.duplicate), (base + 2, false), "{history:?}");
+        assert_eq!(length(&log).await, base + 2, "{history:?}");
+    }
+}
+
+/// An id that was used up on another subject answers `duplicate`, but is not there.
+#[tokio::test]
+async fn an_id_used_up_elsewhere_does_not_swallow_the_event() {
+    let (nats, log) = require!(server().await);
+    for (number, history) in [HistoryAccess::AnyConsumer, HistoryAccess::LastPerSubject].into_iter().enumerate() {
+        let log = connect(nats.url(), history).await;
+        let id = 7 + u128::try_from(number).unwrap();
+        log.append(&event(id, &format!("elsewhere-{number}")), Expect::Nothing, LIMIT).await.unwrap();
+        let appended = log.append(&event(id, &format!("here-{number}")), Expect::LastSibling(0), LIMIT).await.unwrap();
+        assert!(!appended.duplicate);
+        let here = event(id, &format!("here-{number}")).event.subject();
+        assert_eq!(log.history(&here).await.unwrap().len(), 1);
+    }
+    drop(log);
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_whole_or_one_by_one() {
+    let (_nats, log) = require!(server().await);
+    let all: Vec<_> = (1..=50).map(|id| (event(id, &format!("c{id}")), Expect::LastSibling(0), Span::none())).collect();
+    let sequences = |appended: Vec<waybill_platform::log::Appended>| {
+        appended.into_iter().map(|appended| appended.sequence).collect::<Vec<_>>()
+    };
+    assert_eq!(sequences(log.append_all(all[..20].to_vec()).await.unwrap()), (1..=20).collect::<Vec<_>>());
+    // Half of it is there already, as after a crash in the middle: the server refuses the batch.
+    assert_eq!(sequences(log.append_all(all[10..].to_vec()).await.unwrap()), (11..=50).collect::<Vec<_>>());
+    assert_eq!(length(&log).await, 50);
+}
+
+/// Passes bytes on, and swallows the server's answers while it is told to.
+struct Proxy {
+    address: SocketAddr,
+    swallow: Arc<std::sync::atomic::AtomicBool>,
+    swallowed: Arc<Notify>,
+}
+
+impl Proxy {
+    async fn start(to: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let swallow = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let swallowed = Arc::new(Notify::new());
+        let (dropping, told) = (swallow.clone(), swallowed.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&to).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                let (dropping, told) = (dropping.clone(), told.clone());
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 65_536];
+                    while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                        if dropping.load(std::sync::atomic::Ordering::SeqCst) {
+                            told.notify_one();
+                        } else if to_client.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, swallow, swallowed }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_acknowledgement_is_no_second_event() {
+    let (nats, direct) = require!(server().await);
+    let proxy = Proxy::start(nats.url().replace("nats://", "")).await;
+    let log = connect(format!("nats://{}", proxy.address), HistoryAccess::AnyConsumer).await;
+    log.append(&event(1, "before"), Expect::LastSibling(0), LIMIT).await.unwrap();
+    proxy.swallow.store(true, std::sync::atomic::Ordering::SeqCst);
+    let new = event(2, "c");
+    let appending = log.append(&new, Expect::LastSibling(0), LIMIT);
+    let restore = async {
+        proxy.swallowed.notified().await;
+        proxy.swallow.store(false, std::sync::atomic::Ordering::SeqCst);
+    };
+    let (appended, ()) = tokio::join!(appending, restore);
+    assert_eq!(appended.unwrap().sequence, 2);
+    assert_eq!(length(&direct).await, 2);
+}
+
+#[tokio::test]
+async fn reading_goes_on_whatever_happens_to_its_consumer() {
+    let (mut nats, log) = require!(server().await);
+    let mut messages = Box::pin(log.read(ALL_SUBJECTS, 1));
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    for (number, disturbance) in ["nothing", "deleted", "killed", "stopped"].into_iter().enumerate() {
+        let id = 100 + u128::try_from(number).unwrap();
+        match disturbance {
+            "deleted" => {
+                let jetstream = async_nats::jetstream::new(client.clone());
+                let stream = jetstream.get_stream("WAYBILL").await.unwrap();
+                let names: Vec<_> = stream.consumer_names().collect().await;
+                assert!(!names.is_empty());
+                for name in names {
+                    stream.delete_consumer(&name.unwrap()).await.unwrap();
+                }
+            }
+            "killed" => nats.restart().await.unwrap(),
+            "stopped" => {
+                nats.stop().await.unwrap();
+                nats.restart().await.unwrap();
+            }
+            _ => {}
+        }
+        log.append(&event(id, "c"), Expect::Nothing, LIMIT).await.unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(60), messages.next()).await;
+        let message = message.unwrap_or_else(|_| panic!("{disturbance}: silence")).unwrap().unwrap();
+        assert_eq!(message.decode().unwrap().envelope.id, Uuid::from_u128(id), "{disturbance}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_made_anew_is_told() {
+    let (mut nats, log) = require!(server().await);
+    log.append(&event(1, "c"), Expect::Nothing, LIMIT).await.unwrap();
+    let mut messages = Box::pin(log.read(ALL_SUBJECTS, 1));
+    messages.next().await.unwrap().unwrap();
+    nats.stop().await.unwrap();
+    std::fs::remove_dir_all(nats.store_dir()).unwrap();
+    nats.restart().await.unwrap();
+    let again = async {
+        while log.ensure_stream(1).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), again).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), messages.next()).await.unwrap();
+    assert!(matches!(told, Some(Err(ReadError::Recreated { .. }))), "{told:?}");
+    assert!(messages.next().await.is_none());
+}
+
+/// Decisions come until they are acknowledged, also after the consumer was deleted and made again.
+#[tokio::test]
+async fn a_queue_survives_its_consumer() {
+    let (nats, log) = require!(server().await);
+    let worker = "w1".parse().unwrap();
+    let health = waybill_platform::health::HealthState::default();
+    let missed = Arc::new(Notify::new());
+    let tell = missed.clone();
+    let mut queue = log.work(&worker, 4, health.component("decisions"), move || {
+        let tell = tell.clone();
+        async move { tell.notify_one() }
+    });
+    tokio::time::timeout(Duration::from_secs(30), missed.notified()).await.expect("a missing consumer is told");
+    assert!(!health.readiness().ready);
+    log.ensure_worker_consumer(&worker).await.unwrap();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let subject = "waybill.events.worker.w1.ws.c.ContainerCredentialsSkipped";
+    let publish = async |number: u64| {
+        let acknowledged = jetstream.publish(subject, json!(number).to_string().into()).await.unwrap();
+        acknowledged.await.unwrap().sequence
+    };
+    let next = async |queue: &mut waybill_platform::log::WorkQueue| {
+        tokio::time::timeout(Duration::from_secs(60), queue.recv()).await.expect("a delivery").unwrap()
+    };
+    let sequence = publish(1).await;
+    let first = next(&mut queue).await;
+    assert_eq!((first.message.sequence, first.redelivered), (sequence, false));
+    assert!(health.readiness().ready);
+    first.retry_after(Duration::from_millis(10)).await;
+    let again = next(&mut queue).await;
+    assert_eq!((again.message.sequence, again.redelivered), (sequence, true));
+    again.ack().await;
+
+    jetstream.get_stream("WAYBILL").await.unwrap().delete_consumer("worker-w1").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), missed.notified()).await.expect("a deleted consumer is told");
+    log.ensure_worker_consumer(&worker).await.unwrap();
+    assert_eq!(next(&mut queue).await.message.sequence, sequence, "a new consumer begins at the start");
+}
