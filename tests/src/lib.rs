@@ -11,6 +11,7 @@ pub mod error;
 pub mod find;
 pub mod http;
 pub mod image;
+pub mod jaeger;
 pub mod login;
 pub mod moto;
 pub mod nats;

@@ -63,7 +63,7 @@ async fn length(log: &EventLog) -> u64 {
 
 #[tokio::test]
 async fn an_event_counts_once_however_often_it_is_appended() {
-    let (nats, log) = require!(server().await);
+    let (nats, _log) = require!(server().await);
     for history in
         [HistoryAccess::AnyConsumer, HistoryAccess::Consumer("fixed".to_owned()), HistoryAccess::LastPerSubject]
     {
@@ -85,7 +85,7 @@ async fn an_event_counts_once_however_often_it_is_appended() {
 /// An id that was used up on another subject answers `duplicate`, but is not there.
 #[tokio::test]
 async fn an_id_used_up_elsewhere_does_not_swallow_the_event() {
-    let (nats, log) = require!(server().await);
+    let (nats, _log) = require!(server().await);
     for (number, history) in [HistoryAccess::AnyConsumer, HistoryAccess::LastPerSubject].into_iter().enumerate() {
         let log = connect(nats.url(), history).await;
         let id = 7 + u128::try_from(number).unwrap();
@@ -95,7 +95,6 @@ async fn an_id_used_up_elsewhere_does_not_swallow_the_event() {
         let here = event(id, &format!("here-{number}")).event.subject();
         assert_eq!(log.history(&here).await.unwrap().len(), 1);
     }
-    drop(log);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod chain;
 mod crash;
 mod dev;
 mod ecr;
+mod events;
 mod foreign;
 mod harness;
 mod hostile;

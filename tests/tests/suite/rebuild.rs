@@ -30,6 +30,8 @@ async fn a_rebuilt_projection_equals_the_live_one() {
 
     let file = stack.home().join("data/projection.redb");
     stack.stop(&Service::Scheduler).await;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
     let live = rows(&file);
     for table in ["images", "workers", "requests", "quarantine", "meta"] {
         assert!(live.iter().any(|row| row.table == table), "no rows in {table}");

@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::Value;
 use waybill_tests::{
     image::TinyImage,
+    jaeger::Jaeger,
     otlp::{Collector, Kind, Span},
     registry::{Fault, Registry, Scheme},
     require,
     stack::{Plan, Service},
+    wait::eventually,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,4 +147,31 @@ async fn a_caller_s_trace_goes_on_and_a_missing_collector_costs_nothing() {
         stack.stop(&service).await;
     }
     assert!(stack.logs().contains("the last spans could not be delivered"), "the failed flush is told");
+}
+
+/// The same, where people look.
+#[tokio::test]
+async fn jaeger_shows_the_trace_and_the_link() {
+    if Jaeger::given().is_none() {
+        return println!("JAEGER_BIN is not set: the trace was checked in the test's own collector only");
+    }
+    let jaeger = Jaeger::start().await.unwrap();
+    let registry = Registry::start(Scheme::Open).unwrap();
+    let reference = registry.serve("team/app", "1", &TinyImage::new("jaeger").unwrap());
+    let plan = Plan::default().plain_http(&[&registry.host()]);
+    let plan = plan.setting("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.endpoint()).setting("OTEL_BSP_SCHEDULE_DELAY", "200");
+    let stack = require!(plan.start().await);
+    let build = stack.build("acme", "img", &reference, Value::String("user:password".to_owned())).await;
+    let container = stack.container("acme", "c-1", "img", "w1").await;
+    stack.wait_for_event("ImagePullSucceeded", "c-1").await;
+
+    let wanted = ["POST /v1/containers".to_owned(), process(REQUESTED), process(ATTACHED), publish(PULLED)];
+    let spans = eventually(PATIENCE, "the trace in Jaeger", async || {
+        let spans = jaeger.spans(container.text("trace_id")).await;
+        wanted.iter().all(|name| spans.iter().any(|span| span["name"] == *name)).then_some(spans)
+    });
+    let spans = spans.await.unwrap();
+    let attaching = spans.iter().find(|span| span["name"] == process(REQUESTED)).unwrap();
+    let links = attaching["links"].as_array().unwrap();
+    assert!(links.iter().any(|link| link["traceId"] == build.text("trace_id")), "{attaching}");
 }

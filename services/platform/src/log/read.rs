@@ -58,7 +58,8 @@ impl EventLog {
             _ => std::pin::pin!(Self::messages_of(&consumer).await?).try_next().await?,
         };
         self.delete_reader(&consumer).await;
-        match first {
+        // A server asked for a time to come starts anywhere.
+        match first.filter(|message| message.at >= time) {
             Some(message) => Ok(message.sequence),
             None => Ok(self.stream_state().await?.map_or(1, |state| state.last_sequence.saturating_add(1))),
         }
