@@ -42,23 +42,23 @@ pub(crate) enum Command {
     Events(EventsArguments),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct InitArguments {
-    /// Workspace that gets a gateway token and a NATS user of its own; may be given several times.
-    #[arg(long = "workspace", value_name = "NAME", default_value = "default")]
-    workspaces: Vec<WorkspaceId>,
-    /// Worker that gets a NATS user and a sealing key; may be given several times.
-    #[arg(long = "worker", value_name = "ID", default_value = "worker-1")]
-    workers: Vec<WorkerId>,
-    /// Where nats-server listens.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4222")]
-    nats_listen: String,
-    /// Where the gateway listens.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8484")]
-    gateway_listen: String,
-    /// Port of the scheduler's health checks on loopback; the workers' follow it.
-    #[arg(long, value_name = "PORT", default_value_t = 8485)]
-    health_port: u16,
+    /// Workspace that gets a gateway token and a NATS user of its own; may be given several times [new folder: default]
+    #[arg(long = "workspace", value_name = "NAME")]
+    pub(crate) workspaces: Vec<WorkspaceId>,
+    /// Worker that gets a NATS user and a sealing key; may be given several times [new folder: worker-1]
+    #[arg(long = "worker", value_name = "ID")]
+    pub(crate) workers: Vec<WorkerId>,
+    /// Where nats-server listens [new folder: 127.0.0.1:4222]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) nats_listen: Option<String>,
+    /// Where the gateway listens [new folder: 127.0.0.1:8484]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) gateway_listen: Option<String>,
+    /// Port of the scheduler's health checks on loopback; the workers' follow it [new folder: 8485]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) health_port: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -98,17 +98,9 @@ pub(crate) struct EventsArguments {
     pub(crate) json: bool,
 }
 
-impl InitArguments {
-    /// The plan for a folder.
-    pub(crate) fn plan(self, home: PathBuf) -> init::Plan {
-        let Self { workspaces, workers, nats_listen, gateway_listen, health_port } = self;
-        init::Plan { home, workspaces, workers, nats_listen, gateway_listen, health_port }
-    }
-}
-
 /// `waybill init`.
 pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failure> {
-    let plan = arguments.plan(home);
+    let plan = init::Plan::of(home, arguments)?;
     let report = init::init(&plan)?;
     let mut out = output::stdout();
     for name in &report.written {

@@ -12,6 +12,7 @@ mod canary;
 mod chain;
 mod crash;
 mod dev;
+mod documents;
 mod ecr;
 mod events;
 mod foreign;

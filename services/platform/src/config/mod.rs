@@ -49,15 +49,24 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`] when a file cannot be read or holds a line that is no setting.
     pub fn load(home: &Path, role: &str) -> Result<Self, ConfigError> {
+        let mut settings = Self::files(home, role)?;
+        for (key, value) in std::env::vars().filter(|(key, _)| is_setting(key)) {
+            settings.insert(key, value, "the environment".to_owned());
+        }
+        Ok(settings)
+    }
+
+    /// As [`load`](Self::load), without the environment.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn files(home: &Path, role: &str) -> Result<Self, ConfigError> {
         let mut settings = Self { home: home.to_owned(), values: BTreeMap::new(), problems: Vec::new() };
         for name in ["waybill.env".to_owned(), format!("{role}.env")] {
             let path = home.join(&name);
             for (key, value) in file::read(&path).map_err(|problem| ConfigError { problems: vec![problem] })? {
                 settings.insert(key, value, path.display().to_string());
             }
-        }
-        for (key, value) in std::env::vars().filter(|(key, _)| is_setting(key)) {
-            settings.insert(key, value, "the environment".to_owned());
         }
         if settings.problems.is_empty() {
             return Ok(settings);

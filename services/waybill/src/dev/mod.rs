@@ -15,7 +15,7 @@ use waybill_platform::{config::Settings, shutdown};
 
 use crate::{
     Failure,
-    cli::{Cli, Command, DevArguments, InitArguments},
+    cli::{DevArguments, InitArguments},
     output,
 };
 use children::Children;
@@ -74,20 +74,11 @@ pub(crate) enum DevError {
 /// `waybill dev`.
 pub(crate) fn run(home: PathBuf, arguments: DevArguments) -> Result<(), Failure> {
     if !home.join("nats-server.conf").exists() {
-        crate::cli::init(home.clone(), default_init())?;
+        crate::cli::init(home.clone(), InitArguments::default())?;
     }
     // Children die with the thread that made them, so they are made on this one, by a runtime that has no other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise(&fs::canonicalize(home)?, &arguments))
-}
-
-/// What `waybill init` does without options.
-fn default_init() -> InitArguments {
-    use clap::Parser as _;
-    match Cli::parse_from(["waybill", "init"]).command {
-        Command::Init(arguments) => arguments,
-        _ => unreachable!("`init` parses as init"),
-    }
 }
 
 async fn supervise(home: &Path, arguments: &DevArguments) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 
 mod files;
 mod nats_conf;
+mod plan;
 mod role;
 mod settings;
 
@@ -11,30 +12,14 @@ use std::path::{Path, PathBuf};
 
 use nkeys::KeyPair;
 use waybill_domain::credentials::Secret;
-use waybill_platform::sealing::PrivateKey;
-use waybill_schemas::{WorkerId, WorkspaceId};
+use waybill_platform::{config::ConfigError, sealing::PrivateKey};
+use waybill_schemas::WorkspaceId;
 
 pub(crate) use files::FileError;
 use files::Home;
+pub(crate) use plan::Plan;
 use role::Role;
 use settings::Public;
-
-/// What to set up.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    /// The folder.
-    pub(crate) home: PathBuf,
-    /// Workspaces that get a gateway token and an orchestrator user.
-    pub(crate) workspaces: Vec<WorkspaceId>,
-    /// Workers that get a user and a sealing key.
-    pub(crate) workers: Vec<WorkerId>,
-    /// Where nats-server listens, `host:port`.
-    pub(crate) nats_listen: String,
-    /// Where the gateway listens, `host:port`.
-    pub(crate) gateway_listen: String,
-    /// Where scheduler and workers serve health checks: this port, and the next ones for the workers.
-    pub(crate) health_port: u16,
-}
 
 /// Why the folder could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +39,21 @@ pub(crate) enum InitError {
     /// Too many workers for the ports that follow the first one.
     #[error("--health-port leaves no ports for that many workers; choose a lower one")]
     Ports,
+    /// The folder has another value already.
+    #[error("--{option} {given} differs from {present} in {}; edit the file, or leave the option out", .file.display())]
+    Differs {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// What the folder has.
+        present: String,
+        /// Where.
+        file: PathBuf,
+    },
+    /// The folder's settings cannot be read.
+    #[error("the settings in the folder cannot be read")]
+    Settings(#[from] ConfigError),
 }
 
 /// Files that `init` left, for the summary.

@@ -16,9 +16,10 @@ pub(super) fn files(plan: &Plan, public: &Public) -> Result<Vec<(String, String)
         ("scheduler.env".to_owned(), scheduler(plan, public)),
         ("operator.env".to_owned(), user(&Role::Operator)),
     ];
-    let mut port = plan.health_port;
+    let mut next = plan.worker_port;
     for id in &plan.workers {
-        port = port.checked_add(1).ok_or(InitError::Ports)?;
+        let port = next.ok_or(InitError::Ports)?;
+        next = port.checked_add(1);
         let role = Role::Worker(id.clone());
         files.push((format!("{role}.env"), worker(&role, id.as_str(), port, public)));
     }
