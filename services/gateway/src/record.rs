@@ -90,10 +90,13 @@ impl Recorder {
     }
 }
 
+/// Room for what the scheduler adds when it seals the same credentials to a worker: its event must be readable as well.
+const LARGEST_BODY: usize = MAX_BODY_BYTES - 8 * 1024;
+
 /// Credentials grow when they are sealed and encoded; what readers would refuse is not published.
 fn check_size(event: &Event) -> Result<(), RecordError> {
     let body = event.to_json().map_err(|error| RecordError::Refused(error.to_string()))?;
-    if body.len() > MAX_BODY_BYTES { Err(RecordError::TooLarge(body.len())) } else { Ok(()) }
+    if body.len() > LARGEST_BODY { Err(RecordError::TooLarge(body.len())) } else { Ok(()) }
 }
 
 fn new_event(id: Uuid, event: Event) -> NewEvent {

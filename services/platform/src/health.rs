@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 /// What each part last said. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +78,20 @@ async fn readyz(State(state): State<HealthState>) -> (StatusCode, Json<Readiness
     let readiness = state.readiness();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
+}
+
+/// Keeps a part's readiness with the state of the connection it needs.
+pub async fn follow(mut connected: watch::Receiver<bool>, part: ComponentHandle) {
+    loop {
+        if *connected.borrow_and_update() {
+            part.ready();
+        } else {
+            part.not_ready("not connected to NATS");
+        }
+        if connected.changed().await.is_err() {
+            return part.not_ready("the connection to NATS is closed");
+        }
+    }
 }
 
 /// Serves the two routes until the process ends.

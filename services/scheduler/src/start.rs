@@ -27,6 +27,7 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     let ready = health.component("fold");
     ready.not_ready("connecting to the event log");
     let log = EventLog::connect(config.nats.clone()).await?;
+    tokio::spawn(health::follow(log.connected(), health.component("event log")));
     let projection = Arc::new(Projection::open(&config.projection)?);
     let (from, stream) = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),

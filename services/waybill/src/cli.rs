@@ -9,7 +9,7 @@ use crate::{Failure, init, output};
 
 /// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
 #[derive(Debug, Parser)]
-#[command(name = "waybill", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "waybill", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Folder with configuration, keys and data, as `waybill init` makes it.
     #[arg(long, global = true, env = "WAYBILL_HOME", default_value = ".waybill", value_name = "DIR")]

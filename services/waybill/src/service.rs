@@ -45,7 +45,7 @@ fn serve<F>(name: &'static str, settings: &Settings, run: impl FnOnce(Cancellati
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let telemetry = telemetry::init(name, &TelemetryConfig::read(settings)?)?;
+    let telemetry = telemetry::init(name, &TelemetryConfig::read(settings, "info")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async { run(shutdown::signal()).await });
     drop(runtime);

@@ -63,6 +63,13 @@ impl Stack {
         Some(Answer { status, headers, body })
     }
 
+    /// What a service says of its readiness.
+    pub async fn readiness(&self, service: &Service) -> Option<Answer> {
+        let answer = self.client.get(self.health_url(service)).send().await.ok()?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        Some(Answer { status, headers, body: answer.json().await.unwrap_or(Value::Null) })
+    }
+
     /// Posts JSON for the workspace that it names.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         let token = self.token(body["workspace"].as_str().expect("a workspace"));

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use waybill_tests::{
     canary::{Canary, Search},
     require,
-    stack::{Answer, Plan, Stack, event_headers},
+    stack::{Answer, Plan, Service, Stack, event_headers},
     wait::eventually,
 };
 
@@ -145,6 +145,12 @@ async fn without_nats_the_gateway_says_so_and_comes_back() {
     let plan = Plan::default().setting("WAYBILL_GATEWAY_APPEND_SECONDS", "1");
     let mut stack = require!(plan.start().await);
     stack.nats().sigkill();
+    let ready = async |service: &Service| stack.readiness(service).await;
+    for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
+        let told =
+            eventually(PATIENCE, "readiness that tells", async || (ready(&service).await?.status == 503).then_some(()));
+        told.await.unwrap_or_else(|error| panic!("{service:?}: {error}"));
+    }
     let answer = post(&stack, "/v1/containers", body("c-lost").to_string()).await;
     assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
     assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
@@ -155,9 +161,10 @@ async fn without_nats_the_gateway_says_so_and_comes_back() {
     });
     accepted.await.unwrap();
     stack.wait_for_outcome("c-1").await;
-    for service in ["gateway", "scheduler", "worker"] {
-        assert!(!stack.logs().contains(&format!("{service} panicked")), "{service}");
+    for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
+        stack.until_ready(&service).await.unwrap();
     }
+    assert!(!stack.logs().contains("panicked"));
 }
 
 #[tokio::test]

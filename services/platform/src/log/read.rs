@@ -18,6 +18,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const PULL_EXPIRY: Duration = Duration::from_secs(20);
 const PULL_BATCH: usize = 1000;
+/// Bounds memory where messages are large; more than the largest message that the server takes.
+const PULL_BYTES: usize = 8 * 1024 * 1024;
+/// Messages that wait for the reader here; the rest wait in the log.
+const AHEAD: usize = 256;
 /// A stream may be away while a server starts; after this long it counts as gone.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
 
@@ -30,7 +34,7 @@ impl EventLog {
     /// with one error when the log is no longer the one that was read: made anew, shorter, or with a gap (seen when
     /// everything is read).
     pub fn read(&self, filter: &str, from: u64) -> impl Stream<Item = Result<RawMessage, ReadError>> + use<> {
-        let (sender, receiver) = mpsc::channel(PULL_BATCH);
+        let (sender, receiver) = mpsc::channel(AHEAD);
         let reading = Reading { log: self.clone(), filter: filter.to_owned(), next: from.max(1), created: None };
         tokio::spawn(reading.run(sender));
         futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
@@ -116,6 +120,7 @@ impl EventLog {
         let pull = consumer
             .stream()
             .max_messages_per_batch(PULL_BATCH)
+            .max_bytes_per_batch(PULL_BYTES)
             .expires(PULL_EXPIRY)
             .heartbeat(HEARTBEAT)
             .messages()

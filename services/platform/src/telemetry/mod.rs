@@ -41,11 +41,11 @@ pub struct TelemetryConfig {
 }
 
 impl TelemetryConfig {
-    /// Reads `WAYBILL_LOG*` and `OTEL_*`.
+    /// Reads `WAYBILL_LOG*` and `OTEL_*`; `level` is what is logged where nothing is set.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
-    pub fn read(settings: &Settings) -> Result<Self, ConfigError> {
+    pub fn read(settings: &Settings, level: &str) -> Result<Self, ConfigError> {
         let mut reader = settings.reader();
         let filter = |text: &str| {
             let filter = own_level(text);
@@ -59,7 +59,7 @@ impl TelemetryConfig {
             _ => Err("json or text"),
         };
         let config = Self {
-            filter: reader.or("WAYBILL_LOG", filter, || own_level("info")),
+            filter: reader.or("WAYBILL_LOG", filter, || own_level(level)),
             json: reader.or("WAYBILL_LOG_FORMAT", json, || false),
             service_name: reader.optional("OTEL_SERVICE_NAME", |text| Ok(text.to_owned())),
             resource: reader.or("OTEL_RESOURCE_ATTRIBUTES", otlp::pairs, Vec::new),

@@ -23,7 +23,7 @@ pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failur
     let mut reader = settings.reader();
     let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
-    let telemetry = telemetry::init("waybill", &TelemetryConfig::read(&settings)?)?;
+    let telemetry = telemetry::init("waybill", &TelemetryConfig::read(&settings, "warn")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(read(nats, arguments));
     drop(runtime);
