@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
+use waybill_domain::credentials::Secret;
+use waybill_platform::sealing::{Binding, PrivateKey, seal};
 use waybill_tests::{
     canary::{Canary, Search},
     require,
@@ -249,4 +251,39 @@ async fn garbage_ciphertext_is_told_and_withheld() {
     assert_eq!(failed.text("reason"), "unseal_failed");
     assert!(stack.logs().contains("decision cannot be decoded, passing over it"));
     the_chain_goes_on(&stack, "c-after").await;
+}
+
+/// A gateway of somebody else's making seals what is not the credentials JSON: the worker says so and pulls nothing.
+#[tokio::test]
+async fn credentials_that_are_no_json_are_told() {
+    let canary = Canary::new("not JSON");
+    let stack = require!(Plan::default().start().await);
+    let seed = |role: &str| {
+        let file = stack.home().join(format!("keys/{role}.xkey"));
+        PrivateKey::from_seed(&Secret::new(std::fs::read_to_string(file).unwrap())).unwrap()
+    };
+    let binding = Binding::Image {
+        workspace: "acme".parse().unwrap(),
+        image_id: "odd".parse().unwrap(),
+        registry: "a.b".to_owned(),
+    };
+    let to = seed("scheduler").public().unwrap();
+    let sealed = seal(&seed("gateway"), &to, &binding, &Secret::new(canary.value().to_owned())).unwrap();
+    let saved = json!({
+        "workspace": "acme", "image_id": "odd", "image_ref": "a.b/app:1", "registry": "a.b",
+        "secret_name": "oci-registry-a-b", "cred_type": "basic", "source": "from_registry", "credentials": sealed,
+    });
+    let id = Uuid::new_v4().to_string();
+    let headers = event_headers(&id, "waybill.v1.CredentialSecretSaved");
+    let gateway = stack.user("gateway").await;
+    let subject = "waybill.events.image.acme.odd.CredentialSecretSaved";
+    gateway.publish(subject, &headers, saved.to_string()).await.expect("it is stored");
+    stack.container("acme", "c-odd", "odd", "w1").await;
+    let failed = stack.wait_for_event("CredentialProviderFailed", "c-odd").await;
+    assert_eq!(failed.text("reason"), "unparsable_credentials", "{}", failed.line);
+    assert!(!stack.events().await.iter().any(|event| event.is("ImagePullFailed", "c-odd")));
+    let lines: Vec<Value> = stack.logs().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told = lines.iter().find(|line| line["message"] == "failed to parse image credentials JSON").unwrap();
+    assert_eq!((&told["level"], &told["service"]), (&json!("WARN"), &json!("waybill-worker")));
+    Search::new([&canary]).assert_absent_in_dir(stack.dir());
 }
