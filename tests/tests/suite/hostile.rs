@@ -118,6 +118,16 @@ async fn http_names_what_is_wrong_and_publishes_nothing() {
     the_chain_goes_on(&stack, "c-after").await;
 }
 
+/// Closing the connection while the client still sends would lose the answer.
+#[tokio::test]
+async fn a_client_that_sends_too_much_sees_why_it_was_refused() {
+    let stack = require!(Plan::default().start().await);
+    for _ in 0..20 {
+        let answer = post(&stack, "/v1/builds", vec![b' '; 6_000_000]).await;
+        assert_eq!(answer.status.as_u16(), 413);
+    }
+}
+
 #[tokio::test]
 async fn a_key_is_one_event() {
     let stack = require!(Plan::default().start().await);

@@ -1,7 +1,7 @@
 //! A request's body: bounded in size and time, in memory that is erased when it is dropped.
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, BodyDataStream, Bytes},
     http::{HeaderMap, StatusCode, header},
 };
 use futures_util::StreamExt as _;
@@ -11,14 +11,13 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{json, problem::Problem};
 use crate::config::Limits;
 
+/// How much of a refused body is read to its end, so that the client sees why it was refused.
+const DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+
 /// Reads a JSON body.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limits: Limits) -> Result<T, Problem> {
     check_media_type(headers)?;
-    let declared = declared_length(headers);
-    if declared.is_some_and(|declared| declared > limits.body_bytes) {
-        return Err(too_large(limits.body_bytes));
-    }
-    let reading = collect(body, declared, limits.body_bytes);
+    let reading = collect(body, declared_length(headers), limits.body_bytes);
     let bytes = tokio::time::timeout(limits.body, reading).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} ms", limits.body.as_millis());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail).remedy("send the request again"))
@@ -43,17 +42,34 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 
 /// The whole body in one buffer that never moves, so that no copy is left behind by growing it.
 async fn collect(body: Body, declared: Option<usize>, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(declared.unwrap_or(limit).min(limit)));
     let mut chunks = body.into_data_stream();
+    if declared.is_some_and(|declared| declared > limit) {
+        discard(&mut chunks).await;
+        return Err(too_large(limit));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(declared.unwrap_or(limit).min(limit)));
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| unreadable())?;
         if chunk.len() > limit.saturating_sub(bytes.len()) {
+            discard(&mut chunks).await;
             return Err(too_large(limit));
         }
         bytes.extend_from_slice(&chunk);
         erase(chunk);
     }
     Ok(bytes)
+}
+
+/// Reads on, within reason: closing while the client still sends would destroy the answer on its way.
+async fn discard(chunks: &mut BodyDataStream) {
+    let mut left = DISCARDED_BYTES;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        left = left.saturating_sub(chunk.len());
+        erase(chunk);
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 /// Best effort: the connection's buffer is erased where nobody else holds it.
