@@ -1,6 +1,7 @@
 //! The one binary: `waybill <subcommand>`, and the only place that names concrete wiring.
 
 mod cli;
+mod core_dumps;
 mod dev;
 mod events;
 mod init;

@@ -13,7 +13,7 @@ use waybill_scheduler::SchedulerConfig;
 use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
-use crate::Failure;
+use crate::{Failure, core_dumps};
 
 /// `waybill gateway`.
 pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
@@ -45,6 +45,7 @@ fn serve<F>(name: &'static str, settings: &Settings, run: impl FnOnce(Cancellati
 where
     F: Future<Output = Result<(), Failure>>,
 {
+    core_dumps::forbid()?;
     let telemetry = telemetry::init(name, &TelemetryConfig::read(settings, "info")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async { run(shutdown::signal()).await });

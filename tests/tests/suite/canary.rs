@@ -59,6 +59,11 @@ async fn no_artefact_holds_a_credential() {
     for pid in stack.pids() {
         search.assert_absent_in_process(pid);
     }
+    for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", stack.process(&service).pid())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{service:?} leaves no core dump: {core}");
+    }
     let events = stack.run(&["events", "--json"]).await.stdout;
     assert!(events.contains("ImagePullSucceeded") && events.contains("CredentialProviderFailed"), "{events}");
     search.assert_absent_in_bytes("events", events.as_bytes());

@@ -26,7 +26,9 @@ pub(super) async fn write(
     (manifest, digest): (&[u8], &str),
     classified: impl Fn(OciDistributionError) -> PullError,
 ) -> Result<(), PullError> {
-    let scratch = place.with_extension(format!("part-{}", std::process::id()));
+    // Neither id can hold a dot, and a container's pulls come one after the other.
+    let scratch = place.with_extension("part");
+    remove(&scratch).await.map_err(|error| storage(&scratch, &error))?;
     let layout = Layout { client, reference, auth, root: scratch.clone() };
     let written = layout.fill(manifest, digest, &classified).await;
     let outcome = match written {
@@ -34,18 +36,23 @@ pub(super) async fn write(
         Err(error) => Err(error),
     };
     if outcome.is_err() {
-        // What cannot be removed is overwritten by the next pull.
-        let _ = fs::remove_dir_all(&scratch).await;
+        // What cannot be removed now is removed by the next pull.
+        let _ = remove(&scratch).await;
     }
     outcome
 }
 
 async fn swap(scratch: &Path, place: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(place).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(place).await?;
     fs::rename(scratch, place).await
+}
+
+/// What an earlier pull left, if anything.
+async fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn storage(path: &Path, error: &io::Error) -> PullError {
