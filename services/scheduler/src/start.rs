@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use waybill_platform::{
     health::{self, HealthState},
-    log::{EventLog, StreamState},
+    log::{EventLog, LogError, StreamState},
 };
 
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
     projection::{Position, Projection},
     publisher::Publisher,
 };
+
+/// How long to wait before asking an absent log again.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Runs until shutdown, or until something fails for good.
 ///
@@ -31,7 +34,7 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     let projection = Arc::new(Projection::open(&config.projection)?);
     let (from, stream) = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        opened = open_log(&log, projection.position()?, config.replicas) => opened?,
+        opened = wait_for_log(&log, projection.position()?, config.replicas, &ready) => opened?,
     };
     tracing::info!(from, last_sequence = stream.last_sequence, projection = %projection.path().display(), "folding the event log");
     let (folded, folds) = watch::channel(from.saturating_sub(1));
@@ -52,6 +55,25 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
         serving.abort();
     }
     outcome
+}
+
+/// As [`open_log`], again until the log answers: it may come up after the scheduler.
+async fn wait_for_log(
+    log: &EventLog,
+    position: Option<Position>,
+    replicas: usize,
+    ready: &health::ComponentHandle,
+) -> Result<(u64, StreamState), SchedulerError> {
+    loop {
+        match open_log(log, position, replicas).await {
+            Err(SchedulerError::Log(error @ LogError::Unavailable { .. })) => {
+                tracing::warn!(%error, "waiting for the event log");
+                ready.not_ready(error.to_string());
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Looks at the log, refuses a foreign one, and creates the stream for a new projection.

@@ -80,6 +80,30 @@ async fn every_request_ends_once_whatever_is_killed() {
     check(&last, &format!("seed {seed}, kills {kills:?}"));
 }
 
+/// A node comes back with everything on it, the log last.
+#[tokio::test]
+async fn services_wait_for_the_log() {
+    let mut stack = require!(Plan::default().start().await);
+    stack.nats().stop().await.unwrap();
+    let services = [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())];
+    for service in &services {
+        stack.sigkill(service);
+        stack.spawn(service).unwrap();
+    }
+    for service in &services {
+        let told = eventually(PATIENCE, "readiness that tells", async || {
+            (stack.readiness(service).await?.status == 503).then_some(())
+        });
+        told.await.unwrap();
+    }
+    stack.nats().restart().await.unwrap();
+    for service in &services {
+        stack.until_ready(service).await.unwrap();
+    }
+    stack.container("acme", "c-1", "img", "w1").await;
+    stack.wait_for_outcome("c-1").await;
+}
+
 /// Requests a container as a client must: again with the same key, until the gateway says that the log has it.
 async fn request(stack: &Stack, number: usize) {
     let body = json!({
