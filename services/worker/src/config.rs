@@ -10,7 +10,7 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkerId;
 
-use crate::pull::PullConfig;
+use crate::pull::{PullConfig, read_ca_file};
 
 /// A worker's configuration.
 #[derive(Debug)]
@@ -62,6 +62,12 @@ impl WorkerConfig {
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
+        if let Some(file) = &pull.ca_file
+            && let Err(error) = read_ca_file(file)
+        {
+            let file = file.display();
+            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
+        }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
             (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
@@ -89,4 +95,90 @@ fn concurrency(text: &str) -> Result<usize, &'static str> {
 fn url(text: &str) -> Result<String, &'static str> {
     let valid = text.starts_with("http://") || text.starts_with("https://");
     if valid { Ok(text.to_owned()) } else { Err("an http:// or https:// address") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use super::*;
+    use crate::testing::assert_absent;
+
+    /// A home with the worker's secret files, and the settings that name them.
+    fn home(dir: &Path) -> Vec<(&'static str, String)> {
+        let key = PrivateKey::generate();
+        let seed = key.seed().unwrap().expose().to_owned();
+        for name in ["user.nk", "worker.xkey"] {
+            fs::write(dir.join(name), &seed).unwrap();
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        vec![
+            ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222".to_owned()),
+            ("WAYBILL_NATS_SEED_FILE", "user.nk".to_owned()),
+            ("WAYBILL_WORKER_ID", "node-1".to_owned()),
+            ("WAYBILL_WORKER_SEALING_KEY_FILE", "worker.xkey".to_owned()),
+            ("WAYBILL_SCHEDULER_SEALING_KEY", key.public().unwrap().to_string()),
+        ]
+    }
+
+    fn read(dir: &Path, pairs: &[(&'static str, String)]) -> Result<WorkerConfig, ConfigError> {
+        let pairs = pairs.iter().map(|(key, value)| (*key, value.as_str()));
+        WorkerConfig::read(&Settings::from_pairs(dir, pairs))
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = read(dir.path(), &home(dir.path())).unwrap();
+        assert_eq!((config.worker_id.to_string().as_str(), config.concurrency), ("node-1", 16));
+        assert_eq!((config.pull.limit, config.pull.image_dir), (Duration::from_secs(300), None));
+        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.ecr_endpoint.is_none());
+        assert_eq!(config.nats.inbox_prefix, "_INBOX_worker-node-1");
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let mut pairs = home(dir.path());
+        let more = [
+            ("WAYBILL_WORKER_IMAGE_DIR", "images"),
+            ("WAYBILL_WORKER_CONCURRENCY", "3"),
+            ("WAYBILL_WORKER_PULL_SECONDS", "7"),
+            ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
+            ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
+            ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
+            ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
+        ];
+        pairs.extend(more.map(|(key, value)| (key, value.to_owned())));
+        let config = read(dir.path(), &pairs).unwrap();
+        let hosts: Vec<&str> = config.pull.plain_http.iter().map(RegistryHost::as_str).collect();
+        assert_eq!(hosts, ["localhost:5000", "[::1]:5000", "a.b"]);
+        assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
+        assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
+        assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once_and_without_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pairs = home(dir.path());
+        fs::write(dir.path().join("worker.xkey"), "s3cr3t-but-no-seed").unwrap();
+        pairs.retain(|(key, _)| *key != "WAYBILL_SCHEDULER_SEALING_KEY");
+        let wrong = [
+            ("WAYBILL_WORKER_CONCURRENCY", "0"),
+            ("WAYBILL_WORKER_PULL_SECONDS", "soon"),
+            ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", "http://localhost"),
+            ("WAYBILL_WORKER_CA_FILE", "none.pem"),
+            ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
+            ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
+        ];
+        pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
+        let error = read(dir.path(), &pairs).unwrap_err().to_string();
+        let keys = wrong.iter().map(|(key, _)| *key);
+        for key in keys.chain(["WAYBILL_SCHEDULER_SEALING_KEY", "WAYBILL_WORKER_SEALING_KEY_FILE"]) {
+            assert!(error.contains(key), "{key} is not in: {error}");
+        }
+        assert_absent("s3cr3t-but-no-seed", "the error", &error);
+    }
 }

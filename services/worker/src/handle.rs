@@ -3,25 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use tracing::Instrument as _;
-use waybill_domain::{
-    credentials::Secret,
-    provider::{Failure, ProviderPlan, default_chain_name, plan_with_credentials, plan_without_credentials},
-    reference::ImageReference,
-};
+use waybill_domain::provider::Failure;
 use waybill_platform::{
-    log::{AppendError, Delivered, EventLog, Expect, LogError, NewEvent},
-    sealing::{Binding, PrivateKey, PublicKey, open},
+    log::{AppendError, Appended, Delivered, Expect, LogError, NewEvent},
     trace::{self, Delivery},
 };
-use waybill_schemas::{
-    Derivation, Event, EventType, RecordedEvent, Subject, Timestamp,
-    v1::{ContainerCredentialsAttached, ProviderFailure, PullFailure},
-};
+use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::ProviderFailure};
 
 use crate::{
-    outcome::{Decision, Said},
-    provider::{Provider, ProviderError, RegistryLogin, TokenCache},
-    pull::{PullConfig, PullError, pull},
+    access::{Access, Keys, NoAccess},
+    outcome::Decision,
+    port::OutcomeLog,
+    pull::{PullConfig, PullError},
+    pulling::pull_for,
     step::{Step, next_step},
 };
 
@@ -31,30 +25,22 @@ const PROGRESS: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What every decision needs.
-pub(crate) struct Handler {
-    pub(crate) log: EventLog,
-    pub(crate) key: PrivateKey,
-    pub(crate) scheduler: PublicKey,
-    pub(crate) tokens: TokenCache,
+pub(crate) struct Handler<L> {
+    pub(crate) log: L,
+    pub(crate) keys: Keys,
     pub(crate) pull: PullConfig,
 }
 
 /// Why an outcome is not recorded.
 #[derive(Debug, thiserror::Error)]
-enum HandleError {
+pub(crate) enum HandleError {
     #[error("the log does not say what was done before")]
     Log(#[from] LogError),
     #[error("the outcome is not recorded")]
     Append(#[from] AppendError),
 }
 
-/// How the container logs in: with a login at hand, and the provider that gives the next one.
-enum Access {
-    DefaultChain,
-    Custom(Provider, RegistryLogin),
-}
-
-impl Handler {
+impl<L: OutcomeLog> Handler<L> {
     /// Handles one delivery, and acknowledges it when its outcomes are in the log.
     pub(crate) async fn handle(self: Arc<Self>, delivered: Delivered) {
         let message = &delivered.message;
@@ -65,9 +51,13 @@ impl Handler {
                 return delivered.ack().await;
             }
         };
-        let span = self.span(&recorded, &delivered);
-        let Some(decision) = Decision::of(message.sequence, recorded) else { return delivered.ack().await };
-        let working = self.work(&decision, delivered.redelivered).instrument(span.clone());
+        let delivery = Delivery::of(message.at, delivered.redelivered);
+        let span = trace::process_span(&recorded.event.subject(), &recorded.envelope, delivery);
+        let Some(decision) = Decision::of(message.sequence, recorded) else {
+            tracing::warn!(sequence = message.sequence, subject = %message.subject, "this is no decision, passing over it");
+            return delivered.ack().await;
+        };
+        let working = self.work(&decision, delivery == Delivery::Old).instrument(span.clone());
         tokio::pin!(working);
         let outcome = loop {
             tokio::select! {
@@ -88,31 +78,22 @@ impl Handler {
         }
     }
 
-    fn span(&self, recorded: &RecordedEvent, delivered: &Delivered) -> tracing::Span {
-        let delivery = Delivery::of(delivered.message.at, delivered.redelivered);
-        trace::process_span(&recorded.event.subject(), &recorded.envelope, delivery)
-    }
-
-    async fn work(&self, decision: &Decision, redelivered: bool) -> Result<(), HandleError> {
-        let step = if redelivered { self.recorded_step(decision).await? } else { Step::Provide };
+    /// Does what is left to do. `maybe_done` says that part of it may be: the decision was delivered before, or is old (a
+    /// consumer that was made anew delivers everything for the first time).
+    pub(crate) async fn work(&self, decision: &Decision, maybe_done: bool) -> Result<(), HandleError> {
+        let step = if maybe_done { self.recorded_step(decision).await? } else { Step::Provide };
         if step == Step::Done {
             tracing::debug!(container_id = %decision.container_id(), "outcome is recorded already");
             return Ok(());
         }
-        let (access, token_expires_at) = match self.provide(decision).await {
-            Ok(provided) => provided,
-            Err(failure) if step == Step::Provide => return self.report_failure(decision, failure).await,
-            // The provider was recorded before the worker died and cannot be had again: the pull is what fails.
-            Err(failure) => {
-                let error = PullError::new(PullFailure::Unauthorized, failure.detail);
-                return self.report_pull(decision, Err(error), step.provided_by()).await;
-            }
+        let access = self.keys.access(decision).await;
+        let step = if step == Step::Provide { self.report_provider(decision, &access).await? } else { step };
+        let Step::Pull { provided_by } = step else { return Ok(()) };
+        let pulled = match &access {
+            Ok(access) => pull_for(&self.pull, decision, access).await,
+            // A provider was recorded before the worker died, and cannot be had again: the pull is what fails.
+            Err(none) => Err(none.as_pull_error()),
         };
-        let provided_by = match step {
-            Step::Pull { provided_by } => provided_by,
-            _ => self.report_provider(decision, &access, token_expires_at).await?,
-        };
-        let pulled = self.pull(decision, &access).await;
         self.report_pull(decision, pulled, provided_by).await
     }
 
@@ -122,132 +103,33 @@ impl Handler {
             container_id: decision.container_id().clone(),
             event: EventType::ContainerRequested,
         };
-        let history = self.log.history(&subject).await?;
-        let events: Vec<(u64, RecordedEvent)> =
-            history.iter().filter_map(|message| Some((message.sequence, message.decode().ok()?))).collect();
-        Ok(next_step(decision.id, events.iter().map(|(sequence, event)| (*sequence, event))))
+        let history: Vec<(u64, RecordedEvent)> = self.log.history(&subject).await?;
+        Ok(next_step(decision.id, history.iter().map(|(sequence, event)| (*sequence, event))))
     }
 
-    /// The provider that the decision calls for, with a first login where that takes an exchange.
-    async fn provide(&self, decision: &Decision) -> Result<(Access, Option<Timestamp>), Failure> {
-        let attached = match &decision.said {
-            Said::Attached(attached) => attached,
-            Said::Skipped(skipped) => {
-                tracing::debug!(has_image_credentials = false, reason = %skipped.reason, "decision received");
-                return match plan_without_credentials(skipped.reason) {
-                    ProviderPlan::Fail(failure) => Err(failure),
-                    _ => Ok((Access::DefaultChain, None)),
-                };
-            }
-        };
-        tracing::debug!(has_image_credentials = true, cred_type = %attached.cred_type, "decision received");
-        let opened = self.unseal(attached);
-        match plan_with_credentials(attached, opened.as_ref()) {
-            ProviderPlan::Fail(failure) => Err(failure),
-            ProviderPlan::DefaultChain => Ok((Access::DefaultChain, None)),
-            ProviderPlan::Custom(plan) => {
-                let registry = plan.registry.clone();
-                let provider = Provider::new(plan, &attached.workspace, &self.tokens);
-                let (login, expires) = provider.login(&registry).await.map_err(|error| exchange_failed(&error))?;
-                Ok((Access::Custom(provider, login), expires))
-            }
-        }
-    }
-
-    fn unseal(&self, attached: &ContainerCredentialsAttached) -> Option<Secret> {
-        let binding = Binding::Container {
-            workspace: attached.workspace.clone(),
-            container_id: attached.container_id.clone(),
-            registry: attached.registry.clone(),
-        };
-        let span = tracing::info_span!("unseal", otel.name = "unseal credentials", cred_type = %attached.cred_type);
-        span.in_scope(|| match open(&self.key, &self.scheduler, &binding, &attached.credentials) {
-            Ok(credentials) => Some(credentials),
-            Err(error) => {
-                tracing::warn!(container_id = %attached.container_id, %error, "attached credentials cannot be opened");
-                None
-            }
-        })
-    }
-
-    async fn pull(&self, decision: &Decision, access: &Access) -> Result<String, PullError> {
-        let no_reference = "no build recorded what to pull for this image; report the build to the gateway";
-        let text = decision.image_ref().ok_or_else(|| PullError::new(PullFailure::NoImageReference, no_reference))?;
-        let image = ImageReference::parse(text)
-            .map_err(|error| PullError::new(PullFailure::InvalidReference, error.to_string()))?;
-        let span = tracing::info_span!(
-            "pull",
-            otel.name = "pull image",
-            otel.kind = "client",
-            container.image.name = text,
-            server.address = image.registry().hostname(),
-            container.image.digest = tracing::field::Empty,
-            otel.status_code = tracing::field::Empty,
-            otel.status_description = tracing::field::Empty,
-        );
-        let outcome = self.pull_as(&image, access, decision).instrument(span.clone()).await;
-        match &outcome {
-            Ok(digest) => drop(span.record("container.image.digest", digest)),
-            Err(error) => trace::record_outcome(&span, Some(error)),
-        }
-        outcome
-    }
-
-    /// One pull, and one more where the registry refused a token that can be exchanged again.
-    async fn pull_as(&self, image: &ImageReference, access: &Access, decision: &Decision) -> Result<String, PullError> {
-        let name = format!("{}/{}", decision.workspace(), decision.container_id());
-        let (provider, login) = match access {
-            Access::DefaultChain => return pull(&self.pull, image, &RegistryLogin::Anonymous, &name).await,
-            Access::Custom(provider, login) => (provider, login),
-        };
-        match pull(&self.pull, image, login, &name).await {
-            Err(error) if error.reason == PullFailure::Unauthorized && provider.forget(login).await => {
-                tracing::debug!("the registry refused the token, exchanging it again");
-                pull(&self.pull, image, &next_login(provider, image).await?, &name).await
-            }
-            outcome => outcome,
-        }
-    }
-
+    /// Records the provider or its failure, and says what is left then. What an earlier run recorded counts, even if it is
+    /// the other outcome.
     async fn report_provider(
         &self,
         decision: &Decision,
-        access: &Access,
-        token_expires_at: Option<Timestamp>,
-    ) -> Result<u64, HandleError> {
-        let name = match (&decision.said, access) {
-            (Said::Attached(attached), Access::Custom(..)) => format!("creds-{}", attached.registry),
-            _ => default_chain_name().to_owned(),
+        access: &Result<Access, NoAccess>,
+    ) -> Result<Step, HandleError> {
+        let event = match access {
+            Ok(access) => decision.provider_attached(access.provider_name(), access.expires_at()),
+            Err(none) => decision.provider_failed(none.failure.clone()),
         };
-        let event = decision.provider_attached(name.clone(), token_expires_at);
-        let sequence = self.append(decision, Derivation::Provider, event, decision.requested_by()).await?;
+        let appended = self.append(decision, Derivation::Provider, event, decision.requested_by()).await?;
+        let mine = if access.is_ok() { Step::Pull { provided_by: appended.sequence } } else { Step::Done };
+        if appended.duplicate {
+            let recorded = self.recorded_step(decision).await?;
+            tracing::debug!(container_id = %decision.container_id(), ?recorded, "an earlier run recorded the provider");
+            return Ok(if recorded == Step::Provide { mine } else { recorded });
+        }
         match access {
-            Access::Custom(..) => tracing::info!(
-                image_id = decision.image_id().map(tracing::field::display),
-                container_id = %decision.container_id(),
-                provider_name = name,
-                sequence,
-                "attached custom credential provider for OCI image"
-            ),
-            Access::DefaultChain => tracing::info!(
-                container_id = %decision.container_id(),
-                sequence,
-                "no image credentials provided, using default provider chain"
-            ),
+            Ok(access) => tell_provider(decision, access, appended.sequence),
+            Err(none) => tell_failure(decision, &none.failure, appended.sequence),
         }
-        Ok(sequence)
-    }
-
-    async fn report_failure(&self, decision: &Decision, failure: Failure) -> Result<(), HandleError> {
-        let (container_id, reason, detail) = (decision.container_id(), failure.reason, failure.detail.clone());
-        let event = decision.provider_failed(failure);
-        let sequence = self.append(decision, Derivation::Provider, event, decision.requested_by()).await?;
-        if reason == ProviderFailure::UnparsableCredentials {
-            tracing::warn!(%container_id, detail, sequence, "failed to parse image credentials JSON");
-        } else {
-            tracing::warn!(%container_id, %reason, detail, sequence, "no credential provider");
-        }
-        Ok(())
+        Ok(mine)
     }
 
     async fn report_pull(
@@ -257,7 +139,7 @@ impl Handler {
         after: u64,
     ) -> Result<(), HandleError> {
         let event = decision.pulled(pulled.clone());
-        let sequence = self.append(decision, Derivation::Pull, event, after).await?;
+        let sequence = self.append(decision, Derivation::Pull, event, after).await?.sequence;
         let container_id = decision.container_id();
         match pulled {
             Ok(digest) => tracing::info!(%container_id, digest, sequence, "image pulled"),
@@ -274,26 +156,37 @@ impl Handler {
         kind: Derivation,
         event: Event,
         after: u64,
-    ) -> Result<u64, HandleError> {
+    ) -> Result<Appended, HandleError> {
         let new = NewEvent { envelope: decision.envelope(kind, trace::now()), event };
-        Ok(self.log.append(&new, Expect::LastSibling(after), None).await?.sequence)
+        Ok(self.log.append(&new, Expect::LastSibling(after)).await?)
     }
 }
 
-impl Step {
-    fn provided_by(self) -> u64 {
-        match self {
-            Self::Pull { provided_by } => provided_by,
-            Self::Provide | Self::Done => 0,
-        }
+fn tell_provider(decision: &Decision, access: &Access, sequence: u64) {
+    match access {
+        Access::Custom { .. } => tracing::info!(
+            image_id = decision.image_id().map(tracing::field::display),
+            container_id = %decision.container_id(),
+            provider_name = access.provider_name(),
+            sequence,
+            "attached custom credential provider for OCI image"
+        ),
+        Access::DefaultChain => tracing::info!(
+            container_id = %decision.container_id(),
+            sequence,
+            "no image credentials provided, using default provider chain"
+        ),
     }
 }
 
-async fn next_login(provider: &Provider, image: &ImageReference) -> Result<RegistryLogin, PullError> {
-    let login = provider.login(image.registry()).await;
-    login.map(|(login, _)| login).map_err(|error| PullError::new(PullFailure::Unauthorized, error.to_string()))
+fn tell_failure(decision: &Decision, failure: &Failure, sequence: u64) {
+    let (container_id, detail) = (decision.container_id(), failure.detail.as_str());
+    if failure.reason == ProviderFailure::UnparsableCredentials {
+        tracing::warn!(%container_id, detail, sequence, "failed to parse image credentials JSON");
+    } else {
+        tracing::warn!(%container_id, reason = %failure.reason, detail, sequence, "no credential provider");
+    }
 }
 
-fn exchange_failed(error: &ProviderError) -> Failure {
-    Failure { reason: ProviderFailure::TokenExchangeFailed, detail: error.to_string() }
-}
+#[cfg(test)]
+mod tests;

@@ -2,15 +2,21 @@
 //!
 //! [`provider`] and [`pull`] need no NATS: a runtime can use them on their own.
 
+mod access;
 mod config;
 mod dispatch;
 mod handle;
 mod outcome;
+mod port;
 pub mod provider;
 pub mod pull;
+mod pulling;
+mod redact;
 mod register;
 mod start;
 mod step;
+#[cfg(test)]
+mod testing;
 
 pub use config::WorkerConfig;
 pub use start::{WorkerError, run};

@@ -12,6 +12,7 @@ use waybill_schemas::Subject;
 
 use crate::{
     WorkerConfig,
+    access::Keys,
     dispatch::dispatch,
     handle::Handler,
     provider::{EcrConfig, TokenCache},
@@ -53,19 +54,16 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     }
     let queue_ready = health.component("decisions");
     let log = EventLog::connect(config.nats).await?;
+    tokio::spawn(health::follow(log.connected(), health.component("event log")));
     let public = config.sealing_key.public()?;
     let registrar = Arc::new(Registrar::new(log.clone(), config.worker_id.clone(), public));
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = register(&registrar) => {}
     }
-    let handler = Arc::new(Handler {
-        log: log.clone(),
-        key: config.sealing_key,
-        scheduler: config.scheduler_key,
-        tokens: TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint }),
-        pull: config.pull,
-    });
+    let tokens = TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint, limit: None });
+    let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
+    let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull });
     let remind = move || {
         let registrar = registrar.clone();
         async move { registrar.remind().await }

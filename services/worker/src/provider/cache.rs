@@ -3,26 +3,38 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use aws_sdk_ecr::config::SharedHttpClient;
 use sha2::{Digest as _, Sha256};
 use waybill_domain::{credentials::AwsKeys, reference::RegistryHost};
 use waybill_schemas::WorkspaceId;
 
-use super::ecr::{EcrConfig, EcrProvider};
+use super::{
+    ecr::{EcrConfig, EcrExchange, http_client},
+    token::TokenSource,
+};
 
-/// Most token sources that are kept. Past that, those that nobody uses go first.
+/// Most token sources that are kept. Those in use beyond that are as many as containers being served.
 const CAPACITY: usize = 1024;
 
 /// Token sources by workspace, registry and keys. Workspaces never share one.
 #[derive(Clone)]
 pub struct TokenCache {
     ecr: EcrConfig,
-    sources: Arc<Mutex<BTreeMap<Key, Arc<EcrProvider>>>>,
+    http: Arc<OnceLock<SharedHttpClient>>,
+    sources: Arc<Mutex<Sources>>,
 }
 
 type Key = (String, String, [u8; 32]);
+type Source = Arc<TokenSource<EcrExchange>>;
+
+#[derive(Default)]
+struct Sources {
+    by_key: BTreeMap<Key, (u64, Source)>,
+    uses: u64,
+}
 
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,17 +45,41 @@ impl fmt::Debug for TokenCache {
 impl TokenCache {
     /// An empty cache.
     pub fn new(ecr: EcrConfig) -> Self {
-        Self { ecr, sources: Arc::default() }
+        Self { ecr, http: Arc::default(), sources: Arc::default() }
     }
 
-    pub(super) fn provider(&self, workspace: &WorkspaceId, registry: &RegistryHost, keys: AwsKeys) -> Arc<EcrProvider> {
-        let key = (workspace.to_string(), registry.to_string(), fingerprint(&keys));
+    pub(super) fn source(&self, workspace: &WorkspaceId, registry: &RegistryHost, keys: &AwsKeys) -> Source {
+        let key = (workspace.to_string(), registry.to_string(), fingerprint(keys));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.len() >= CAPACITY && !sources.contains_key(&key) {
-            sources.retain(|_, source| Arc::strong_count(source) > 1);
-        }
-        sources.entry(key).or_insert_with(|| Arc::new(EcrProvider::new(keys, &self.ecr))).clone()
+        sources.get(key, CAPACITY, || {
+            let http = self.http.get_or_init(http_client).clone();
+            Arc::new(TokenSource::new(EcrExchange::new(keys, &self.ecr, http)))
+        })
     }
+}
+
+impl Sources {
+    fn get(&mut self, key: Key, capacity: usize, make: impl FnOnce() -> Source) -> Source {
+        self.uses = self.uses.saturating_add(1);
+        if let Some((used, source)) = self.by_key.get_mut(&key) {
+            *used = self.uses;
+            return source.clone();
+        }
+        // Keys stay in memory no longer than there is a token of theirs.
+        self.by_key.retain(|_, (_, source)| in_use(source) || source.is_live());
+        while self.by_key.len() >= capacity {
+            let idle = self.by_key.iter().filter(|(_, (_, source))| !in_use(source));
+            let Some(oldest) = idle.min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone()) else { break };
+            self.by_key.remove(&oldest);
+        }
+        let source = make();
+        self.by_key.insert(key, (self.uses, source.clone()));
+        source
+    }
+}
+
+fn in_use(source: &Source) -> bool {
+    Arc::strong_count(source) > 1
 }
 
 /// Keys differ when any of their parts does; the map holds no secret.
@@ -55,4 +91,59 @@ fn fingerprint(keys: &AwsKeys) -> [u8; 32] {
         hash.update(part.as_bytes());
     }
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::credentials::Secret;
+
+    use super::*;
+
+    fn keys(id: &str, secret: &str, session: Option<&str>, region: &str) -> AwsKeys {
+        AwsKeys {
+            access_key_id: id.to_owned(),
+            secret_access_key: Secret::from(secret),
+            session_token: session.map(Secret::from),
+            region: region.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_source_is_shared_only_where_everything_is_the_same() {
+        let cache = TokenCache::new(EcrConfig::default());
+        let source = |workspace: &str, host: &str, keys: &AwsKeys| {
+            cache.source(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys)
+        };
+        let usual = keys("id", "secret", None, "eu-west-1");
+        let first = source("acme", "a.b", &usual);
+        assert!(Arc::ptr_eq(&first, &source("acme", "a.b", &usual)));
+        let others = [
+            source("umbrella", "a.b", &usual),
+            source("acme", "a-b.localhost", &usual),
+            source("acme", "a.b", &keys("id2", "secret", None, "eu-west-1")),
+            source("acme", "a.b", &keys("id", "secret2", None, "eu-west-1")),
+            source("acme", "a.b", &keys("id", "secret", Some("session"), "eu-west-1")),
+            source("acme", "a.b", &keys("id", "secret", None, "eu-west-2")),
+            source("acme", "a.b", &keys("idsecret", "", None, "eu-west-1")),
+        ];
+        for (number, other) in others.iter().enumerate() {
+            assert!(!Arc::ptr_eq(&first, other), "case {number}");
+        }
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_lets_idle_keys_go() {
+        let http = http_client();
+        let make = || {
+            let exchange = EcrExchange::new(&keys("id", "s", None, "eu-west-1"), &EcrConfig::default(), http.clone());
+            Arc::new(TokenSource::new(exchange))
+        };
+        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
+        let mut sources = Sources::default();
+        let held: Vec<Source> = (0..3).map(|number| sources.get(key(number), 2, make)).collect();
+        assert_eq!(sources.by_key.len(), 3, "what is in use stays");
+        drop(held);
+        sources.get(key(9), 2, make);
+        assert_eq!(sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
+    }
 }

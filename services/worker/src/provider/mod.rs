@@ -2,7 +2,9 @@
 
 mod cache;
 mod ecr;
+mod error;
 mod freshness;
+mod token;
 
 use std::{fmt, sync::Arc};
 
@@ -15,7 +17,9 @@ use waybill_schemas::{Timestamp, WorkspaceId};
 
 pub use cache::TokenCache;
 pub use ecr::EcrConfig;
-use ecr::EcrProvider;
+use ecr::EcrExchange;
+pub use error::ProviderError;
+use token::TokenSource;
 
 /// What is sent to a registry.
 #[derive(Debug, Clone)]
@@ -28,20 +32,15 @@ pub enum RegistryLogin {
     Bearer(Secret),
 }
 
-/// Why there is no login. The words are for people and hold no secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProviderError {
-    /// The credentials are for another host.
-    #[error("the credentials are for {bound}, and are not offered to {asked}")]
-    OtherHost {
-        /// Host they are bound to.
-        bound: RegistryHost,
-        /// Host that asked.
-        asked: RegistryHost,
-    },
-    /// The cloud refused, or did not answer.
-    #[error("{0}")]
-    Exchange(String),
+/// A login, as it was given out.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The login.
+    pub login: RegistryLogin,
+    /// When it stops working, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was issued before it was asked for: the registry may no longer take it, and a new one can be had.
+    pub from_before: bool,
 }
 
 /// A source of logins for one registry host.
@@ -54,7 +53,7 @@ pub struct Provider {
 #[derive(Clone)]
 enum Kind {
     Static(RegistryLogin),
-    Ecr(Arc<EcrProvider>),
+    Ecr(Arc<TokenSource<EcrExchange>>),
 }
 
 impl fmt::Debug for Provider {
@@ -69,33 +68,41 @@ impl Provider {
         let kind = match plan.login {
             Login::Basic(login) => Kind::Static(RegistryLogin::Basic(login)),
             Login::Bearer(token) => Kind::Static(RegistryLogin::Bearer(token)),
-            Login::Ecr(keys) => Kind::Ecr(tokens.provider(workspace, &plan.registry, keys)),
+            Login::Ecr(keys) => Kind::Ecr(tokens.source(workspace, &plan.registry, &keys)),
         };
         Self { registry: plan.registry, kind }
     }
 
-    /// A login for a host, which must be the provider's own, and when it stops working, if it does.
+    /// The host that the credentials are for.
+    pub fn registry(&self) -> &RegistryHost {
+        &self.registry
+    }
+
+    /// A login for a host, which must be the provider's own.
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn login(&self, host: &RegistryHost) -> Result<(RegistryLogin, Option<Timestamp>), ProviderError> {
+    pub async fn login(&self, host: &RegistryHost) -> Result<Issued, ProviderError> {
         if *host != self.registry {
             return Err(ProviderError::OtherHost { bound: self.registry.clone(), asked: host.clone() });
         }
         match &self.kind {
-            Kind::Static(login) => Ok((login.clone(), None)),
-            Kind::Ecr(provider) => {
-                let token = provider.token().await?;
-                Ok((RegistryLogin::Basic(token.login), Some(token.expires_at.into())))
+            Kind::Static(login) => Ok(Issued { login: login.clone(), expires_at: None, from_before: false }),
+            Kind::Ecr(source) => {
+                let (token, from_before) = source.token().await?;
+                let expires_at = Some(token.expires_at.into());
+                Ok(Issued { login: RegistryLogin::Basic(token.login), expires_at, from_before })
             }
         }
     }
 
-    /// Forgets a login that the registry did not accept. True where another one may be had.
-    pub async fn forget(&self, refused: &RegistryLogin) -> bool {
-        match (&self.kind, refused) {
-            (Kind::Ecr(provider), RegistryLogin::Basic(login)) => provider.forget(login).await,
-            _ => false,
+    /// Forgets a login that the registry did not accept, so that the next one is new.
+    pub fn forget(&self, refused: &RegistryLogin) {
+        if let (Kind::Ecr(source), RegistryLogin::Basic(login)) = (&self.kind, refused) {
+            source.forget(login);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,148 +1,105 @@
-//! An OCI image layout on disk (OCI image specification, image-layout), written beside its place and moved there.
+//! An OCI image layout on disk (OCI image specification, image-layout).
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use oci_client::{
-    Client, Reference,
-    errors::OciDistributionError,
-    manifest::{OciDescriptor, OciImageIndex, OciImageManifest, OciManifest},
-    secrets::RegistryAuth,
-};
+use oci_client::manifest::OciDescriptor;
 use serde_json::json;
 use tokio::{fs, io::AsyncWriteExt as _};
 use waybill_schemas::v1::PullFailure;
 
-use super::{MANIFEST_TYPES, PullError};
+use super::{
+    PullError,
+    manifest::{Document, Pulled},
+    scratch::Scratch,
+    session::Session,
+    within::Within,
+};
 
-/// Writes the image with this manifest; an index gives the image for this platform.
-pub(super) async fn write(
-    client: &Client,
-    reference: &Reference,
-    auth: &RegistryAuth,
-    place: &Path,
-    (manifest, digest): (&[u8], &str),
-    classified: impl Fn(OciDistributionError) -> PullError,
-) -> Result<(), PullError> {
-    // Neither id can hold a dot, and a container's pulls come one after the other.
-    let scratch = place.with_extension("part");
-    remove(&scratch).await.map_err(|error| storage(&scratch, &error))?;
-    let layout = Layout { client, reference, auth, root: scratch.clone() };
-    let written = layout.fill(manifest, digest, &classified).await;
-    let outcome = match written {
-        Ok(()) => swap(&scratch, place).await.map_err(|error| storage(place, &error)),
-        Err(error) => Err(error),
+/// Writes an image to its place, whole or not at all.
+pub(super) async fn write(session: &mut Session<'_>, pulled: &Pulled, place: &Path) -> Result<(), PullError> {
+    let failed = |error: io::Error| storage(place, &error);
+    let scratch = Scratch::beside(place).map_err(failed)?;
+    fill(session, pulled, scratch.path()).await?;
+    scratch.settle().map_err(failed)
+}
+
+async fn fill(session: &mut Session<'_>, pulled: &Pulled, root: &Path) -> Result<(), PullError> {
+    let blobs = root.join("blobs/sha256");
+    fs::create_dir_all(&blobs).await.map_err(|error| storage(&blobs, &error))?;
+    for Document { body, digest } in [Some(&pulled.top), pulled.platform.as_ref()].into_iter().flatten() {
+        save(&blob_path(&blobs, digest)?, body).await?;
+    }
+    for descriptor in pulled.image.layers.iter().chain([&pulled.image.config]) {
+        blob(session, descriptor, &blobs).await?;
+    }
+    let top = json!({ "mediaType": pulled.media_type, "digest": pulled.top.digest, "size": pulled.top.body.len() });
+    let index = json!({ "schemaVersion": 2, "manifests": [top] });
+    save(&root.join("index.json"), index.to_string().as_bytes()).await?;
+    save(&root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#).await
+}
+
+async fn blob(session: &mut Session<'_>, descriptor: &OciDescriptor, blobs: &Path) -> Result<(), PullError> {
+    let path = blob_path(blobs, &descriptor.digest)?;
+    if fs::try_exists(&path).await.unwrap_or(false) {
+        // Layers may repeat.
+        return Ok(());
+    }
+    let size = u64::try_from(descriptor.size).map_err(|_| mismatch("a layer of less than nothing"))?;
+    let failed = |error: io::Error| storage(&path, &error);
+    let mut file = Within::new(fs::File::create(&path).await.map_err(failed)?, size);
+    session.blob(&descriptor.digest, &mut file).await?;
+    if file.missing() > 0 {
+        return Err(mismatch("fewer bytes came than the manifest says"));
+    }
+    file.into_inner().sync_all().await.map_err(failed)
+}
+
+async fn save(path: &Path, content: &[u8]) -> Result<(), PullError> {
+    let write = async {
+        let mut file = fs::File::create(path).await?;
+        file.write_all(content).await?;
+        // Only flushing tells of a write that failed in the background.
+        file.flush().await?;
+        file.sync_all().await
     };
-    if outcome.is_err() {
-        // What cannot be removed now is removed by the next pull.
-        let _ = remove(&scratch).await;
-    }
-    outcome
+    write.await.map_err(|error| storage(path, &error))
 }
 
-async fn swap(scratch: &Path, place: &Path) -> io::Result<()> {
-    remove(place).await?;
-    fs::rename(scratch, place).await
+/// A digest becomes a file name only if it is one: a hostile manifest must not write elsewhere.
+fn blob_path(blobs: &Path, digest: &str) -> Result<PathBuf, PullError> {
+    let is_hex = |text: &&str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let hex = digest.strip_prefix("sha256:").filter(is_hex).ok_or_else(|| mismatch("a digest that is not sha256"))?;
+    Ok(blobs.join(hex))
 }
 
-/// What an earlier pull left, if anything.
-async fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+fn mismatch(detail: &str) -> PullError {
+    PullError::new(PullFailure::DigestMismatch, detail)
 }
 
 fn storage(path: &Path, error: &io::Error) -> PullError {
     PullError::new(PullFailure::Storage, format!("{} cannot be written: {error}", path.display()))
 }
 
-struct Layout<'p> {
-    client: &'p Client,
-    reference: &'p Reference,
-    auth: &'p RegistryAuth,
-    root: PathBuf,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Layout<'_> {
-    async fn fill(
-        &self,
-        manifest: &[u8],
-        digest: &str,
-        classified: &impl Fn(OciDistributionError) -> PullError,
-    ) -> Result<(), PullError> {
-        let failed = |error: io::Error| storage(&self.root, &error);
-        fs::create_dir_all(self.root.join("blobs/sha256")).await.map_err(failed)?;
-        self.blob(digest, manifest).await?;
-        let image = match parse(manifest)? {
-            OciManifest::Image(image) => image,
-            OciManifest::ImageIndex(index) => self.platform(&index, classified).await?,
-        };
-        for descriptor in image.layers.iter().chain([&image.config]) {
-            self.pull_blob(descriptor, classified).await?;
-        }
-        let media_type = serde_json::from_slice::<serde_json::Value>(manifest).ok();
-        let media_type = media_type.and_then(|json| json.get("mediaType")?.as_str().map(str::to_owned));
-        let media_type = media_type.unwrap_or_else(|| MANIFEST_TYPES.first().copied().unwrap_or_default().to_owned());
-        let descriptor = json!({ "mediaType": media_type, "digest": digest, "size": manifest.len() });
-        let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
-        self.file("index.json", index.to_string().as_bytes()).await?;
-        self.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).await
-    }
-
-    async fn platform(
-        &self,
-        index: &OciImageIndex,
-        classified: &impl Fn(OciDistributionError) -> PullError,
-    ) -> Result<OciImageManifest, PullError> {
-        let digest = oci_client::client::current_platform_resolver(&index.manifests)
-            .ok_or_else(|| PullError::new(PullFailure::NotFound, "the image has no variant for this platform"))?;
-        let reference = self.reference.clone_with_digest(digest.clone());
-        let pulled = self.client.pull_manifest_raw(&reference, self.auth, MANIFEST_TYPES).await;
-        let (manifest, _) = pulled.map_err(classified)?;
-        self.blob(&digest, &manifest).await?;
-        match parse(&manifest)? {
-            OciManifest::Image(image) => Ok(image),
-            OciManifest::ImageIndex(_) => {
-                Err(PullError::new(PullFailure::RegistryError, "an index within an index is no image"))
-            }
+    #[test]
+    fn a_digest_is_a_file_name_only_if_it_is_one() {
+        let hex = "0f".repeat(32);
+        let cases = [
+            (format!("sha256:{hex}"), true),
+            (format!("sha256:{}", hex.to_uppercase()), false),
+            (format!("sha512:{hex}{hex}"), false),
+            (format!("sha256:../../{}", "0".repeat(58)), false),
+            (hex, false),
+            ("sha256:".to_owned(), false),
+        ];
+        for (digest, expected) in cases {
+            assert_eq!(blob_path(Path::new("blobs"), &digest).is_ok(), expected, "{digest}");
         }
     }
-
-    async fn pull_blob(
-        &self,
-        descriptor: &OciDescriptor,
-        classified: &impl Fn(OciDistributionError) -> PullError,
-    ) -> Result<(), PullError> {
-        let path = self.blob_path(&descriptor.digest)?;
-        let mut file = fs::File::create(&path).await.map_err(|error| storage(&path, &error))?;
-        self.client.pull_blob(self.reference, descriptor, &mut file).await.map_err(classified)?;
-        file.flush().await.map_err(|error| storage(&path, &error))?;
-        file.sync_all().await.map_err(|error| storage(&path, &error))
-    }
-
-    async fn blob(&self, digest: &str, content: &[u8]) -> Result<(), PullError> {
-        let path = self.blob_path(digest)?;
-        fs::write(&path, content).await.map_err(|error| storage(&path, &error))
-    }
-
-    async fn file(&self, name: &str, content: &[u8]) -> Result<(), PullError> {
-        let path = self.root.join(name);
-        fs::write(&path, content).await.map_err(|error| storage(&path, &error))
-    }
-
-    /// A digest becomes a file name only if it is one: a hostile manifest must not write elsewhere.
-    fn blob_path(&self, digest: &str) -> Result<PathBuf, PullError> {
-        let hex =
-            digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        let hex = hex.ok_or_else(|| PullError::new(PullFailure::DigestMismatch, "a digest that is not sha256"))?;
-        Ok(self.root.join("blobs/sha256").join(hex))
-    }
-}
-
-fn parse(manifest: &[u8]) -> Result<OciManifest, PullError> {
-    serde_json::from_slice(manifest)
-        .map_err(|_| PullError::new(PullFailure::RegistryError, "the manifest is not one of an image"))
 }

@@ -1,0 +1,129 @@
+//! From a decision to a login: open the credentials, choose the provider, and have it log in.
+
+use waybill_domain::{
+    credentials::Secret,
+    provider::{Failure, ProviderPlan, default_chain_name, plan_with_credentials, plan_without_credentials},
+};
+use waybill_platform::{
+    sealing::{Binding, PrivateKey, PublicKey, open},
+    trace,
+};
+use waybill_schemas::{
+    Timestamp,
+    v1::{ContainerCredentialsAttached, ProviderFailure, PullFailure},
+};
+
+use crate::{
+    outcome::{Decision, Said},
+    provider::{Issued, Provider, ProviderError, TokenCache},
+    pull::PullError,
+};
+
+/// What turns decisions into logins.
+pub(crate) struct Keys {
+    pub(crate) own: PrivateKey,
+    pub(crate) scheduler: PublicKey,
+    pub(crate) tokens: TokenCache,
+}
+
+/// How a container logs in: with a login at hand, and the provider that gives the next one.
+pub(crate) enum Access {
+    DefaultChain,
+    Custom { provider: Provider, issued: Issued },
+}
+
+impl Access {
+    /// `creds-<registry>`, or `default-chain`.
+    pub(crate) fn provider_name(&self) -> String {
+        match self {
+            Self::DefaultChain => default_chain_name().to_owned(),
+            Self::Custom { provider, .. } => format!("creds-{}", provider.registry()),
+        }
+    }
+
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::DefaultChain => None,
+            Self::Custom { issued, .. } => issued.expires_at,
+        }
+    }
+}
+
+/// Why there is no access, as the provider's failure and as the pull's.
+#[derive(Debug, Clone)]
+pub(crate) struct NoAccess {
+    pub(crate) failure: Failure,
+    unreachable: bool,
+}
+
+impl NoAccess {
+    /// The pull's failure, where a provider is recorded already and only the pull is left to report.
+    pub(crate) fn as_pull_error(&self) -> PullError {
+        let reason = if self.unreachable { PullFailure::Unreachable } else { PullFailure::Unauthorized };
+        PullError::new(reason, self.failure.detail.clone())
+    }
+}
+
+impl From<Failure> for NoAccess {
+    fn from(failure: Failure) -> Self {
+        Self { failure, unreachable: false }
+    }
+}
+
+impl From<ProviderError> for NoAccess {
+    fn from(error: ProviderError) -> Self {
+        let failure = Failure { reason: ProviderFailure::TokenExchangeFailed, detail: error.to_string() };
+        Self { failure, unreachable: error.is_unreachable() }
+    }
+}
+
+impl Keys {
+    /// The provider that the decision calls for, with a first login.
+    pub(crate) async fn access(&self, decision: &Decision) -> Result<Access, NoAccess> {
+        let plan = match &decision.said {
+            Said::Attached(attached) => {
+                tracing::debug!(has_image_credentials = true, cred_type = %attached.cred_type, "decision received");
+                plan_with_credentials(attached, self.unseal(attached).as_ref())
+            }
+            Said::Skipped(skipped) => {
+                tracing::debug!(has_image_credentials = false, reason = %skipped.reason, "decision received");
+                plan_without_credentials(skipped.reason)
+            }
+        };
+        match plan {
+            ProviderPlan::Fail(failure) => Err(failure.into()),
+            ProviderPlan::DefaultChain => Ok(Access::DefaultChain),
+            ProviderPlan::Custom(plan) => {
+                let registry = plan.registry.clone();
+                let provider = Provider::new(plan, decision.workspace(), &self.tokens);
+                let issued = provider.login(&registry).await?;
+                tracing::debug!(%registry, from_before = issued.from_before, "login at hand");
+                Ok(Access::Custom { provider, issued })
+            }
+        }
+    }
+
+    fn unseal(&self, attached: &ContainerCredentialsAttached) -> Option<Secret> {
+        let binding = Binding::Container {
+            workspace: attached.workspace.clone(),
+            container_id: attached.container_id.clone(),
+            registry: attached.registry.clone(),
+        };
+        let span = tracing::info_span!(
+            "unseal",
+            otel.name = "unseal credentials",
+            cred_type = %attached.cred_type,
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+        );
+        let opened = span.in_scope(|| open(&self.own, &self.scheduler, &binding, &attached.credentials));
+        trace::record_outcome(&span, opened.as_ref().err());
+        match opened {
+            Ok(credentials) => Some(credentials),
+            Err(error) => {
+                tracing::warn!(container_id = %attached.container_id, %error, "attached credentials cannot be opened");
+                None
+            }
+        }
+    }
+}

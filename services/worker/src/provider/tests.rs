@@ -1,0 +1,198 @@
+//! Providers against a tiny ECR.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use waybill_domain::credentials::AwsKeys;
+use waybill_schemas::v1::CredType;
+
+use super::*;
+use crate::testing::{FakeEcr, Lines, assert_absent, nobody};
+
+const SECRETS: [&str; 2] = ["s3cr3t-aws-key", "s3cr3t-session"];
+
+fn host(text: &str) -> RegistryHost {
+    RegistryHost::parse(text).unwrap()
+}
+
+fn keys() -> AwsKeys {
+    AwsKeys {
+        access_key_id: "ASIAEXAMPLE".to_owned(),
+        secret_access_key: Secret::from(SECRETS[0]),
+        session_token: Some(Secret::from(SECRETS[1])),
+        region: "eu-west-1".to_owned(),
+    }
+}
+
+fn cache(endpoint: String) -> TokenCache {
+    TokenCache::new(EcrConfig { endpoint: Some(endpoint), limit: None })
+}
+
+fn provider(login: Login, cred_type: CredType, tokens: &TokenCache) -> Provider {
+    let plan = CustomPlan { registry: host("a.b"), cred_type, login };
+    Provider::new(plan, &"acme".parse().unwrap(), tokens)
+}
+
+fn ecr(tokens: &TokenCache) -> Provider {
+    provider(Login::Ecr(keys()), CredType::Aws, tokens)
+}
+
+fn password(issued: &Issued) -> &str {
+    match &issued.login {
+        RegistryLogin::Basic(login) if login.username == "AWS" => login.password.expose(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn no_other_host_is_offered_anything() {
+    let fake = FakeEcr::start().await;
+    let tokens = cache(fake.endpoint());
+    let basic = BasicLogin { username: "u".to_owned(), password: Secret::from("p") };
+    let providers = [
+        provider(Login::Basic(basic), CredType::Basic, &tokens),
+        provider(Login::Bearer(Secret::from("t")), CredType::Token, &tokens),
+        ecr(&tokens),
+    ];
+    for provider in &providers {
+        for other in ["a-b.localhost", "a.b:443", "b.a", "sub.a.b", "docker.io", "localhost"] {
+            let error = provider.login(&host(other)).await.unwrap_err();
+            assert_eq!(error, ProviderError::OtherHost { bound: host("a.b"), asked: host(other) });
+        }
+        assert_eq!(fake.calls(), 0, "nobody is asked in vain");
+    }
+    for provider in &providers {
+        assert!(provider.login(&host("a.b")).await.is_ok(), "{provider:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_logins_are_one_exchange() {
+    let fake = FakeEcr::start().await;
+    let tokens = cache(fake.endpoint());
+    let registry = host("a.b");
+    // Each container has a provider of its own; they share the workspace's token.
+    let providers: Vec<Provider> = (0..100).map(|_| ecr(&tokens)).collect();
+    for issued in join_all(providers.iter().map(|provider| provider.login(&registry))).await {
+        let issued = issued.unwrap();
+        assert_eq!((password(&issued), issued.from_before), ("ecr-token-1", false));
+    }
+    assert_eq!(fake.calls(), 1);
+    let headers = fake.script().calls[0].clone();
+    let signed = headers["authorization"].to_str().unwrap();
+    assert!(signed.contains("Credential=ASIAEXAMPLE/") && signed.contains("/eu-west-1/ecr/"), "{signed}");
+    assert_eq!(headers["x-amz-security-token"], SECRETS[1]);
+    assert!(providers[0].login(&registry).await.unwrap().from_before);
+}
+
+#[tokio::test]
+async fn a_token_is_used_until_its_true_end() {
+    let (lines, _guard) = Lines::capture();
+    let fake = FakeEcr::start().await;
+    let tokens = cache(fake.endpoint());
+    let (provider, registry) = (ecr(&tokens), host("a.b"));
+    // As moto has it: issued with an end long past. Each use is one exchange, and there is no loop.
+    fake.script().life = -300_000_000;
+    for number in 1..=3 {
+        let issued = provider.login(&registry).await.unwrap();
+        assert_eq!((password(&issued), fake.calls()), (FakeEcr::password(number).as_str(), number));
+        assert!(issued.expires_at.unwrap().to_string().starts_with("20"), "the end is told as it is");
+    }
+    fake.script().life = 3600;
+    for _ in 0..3 {
+        assert_eq!(password(&provider.login(&registry).await.unwrap()), "ecr-token-4");
+    }
+    // The registry refused it: one more exchange, for all.
+    let refused = provider.login(&registry).await.unwrap();
+    provider.forget(&refused.login);
+    ecr(&tokens).forget(&refused.login);
+    assert_eq!(password(&provider.login(&registry).await.unwrap()), "ecr-token-5");
+    assert_eq!(fake.calls(), 5);
+    assert!(!lines.with("ECR token received").is_empty());
+    for secret in [SECRETS[0], SECRETS[1], "ecr-token-1", "ecr-token-5"] {
+        assert_absent(secret, "the log", &lines.text());
+    }
+}
+
+#[tokio::test]
+async fn other_keys_and_other_workspaces_exchange_for_themselves() {
+    let fake = FakeEcr::start().await;
+    let tokens = cache(fake.endpoint());
+    let plan = || CustomPlan { registry: host("a.b"), cred_type: CredType::Aws, login: Login::Ecr(keys()) };
+    for (number, workspace) in ["acme", "umbrella"].iter().enumerate() {
+        let provider = Provider::new(plan(), &workspace.parse().unwrap(), &tokens);
+        let issued = provider.login(&host("a.b")).await.unwrap();
+        assert_eq!(password(&issued), FakeEcr::password(number + 1));
+    }
+}
+
+/// Errors that ECR answers with, or a body in place of a token; what kind of error comes of it, and what it says.
+type Case =
+    (&'static str, Vec<(u16, &'static str)>, Option<serde_json::Value>, fn(&ProviderError) -> bool, &'static str);
+
+#[tokio::test]
+async fn failures_have_a_kind_and_no_secrets() {
+    let (lines, _guard) = Lines::capture();
+    let refused: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Refused { .. });
+    let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
+    let cases: Vec<Case> = vec![
+        ("refused", vec![(400, "UnrecognizedClientException")], None, refused, "UnrecognizedClientException: the key"),
+        ("forbidden", vec![(403, "AccessDeniedException")], None, refused, "AccessDeniedException"),
+        ("down", vec![(500, "ServerException"); 3], None, refused, "ServerException"),
+        ("no data", vec![], Some(json!({})), unusable, "without a token"),
+        ("empty data", vec![], Some(json!({"authorizationData": []})), unusable, "without a token"),
+        (
+            "no base64",
+            vec![],
+            Some(json!({"authorizationData": [{"authorizationToken": "?", "expiresAt": 1}]})),
+            unusable,
+            "not base64 of user:password",
+        ),
+        ("no JSON", vec![], Some(json!("s3cr3t-aws-key")), unusable, "cannot be read"),
+    ];
+    for (name, failures, body, kind, words) in cases {
+        let fake = FakeEcr::start().await;
+        fake.script().failures = failures;
+        fake.script().body = body;
+        let error = ecr(&cache(fake.endpoint())).login(&host("a.b")).await.unwrap_err();
+        assert!(kind(&error) && error.to_string().contains(words), "{name}: {error}");
+        assert!(error.to_string().starts_with("ECR in eu-west-1"), "{name}: {error}");
+        assert!(error.to_string().len() < 450 && !error.is_unreachable(), "{name}: {error}");
+        for secret in SECRETS {
+            assert_absent(secret, name, &format!("{error} {error:?}"));
+        }
+    }
+    for secret in SECRETS {
+        assert_absent(secret, "the log", &lines.text());
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer() {
+    let (away, _socket) = nobody();
+    let nobody = ecr(&cache(format!("http://{away}"))).login(&host("a.b")).await.unwrap_err();
+    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
+    let fake = FakeEcr::start().await;
+    fake.hang();
+    let limited = EcrConfig { endpoint: Some(fake.endpoint()), limit: Some(Duration::from_millis(300)) };
+    let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
+    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let tokens = TokenCache::new(EcrConfig::default());
+    let basic = BasicLogin { username: "u".to_owned(), password: Secret::from(SECRETS[0]) };
+    let issued = Issued { login: RegistryLogin::Basic(basic.clone()), expires_at: None, from_before: false };
+    let shown = format!(
+        "{:?} {:?} {:?} {issued:?} {:?} {tokens:?}",
+        provider(Login::Basic(basic), CredType::Basic, &tokens),
+        ecr(&tokens),
+        keys(),
+        RegistryLogin::Bearer(Secret::from(SECRETS[1])),
+    );
+    for secret in SECRETS {
+        assert_absent(secret, "Debug", &shown);
+    }
+}

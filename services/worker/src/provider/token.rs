@@ -1,0 +1,158 @@
+//! One token for many: held until its end, replaced ahead of it, and exchanged by one request at a time.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use time::{Duration, OffsetDateTime};
+use tracing::Instrument as _;
+use waybill_domain::credentials::BasicLogin;
+
+use super::{
+    ProviderError,
+    freshness::{Freshness, freshness},
+};
+
+/// After a failed attempt to replace a token ahead of its end, the next one waits this long.
+const REST: Duration = Duration::seconds(10);
+
+/// A token and its true expiry.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) login: BasicLogin,
+    pub(super) issued_at: OffsetDateTime,
+    pub(super) expires_at: OffsetDateTime,
+}
+
+impl Token {
+    fn freshness(&self) -> Freshness {
+        freshness(self.issued_at, self.expires_at, OffsetDateTime::now_utc())
+    }
+}
+
+/// Gets a token from its issuer.
+pub(super) trait Exchange: Send + Sync + 'static {
+    /// One exchange, bounded in time.
+    fn exchange(&self) -> impl Future<Output = Result<Token, ProviderError>> + Send;
+    /// Who issues, for errors.
+    fn issuer(&self) -> String;
+}
+
+/// The token of one set of keys.
+pub(super) struct TokenSource<E> {
+    exchange: E,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Token>,
+    flight: Option<Flight>,
+    rest_until: Option<OffsetDateTime>,
+}
+
+/// An exchange under way, and all who wait for it.
+type Flight = Shared<BoxFuture<'static, Result<Token, ProviderError>>>;
+
+impl<E> fmt::Debug for TokenSource<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSource").finish_non_exhaustive()
+    }
+}
+
+impl<E: Exchange> TokenSource<E> {
+    pub(super) fn new(exchange: E) -> Self {
+        Self { exchange, state: Mutex::default() }
+    }
+
+    /// A token that works now, and whether it is one from before this call.
+    pub(super) async fn token(self: &Arc<Self>) -> Result<(Token, bool), ProviderError> {
+        let flight = {
+            let mut state = self.state();
+            if let Some(token) = state.held.clone() {
+                match token.freshness() {
+                    Freshness::Fresh => return Ok((token, true)),
+                    Freshness::Ageing => {
+                        self.replace_ahead(&mut state);
+                        return Ok((token, true));
+                    }
+                    Freshness::Expired => {}
+                }
+            }
+            self.join(&mut state)
+        };
+        // What has just been issued is used, whatever it says of its end; the next one who asks judges it by that.
+        flight.await.map(|token| (token, false))
+    }
+
+    /// Forgets a token that the registry refused, unless it was replaced meanwhile.
+    pub(super) fn forget(&self, refused: &BasicLogin) {
+        let mut state = self.state();
+        if state.held.as_ref().is_some_and(|token| token.login == *refused) {
+            state.held = None;
+        }
+    }
+
+    /// Whether it holds a token that still works.
+    pub(super) fn is_live(&self) -> bool {
+        self.state().held.as_ref().is_some_and(|token| token.freshness() != Freshness::Expired)
+    }
+
+    fn replace_ahead(self: &Arc<Self>, state: &mut State) {
+        if state.rest_until.is_none_or(|until| until <= OffsetDateTime::now_utc()) {
+            drop(self.join(state));
+        }
+    }
+
+    /// The exchange under way, or a new one. It runs on its own: whoever asked first may be gone before the answer comes.
+    fn join(self: &Arc<Self>, state: &mut State) -> Flight {
+        if let Some(flight) = &state.flight {
+            return flight.clone();
+        }
+        let source = self.clone();
+        let exchange = async move {
+            let outcome = AssertUnwindSafe(source.exchange.exchange()).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| {
+                let words = "the exchange ended badly".to_owned();
+                Err(ProviderError::Unusable { issuer: source.exchange.issuer(), words })
+            });
+            source.settle(&outcome);
+            outcome
+        };
+        let flight = exchange.in_current_span().boxed().shared();
+        state.flight = Some(flight.clone());
+        tokio::spawn(flight.clone());
+        flight
+    }
+
+    fn settle(&self, outcome: &Result<Token, ProviderError>) {
+        let mut state = self.state();
+        state.flight = None;
+        match outcome {
+            Ok(token) => {
+                state.held = Some(token.clone());
+                state.rest_until = None;
+            }
+            Err(error) => {
+                if state.held.as_ref().is_some_and(|token| token.freshness() == Freshness::Ageing) {
+                    tracing::warn!(%error, "the next registry token cannot be had yet, keeping the present one");
+                }
+                state.rest_until = Some(OffsetDateTime::now_utc() + REST);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

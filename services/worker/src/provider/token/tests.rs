@@ -1,0 +1,140 @@
+//! Tokens under many who ask at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use waybill_domain::credentials::Secret;
+
+use super::*;
+
+/// Issues numbered tokens; each answer needs a permit.
+struct Fake {
+    life: Duration,
+    calls: AtomicUsize,
+    gate: Semaphore,
+    fail: AtomicUsize,
+}
+
+impl Fake {
+    fn source(life: Duration) -> Arc<TokenSource<Fake>> {
+        let fake = Self { life, calls: AtomicUsize::new(0), gate: Semaphore::new(0), fail: AtomicUsize::new(0) };
+        Arc::new(TokenSource::new(fake))
+    }
+}
+
+fn refused() -> ProviderError {
+    ProviderError::Refused { issuer: "fake".to_owned(), words: "no".to_owned() }
+}
+
+impl Exchange for Fake {
+    async fn exchange(&self) -> Result<Token, ProviderError> {
+        let number = self.calls.fetch_add(1, SeqCst) + 1;
+        self.gate.acquire().await.unwrap().forget();
+        match self.fail.load(SeqCst) {
+            0 => {}
+            1 => return Err(refused()),
+            _ => panic!("as if there were a bug"),
+        }
+        let now = OffsetDateTime::now_utc();
+        let login = BasicLogin { username: "AWS".to_owned(), password: Secret::from(format!("token-{number}")) };
+        // A negative life is one whose end is past when it is issued; an ageing one was issued long ago.
+        let issued_at = if self.life == Duration::minutes(4) { now - Duration::hours(12) } else { now };
+        Ok(Token { login, issued_at, expires_at: now + self.life })
+    }
+
+    fn issuer(&self) -> String {
+        "fake".to_owned()
+    }
+}
+
+/// Asks that many times at once, and lets the issuer answer when all are waiting.
+async fn ask(source: &Arc<TokenSource<Fake>>, count: usize) -> Vec<Result<String, ProviderError>> {
+    let asked = join_all((0..count).map(|_| source.token()));
+    // All are polled before this is.
+    let answer = async {
+        tokio::task::yield_now().await;
+        source.exchange.gate.add_permits(1);
+    };
+    let (answers, ()) = tokio::join!(biased; asked, answer);
+    answers.into_iter().map(|answer| answer.map(|(token, _)| token.login.password.expose().to_owned())).collect()
+}
+
+#[tokio::test]
+async fn many_share_one_exchange_even_of_a_token_whose_end_is_past() {
+    for life in [Duration::hours(12), Duration::days(-4000)] {
+        let source = Fake::source(life);
+        for answer in ask(&source, 100).await {
+            assert_eq!(answer.unwrap(), "token-1", "life {life}");
+        }
+        assert_eq!(source.exchange.calls.load(SeqCst), 1, "life {life}");
+        source.exchange.gate.add_permits(1);
+        let next = source.token().await.unwrap();
+        let expected = if life.is_positive() { ("token-1", true) } else { ("token-2", false) };
+        assert_eq!((next.0.login.password.expose(), next.1), expected);
+    }
+}
+
+#[tokio::test]
+async fn many_share_one_failure_and_the_next_one_asks_again() {
+    let source = Fake::source(Duration::hours(1));
+    for fail in [1, 2] {
+        source.exchange.fail.store(fail, SeqCst);
+        let before = source.exchange.calls.load(SeqCst);
+        assert!(ask(&source, 50).await.iter().all(Result::is_err));
+        assert_eq!(source.exchange.calls.load(SeqCst), before + 1);
+    }
+    source.exchange.fail.store(0, SeqCst);
+    source.exchange.gate.add_permits(1);
+    assert!(source.token().await.is_ok(), "a failure is not remembered");
+}
+
+#[tokio::test]
+async fn an_exchange_outlives_whoever_began_it() {
+    let source = Fake::source(Duration::hours(1));
+    let first = tokio::spawn({
+        let source = source.clone();
+        async move { source.token().await.map(drop) }
+    });
+    while source.exchange.calls.load(SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    source.exchange.gate.add_permits(1);
+    let (token, _) = source.token().await.unwrap();
+    assert_eq!((token.login.password.expose(), source.exchange.calls.load(SeqCst)), ("token-1", 1));
+}
+
+#[tokio::test]
+async fn an_ageing_token_is_used_while_one_request_replaces_it() {
+    let source = Fake::source(Duration::minutes(4));
+    source.exchange.gate.add_permits(1);
+    assert!(!source.token().await.unwrap().1);
+    for _ in 0..20 {
+        let (token, from_before) = source.token().await.unwrap();
+        assert_eq!((token.login.password.expose(), from_before), ("token-1", true));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(source.exchange.calls.load(SeqCst), 2, "one replacement is under way");
+    source.exchange.fail.store(1, SeqCst);
+    source.exchange.gate.add_permits(1);
+    while source.state().flight.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(source.token().await.unwrap().0.login.password.expose(), "token-1", "a failure costs nothing yet");
+    assert_eq!(source.exchange.calls.load(SeqCst), 2, "the issuer is left alone for a while");
+}
+
+#[tokio::test]
+async fn only_the_refused_token_is_forgotten() {
+    let source = Fake::source(Duration::hours(1));
+    source.exchange.gate.add_permits(2);
+    let (first, _) = source.token().await.unwrap();
+    source.forget(&first.login);
+    assert!(!source.is_live());
+    let (second, _) = source.token().await.unwrap();
+    assert_eq!(second.login.password.expose(), "token-2");
+    source.forget(&first.login);
+    assert!(source.is_live() && source.token().await.unwrap().1, "the refusal of an old one changes nothing");
+}

@@ -1,0 +1,108 @@
+//! How a registry asks for a login, and where it may have one sent (RFC 7235; distribution's "Token Authentication").
+
+use http_auth::ChallengeParser;
+use reqwest::Url;
+use waybill_domain::reference::RegistryHost;
+
+/// What a registry wants to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// Nothing that could be given.
+    None,
+    /// User name and password with each request.
+    Basic,
+    /// A token, issued by this service.
+    Bearer { realm: String, service: Option<String> },
+}
+
+/// The challenge in the values of `WWW-Authenticate`; a token goes before a password.
+pub(super) fn challenge<'h>(values: impl IntoIterator<Item = &'h str>) -> Challenge {
+    let mut found = Challenge::None;
+    let parse = |value: &'h str| ChallengeParser::new(value).map_while(Result::ok);
+    for parsed in values.into_iter().flat_map(parse) {
+        let param = |name: &str| {
+            let param = parsed.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            param.map(|(_, value)| value.to_unescaped())
+        };
+        if parsed.scheme.eq_ignore_ascii_case("bearer") {
+            if let Some(realm) = param("realm") {
+                return Challenge::Bearer { realm, service: param("service") };
+            }
+        } else if parsed.scheme.eq_ignore_ascii_case("basic") {
+            found = Challenge::Basic;
+        }
+    }
+    found
+}
+
+/// The address of a token service that may be sent the login.
+///
+/// The registry itself names it, and often it is another host (`auth.docker.io` for Docker Hub): asking it is how one logs in
+/// there. But it gets a password over TLS only, unless its host is one that is spoken to by plain HTTP.
+pub(super) fn token_service(realm: &str, plain_http: &[RegistryHost]) -> Result<Url, &'static str> {
+    let url = Url::parse(realm).map_err(|_| "names a token service that is no address")?;
+    let host = url.host_str().ok_or("names a token service without a host")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("names a token service with a user in its address");
+    }
+    let place = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let plain = || RegistryHost::parse(&place).is_ok_and(|place| plain_http.contains(&place));
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if plain() => Ok(url),
+        "http" => Err("names a token service without TLS, which gets no credentials"),
+        _ => Err("names a token service that is not spoken to by HTTP"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges() {
+        let bearer = |realm: &str, service: Option<&str>| Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: service.map(str::to_owned),
+        };
+        let cases: Vec<(&[&str], Challenge)> = vec![
+            (&[], Challenge::None),
+            (&["Basic realm=\"r\""], Challenge::Basic),
+            (&["basic"], Challenge::Basic),
+            (&["Bearer realm=\"https://a/t\",service=\"s\",scope=\"x\""], bearer("https://a/t", Some("s"))),
+            (&["BEARER REALM=\"https://a/t\""], bearer("https://a/t", None)),
+            (&["Basic realm=\"r\", Bearer realm=\"https://a/t\""], bearer("https://a/t", None)),
+            (&["Basic realm=\"r\"", "Bearer realm=\"https://a/t\""], bearer("https://a/t", None)),
+            (&["Bearer service=\"s\""], Challenge::None),
+            (&["Bearer service=\"s\"", "Basic realm=\"r\""], Challenge::Basic),
+            (&["Negotiate"], Challenge::None),
+            (&["\u{1}=,,\"", ""], Challenge::None),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(challenge(values.iter().copied()), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_be_sent_a_login() {
+        let plain = ["localhost:5000", "a.b", "[::1]:5000"].map(|host| RegistryHost::parse(host).unwrap());
+        let cases = [
+            ("https://auth.docker.io/token", true),
+            ("https://registry.example:8443/token?x=y", true),
+            ("http://localhost:5000/token", true),
+            ("http://[::1]:5000/token", true),
+            ("http://a.b/token", true),
+            ("http://a.b:81/token", false),
+            ("http://localhost:5001/token", false),
+            ("http://localhost.evil.example:5000/token", false),
+            ("http://auth.docker.io/token", false),
+            ("https://user:password@a.b/token", false),
+            ("file:///etc/passwd", false),
+            ("/token", false),
+            ("", false),
+        ];
+        for (realm, allowed) in cases {
+            assert_eq!(token_service(realm, &plain).is_ok(), allowed, "{realm}");
+        }
+    }
+}

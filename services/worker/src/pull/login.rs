@@ -1,0 +1,146 @@
+//! Logging in to a registry: greet it, and get what it wants to see with each request.
+//!
+//! oci-client can do this itself, but it sends a password to a token service without TLS when a registry names one, takes a
+//! token service that is down for wrong credentials, and panics over a token that no header can carry.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode, header::WWW_AUTHENTICATE};
+use serde::Deserialize;
+use waybill_domain::{
+    credentials::{BasicLogin, Secret},
+    reference::{ImageReference, RegistryHost},
+};
+use waybill_schemas::v1::PullFailure;
+use zeroize::Zeroizing;
+
+use super::{
+    PullError,
+    challenge::{Challenge, challenge, token_service},
+    classify::{self, Symptom},
+    transport::read_bounded,
+};
+use crate::{provider::RegistryLogin, redact::Redactor};
+
+/// How long a token works if its issuer does not say ("Token Authentication", `expires_in`).
+const USUAL_LIFE: Duration = Duration::from_secs(60);
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
+const MOST_BYTES: usize = 256 * 1024;
+
+/// What goes with each request.
+#[derive(Debug)]
+pub(super) enum Access<'p> {
+    Anonymous,
+    Basic(&'p BasicLogin),
+    /// A token, and how long it works if that is limited.
+    Bearer(Secret, Option<Duration>),
+}
+
+/// One login at one registry.
+pub(super) struct Greeting<'p> {
+    /// A client that follows no redirects: whoever is sent a password is who was meant.
+    pub(super) http: &'p Client,
+    pub(super) image: &'p ImageReference,
+    pub(super) login: &'p RegistryLogin,
+    pub(super) plain_http: &'p [RegistryHost],
+    pub(super) base: &'p str,
+    pub(super) redactor: &'p Redactor,
+}
+
+impl<'p> Greeting<'p> {
+    pub(super) async fn access(&self) -> Result<Access<'p>, PullError> {
+        if let RegistryLogin::Bearer(token) = self.login {
+            let unsendable = "the token holds characters that no request can carry; save it again without them";
+            let error = || PullError::new(PullFailure::Unauthorized, unsendable);
+            return if sendable(token.expose()) { Ok(Access::Bearer(token.clone(), None)) } else { Err(error()) };
+        }
+        match (self.ping().await?, self.login) {
+            (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login)),
+            (Challenge::None | Challenge::Basic, _) => Ok(Access::Anonymous),
+            (Challenge::Bearer { realm, service }, _) => self.token(&realm, service.as_deref()).await,
+        }
+    }
+
+    async fn ping(&self) -> Result<Challenge, PullError> {
+        let answer = self.send(self.http.get(format!("{}/v2/", self.base))).await?;
+        let values = answer.headers().get_all(WWW_AUTHENTICATE);
+        let challenge = challenge(values.iter().filter_map(|value| value.to_str().ok()));
+        let status = answer.status();
+        if challenge == Challenge::None && (status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) {
+            return Err(self.status_error("the registry", status.as_u16(), answer).await);
+        }
+        Ok(challenge)
+    }
+
+    async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access<'p>, PullError> {
+        let mut url =
+            token_service(realm, self.plain_http).map_err(|problem| self.error(PullFailure::RegistryError, problem))?;
+        let scope = format!("repository:{}:pull", self.image.repository());
+        url.query_pairs_mut().append_pair("scope", &scope);
+        if let Some(service) = service {
+            url.query_pairs_mut().append_pair("service", service);
+        }
+        let request = self.http.get(url);
+        let request = match self.login {
+            RegistryLogin::Basic(login) => request.basic_auth(&login.username, Some(login.password.expose())),
+            _ => request,
+        };
+        let answer = self.send(request).await?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(self.status_error("its token service", status.as_u16(), answer).await);
+        }
+        let malformed = || self.error(PullFailure::RegistryError, "its token service gave no token");
+        let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.transport_error(&error))?;
+        let body = Zeroizing::new(body.ok_or_else(malformed)?);
+        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| malformed())?;
+        let token = answer.token.or(answer.access_token).filter(|token| sendable(token.expose()));
+        let seconds = answer.expires_in.and_then(|seconds| seconds.as_u64());
+        let life = seconds.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
+        Ok(Access::Bearer(token.ok_or_else(malformed)?, Some(life)))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, PullError> {
+        request.send().await.map_err(|error| self.transport_error(&error))
+    }
+
+    async fn status_error(&self, who: &str, status: u16, answer: reqwest::Response) -> PullError {
+        let reason = classify::reason(&Symptom::Status(status));
+        let told = if status == 401 {
+            classify::refused(self.login).to_owned()
+        } else {
+            let body = read_bounded(answer, MOST_BYTES).await.ok().flatten().unwrap_or_default();
+            format!("answered {status} {}", String::from_utf8_lossy(&body))
+        };
+        self.error(reason, &format!("{who} {told}"))
+    }
+
+    fn transport_error(&self, error: &reqwest::Error) -> PullError {
+        let (symptom, words) = classify::of_transport(error);
+        let place = error.url().and_then(|url| url.host_str()).filter(|host| *host != bare(self.image.registry()));
+        let words = place.map_or_else(|| words.clone(), |host| format!("its token service {host}: {words}"));
+        self.error(classify::reason(&symptom), &words)
+    }
+
+    fn error(&self, reason: PullFailure, words: &str) -> PullError {
+        PullError::new(reason, self.redactor.clean(&format!("{}: {words}", self.image.registry())))
+    }
+}
+
+/// The host as an address has it: Docker Hub's own is another one.
+fn bare(registry: &RegistryHost) -> &str {
+    if *registry == RegistryHost::docker_hub() { "index.docker.io" } else { registry.hostname() }
+}
+
+/// What may stand in a header: visible ASCII.
+fn sendable(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<Secret>,
+    access_token: Option<Secret>,
+    /// A number, but not everywhere.
+    expires_in: Option<serde_json::Value>,
+}

@@ -1,0 +1,101 @@
+//! Connections to registries: whom to trust, how long to wait, how much to read.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use waybill_domain::reference::RegistryHost;
+use waybill_schemas::v1::PullFailure;
+
+use super::{PullConfig, PullError};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+const USER_AGENT: &str = concat!("waybill/", env!("CARGO_PKG_VERSION"));
+
+/// Reads a PEM file of certificate authorities.
+///
+/// # Errors
+/// When the file cannot be read, or holds no certificate.
+pub fn read_ca_file(file: &Path) -> io::Result<Vec<u8>> {
+    let pem = fs::read(file)?;
+    let holds_one = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
+    if holds_one { Ok(pem) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no PEM certificate")) }
+}
+
+/// The two clients of a pull.
+pub(super) struct Transport {
+    /// For logging in; it follows no redirects.
+    pub(super) http: reqwest::Client,
+    ca: Option<Vec<u8>>,
+    plain_http: Vec<String>,
+}
+
+impl Transport {
+    pub(super) fn new(config: &PullConfig) -> Result<Self, PullError> {
+        // A provider that is installed already is just as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let unreadable = |file: &Path, error: io::Error| tls(format!("the CA file {}: {error}", file.display()));
+        let ca = match &config.ca_file {
+            Some(file) => Some(read_ca_file(file).map_err(|error| unreadable(file, error))?),
+            None => None,
+        };
+        let certificates = ca.iter().map(|pem| reqwest::Certificate::from_pem(pem)).collect::<Result<Vec<_>, _>>();
+        let builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_certs_merge(certificates.map_err(unusable)?)
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(SILENCE_LIMIT)
+            .user_agent(USER_AGENT);
+        let plain_http = config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect();
+        Ok(Self { http: builder.build().map_err(unusable)?, ca, plain_http })
+    }
+
+    /// A new OCI client. It keeps the first credential that it saw for a registry, so each login has a client of its own.
+    pub(super) fn oci_client(&self) -> Result<oci_client::Client, PullError> {
+        let certificate = |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
+        let settings = ClientConfig {
+            protocol: ClientProtocol::HttpsExcept(self.plain_http.clone()),
+            extra_root_certificates: self.ca.iter().map(certificate).collect(),
+            connect_timeout: Some(CONNECT_LIMIT),
+            read_timeout: Some(SILENCE_LIMIT),
+            user_agent: USER_AGENT,
+            ..ClientConfig::default()
+        };
+        oci_client::Client::try_from(settings).map_err(unusable)
+    }
+
+    /// `scheme://host[:port]` of a registry.
+    pub(super) fn base(&self, registry: &RegistryHost) -> String {
+        let host = wire_host(registry);
+        let plain = self.plain_http.iter().any(|plain| plain == host);
+        format!("{}://{host}", if plain { "http" } else { "https" })
+    }
+}
+
+/// Docker Hub's name and the host that serves it differ.
+fn wire_host(host: &RegistryHost) -> &str {
+    if *host == RegistryHost::docker_hub() { "index.docker.io" } else { host.as_str() }
+}
+
+fn unusable(error: impl std::error::Error + 'static) -> PullError {
+    tls(format!("no client can be made: {}", waybill_platform::chain(&error)))
+}
+
+fn tls(detail: String) -> PullError {
+    PullError::new(PullFailure::Tls, detail)
+}
+
+/// A body of at most `most` bytes; nothing if there are more.
+pub(super) async fn read_bounded(
+    mut answer: reqwest::Response,
+    most: usize,
+) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await? {
+        if body.len().saturating_add(part.len()) > most {
+            return Ok(None);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Some(body))
+}

@@ -1,0 +1,28 @@
+//! What the tests of this crate share: tiny servers, a log in memory, and captured log lines.
+
+mod ecr;
+mod image;
+mod lines;
+mod log;
+mod registry;
+mod server;
+
+pub(crate) use ecr::FakeEcr;
+pub(crate) use image::{Image, digest_of};
+pub(crate) use lines::Lines;
+pub(crate) use log::FakeLog;
+pub(crate) use registry::{Answer, Asked, FakeRegistry, answer, basic_header, envelope};
+pub(crate) use server::{Server, nobody};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+/// Asserts that a secret is in a text neither as it is nor inside any Base64.
+pub(crate) fn assert_absent(secret: &str, place: &str, text: &str) {
+    assert!(!text.contains(secret), "a secret is in {place}");
+    for before in 0..3 {
+        let encoded = STANDARD.encode([&vec![b'x'; before], secret.as_bytes()].concat());
+        // Without the characters that also hold bits of what stands around it.
+        let inner = &encoded[4..encoded.len() - 4];
+        assert!(!text.contains(inner), "a secret is in {place}, in Base64");
+    }
+}
