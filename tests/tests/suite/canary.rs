@@ -3,6 +3,7 @@
 use serde_json::json;
 use waybill_tests::{
     canary::{Canary, Search},
+    ecr::Ecr,
     image::TinyImage,
     login::Login,
     otlp::Collector,
@@ -19,12 +20,13 @@ async fn no_artefact_holds_a_credential() {
     let collector = Collector::start().unwrap();
     let registry = Registry::start(Scheme::Basic).unwrap();
     registry.accounts().allow(&Login::new("puller", good.value()));
+    let ecr = Ecr::start("ASIA", registry.accounts()).unwrap();
     let reference = registry.serve("team/app", "1", &TinyImage::new("canary").unwrap());
     let plan = Plan::default()
         .plain_http(&[&registry.host()])
         .otlp(&collector)
         .setting("WAYBILL_LOG", "trace,hyper=trace,aws_smithy_runtime=trace,oci_client=trace");
-    let mut stack = require!(plan.setting("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:9").start().await);
+    let mut stack = require!(plan.setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint()).start().await);
     let search = Search::new(&canaries);
 
     let builds = [
@@ -65,7 +67,7 @@ async fn no_artefact_holds_a_credential() {
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "{service:?} leaves no core dump: {core}");
     }
     let events = stack.run(&["events", "--json"]).await.stdout;
-    assert!(events.contains("ImagePullSucceeded") && events.contains("CredentialProviderFailed"), "{events}");
+    assert!(events.contains("ImagePullSucceeded") && events.contains("ImagePullFailed"), "{events}");
     search.assert_absent_in_bytes("events", events.as_bytes());
     for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
         stack.stop(&service).await;
@@ -75,6 +77,9 @@ async fn no_artefact_holds_a_credential() {
     assert!(std::fs::metadata(&spans).unwrap().len() > 1000);
     let nats = stack.nats().dir().to_owned();
     let searched = search.assert_absent_in_dir(stack.dir());
+    let issued: Vec<Canary> = ecr.issued().iter().map(|login| Canary::of("ECR token", login.password())).collect();
+    assert!(!issued.is_empty(), "ECR was asked");
+    Search::new(&issued).assert_absent_in_dir(stack.dir());
     assert!(searched.files > 20, "{searched:?}");
     search.assert_absent_in_dir(&nats);
     let stored = stack.home().join("data");
