@@ -69,7 +69,7 @@ pub struct RecordedEvent {
 }
 
 /// Something at a place in the log: the stream's sequence is the only clock, its timestamp the only time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded<T> {
     /// Stream sequence, from 1.
     pub sequence: u64,
@@ -113,6 +113,7 @@ fn envelope<H: Headers + ?Sized>(headers: &H) -> Result<Envelope, DecodeError> {
     Ok(Envelope {
         id: uuid(header::ID, required(headers, header::ID)?)?,
         source: required(headers, header::SOURCE)?.to_owned(),
+        source_version: headers.get(header::SOURCE_VERSION).filter(|text| is_version(text)).map(str::to_owned),
         time: time(headers)?,
         causation_id: optional_uuid(headers, header::CAUSATION_ID)?,
         correlation_id: optional_uuid(headers, header::CORRELATION_ID)?,
@@ -141,6 +142,11 @@ fn optional_uuid<H: Headers + ?Sized>(headers: &H, name: &'static str) -> Result
 fn time<H: Headers + ?Sized>(headers: &H) -> Result<Option<Timestamp>, DecodeError> {
     let problem = DecodeError::Header { name: header::TIME, problem: "is not an RFC 3339 time" };
     headers.get(header::TIME).map(|value| value.parse().map_err(|_| problem)).transpose()
+}
+
+/// Shown to people as it is, so it may hold nothing else.
+fn is_version(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b))
 }
 
 fn is_json(media_type: &str) -> bool {

@@ -28,6 +28,8 @@ pub mod header {
     pub const CAUSATION_ID: &str = "ce-causationid";
     /// Id of the event that began the chain.
     pub const CORRELATION_ID: &str = "ce-correlationid";
+    /// Version of the program that wrote the event.
+    pub const SOURCE_VERSION: &str = "ce-sourceversion";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
     /// W3C trace state.
@@ -89,6 +91,8 @@ pub struct Envelope {
     pub id: Uuid,
     /// `ce-source`: a URI reference, such as `/waybill/gateway`.
     pub source: String,
+    /// `ce-sourceversion`: version of the program that wrote the event, where it says so.
+    pub source_version: Option<String>,
     /// `ce-time`, where the writer gave one.
     pub time: Option<Timestamp>,
     /// `ce-causationid`.
@@ -115,6 +119,7 @@ impl Envelope {
             (header::DATACONTENTTYPE, "application/json".to_owned()),
         ];
         let optional = [
+            (header::SOURCE_VERSION, self.source_version.clone()),
             (header::TIME, self.time.map(|t| t.to_string())),
             (header::CAUSATION_ID, self.causation_id.map(|id| id.to_string())),
             (header::CORRELATION_ID, self.correlation_id.map(|id| id.to_string())),

@@ -124,6 +124,7 @@ fn headers(event: Option<EventType>) -> Value {
             (header::SOURCE): text("Who writes the event, such as /my/orchestrator."),
             (header::SPECVERSION): { "const": "1.0" },
             (header::TYPE): ce_type,
+            (header::SOURCE_VERSION): { "type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9.+_-]+$", "description": "Version of the program that wrote the event." },
             (header::TIME): { "type": "string", "format": "date-time" },
             (header::SUBJECT): text("What the event is about."),
             (header::DATASCHEMA): dataschema,

@@ -4,6 +4,7 @@
 //! out as data. `tests/purity.rs` holds this against `cargo tree` and against the sources.
 
 pub mod credentials;
+pub mod explain;
 pub mod fold;
 pub mod provider;
 pub mod reference;

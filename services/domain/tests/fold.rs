@@ -29,6 +29,7 @@ impl Log {
         let envelope = Envelope {
             id,
             source: "/test".to_owned(),
+            source_version: None,
             time: None,
             causation_id,
             correlation_id: None,

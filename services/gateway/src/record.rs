@@ -103,6 +103,7 @@ fn new_event(id: Uuid, event: Event) -> NewEvent {
     let envelope = Envelope {
         id,
         source: SOURCE.to_owned(),
+        source_version: None,
         time: Some(trace::now()),
         causation_id: None,
         correlation_id: Some(id),

@@ -38,6 +38,7 @@ pub(crate) fn envelope(pending: &Pending, now: Timestamp) -> Envelope {
     Envelope {
         id: derived_id(pending.request_id, Derivation::Decision),
         source: SOURCE.to_owned(),
+        source_version: None,
         time: Some(now),
         causation_id: Some(pending.request_id),
         correlation_id: Some(pending.correlation_id),

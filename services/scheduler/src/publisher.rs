@@ -95,6 +95,7 @@ fn process_span(pending: &Pending) -> Span {
     let request = Envelope {
         id: pending.request_id,
         source: String::new(),
+        source_version: None,
         time: None,
         causation_id: None,
         correlation_id: Some(pending.correlation_id),

@@ -94,6 +94,7 @@ impl Decision {
         Envelope {
             id: derived_id(self.id, kind),
             source: source(self.worker_id()),
+            source_version: None,
             time: Some(now),
             causation_id: Some(self.id),
             correlation_id: Some(self.correlation_id),

@@ -73,6 +73,7 @@ impl Registrar {
         let envelope = Envelope {
             id,
             source: source(&self.worker_id),
+            source_version: None,
             time: Some(trace::now()),
             causation_id: None,
             correlation_id: Some(id),

@@ -44,6 +44,7 @@ mod tests {
         let envelope = Envelope {
             id,
             source: "/test".to_owned(),
+            source_version: None,
             time: None,
             causation_id: None,
             correlation_id: None,

@@ -41,6 +41,7 @@ fn event(id: u128, container: &str) -> NewEvent {
     let envelope = Envelope {
         id: Uuid::from_u128(id),
         source: "/test".to_owned(),
+        source_version: None,
         time: None,
         causation_id: None,
         correlation_id: None,

@@ -38,7 +38,7 @@ impl EventLog {
     ) -> Result<Appended, AppendError> {
         let subject = new.event.subject();
         let span = trace::publish_span(&subject, &new.envelope);
-        let traced = span.in_scope(|| with_trace(new));
+        let traced = span.in_scope(|| stamped(new));
         let appending = async {
             let Some(limit) = limit else { return self.settle(&traced, expect).await };
             match timeout_at(Instant::now() + limit, self.settle(&traced, expect)).await {
@@ -101,13 +101,15 @@ impl EventLog {
     }
 }
 
-fn with_trace(new: &NewEvent) -> NewEvent {
-    let mut traced = new.clone();
+/// The event as it is published: with this program's version, and the context of the span that is entered here.
+pub(super) fn stamped(new: &NewEvent) -> NewEvent {
+    let mut stamped = new.clone();
+    stamped.envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
     if let Some((traceparent, tracestate)) = trace::current() {
-        traced.envelope.traceparent = Some(traceparent);
-        traced.envelope.tracestate = tracestate;
+        stamped.envelope.traceparent = Some(traceparent);
+        stamped.envelope.tracestate = tracestate;
     }
-    traced
+    stamped
 }
 
 /// What the siblings in the log say about an event.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     AppendError, Appended, EventLog, Expect, LogError, NewEvent,
+    append::stamped,
     publish::{Next, Outgoing, PubAck, interpret},
 };
 use crate::trace;
@@ -79,11 +80,7 @@ struct Publishing {
 impl Publishing {
     fn of((event, expect, parent): &(NewEvent, Expect, Span)) -> Self {
         let span = parent.in_scope(|| trace::publish_span(&event.event.subject(), &event.envelope));
-        let mut event = event.clone();
-        if let Some((traceparent, tracestate)) = span.in_scope(trace::current) {
-            event.envelope.traceparent = Some(traceparent);
-            event.envelope.tracestate = tracestate;
-        }
+        let event = span.in_scope(|| stamped(event));
         Self { event, expect: *expect, span }
     }
 }

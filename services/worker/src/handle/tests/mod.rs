@@ -131,6 +131,7 @@ fn decision(said: impl Into<Event>) -> Decision {
     let envelope = Envelope {
         id: Uuid::new_v5(&CORRELATION, event.subject().to_string().as_bytes()),
         source: "/waybill/scheduler".to_owned(),
+        source_version: None,
         time: None,
         causation_id: None,
         correlation_id: Some(CORRELATION),

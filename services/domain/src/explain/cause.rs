@@ -1,0 +1,162 @@
+//! Why an image has no credentials: the first hop, in the words of what the builds said.
+
+use waybill_schemas::{
+    Event, ImageId, Recorded, Timestamp, WorkspaceId,
+    v1::{CredentialSecretSaved, CredentialSecretSkipped, SaveSkipReason},
+};
+
+use super::{
+    history::History,
+    verdict::{Code, Hop, Verdict},
+};
+
+/// What the builds of an image said before a place in the log, and the first credentials saved after it.
+#[derive(Debug, Default)]
+pub(super) struct Builds<'h> {
+    /// The newest saved credentials before.
+    pub(super) saved: Option<Recorded<&'h CredentialSecretSaved>>,
+    /// The newest build before that saved none.
+    pub(super) skipped: Option<Recorded<&'h CredentialSecretSkipped>>,
+    /// The first credentials saved after.
+    pub(super) saved_after: Option<Recorded<&'h CredentialSecretSaved>>,
+}
+
+impl<'h> Builds<'h> {
+    /// Those of an image in a workspace, before a sequence.
+    pub(super) fn before(
+        sequence: u64,
+        history: &'h History,
+        workspace: &'h WorkspaceId,
+        image_id: &'h ImageId,
+    ) -> Self {
+        let mut builds = Self::default();
+        for recorded in history.builds(workspace, image_id) {
+            let Recorded { sequence: place, at, value } = recorded;
+            match &value.event {
+                Event::CredentialSecretSaved(saved) if place < sequence => {
+                    builds.saved = Some(Recorded { sequence: place, at, value: saved });
+                }
+                Event::CredentialSecretSaved(saved) => {
+                    builds.saved_after.get_or_insert(Recorded { sequence: place, at, value: saved });
+                }
+                Event::CredentialSecretSkipped(skipped) if place < sequence => {
+                    builds.skipped = Some(Recorded { sequence: place, at, value: skipped });
+                }
+                _ => {}
+            }
+        }
+        builds
+    }
+}
+
+/// Why there were no credentials for an image when a container asked, or when the question is asked.
+pub(super) fn no_credentials(
+    history: &History,
+    workspace: &WorkspaceId,
+    image_id: &ImageId,
+    builds: &Builds<'_>,
+) -> Verdict {
+    if let Some(after) = &builds.saved_after {
+        return saved_after(image_id, after.sequence, after.at);
+    }
+    let prefix = format!("waybill.events.image.{workspace}.{image_id}.");
+    if let Some(unreadable) = history.unreadable(&prefix).last() {
+        return quarantined(Hop::Saved, unreadable);
+    }
+    if let Some(skipped) = &builds.skipped {
+        return skipped_build(skipped.value, skipped.sequence, skipped.at);
+    }
+    match history.elsewhere() {
+        [] => Verdict::broken(
+            Hop::Saved,
+            Code::NothingBuilt,
+            format!("no build of image {image_id} is recorded in workspace {workspace}"),
+            "Check the image id, and that the builder calls POST /v1/builds after each build.",
+        ),
+        workspaces => {
+            let names: Vec<&str> = workspaces.iter().map(WorkspaceId::as_str).collect();
+            Verdict::broken(
+                Hop::Saved,
+                Code::OtherWorkspace,
+                format!("image {image_id} was built in workspace {}, not in {workspace}", names.join(", ")),
+                format!("Ask for the container in that workspace, or build the image in {workspace}."),
+            )
+        }
+    }
+}
+
+fn saved_after(image_id: &ImageId, sequence: u64, at: Timestamp) -> Verdict {
+    Verdict::broken(
+        Hop::Saved,
+        Code::SavedAfterRequest,
+        format!("the credentials of image {image_id} were saved after the container asked for them"),
+        "Ask for the container again: it gets them now. Have the orchestrator wait for the build's answer.",
+    )
+    .at(sequence, at)
+}
+
+/// A message that cannot be read, at a hop.
+pub(super) fn quarantined(hop: Hop, unreadable: Recorded<&str>) -> Verdict {
+    let Recorded { sequence, at, value: error } = unreadable;
+    Verdict::broken(
+        hop,
+        Code::Quarantined,
+        format!("the event at sequence {sequence} cannot be read and is in quarantine: {error}"),
+        format!("Look at it with `waybill quarantine show {sequence}`; publish it anew as the schema says, or upgrade and `waybill quarantine retry {sequence}`."),
+    )
+    .at(sequence, at)
+}
+
+/// What a build that saved nothing means. Where nothing was needed, it is still the answer to why nothing is there.
+pub(super) fn skipped_build(skipped: &CredentialSecretSkipped, sequence: u64, at: Timestamp) -> Verdict {
+    let image = skipped.image_ref.as_deref().map_or_else(|| "the image".to_owned(), str::to_owned);
+    let registry = skipped.registry.as_deref().unwrap_or("its registry");
+    let (code, sentence, remedy) = match skipped.reason {
+        SaveSkipReason::NoCredentialsProvided => (
+            Code::NoCredentialsProvided,
+            format!("the build carried no credentials for {image}"),
+            "Check that the SDK passes existing_image_creds or base_image_creds in the build request; then build again."
+                .to_owned(),
+        ),
+        SaveSkipReason::NoImageReference => (
+            Code::NoImageReference,
+            "the build named no image reference, so there was nothing to save credentials for".to_owned(),
+            "Pass existing_image_uri or base_image in the build request.".to_owned(),
+        ),
+        SaveSkipReason::ImageModified => (
+            Code::ImageModified,
+            format!("the build changed {image}: what it made is pulled from the platform's registry, not from {registry}"),
+            "If the container pulls the original image, report the build with modified: false.".to_owned(),
+        ),
+        SaveSkipReason::PublicRegistry => (
+            Code::PublicRegistry,
+            format!("{registry} is a public registry, so no credentials were saved"),
+            "If the image is private, pass its credentials with the registry that it is on.".to_owned(),
+        ),
+        SaveSkipReason::IncompleteCredentials => {
+            let missing = skipped.missing_key.as_deref().unwrap_or("a key");
+            let kind = skipped.cred_type.map_or_else(String::new, |kind| format!("{kind} "));
+            (
+                Code::IncompleteCredentials,
+                format!("the {kind}credentials of the build were incomplete: {missing} is missing"),
+                format!("Add {missing} to the credentials in the build request; then build again."),
+            )
+        }
+        SaveSkipReason::RegistryMismatch => (
+            Code::RegistryMismatch,
+            format!("the credentials of the build are for another registry than {registry}, where {image} is pulled from"),
+            format!("Pass credentials for {registry}, or name the image on the registry that they are for."),
+        ),
+        SaveSkipReason::UnrecognizedCredentials => (
+            Code::UnrecognizedCredentials,
+            format!("the credentials of the build for {image} are of no known kind"),
+            "Pass them as user:password, or with the keys of a kind that POST /v1/builds knows (/openapi.json).".to_owned(),
+        ),
+        SaveSkipReason::ExpiredCredentials => (
+            Code::ExpiredCredentials,
+            format!("the credentials for {image} had expired when the build gave them"),
+            "Have the builder fetch new credentials for each build.".to_owned(),
+        ),
+    };
+    Verdict::broken(Hop::Saved, code, sentence, remedy).at(sequence, at)
+}

@@ -1,0 +1,79 @@
+//! What an explanation is made from: the messages that concern an id, readable or not.
+
+use waybill_schemas::{Event, ImageId, Recorded, RecordedEvent, WorkspaceId};
+
+/// One message of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// An event.
+    Event(Box<RecordedEvent>),
+    /// A message that this version cannot read: the scheduler has it in quarantine.
+    Unreadable {
+        /// Its NATS subject.
+        subject: String,
+        /// Why, without any of its content.
+        error: String,
+    },
+}
+
+/// A message at its place.
+pub type Entry = Recorded<Seen>;
+
+/// Everything in the log that concerns one id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    entries: Vec<Entry>,
+    elsewhere: Vec<WorkspaceId>,
+}
+
+impl History {
+    /// From messages in any order, each of which may come twice, and the other workspaces that built the image.
+    pub fn new(mut entries: Vec<Entry>, elsewhere: Vec<WorkspaceId>) -> Self {
+        entries.sort_by_key(|entry| entry.sequence);
+        entries.dedup_by_key(|entry| entry.sequence);
+        Self { entries, elsewhere }
+    }
+
+    /// As it was when the log ended at a sequence.
+    #[must_use]
+    pub fn until(mut self, sequence: u64) -> Self {
+        self.entries.retain(|entry| entry.sequence <= sequence);
+        self
+    }
+
+    /// Other workspaces that have builds of the image.
+    pub(super) fn elsewhere(&self) -> &[WorkspaceId] {
+        &self.elsewhere
+    }
+
+    /// Events in the order of the log.
+    pub(super) fn events(&self) -> impl DoubleEndedIterator<Item = Recorded<&RecordedEvent>> {
+        self.entries.iter().filter_map(|entry| match &entry.value {
+            Seen::Event(event) => Some(Recorded { sequence: entry.sequence, at: entry.at, value: event.as_ref() }),
+            Seen::Unreadable { .. } => None,
+        })
+    }
+
+    /// Builds of an image, in the order of the log.
+    pub(super) fn builds<'h>(
+        &'h self,
+        workspace: &'h WorkspaceId,
+        image_id: &'h ImageId,
+    ) -> impl DoubleEndedIterator<Item = Recorded<&'h RecordedEvent>> {
+        self.events().filter(move |recorded| match &recorded.value.event {
+            Event::CredentialSecretSaved(e) => e.workspace == *workspace && e.image_id == *image_id,
+            Event::CredentialSecretSkipped(e) => e.workspace == *workspace && e.image_id == *image_id,
+            _ => false,
+        })
+    }
+
+    /// Messages below a subject prefix that cannot be read: their sequences and why.
+    pub(super) fn unreadable<'h>(&'h self, prefix: &'h str) -> impl Iterator<Item = Recorded<&'h str>> {
+        self.entries.iter().filter_map(move |entry| match &entry.value {
+            Seen::Unreadable { subject, error } if subject.starts_with(prefix) => {
+                Some(Recorded { sequence: entry.sequence, at: entry.at, value: error.as_str() })
+            }
+            _ => None,
+        })
+    }
+}

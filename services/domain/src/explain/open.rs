@@ -1,0 +1,104 @@
+//! Open hops: whose turn it is, how far behind that reader is, and whether the hop is lost.
+
+use std::time::Duration;
+
+use waybill_schemas::{Timestamp, WorkerId};
+
+use super::{
+    readers::{ReaderState, ReaderStatus},
+    verdict::{Code, Hop, Verdict},
+};
+
+/// A scheduler decides within milliseconds of reading. One that has read a request this long ago never will.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+
+/// A request at a sequence has no decision.
+pub(super) fn awaiting_decision(sequence: u64, at: Timestamp, scheduler: &ReaderStatus, now: Timestamp) -> Verdict {
+    let open = |turn: String, remedy: &str| {
+        Verdict::open(Hop::Attached, Code::AwaitingDecision, format!("the scheduler's turn: {turn}"), remedy)
+    };
+    let start = "Start `waybill scheduler`, or look at its log and its /readyz.";
+    let verdict = match scheduler {
+        ReaderStatus::Unknown => open("it has not decided about the request yet".to_owned(), ""),
+        ReaderStatus::Absent => open("no scheduler is reading the log".to_owned(), start),
+        ReaderStatus::Present(state) if state.position < sequence => {
+            open(lag(state), if state.reading { "" } else { start })
+        }
+        ReaderStatus::Present(_) if age(at, now) < LOST_AFTER => {
+            open("it has read the request and has not decided yet".to_owned(), "")
+        }
+        ReaderStatus::Present(state) => Verdict::broken(
+            Hop::Attached,
+            Code::LostByScheduler,
+            format!("the scheduler has read up to sequence {} and has not decided about the request", state.position),
+            "Look at the scheduler's log for what it said about this sequence; starting it again publishes what is pending.",
+        ),
+    };
+    verdict.at(sequence, at)
+}
+
+/// What the worker owes: a provider or a pull.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owed<'w> {
+    pub(super) hop: Hop,
+    pub(super) code: Code,
+    pub(super) worker: &'w WorkerId,
+    /// Sequence of the decision.
+    pub(super) decision: u64,
+    /// The event that is waited from.
+    pub(super) since: (u64, Timestamp),
+}
+
+/// A decision has no provider, or a provider no pull.
+pub(super) fn awaiting_worker(owed: Owed<'_>, status: &ReaderStatus, now: Timestamp) -> Verdict {
+    let Owed { hop, code, worker, decision, since: (sequence, at) } = owed;
+    let what = if hop == Hop::Pull { "the pull" } else { "a provider" };
+    let open =
+        |turn: String, remedy: String| Verdict::open(hop, code, format!("worker {worker}'s turn: {turn}"), remedy);
+    let start = format!("Start `waybill worker --id {worker}` on its node, or look at its log and its /readyz.");
+    let verdict = match status {
+        ReaderStatus::Unknown => open(format!("it has not reported {what} yet"), String::new()),
+        ReaderStatus::Absent => {
+            open("it has no consumer yet, which the scheduler makes when the worker registers".to_owned(), start)
+        }
+        ReaderStatus::Present(state) if state.acknowledged >= decision => Verdict::broken(
+            hop,
+            Code::LostByWorker,
+            format!("worker {worker} is done with the decision at sequence {decision} and never reported {what}"),
+            "Look at the worker's log for this sequence; then ask for the container again.",
+        ),
+        ReaderStatus::Present(state) if !state.reading => open(unseen(state, now), start),
+        ReaderStatus::Present(state) if state.position < decision => open(lag(state), String::new()),
+        ReaderStatus::Present(_) => open(format!("it has the decision and has not reported {what} yet"), String::new()),
+    };
+    verdict.at(sequence, at)
+}
+
+fn lag(state: &ReaderState) -> String {
+    let events = if state.behind == 1 { "event" } else { "events" };
+    let reading = if state.reading { "" } else { " and is not reading" };
+    format!("it is {} {events} behind{reading}", state.behind)
+}
+
+fn unseen(state: &ReaderState, now: Timestamp) -> String {
+    match state.last_active {
+        Some(last) => format!("it is not connected, and was last seen {} ago", spell(age(last, now))),
+        None => "it is not connected, and was never seen".to_owned(),
+    }
+}
+
+fn age(from: Timestamp, now: Timestamp) -> Duration {
+    (now.instant() - from.instant()).try_into().unwrap_or_default()
+}
+
+/// The largest two units that matter to a person.
+pub(super) fn spell(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{} s", seconds % 60),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}

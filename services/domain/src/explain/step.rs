@@ -1,0 +1,123 @@
+//! The timeline: one step an event, with who did it, when, and why.
+
+use serde::Serialize;
+use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp};
+
+use super::verdict::Hop;
+
+/// Whether a hop did what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It did.
+    Done,
+    /// It decided not to.
+    Skipped,
+    /// It could not.
+    Failed,
+}
+
+/// One event of the timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The hop.
+    pub hop: Hop,
+    /// Whether it did what it is for.
+    pub outcome: StepOutcome,
+    /// Stream sequence.
+    pub sequence: u64,
+    /// The stream's time.
+    pub time: Timestamp,
+    /// Milliseconds since the step before in this timeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<i64>,
+    /// Name of the event.
+    pub event: &'static str,
+    /// Who wrote it: `ce-source`.
+    pub service: String,
+    /// Version of the program that wrote it, where it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Reason code of a skip or a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// What it says, in words.
+    pub says: String,
+    /// Trace in which it was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+/// The steps of events, in the order of the log. A worker's registration is none.
+pub(super) fn steps<'h>(events: impl IntoIterator<Item = Recorded<&'h RecordedEvent>>) -> Vec<Step> {
+    let mut events: Vec<_> = events.into_iter().collect();
+    events.sort_by_key(|recorded| recorded.sequence);
+    let mut steps: Vec<Step> = Vec::new();
+    for recorded in events {
+        let Some((hop, outcome, reason, says)) = told(&recorded.value.event) else { continue };
+        let before = steps.last().map(|step| step.time);
+        let envelope = &recorded.value.envelope;
+        steps.push(Step {
+            hop,
+            outcome,
+            sequence: recorded.sequence,
+            time: recorded.at,
+            after_ms: before.map(|before| milliseconds(before, recorded.at)),
+            event: recorded.value.event.event_type().as_str(),
+            service: envelope.source.clone(),
+            version: envelope.source_version.clone(),
+            reason,
+            says,
+            trace_id: envelope.traceparent.as_ref().map(|trace| trace.trace_id().to_owned()),
+        });
+    }
+    steps
+}
+
+fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
+    i64::try_from((to.instant() - from.instant()).whole_milliseconds()).unwrap_or(i64::MAX)
+}
+
+type Told = (Hop, StepOutcome, Option<&'static str>, String);
+
+fn told(event: &Event) -> Option<Told> {
+    let done = |hop, says| Some((hop, StepOutcome::Done, None, says));
+    match event {
+        Event::CredentialSecretSaved(e) => {
+            let expiry = e.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
+            done(Hop::Saved, format!("{} ({}) for {}{expiry}", e.secret_name, e.cred_type, e.image_ref))
+        }
+        Event::CredentialSecretSkipped(e) => {
+            let missing = e.missing_key.as_ref().map_or_else(String::new, |key| format!("{key} is missing; "));
+            let says = format!("{missing}{}", e.image_ref.as_deref().unwrap_or("no image reference"));
+            Some((Hop::Saved, StepOutcome::Skipped, Some(e.reason.as_str()), says))
+        }
+        Event::ContainerRequested(e) => {
+            let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
+            done(Hop::Requested, format!("{image} on worker {}", e.worker_id))
+        }
+        Event::ContainerCredentialsAttached(e) => done(
+            Hop::Attached,
+            format!(
+                "{} ({}), saved at sequence {}, {} bytes",
+                e.secret_name, e.cred_type, e.saved_by, e.credentials_length
+            ),
+        ),
+        Event::ContainerCredentialsSkipped(e) => {
+            let says = e.image_ref.as_deref().unwrap_or("no image reference is known").to_owned();
+            Some((Hop::Attached, StepOutcome::Skipped, Some(e.reason.as_str()), says))
+        }
+        Event::CredentialProviderAttached(e) => {
+            let expiry = e.token_expires_at.map_or_else(String::new, |expiry| format!(", token until {expiry}"));
+            done(Hop::Provider, format!("{}{expiry}", e.provider_name))
+        }
+        Event::CredentialProviderFailed(e) => {
+            Some((Hop::Provider, StepOutcome::Failed, Some(e.reason.as_str()), e.detail.clone().unwrap_or_default()))
+        }
+        Event::ImagePullSucceeded(e) => done(Hop::Pull, format!("{} is {}", e.image_ref, e.digest)),
+        Event::ImagePullFailed(e) => {
+            Some((Hop::Pull, StepOutcome::Failed, Some(e.reason.as_str()), e.detail.clone().unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
