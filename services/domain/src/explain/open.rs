@@ -82,8 +82,8 @@ fn lag(state: &ReaderState) -> String {
 
 fn unseen(state: &ReaderState, now: Timestamp) -> String {
     match state.last_active {
-        Some(last) => format!("it is not connected, and was last seen {} ago", spell(age(last, now))),
-        None => "it is not connected, and was never seen".to_owned(),
+        Some(last) => format!("it is not asking for work, and has not been seen for {}", spell(age(last, now))),
+        None => "it is not asking for work, and was never seen".to_owned(),
     }
 }
 

@@ -120,7 +120,7 @@ fn open_hops_tell_whose_turn_it_is_and_whether_they_are_lost() {
         ),
         (long_after, reader(0, 3, 0, true), broken, Code::LostByScheduler, "has read up to sequence 3"),
         (decided, ReaderStatus::Absent, open, Code::AwaitingProvider, "no consumer yet"),
-        (decided, reader(1, 3, 3, false), open, Code::AwaitingProvider, "was last seen 4 min 0 s ago"),
+        (decided, reader(1, 3, 3, false), open, Code::AwaitingProvider, "has not been seen for 4 min 0 s"),
         (decided, reader(2, 2, 2, true), open, Code::AwaitingProvider, "it is 2 events behind"),
         (decided, reader(0, 4, 3, true), open, Code::AwaitingProvider, "has the decision"),
         (decided, reader(0, 4, 4, true), broken, Code::LostByWorker, "never reported a provider"),

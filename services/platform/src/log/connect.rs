@@ -91,6 +91,7 @@ impl EventLog {
             client,
             api_prefix: config.api_prefix.into(),
             history: config.history,
+            name: config.name.into(),
             reading_history: Arc::new(Mutex::new(())),
             connected,
         })

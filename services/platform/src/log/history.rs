@@ -12,12 +12,22 @@ impl EventLog {
     /// [`LogError`] when the log does not answer.
     pub async fn history(&self, subject: &Subject) -> Result<Vec<RawMessage>, LogError> {
         match &self.history {
-            HistoryAccess::AnyConsumer => self.read_to_end(&subject.siblings(), None).await,
+            HistoryAccess::AnyConsumer | HistoryAccess::Consumer(_) => self.events_on(&subject.siblings()).await,
+            HistoryAccess::LastPerSubject => self.last_of_each(subject).await,
+        }
+    }
+
+    /// Every message that matches the filter now, in order. Only for roles that may create consumers.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn events_on(&self, filter: &str) -> Result<Vec<RawMessage>, LogError> {
+        match &self.history {
             HistoryAccess::Consumer(name) => {
                 let _one_reader = self.reading_history.lock().await;
-                self.read_to_end(&subject.siblings(), Some(name)).await
+                self.read_to_end(filter, Some(name)).await
             }
-            HistoryAccess::LastPerSubject => self.last_of_each(subject).await,
+            HistoryAccess::AnyConsumer | HistoryAccess::LastPerSubject => self.read_to_end(filter, None).await,
         }
     }
 

@@ -8,6 +8,7 @@ mod history;
 mod message;
 mod publish;
 mod read;
+mod readers;
 mod request;
 mod stream;
 mod work;
@@ -21,6 +22,7 @@ pub use append::Appended;
 pub use connect::{HistoryAccess, NatsConfig};
 pub use error::{AppendError, LogError, ReadError};
 pub use message::RawMessage;
+pub use readers::ConsumerState;
 pub use stream::StreamState;
 pub use work::{Delivered, WorkQueue};
 
@@ -55,6 +57,8 @@ pub struct EventLog {
     jetstream: async_nats::jetstream::Context,
     api_prefix: Arc<str>,
     history: HistoryAccess,
+    /// Whose readers these are, as the server lists them.
+    name: Arc<str>,
     /// A consumer with a fixed name serves one reader at a time.
     reading_history: Arc<Mutex<()>>,
     connected: watch::Receiver<bool>,

@@ -86,7 +86,7 @@ impl EventLog {
         name: Option<&str>,
     ) -> Result<(Reader, u64), LogError> {
         // A name, and the filter in the API subject, are what permissions can speak of.
-        let name = name.map_or_else(|| format!("reader-{}", uuid::Uuid::new_v4().simple()), str::to_owned);
+        let name = name.map_or_else(|| format!("{}-{}", self.name, uuid::Uuid::new_v4().simple()), str::to_owned);
         let config = pull::Config {
             name: Some(name),
             filter_subject: filter.to_owned(),

@@ -48,6 +48,7 @@ fn exports() -> String {
         format!("$JS.API.CONSUMER.CREATE.{STREAM}"),
         format!("$JS.API.CONSUMER.CREATE.{STREAM}.>"),
         format!("$JS.API.CONSUMER.INFO.{STREAM}.*"),
+        format!("$JS.API.CONSUMER.NAMES.{STREAM}"),
         format!("$JS.API.CONSUMER.DELETE.{STREAM}.*"),
     ];
     let mut lines: String = plain.iter().map(|subject| format!("      {{ service: \"{subject}\" }}\n")).collect();

@@ -4,7 +4,7 @@
 //! One shared account would not do: the server does not check the reply subject of a request, so whoever may read one
 //! message back could have it republished anywhere with the server's own authority.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use waybill_schemas::{EventType, WorkerId, WorkspaceId};
 
@@ -116,8 +116,23 @@ fn gateway() -> Vec<Grant> {
         format!("waybill.events.image.*.*.{}", EventType::CredentialSecretSkipped),
         format!("waybill.events.container.*.*.{}", EventType::ContainerRequested),
     ];
-    let read = ["waybill.events.image.*.*.>".to_owned(), "waybill.events.container.*.*.>".to_owned()];
-    write_and_verify(published).chain(create("gateway-history", &read)).chain(consume("gateway-history")).collect()
+    let read = [
+        "waybill.events.image.*.*.>",
+        "waybill.events.container.*.*.>",
+        "waybill.events.worker.*.*.*.>",
+        "waybill.events.worker.*.registered",
+    ]
+    .map(str::to_owned);
+    write_and_verify(published)
+        .chain(create("gateway-history", &read))
+        .chain(consume("gateway-history"))
+        .chain(watch_readers())
+        .collect()
+}
+
+/// Who reads the log, and how far each is.
+fn watch_readers() -> [Grant; 2] {
+    [api(format!("CONSUMER.NAMES.{STREAM}")), api(format!("CONSUMER.INFO.{STREAM}.*"))]
 }
 
 /// Reading of the whole log, by consumers with names of their own.
@@ -143,7 +158,7 @@ fn scheduler() -> Vec<Grant> {
 }
 
 fn operator() -> Vec<Grant> {
-    read_everything()
+    read_everything().into_iter().chain(watch_readers()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A worker creates no consumer: whoever may, can have another's messages delivered elsewhere. The scheduler makes it.
