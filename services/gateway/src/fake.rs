@@ -7,13 +7,14 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
+use waybill_domain::explain::{Entry, Explanation, History, Readers, Seen, explain_container, explain_image};
 use waybill_platform::{
     log::{AppendError, Appended, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{Recorded, Subject, decode};
+use waybill_schemas::{ContainerId, ImageId, Recorded, Subject, WorkspaceId, decode};
 
-use crate::port::{Appender, Sibling};
+use crate::port::{Appender, Explains, Sibling};
 
 /// How the log behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -141,5 +142,45 @@ impl Appender for Fake {
             siblings.clear();
         }
         Box::pin(async move { Ok(siblings) })
+    }
+}
+
+impl Fake {
+    /// Everything that is stored; a log that is away says so.
+    async fn everything(&self) -> Result<History, LogError> {
+        match self.mode() {
+            Mode::Away => {
+                let what = "read".to_owned();
+                return Err(LogError::Unavailable { what, reason: "no answer in time".to_owned() });
+            }
+            Mode::Hangs => std::future::pending().await,
+            _ => {}
+        }
+        let entry = |(at, stored): (usize, &Stored)| {
+            let Sibling { sequence, at, value } = stored.sibling(sequence(at));
+            Entry { sequence, at, value: Seen::Event(Box::new(value.unwrap())) }
+        };
+        Ok(History::new(self.stored().iter().enumerate().map(entry).collect(), Vec::new()))
+    }
+}
+
+impl Explains for Fake {
+    fn image<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ImageId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
+        Box::pin(async move { Ok(explain_image(&self.everything().await?, workspace, id, trace::now())) })
+    }
+
+    fn container<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
+        Box::pin(async move {
+            let history = self.everything().await?;
+            Ok(explain_container(&history, workspace, id, &Readers::unknown(), trace::now()))
+        })
     }
 }

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use waybill_platform::log::{AppendError, Appended, EventLog, Expect, LogError, NewEvent};
-use waybill_schemas::{DecodeError, Recorded, RecordedEvent, Subject};
+use waybill_domain::explain::Explanation;
+use waybill_platform::{
+    explain::Explainer,
+    log::{AppendError, Appended, EventLog, Expect, LogError, NewEvent},
+};
+use waybill_schemas::{ContainerId, DecodeError, ImageId, Recorded, RecordedEvent, Subject, WorkspaceId};
 
 /// A sibling in the log: an event, or something that could not be decoded.
 pub type Sibling = Recorded<Result<RecordedEvent, DecodeError>>;
@@ -43,5 +47,37 @@ impl Appender for EventLog {
             };
             Ok(messages.into_iter().map(sibling).collect())
         })
+    }
+}
+
+/// Answers questions from the log.
+pub trait Explains: Send + Sync + 'static {
+    /// As [`Explainer::image`].
+    fn image<'a>(&'a self, workspace: &'a WorkspaceId, id: &'a ImageId)
+    -> BoxFuture<'a, Result<Explanation, LogError>>;
+
+    /// As [`Explainer::container`].
+    fn container<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>>;
+}
+
+impl Explains for Explainer {
+    fn image<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ImageId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
+        Box::pin(Self::image(self, workspace, id))
+    }
+
+    fn container<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
+        Box::pin(Self::container(self, workspace, id))
     }
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
+    explain::{Explainer, Moment, Scope},
     health::HealthState,
     log::{EventLog, LogError},
 };
@@ -44,7 +45,9 @@ pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
     let recordings = TaskTracker::new();
+    let explainer = Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now };
     let app = App {
+        explains: Arc::new(explainer),
         recorder: Recorder { log: Arc::new(log), limit: config.limits.append },
         tokens: config.tokens,
         sealing_key: config.sealing_key,

@@ -3,9 +3,9 @@
 use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use waybill_schemas::{WorkerId, WorkspaceId};
+use waybill_schemas::{ContainerId, EventType, ImageId, WorkerId, WorkspaceId};
 
-use crate::{Failure, init, output};
+use crate::{Failure, init, output, place::Place};
 
 /// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
 #[derive(Debug, Parser)]
@@ -37,9 +37,18 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2")]
     Worker(WorkerArguments),
     /// Read the log.
-    #[command(after_help = "Examples:\n  waybill events\n  waybill events --follow --json\n  \
-        waybill events --subject 'waybill.events.container.default.c1.>'\n  waybill events --from 2026-01-31T12:00:00Z")]
+    #[command(after_help = "Examples:\n  waybill events --follow\n  waybill events --container c1 --json\n  \
+        waybill events --type ImagePullFailed --from 2026-01-31T12:00:00Z\n  \
+        waybill events --trace 4bf92f3577b34da6a3ce929d0e0e4736\n  \
+        waybill events --subject 'waybill.events.worker.>'")]
     Events(EventsArguments),
+    /// Tell which hop broke, why, since when, and what to do. Works with every service down.
+    #[command(
+        after_help = "Examples:\n  waybill explain container c1\n  waybill explain image img-1 --workspace acme --json\n  \
+        waybill explain container c1 --at 2026-01-31T12:00:00Z\n\n\
+        Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration, log away), 3 in flight"
+    )]
+    Explain(ExplainArguments),
 }
 
 #[derive(Debug, Default, Args)]
@@ -87,15 +96,72 @@ pub(crate) struct EventsArguments {
     /// Go on with new events as they come.
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Only builds of this image.
+    #[arg(long, value_name = "ID")]
+    pub(crate) image: Option<ImageId>,
+    /// Only what concerns this container: requests, decisions, outcomes.
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Option<ContainerId>,
+    /// Only registrations of this worker and decisions for it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) worker: Option<WorkerId>,
+    /// Only events of this workspace [with --image or --container: WAYBILL_WORKSPACE]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) workspace: Option<WorkspaceId>,
+    /// Only events that were published in this trace.
+    #[arg(long, value_name = "TRACE_ID", value_parser = trace_id)]
+    pub(crate) trace: Option<String>,
+    /// Only events of this type; may be given several times.
+    #[arg(long = "type", value_name = "EVENT")]
+    pub(crate) types: Vec<EventType>,
     /// Only events on this subject; `*` and `>` as in NATS.
-    #[arg(long, default_value = waybill_schemas::ALL_SUBJECTS, value_name = "SUBJECT")]
+    #[arg(long, default_value = waybill_schemas::ALL_SUBJECTS, value_name = "SUBJECT",
+        conflicts_with_all = ["image", "container", "worker", "workspace"])]
     pub(crate) subject: String,
     /// Start at this sequence or time (RFC 3339).
     #[arg(long, default_value = "1", value_name = "SEQUENCE|TIME")]
-    pub(crate) from: crate::events::Start,
+    pub(crate) from: Place,
+    /// End with this sequence, or before this time.
+    #[arg(long, value_name = "SEQUENCE|TIME", conflicts_with = "follow")]
+    pub(crate) until: Option<Place>,
     /// One CloudEvents JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    #[command(subcommand)]
+    pub(crate) question: Question,
+    /// Whose image or container it is [env: WAYBILL_WORKSPACE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) workspace: Option<WorkspaceId>,
+    /// As it was at this sequence or time (RFC 3339).
+    #[arg(long, global = true, value_name = "SEQUENCE|TIME")]
+    pub(crate) at: Option<Place>,
+    /// One JSON object.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Question {
+    /// What a container that asks for the image would find.
+    Image {
+        /// The image.
+        id: ImageId,
+    },
+    /// What became of the container's newest request.
+    Container {
+        /// The container.
+        id: ContainerId,
+    },
+}
+
+fn trace_id(text: &str) -> Result<String, &'static str> {
+    let text = text.to_ascii_lowercase();
+    let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    valid.then_some(text).ok_or("a trace id has 32 hexadecimal digits")
 }
 
 /// `waybill init`.

@@ -4,8 +4,11 @@ mod cli;
 mod core_dumps;
 mod dev;
 mod events;
+mod explain;
 mod init;
+mod operator;
 mod output;
+mod place;
 mod service;
 
 use std::process::ExitCode;
@@ -21,6 +24,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 mod exit {
     /// Something failed, or is broken.
     pub(crate) const BROKEN: u8 = 1;
+    /// The question cannot be asked or answered.
+    pub(crate) const USAGE: u8 = 2;
+    /// Not ended yet.
+    pub(crate) const IN_FLIGHT: u8 = 3;
 }
 
 fn main() -> ExitCode {
@@ -28,7 +35,7 @@ fn main() -> ExitCode {
     // Everything that speaks TLS uses this one; a second installation is refused and means the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             output::error(failure.as_ref());
             ExitCode::from(exit::BROKEN)
@@ -36,9 +43,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let home = cli.home;
     match cli.command {
+        Command::Explain(arguments) => return Ok(explain::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
@@ -46,4 +54,5 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

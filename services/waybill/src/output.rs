@@ -15,6 +15,39 @@ pub(crate) fn coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Columns that every output fits into.
+pub(crate) const WIDTH: usize = 80;
+
+/// Colours of a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Colour {
+    Red,
+    Green,
+    Yellow,
+}
+
+/// The text in a colour, or as it is.
+pub(crate) fn paint(text: &str, colour: Colour, coloured: bool) -> String {
+    let code = match colour {
+        Colour::Red => 31,
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+    };
+    if coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+/// A duration of milliseconds in the one or two units that matter to a person.
+pub(crate) fn spell_ms(milliseconds: i64) -> String {
+    let (seconds, minutes, hours) = (milliseconds / 1000, milliseconds / 60_000, milliseconds / 3_600_000);
+    match milliseconds {
+        i64::MIN..1_000 => format!("{milliseconds}ms"),
+        1_000..60_000 => format!("{seconds}.{}s", milliseconds / 100 % 10),
+        60_000..3_600_000 => format!("{minutes}m{}s", seconds % 60),
+        3_600_000..86_400_000 => format!("{hours}h{}m", minutes % 60),
+        _ => format!("{}d{}h", hours / 24, hours % 24),
+    }
+}
+
 /// Prints an error and what caused it, one line each.
 pub(crate) fn error(error: &(dyn Error + 'static)) {
     if is_broken_pipe(error) {

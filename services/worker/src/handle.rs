@@ -51,6 +51,10 @@ impl<L: OutcomeLog> Handler<L> {
                 return delivered.ack().await;
             }
         };
+        if recorded.event.event_type() == EventType::WorkerRegistered {
+            // A worker's own registration comes with what is addressed to it.
+            return delivered.ack().await;
+        }
         let delivery = Delivery::of(message.at, delivered.redelivered);
         let span = trace::process_span(&recorded.event.subject(), &recorded.envelope, delivery);
         let Some(decision) = Decision::of(message.sequence, recorded) else {

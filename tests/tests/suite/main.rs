@@ -15,6 +15,7 @@ mod dev;
 mod documents;
 mod ecr;
 mod events;
+mod explain;
 mod foreign;
 mod harness;
 mod hostile;

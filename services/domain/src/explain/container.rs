@@ -200,6 +200,7 @@ fn notes_on(history: &History, attempt: &Attempt<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(Recorded { value: Decided::Skipped(skipped), sequence, at }) = &attempt.decision
         && attempt.pull.is_none()
+        && !skipped.reason.withholds_credentials()
     {
         let decision = Recorded { sequence: *sequence, at: *at, value: *skipped };
         let cause = missing(history, attempt, &decision).map(|cause| cause.sentence);

@@ -9,8 +9,8 @@ use super::{
     verdict::{Code, Hop, Verdict},
 };
 
-/// A scheduler decides within milliseconds of reading. One that has read a request this long ago never will.
-const LOST_AFTER: Duration = Duration::from_secs(60);
+/// A scheduler decides within milliseconds of reading. One that was given a request this long ago is stuck.
+const LOST_AFTER: Duration = Duration::from_secs(15);
 
 /// A request at a sequence has no decision.
 pub(super) fn awaiting_decision(sequence: u64, at: Timestamp, scheduler: &ReaderStatus, now: Timestamp) -> Verdict {

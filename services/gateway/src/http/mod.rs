@@ -1,9 +1,11 @@
-//! The HTTP surface: two POST routes that answer when the log has the event, health, and the document that describes them.
+//! The HTTP surface: two POST routes that answer when the log has the event, two GET routes that explain what it holds,
+//! health, and the document that describes them.
 
 mod answer;
 mod body;
 mod builds;
 mod containers;
+mod explain;
 mod fact;
 mod json;
 pub mod openapi;
@@ -18,7 +20,7 @@ use std::{future::Future, sync::Arc};
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, post},
+    routing::{MethodRouter, get, post},
 };
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
@@ -27,12 +29,13 @@ use waybill_platform::{
     sealing::{PrivateKey, PublicKey},
 };
 
-use crate::{config::Limits, record::Recorder, tokens::Tokens};
+use crate::{config::Limits, port::Explains, record::Recorder, tokens::Tokens};
 use problem::Problem;
 
 /// What the handlers share.
 pub(crate) struct App {
     pub(crate) recorder: Recorder,
+    pub(crate) explains: Arc<dyn Explains>,
     pub(crate) tokens: Tokens,
     pub(crate) sealing_key: PrivateKey,
     pub(crate) scheduler_key: PublicKey,
@@ -60,10 +63,19 @@ fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 2] {
     [("/v1/builds", post(builds::post)), ("/v1/containers", post(containers::post))]
 }
 
+/// The routes that answer a question from the log, likewise.
+fn explaining_routes() -> [(&'static str, MethodRouter<Arc<App>>); 2] {
+    [
+        ("/v1/images/{workspace}/{id}/explain", get(explain::image)),
+        ("/v1/containers/{workspace}/{id}/explain", get(explain::container)),
+    ]
+}
+
 /// All routes.
 pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
     recording_routes()
         .into_iter()
+        .chain(explaining_routes())
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .route_layer(middleware::from_fn(span::trace))
         .with_state(app)

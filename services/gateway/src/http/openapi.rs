@@ -15,7 +15,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    builds, containers,
+    builds, containers, explain,
     problem::{Problem, no_such_route},
 };
 
@@ -24,9 +24,9 @@ use super::{
     info(
         title = "Waybill gateway",
         description = "Builds and container requests come in here and become events in the log. A request is answered \
-                       when the log has acknowledged its event."
+                       when the log has acknowledged its event. What became of it is explained from the log."
     ),
-    paths(builds::post, containers::post, healthz, readyz, openapi_json),
+    paths(builds::post, containers::post, explain::image, explain::container, healthz, readyz, openapi_json),
     components(schemas(Problem, builds::Credentials)),
     modifiers(&Bearer)
 )]

@@ -113,6 +113,13 @@ fn log_away(reason: &str) -> Problem {
     .header(&("retry-after", "2"))
 }
 
+pub(crate) fn log_unread(reason: &str) -> Problem {
+    tracing::warn!(reason, "the event log cannot be read");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log-unavailable", "the event log does not answer")
+        .remedy("ask again; `waybill explain` asks the log without this gateway")
+        .header(&("retry-after", "2"))
+}
+
 fn log_refuses(reason: &str) -> Problem {
     tracing::error!(reason, "the event log refuses what this gateway publishes");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-refused", "the event log refuses the event")

@@ -1,61 +1,71 @@
 //! `waybill events`: the log as people and programs read it.
 
 mod line;
-mod start;
+mod select;
 
 use std::{io::Write as _, path::Path, pin::pin};
 
 use futures_util::StreamExt as _;
-use waybill_platform::{
-    config::Settings,
-    log::{EventLog, NatsConfig, RawMessage},
-    shutdown,
-    telemetry::{self, TelemetryConfig},
-};
+use waybill_platform::log::{EventLog, RawMessage};
+use waybill_schemas::ALL_SUBJECTS;
 
-use crate::{Failure, cli::EventsArguments, output};
+use crate::{Failure, cli::EventsArguments, operator, output};
 
-pub(crate) use start::Start;
+use select::Selection;
 
 /// `waybill events`.
 pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failure> {
-    let settings = Settings::load(home, "operator")?;
-    let mut reader = settings.reader();
-    let nats = NatsConfig::read(&mut reader, "operator");
-    reader.finish()?;
-    let telemetry = telemetry::init("waybill", &TelemetryConfig::read(&settings, "warn")?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(read(nats, arguments));
-    drop(runtime);
-    telemetry.shutdown()?;
-    outcome
+    let settings = operator::settings(home)?;
+    let selection = Selection::of(arguments, || operator::workspace(&settings, arguments.workspace.as_ref()))?;
+    operator::with_log(&settings, (), |log| async move { print(&log, &selection, arguments).await })
 }
 
-async fn read(nats: NatsConfig, arguments: &EventsArguments) -> Result<(), Failure> {
-    let stop = shutdown::signal();
-    tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        outcome = print(nats, arguments) => outcome,
-    }
-}
-
-async fn print(nats: NatsConfig, arguments: &EventsArguments) -> Result<(), Failure> {
-    let log = EventLog::connect(nats).await?;
-    let from = arguments.from.sequence(&log).await?;
-    let mut out = output::stdout();
+async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
+    let from = arguments.from.sequence(log).await?;
+    let last = selection.last(log, arguments.until).await?;
     let coloured = output::coloured();
+    let mut out = output::stdout();
     let mut write = |message: &RawMessage| -> Result<(), Failure> {
+        if message.sequence > last || !selection.keeps(message) {
+            return Ok(());
+        }
         let line = if arguments.json { line::json(message)? } else { line::text(message, coloured) };
         Ok(writeln!(out, "{line}")?)
     };
-    if !arguments.follow && log.pending(&arguments.subject, from).await? == 0 {
+    match selection.subjects() {
+        [subject] => each(log, subject, from, (arguments.follow, last), &mut write).await,
+        subjects => {
+            // Several filters on one consumer are slow; what they match is little, and is put in order here.
+            let end = log.stream_state().await?.map_or(0, |state| state.last_sequence);
+            let mut messages = Vec::new();
+            for subject in subjects {
+                messages.extend(log.events_on(subject).await?);
+            }
+            messages.retain(|message| message.sequence >= from && message.sequence <= end);
+            messages.sort_by_key(|message| message.sequence);
+            messages.iter().try_for_each(&mut write)?;
+            let next = from.max(end.saturating_add(1));
+            if arguments.follow { each(log, ALL_SUBJECTS, next, (true, last), &mut write).await } else { Ok(()) }
+        }
+    }
+}
+
+/// Every message on a subject: up to the last one now, or up to a sequence, or for ever.
+async fn each(
+    log: &EventLog,
+    subject: &str,
+    from: u64,
+    (follow, last): (bool, u64),
+    write: &mut impl FnMut(&RawMessage) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if !follow && log.pending(subject, from).await? == 0 {
         return Ok(());
     }
-    let mut messages = pin!(log.read(&arguments.subject, from));
+    let mut messages = pin!(log.read(subject, from));
     while let Some(message) = messages.next().await {
         let message = message?;
         write(&message)?;
-        if !arguments.follow && message.pending == 0 {
+        if !follow && (message.pending == 0 || message.sequence >= last) {
             break;
         }
     }

@@ -14,7 +14,7 @@ pub(super) fn files(plan: &Plan, public: &Public) -> Result<Vec<(String, String)
         ("waybill.env".to_owned(), shared(plan)),
         ("gateway.env".to_owned(), gateway(plan, public)),
         ("scheduler.env".to_owned(), scheduler(plan, public)),
-        ("operator.env".to_owned(), user(&Role::Operator)),
+        ("operator.env".to_owned(), operator(plan)),
     ];
     let mut next = plan.worker_port;
     for id in &plan.workers {
@@ -39,6 +39,16 @@ fn shared(plan: &Plan) -> String {
 
 fn user(role: &Role) -> String {
     format!("WAYBILL_NATS_SEED_FILE=keys/{role}.nkey\nWAYBILL_NATS_INBOX_PREFIX={}\n", role.inbox())
+}
+
+fn operator(plan: &Plan) -> String {
+    // The settings of a home folder are kept, so this is the first workspace that it got.
+    let workspace = plan.workspaces.first().map_or_else(String::new, |name| format!("WAYBILL_WORKSPACE={name}\n"));
+    format!(
+        "{}# The workspace of questions that name none, and where traces can be looked at:\n{workspace}\
+         # WAYBILL_JAEGER_URL=http://127.0.0.1:16686\n",
+        user(&Role::Operator)
+    )
 }
 
 fn gateway(plan: &Plan, public: &Public) -> String {

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     fake::Mode,
-    http::{openapi, recording_routes},
+    http::{explaining_routes, openapi, recording_routes},
 };
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     serde_json::to_value(openapi::document()).unwrap()
 }
 
@@ -40,8 +40,8 @@ fn it_is_openapi_3_1_with_bearer_tokens() {
 #[tokio::test]
 async fn every_route_is_in_it_and_the_other_way_round() {
     let document = document();
-    let served = recording_routes().map(|(path, _)| path);
-    let served: BTreeSet<&str> = served.into_iter().chain(["/healthz", "/readyz", "/openapi.json"]).collect();
+    let served = recording_routes().into_iter().chain(explaining_routes()).map(|(path, _)| path);
+    let served: BTreeSet<&str> = served.chain(["/healthz", "/readyz", "/openapi.json"]).collect();
     let written: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(served, written);
     let gateway = Gateway::new();
@@ -56,7 +56,7 @@ async fn every_route_is_in_it_and_the_other_way_round() {
 }
 
 /// Fails unless the answer is one that the document tells of.
-fn check(document: &Value, method: &str, path: &str, answer: &Answer) {
+pub(super) fn check(document: &Value, method: &str, path: &str, answer: &Answer) {
     let (status, at) = (answer.status.as_str(), format!("{method} {path} {}", answer.status));
     let response = operation(document, method, path).unwrap()["responses"].get(status);
     let response = response.unwrap_or_else(|| panic!("{at} is not in the document: {}", answer.text));

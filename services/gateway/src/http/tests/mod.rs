@@ -3,6 +3,7 @@
 mod canary;
 mod connections;
 mod contract;
+mod explain;
 mod idempotency;
 mod logs;
 mod outcomes;

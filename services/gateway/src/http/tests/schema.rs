@@ -26,6 +26,10 @@ pub(super) fn check(document: &Value, schema: &Value, value: &Value, path: &str)
             "additionalProperties" => value.as_object().unwrap().iter().for_each(|(name, member)| {
                 check(document, rule, member, &format!("{path}.{name}"));
             }),
+            "items" => value.as_array().unwrap().iter().enumerate().for_each(|(at, item)| {
+                check(document, rule, item, &format!("{path}[{at}]"));
+                check_known(document, rule, item, &format!("{path}[{at}]"));
+            }),
             "allOf" => rule.as_array().unwrap().iter().for_each(|part| check(document, part, value, path)),
             "description" | "example" | "examples" | "propertyNames" => {}
             unknown => panic!("{path}: the keyword {unknown} is not checked"),
@@ -72,6 +76,7 @@ fn is(value: &Value, name: &str) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
         "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
         "object" => value.is_object(),
         "null" => value.is_null(),
         other => panic!("the type {other} is not checked"),

@@ -70,6 +70,7 @@ impl Gateway {
         let file = format!("acme {}\nother {}\n", tokens::hash(TOKEN), tokens::hash(OTHER_TOKEN));
         let app = App {
             recorder: Recorder { log: log.clone(), limit: limits.append },
+            explains: log.clone(),
             tokens: file.parse().unwrap(),
             sealing_key: gateway,
             scheduler_key: scheduler.public().unwrap(),

@@ -1,4 +1,4 @@
-//! Where to start reading: a sequence or a time.
+//! A place in the log, as people name it: a sequence or a time.
 
 use std::str::FromStr;
 
@@ -9,14 +9,14 @@ use crate::Failure;
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
+pub(crate) enum Place {
     /// At this sequence.
     Sequence(u64),
     /// At the first event recorded at this time or later.
     Time(Timestamp),
 }
 
-impl FromStr for Start {
+impl FromStr for Place {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -27,8 +27,8 @@ impl FromStr for Start {
     }
 }
 
-impl Start {
-    /// The sequence to read from.
+impl Place {
+    /// The sequence of the place: of the first event then or later, for a time.
     pub(crate) async fn sequence(self, log: &EventLog) -> Result<u64, Failure> {
         match self {
             Self::Sequence(sequence) => Ok(sequence.max(1)),

@@ -1,0 +1,193 @@
+//! Gathers what an explanation is made from: by subject, never by reading the whole log.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use waybill_domain::explain::{
+    Entry, Explanation, History, ReaderState, ReaderStatus, Readers, Seen, State, explain_container, explain_image,
+};
+use waybill_schemas::{ContainerId, Event, ImageId, Recorded, Subject, Timestamp, WorkerId, WorkspaceId};
+
+use crate::{
+    log::{ConsumerState, EventLog, LogError, RawMessage},
+    trace,
+};
+
+/// A reader that was given something this lately is at work, even if it asks for nothing right now.
+const AT_WORK: Duration = Duration::from_secs(15);
+
+/// The moment that is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The present.
+    Now,
+    /// When the log ended at this sequence, at this time.
+    Past {
+        /// Sequence of the last event that counts.
+        sequence: u64,
+        /// The time then.
+        at: Timestamp,
+    },
+}
+
+/// Whose events an answer may speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of every workspace: the operator's.
+    Everything,
+    /// Those of the workspace that is asked about.
+    OneWorkspace,
+}
+
+/// Answers questions from a log.
+#[derive(Debug, Clone)]
+pub struct Explainer {
+    /// The log.
+    pub log: EventLog,
+    /// Whose events answers may speak of.
+    pub scope: Scope,
+    /// The moment that is asked about.
+    pub moment: Moment,
+}
+
+impl Explainer {
+    /// What happened to an image.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Explanation, LogError> {
+        let mut entries = self.builds(workspace, image_id).await?;
+        entries.retain(|entry| self.counts(entry));
+        let elsewhere = self.elsewhere(workspace, image_id, &entries).await?;
+        Ok(explain_image(&History::new(entries, elsewhere), workspace, image_id, self.now()))
+    }
+
+    /// What happened to a container.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn container(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Explanation, LogError> {
+        let (history, worker) = self.history(workspace, id).await?;
+        let explained = explain_container(&history, workspace, id, &Readers::unknown(), self.now());
+        if explained.verdict.state != State::InFlight || self.moment != Moment::Now {
+            return Ok(explained);
+        }
+        // The readers are asked before the log is read again: whatever they were done with is in it then.
+        let readers = self.readers(worker.as_ref()).await?;
+        let (history, _) = self.history(workspace, id).await?;
+        Ok(explain_container(&history, workspace, id, &readers, self.now()))
+    }
+
+    fn now(&self) -> Timestamp {
+        match self.moment {
+            Moment::Now => trace::now(),
+            Moment::Past { at, .. } => at,
+        }
+    }
+
+    fn counts(&self, entry: &Entry) -> bool {
+        match self.moment {
+            Moment::Now => true,
+            Moment::Past { sequence, .. } => entry.sequence <= sequence,
+        }
+    }
+
+    /// Everything that concerns a container, and the worker of its newest request.
+    async fn history(
+        &self,
+        workspace: &WorkspaceId,
+        id: &ContainerId,
+    ) -> Result<(History, Option<WorkerId>), LogError> {
+        let mut entries = self.read(&format!("waybill.events.container.{workspace}.{id}.>")).await?;
+        entries.retain(|entry| self.counts(entry));
+        let (mut images, mut workers) = (BTreeSet::new(), BTreeSet::new());
+        let mut newest = None;
+        for entry in &entries {
+            if let Seen::Event(recorded) = &entry.value
+                && let Event::ContainerRequested(request) = &recorded.event
+            {
+                images.extend(request.image_id.clone());
+                workers.insert(request.worker_id.clone());
+                newest = Some((request.worker_id.clone(), request.image_id.clone()));
+            }
+        }
+        for worker_id in &workers {
+            entries.extend(self.read(&format!("waybill.events.worker.{worker_id}.{workspace}.{id}.>")).await?);
+            let registered = Subject::Registered { worker_id: worker_id.clone() };
+            entries.extend(self.read(&registered.to_string()).await?);
+        }
+        for image_id in &images {
+            entries.extend(self.builds(workspace, image_id).await?);
+        }
+        entries.retain(|entry| self.counts(entry));
+        let (worker, image_id) = newest.unzip();
+        let elsewhere = match image_id.flatten() {
+            Some(image_id) => self.elsewhere(workspace, &image_id, &entries).await?,
+            None => Vec::new(),
+        };
+        Ok((History::new(entries, elsewhere), worker))
+    }
+
+    async fn builds(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Vec<Entry>, LogError> {
+        self.read(&format!("waybill.events.image.{workspace}.{image_id}.>")).await
+    }
+
+    /// Other workspaces that built the image, where this one did not.
+    async fn elsewhere(
+        &self,
+        workspace: &WorkspaceId,
+        image_id: &ImageId,
+        entries: &[Entry],
+    ) -> Result<Vec<WorkspaceId>, LogError> {
+        let built = entries.iter().any(|entry| match &entry.value {
+            Seen::Event(recorded) => {
+                matches!(recorded.event, Event::CredentialSecretSaved(_) | Event::CredentialSecretSkipped(_))
+            }
+            Seen::Unreadable { .. } => false,
+        });
+        if built || self.scope == Scope::OneWorkspace {
+            return Ok(Vec::new());
+        }
+        let entries = self.read(&format!("waybill.events.image.*.{image_id}.>")).await?;
+        let others = entries.iter().filter(|entry| self.counts(entry)).filter_map(|entry| match &entry.value {
+            Seen::Event(recorded) => match recorded.event.subject() {
+                Subject::Image { workspace: other, .. } if other != *workspace => Some(other),
+                _ => None,
+            },
+            Seen::Unreadable { .. } => None,
+        });
+        Ok(others.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    async fn read(&self, filter: &str) -> Result<Vec<Entry>, LogError> {
+        Ok(self.log.events_on(filter).await?.iter().map(entry).collect())
+    }
+
+    async fn readers(&self, worker: Option<&WorkerId>) -> Result<Readers, LogError> {
+        let scheduler = status(self.log.scheduler_reader().await?);
+        let worker = match worker {
+            Some(worker_id) => status(self.log.worker_consumer(worker_id).await?),
+            None => ReaderStatus::Unknown,
+        };
+        Ok(Readers { scheduler, worker })
+    }
+}
+
+fn entry(message: &RawMessage) -> Entry {
+    let value = match message.decode() {
+        Ok(event) => Seen::Event(Box::new(event)),
+        Err(error) => Seen::Unreadable { subject: message.subject.clone(), error: error.to_string() },
+    };
+    Recorded { sequence: message.sequence, at: message.at, value }
+}
+
+fn status(consumer: Option<ConsumerState>) -> ReaderStatus {
+    let Some(state) = consumer else { return ReaderStatus::Absent };
+    let lately = state.last_active.is_some_and(|last| trace::now().instant() - last.instant() < AT_WORK);
+    ReaderStatus::Present(ReaderState {
+        behind: state.pending,
+        position: state.delivered,
+        acknowledged: state.acknowledged,
+        reading: state.waiting > 0 || lately,
+        last_active: state.last_active,
+    })
+}

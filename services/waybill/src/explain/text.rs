@@ -1,0 +1,144 @@
+//! An explanation for people: the verdict first, at most 80 columns.
+
+use std::{fmt::Write as _, time::Duration};
+
+use waybill_domain::explain::{Explanation, State, Step, StepOutcome};
+use waybill_schemas::Timestamp;
+
+use super::Traces;
+use crate::output::{self, Colour, WIDTH};
+
+pub(super) fn render(explanation: &Explanation, traces: &Traces, now: Timestamp, coloured: bool) -> String {
+    let mut text = String::new();
+    headline(&mut text, explanation, now, coloured);
+    timeline(&mut text, &explanation.timeline, traces, coloured);
+    for note in &explanation.notes {
+        line(&mut text, format_args!(""));
+        paragraph(&mut text, &format!("note: {}", printable(note)), "      ");
+    }
+    if !explanation.earlier.is_empty() {
+        line(&mut text, format_args!("\nearlier requests:"));
+        let hidden = explanation.earlier.len().saturating_sub(5);
+        for one in explanation.earlier.iter().skip(hidden) {
+            line(
+                &mut text,
+                format_args!("{:>7} {}  {} ({})", one.sequence, time(one.time), word(one.state), one.code.as_str()),
+            );
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn headline(text: &mut String, explanation: &Explanation, now: Timestamp, coloured: bool) {
+    let verdict = &explanation.verdict;
+    let Explanation { kind, id, workspace, .. } = explanation;
+    paragraph(text, &format!("{kind} {id} in workspace {workspace}"), "");
+    let colour = match verdict.state {
+        State::Healthy => Colour::Green,
+        State::Broken => Colour::Red,
+        State::InFlight => Colour::Yellow,
+    };
+    let state = output::paint(word(verdict.state), colour, coloured);
+    let since = verdict.since.map_or_else(String::new, |since| format!(", since {} ago", ago(since, now)));
+    line(text, format_args!("{state} at {}: {}{since}", verdict.hop.as_str(), verdict.code.as_str()));
+    paragraph(text, &format!("  {}", sentence(&verdict.sentence)), "  ");
+    if !verdict.remedy.is_empty() {
+        paragraph(text, &format!("→ {}", verdict.remedy), "  ");
+    }
+}
+
+fn timeline(text: &mut String, steps: &[Step], traces: &Traces, coloured: bool) {
+    if steps.is_empty() {
+        return;
+    }
+    line(text, format_args!("\n{:>7} {:<23} {:>9}  {:<9} outcome", "seq", "time (UTC)", "after", "hop"));
+    for step in steps {
+        let (outcome, colour) = match step.outcome {
+            StepOutcome::Done => ("done", Colour::Green),
+            StepOutcome::Skipped => ("skipped", Colour::Yellow),
+            StepOutcome::Failed => ("failed", Colour::Red),
+        };
+        let outcome = output::paint(outcome, colour, coloured);
+        let after = step.after_ms.map_or_else(String::new, |ms| format!("+{}", output::spell_ms(ms)));
+        let hop = step.hop.as_str();
+        line(text, format_args!("{:>7} {} {after:>9}  {hop:<9} {outcome}", step.sequence, time(step.time)));
+        let told: Vec<String> = step.reason.map(str::to_owned).into_iter().chain([printable(&step.says)]).collect();
+        let told = told.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(": ");
+        if !told.is_empty() {
+            paragraph(text, &format!("        {told}"), "          ");
+        }
+        let version = step.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+        paragraph(text, &format!("        by {}{version}", printable(&step.service)), "          ");
+        if let Some(trace_id) = &step.trace_id {
+            // Addresses and ids are left whole, so that they can be copied.
+            let trace = traces.link(trace_id).unwrap_or_else(|| trace_id.clone());
+            line(text, format_args!("        trace {trace}"));
+        }
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn paragraph(text: &mut String, words: &str, indent: &str) {
+    let options = textwrap::Options::new(WIDTH).subsequent_indent(indent);
+    line(text, format_args!("{}", textwrap::fill(words, options)));
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Healthy => "HEALTHY",
+        State::Broken => "BROKEN",
+        State::InFlight => "IN FLIGHT",
+    }
+}
+
+/// Begins with a capital, ends with a full stop.
+fn sentence(words: &str) -> String {
+    let words = printable(words);
+    let mut characters = words.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", characters.as_str().trim_end_matches('.'))
+}
+
+/// What registries and clouds say must not control a terminal.
+fn printable(text: &str) -> String {
+    text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
+}
+
+/// Date and time to the millisecond.
+fn time(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
+    let (clock, fraction) = rest.trim_end_matches('Z').split_once('.').unwrap_or((rest.trim_end_matches('Z'), ""));
+    let milliseconds: String = fraction.chars().chain("000".chars()).take(3).collect();
+    format!("{date} {clock}.{milliseconds}")
+}
+
+fn ago(since: Timestamp, now: Timestamp) -> String {
+    let elapsed: Duration = (now.instant() - since.instant()).try_into().unwrap_or_default();
+    output::spell_ms(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_one_width() {
+        for (text, shown) in [
+            ("2026-01-31T12:00:00Z", "2026-01-31 12:00:00.000"),
+            ("2026-01-31T12:00:00.5Z", "2026-01-31 12:00:00.500"),
+            ("2026-01-31T12:00:00.123456789Z", "2026-01-31 12:00:00.123"),
+        ] {
+            assert_eq!(time(text.parse().unwrap()), shown);
+        }
+    }
+
+    #[test]
+    fn words_of_others_cannot_control_the_terminal() {
+        assert_eq!(sentence("it's \"denied\" \u{1b}[31m\n"), "It's \"denied\" \\u{1b}[31m\\n.");
+    }
+}

@@ -1,0 +1,48 @@
+//! `waybill explain`: every situation is made for real, and the answer names it, for people, for programs and by its exit status.
+
+mod builds;
+mod open;
+mod past;
+mod pulls;
+mod workers;
+
+use serde_json::Value;
+use waybill_tests::{process::Finished, stack::Stack};
+
+/// What is expected of an answer: exit status, hop, code, words of the sentence.
+type Expected<'e> = (i32, &'e str, &'e str, &'e str);
+
+/// What `waybill explain … --json` says, with its exit status.
+async fn asked(stack: &Stack, question: &[&str]) -> (i32, Value) {
+    let finished = stack.run(&[&["explain", "--json"], question].concat()).await;
+    let answer = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{}", finished.stderr));
+    (finished.status.code().unwrap(), answer)
+}
+
+/// Asks as a program, as a person and over HTTP, and compares. The person's answer fits a terminal of 80 columns.
+async fn expect(stack: &Stack, question: [&str; 2], expected: Expected<'_>) {
+    let (status, hop, code, words) = expected;
+    let (found, answer) = asked(stack, &question).await;
+    let verdict = &answer["verdict"];
+    let told = (found, verdict["hop"].as_str().unwrap(), verdict["code"].as_str().unwrap());
+    assert_eq!(told, (status, hop, code), "{question:?}: {answer:#}");
+    assert!(verdict["sentence"].as_str().unwrap().contains(words), "{question:?}: {verdict:#}");
+    let state = ["healthy", "broken", "", "in_flight"][usize::try_from(status).unwrap()];
+    assert_eq!(verdict["state"], state);
+    assert!(status != 1 || !verdict["remedy"].as_str().unwrap().is_empty(), "no remedy: {verdict:#}");
+
+    let people = stack.run(&[&["explain"], &question[..]].concat()).await;
+    assert_eq!(people.status.code(), Some(status), "{}", people.stdout);
+    readable(&people);
+    for part in [hop, code, question[1]] {
+        assert!(people.stdout.contains(part), "{part} is missing:\n{}", people.stdout);
+    }
+}
+
+/// Fits 80 columns, and holds no colour codes when piped.
+pub(crate) fn readable(finished: &Finished) {
+    for line in finished.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+        assert!(!line.contains('\u{1b}'), "a colour code in a pipe: {line:?}");
+    }
+}
