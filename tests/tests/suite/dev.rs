@@ -185,9 +185,19 @@ async fn what_dev_cannot_start_is_named() {
     let taken = std::net::TcpListener::bind(home.ports[1].host()).unwrap();
     let refused = home.run(&["dev"]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
-    assert!(refused.stderr.contains("cannot listen on"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("gateway stopped by itself"), "{}", refused.stderr);
+    let named = format!("{}, where gateway is to listen, is taken", home.ports[1].host());
+    assert!(refused.stderr.contains(&named), "{}", refused.stderr);
     drop(taken);
+
+    // Whatever runs here already would answer for what a second one starts.
+    let first = home.dev().await;
+    let second = home.run(&["dev"]).await;
+    assert_eq!(second.status.code(), Some(1), "{}{}", second.stdout, second.stderr);
+    assert!(second.stderr.contains("is taken") && !second.stdout.contains("is ready"), "{}", second.stderr);
+    let tree = process_tree(first.pid()).unwrap();
+    assert_eq!(tree.len(), 5, "the first one runs on: {tree:?}");
+    drop(first);
+    all_gone(&tree).await;
     assert!(std::net::TcpListener::bind(home.ports[0].host()).is_ok(), "nats-server is gone as well");
 }
 

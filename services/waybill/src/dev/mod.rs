@@ -27,6 +27,18 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Why the development set-up could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DevError {
+    /// Something listens there already, and would answer in the place of what is to be started.
+    #[error("{address}, where {name} is to listen, is taken; does another `waybill dev` run in {}? Stop it, or use another --home with ports of its own (`waybill init --help`)", .home.display())]
+    Taken {
+        /// What is to listen there.
+        name: String,
+        /// The address.
+        address: String,
+        /// The folder.
+        home: PathBuf,
+        /// Why it cannot be had.
+        source: std::io::Error,
+    },
     /// The child could not be started.
     #[error("cannot start {name} ({}); install it, or give its place with --nats-server or WAYBILL_NATS_SERVER", .program.display())]
     Spawn {
@@ -107,6 +119,7 @@ async fn start_and_wait(
 
 async fn start(home: &Path, arguments: &DevArguments, children: &mut Children) -> Result<(), Failure> {
     let places = Places::read(home)?;
+    places.all_free(home)?;
     let client = reqwest::Client::new();
     let http = |address: &str| Probe::Http(client.clone(), address.to_owned());
     children.nats_server(&arguments.nats_server, home)?;
@@ -155,6 +168,21 @@ impl Places {
             scheduler_health: setting(home, "scheduler", "WAYBILL_SCHEDULER_HEALTH_LISTEN")?,
             workers,
         })
+    }
+
+    /// Fails when something listens on any of the addresses: its answers would be taken for those of the children.
+    fn all_free(&self, home: &Path) -> Result<(), DevError> {
+        let own = [("nats-server", &self.nats), ("scheduler", &self.scheduler_health), ("gateway", &self.gateway)];
+        let workers = self.workers.iter().map(|worker| (worker.id.as_str(), &worker.health));
+        for (name, address) in own.into_iter().chain(workers) {
+            std::net::TcpListener::bind(address).map_err(|source| DevError::Taken {
+                name: name.to_owned(),
+                address: address.clone(),
+                home: home.to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     fn print(&self, home: &Path) -> Result<(), std::io::Error> {
