@@ -23,13 +23,21 @@ async fn asked(stack: &Stack, question: &[&str]) -> (i32, Value) {
 async fn expect(stack: &Stack, question: [&str; 2], expected: Expected<'_>) {
     let (status, hop, code, words) = expected;
     let (found, answer) = asked(stack, &question).await;
-    let verdict = &answer["verdict"];
+    let (verdict, answer_timeline) = (&answer["verdict"], answer["timeline"].clone());
     let told = (found, verdict["hop"].as_str().unwrap(), verdict["code"].as_str().unwrap());
     assert_eq!(told, (status, hop, code), "{question:?}: {answer:#}");
     assert!(verdict["sentence"].as_str().unwrap().contains(words), "{question:?}: {verdict:#}");
     let state = ["healthy", "broken", "", "in_flight"][usize::try_from(status).unwrap()];
     assert_eq!(verdict["state"], state);
     assert!(status != 1 || !verdict["remedy"].as_str().unwrap().is_empty(), "no remedy: {verdict:#}");
+
+    // A gateway that is down answers nothing; one that is up says the same, but for what is another workspace's.
+    let url = format!("{}/v1/{}s/acme/{}/explain", stack.gateway_url(), question[0], question[1]);
+    if let Ok(answer) = reqwest::Client::new().get(url).bearer_auth(stack.token("acme")).send().await {
+        let body: Value = answer.json().await.unwrap();
+        let known = if code == "other_workspace" { "nothing_built" } else { code };
+        assert_eq!((&body["verdict"]["code"], &body["timeline"]), (&Value::from(known), &answer_timeline), "{body:#}");
+    }
 
     let people = stack.run(&[&["explain"], &question[..]].concat()).await;
     assert_eq!(people.status.code(), Some(status), "{}", people.stdout);
