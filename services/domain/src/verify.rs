@@ -217,44 +217,42 @@ pub struct Verifier {
     usable: fn(&PublicSealingKey) -> bool,
     /// Decisions whose request has not come, by its id.
     early: BTreeMap<Uuid, Vec<(u64, Decided)>>,
+    found: Vec<Divergence>,
     tally: Tally,
 }
 
 impl Verifier {
     /// A verifier at the start of the log. `usable` tells whether something can be sealed to a key.
     pub fn new(usable: fn(&PublicSealingKey) -> bool) -> Self {
-        Self { usable, early: BTreeMap::new(), tally: Tally::default() }
+        Self { usable, early: BTreeMap::new(), found: Vec::new(), tally: Tally::default() }
     }
 
     /// Looks at the next event, with the facts as they are before it is folded.
     ///
     /// # Errors
     /// Those of `facts`.
-    pub fn see<F: Facts>(
-        &mut self,
-        facts: &F,
-        recorded: &Recorded<RecordedEvent>,
-    ) -> Result<Vec<Divergence>, F::Error> {
+    pub fn see<F: Facts>(&mut self, facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<(), F::Error> {
         let envelope = &recorded.value.envelope;
         if let Event::ContainerRequested(_) = recorded.value.event {
             let new = facts.request(envelope.id)?.is_none();
             self.tally.requests = self.tally.requests.saturating_add(u64::from(new));
-            return Ok(self.came_late(envelope.id, recorded.sequence));
+            for (sequence, decided) in self.early.remove(&envelope.id).unwrap_or_default() {
+                self.note(sequence, Problem::BeforeRequest(recorded.sequence), decided, None);
+            }
         }
-        let Some(decided) = Decided::recorded(&recorded.value) else { return Ok(Vec::new()) };
-        self.decision(facts, recorded.sequence, envelope.causation_id, decided)
+        match Decided::recorded(&recorded.value) {
+            Some(decided) => self.decision(facts, recorded.sequence, envelope.causation_id, decided),
+            None => Ok(()),
+        }
     }
 
-    /// At the end of the log: what still waits for its request answers none. And what was compared.
-    pub fn finish(self) -> (Vec<Divergence>, Tally) {
-        let early = self.early.into_values().flatten();
-        let orphans = early.map(|(sequence, recorded)| divergence(sequence, Problem::NoRequest, recorded, None));
-        (orphans.collect(), self.tally)
-    }
-
-    fn came_late(&mut self, request: Uuid, at: u64) -> Vec<Divergence> {
-        let early = self.early.remove(&request).unwrap_or_default().into_iter();
-        early.map(|(sequence, recorded)| divergence(sequence, Problem::BeforeRequest(at), recorded, None)).collect()
+    /// At the end of the log: everything that diverges, by sequence, and what was compared.
+    pub fn finish(mut self) -> (Vec<Divergence>, Tally) {
+        for (sequence, decided) in std::mem::take(&mut self.early).into_values().flatten() {
+            self.note(sequence, Problem::NoRequest, decided, None);
+        }
+        self.found.sort_by_key(|divergence| divergence.sequence);
+        (self.found, self.tally)
     }
 
     fn decision<F: Facts>(
@@ -263,29 +261,36 @@ impl Verifier {
         sequence: u64,
         cause: Option<Uuid>,
         recorded: Decided,
-    ) -> Result<Vec<Divergence>, F::Error> {
-        let Some(cause) = cause else { return Ok(vec![divergence(sequence, Problem::NoRequest, recorded, None)]) };
-        let Some(request) = facts.request(cause)? else {
-            self.early.entry(cause).or_default().push((sequence, recorded));
-            return Ok(Vec::new());
+    ) -> Result<(), F::Error> {
+        let Some(cause) = cause else {
+            self.note(sequence, Problem::NoRequest, recorded, None);
+            return Ok(());
         };
-        if let Some(first) = request.decided_by {
-            return Ok(vec![divergence(sequence, Problem::Second(first), recorded, None)]);
+        match facts.request(cause)? {
+            None => self.early.entry(cause).or_default().push((sequence, recorded)),
+            Some(request) => match (request.decided_by, facts.pending(request.sequence)?) {
+                (None, Some(pending)) => self.compare(sequence, recorded, &pending),
+                (first, _) => self.note(sequence, Problem::Second(first.unwrap_or(0)), recorded, None),
+            },
         }
-        let pending = facts.pending(request.sequence)?;
-        Ok(pending.and_then(|pending| self.compare(sequence, recorded, &pending)).into_iter().collect())
+        Ok(())
     }
 
-    fn compare(&mut self, sequence: u64, recorded: Decided, pending: &Pending) -> Option<Divergence> {
+    fn compare(&mut self, sequence: u64, recorded: Decided, pending: &Pending) {
         let unsealed = self.unsealed(&recorded, pending);
-        let expected = unsealed.clone().unwrap_or_else(|| Decided::again(pending));
+        let failed = unsealed.is_some();
+        let expected = unsealed.unwrap_or_else(|| Decided::again(pending));
         let differences = recorded.differences(&expected);
         if differences.is_empty() {
             self.tally.agreed = self.tally.agreed.saturating_add(1);
-            self.tally.unsealed = self.tally.unsealed.saturating_add(u64::from(unsealed.is_some()));
-            return None;
+            self.tally.unsealed = self.tally.unsealed.saturating_add(u64::from(failed));
+        } else {
+            self.note(sequence, Problem::Differs(differences), recorded, Some(expected));
         }
-        Some(divergence(sequence, Problem::Differs(differences), recorded, Some(expected)))
+    }
+
+    fn note(&mut self, sequence: u64, problem: Problem, recorded: Decided, expected: Option<Decided>) {
+        self.found.push(Divergence { sequence, problem, recorded, expected });
     }
 
     /// The decision to attach as it is recorded where sealing failed, if that is what may have happened.
@@ -298,8 +303,4 @@ impl Verifier {
         })?;
         Some(Decided::skipped(pending, &plan.withheld(reason)))
     }
-}
-
-fn divergence(sequence: u64, problem: Problem, recorded: Decided, expected: Option<Decided>) -> Divergence {
-    Divergence { sequence, problem, recorded, expected }
 }
