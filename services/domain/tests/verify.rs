@@ -1,6 +1,11 @@
 //! Verification as a specification: given a build, a registration and a request, when this decision is recorded, then
 //! this divergence.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::type_complexity,
+    reason = "tests fail by panicking, and their tables of cases have long types"
+)]
 
 use uuid::Uuid;
 use waybill_domain::{

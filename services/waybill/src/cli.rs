@@ -40,6 +40,18 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill events\n  waybill events --follow --json\n  \
         waybill events --subject 'waybill.events.container.default.c1.>'\n  waybill events --from 2026-01-31T12:00:00Z")]
     Events(EventsArguments),
+    /// Fold the log again: to a point in it, to verify what was decided, or to see what changed between two points.
+    #[command(
+        after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \
+        waybill replay --diff 1200 1300"
+    )]
+    Replay(crate::replay::ReplayArguments),
+    /// Show what the scheduler knows now, or knew at a point of the log.
+    #[command(
+        after_help = "Examples:\n  waybill projection pending\n  waybill projection images --key default/img-1\n  \
+        waybill projection requests --at 2026-01-31T12:00:00Z --json"
+    )]
+    Projection(crate::projection::ProjectionArguments),
 }
 
 #[derive(Debug, Default, Args)]

@@ -6,6 +6,8 @@ mod dev;
 mod events;
 mod init;
 mod output;
+mod projection;
+mod replay;
 mod service;
 
 use std::process::ExitCode;
@@ -45,5 +47,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Replay(arguments) => replay::run(&home, &arguments),
+        Command::Projection(arguments) => projection::run(&home, &arguments),
     }
 }
