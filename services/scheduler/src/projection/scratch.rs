@@ -4,7 +4,10 @@ use std::{fs::File, path::Path};
 
 use redb::{Database, Durability, backends::FileBackend};
 
-use super::{CACHE_BYTES, Projection, ProjectionError};
+use super::{Projection, ProjectionError};
+
+/// Page cache: what does not fit is written to the file, which costs more than anything else in a replay.
+const CACHE_BYTES: usize = 256 * 1024 * 1024;
 
 impl Projection {
     /// A projection in an empty file that nobody else opens. Until [`persist`](Self::persist) nothing of it outlives this

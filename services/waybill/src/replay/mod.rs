@@ -137,7 +137,7 @@ where
     let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
     let telemetry = telemetry::init("waybill", &TelemetryConfig::read(&settings, "warn")?)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let stop = shutdown::signal();
         let log = EventLog::connect(nats).await?;
