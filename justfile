@@ -18,6 +18,18 @@ test *arguments:
 build:
     cargo build --workspace --bins --locked
 
+# how fast the log is read and replayed, in one run: build for release, fill a log, measure three times in turn
+[no-exit-message]
+bench-replay events="1000000":
+    cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin replay_bench
+    @target/release/replay_bench {{ events }}
+
+# the time to explain one id in a log of 10,000 events and in a large one
+[no-exit-message]
+bench-explain events="1000000":
+    cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin explain_bench
+    @target/release/explain_bench {{ events }}
+
 # formatting and clippy, warnings denied
 lint:
     cargo fmt --all --check

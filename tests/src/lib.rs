@@ -8,6 +8,8 @@ pub mod canary;
 pub mod docker_registry;
 pub mod ecr;
 pub mod error;
+pub mod figures;
+pub mod fill;
 pub mod find;
 pub mod http;
 pub mod image;

@@ -9,3 +9,4 @@ pub mod fold;
 pub mod provider;
 pub mod reference;
 pub mod save;
+pub mod verify;

@@ -28,7 +28,7 @@ pub(crate) fn announce(pending: &Pending, keys: &Keys) -> Event {
         Decision::Skip(plan) => skipped(pending, plan.clone()).into(),
         Decision::Attach(plan) => match attached(pending, plan, keys) {
             Ok(attached) => attached.into(),
-            Err(reason) => skipped(pending, skip_instead(plan, reason)).into(),
+            Err(reason) => skipped(pending, plan.withheld(reason)).into(),
         },
     }
 }
@@ -85,15 +85,6 @@ fn attached(
         expires_at: saved.expires_at,
         credentials: sealed,
     })
-}
-
-fn skip_instead(plan: &AttachPlan, reason: AttachSkipReason) -> SkipPlan {
-    SkipPlan {
-        reason,
-        image_ref: Some(plan.saved.image_ref.clone()),
-        registry: Some(plan.saved.registry.clone()),
-        image_event: Some(plan.saved.sequence),
-    }
 }
 
 fn skipped(pending: &Pending, plan: SkipPlan) -> ContainerCredentialsSkipped {

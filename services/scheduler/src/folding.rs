@@ -70,14 +70,11 @@ impl Folding {
 }
 
 fn entry(message: RawMessage) -> Entry {
-    match message.decode() {
-        Ok(value) => Entry::Event(Box::new(Recorded { sequence: message.sequence, at: message.at, value })),
-        Err(error) => {
-            tracing::warn!(sequence = message.sequence, subject = %message.subject, %error, "event cannot be decoded, quarantined");
-            let quarantined = Quarantined::of(&message, error.to_string());
-            Entry::Poison(Recorded { sequence: message.sequence, at: message.at, value: quarantined })
-        }
+    let entry = Entry::of(&message);
+    if let Entry::Poison(Recorded { sequence, value: Quarantined { subject, error, .. }, .. }) = &entry {
+        tracing::warn!(sequence, subject, error, "event cannot be decoded, quarantined");
     }
+    entry
 }
 
 fn registration(entry: &Entry) -> Option<WorkerId> {

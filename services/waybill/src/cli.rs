@@ -49,6 +49,18 @@ pub(crate) enum Command {
         Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration, log away), 3 in flight"
     )]
     Explain(ExplainArguments),
+    /// Fold the log again: to a point in it, to verify what was decided, or to see what changed between two points.
+    #[command(
+        after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \
+        waybill replay --diff 1200 1300"
+    )]
+    Replay(crate::replay::ReplayArguments),
+    /// Show what the scheduler knows now, or knew at a point of the log.
+    #[command(
+        after_help = "Examples:\n  waybill projection pending\n  waybill projection images --key default/img-1\n  \
+        waybill projection requests --at 2026-01-31T12:00:00Z --json"
+    )]
+    Projection(crate::projection::ProjectionArguments),
 }
 
 #[derive(Debug, Default, Args)]
@@ -121,7 +133,7 @@ pub(crate) struct EventsArguments {
     /// Start at this sequence or time (RFC 3339).
     #[arg(long, default_value = "1", value_name = "SEQUENCE|TIME")]
     pub(crate) from: Place,
-    /// End with this sequence, or before this time.
+    /// End with this sequence or time.
     #[arg(long, value_name = "SEQUENCE|TIME", conflicts_with = "follow")]
     pub(crate) until: Option<Place>,
     /// One CloudEvents JSON object a line.

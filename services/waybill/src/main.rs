@@ -9,6 +9,8 @@ mod init;
 mod operator;
 mod output;
 mod place;
+mod projection;
+mod replay;
 mod service;
 
 use std::process::ExitCode;
@@ -53,6 +55,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Replay(arguments) => replay::run(&home, &arguments),
+        Command::Projection(arguments) => projection::run(&home, &arguments),
     }
     .map(|()| ExitCode::SUCCESS)
 }

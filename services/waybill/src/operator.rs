@@ -29,8 +29,12 @@ pub(crate) fn workspace(settings: &Settings, flag: Option<&WorkspaceId>) -> Resu
     workspace.ok_or_else(|| "which workspace? Give --workspace, or set WAYBILL_WORKSPACE".into())
 }
 
-/// Runs a command that reads the log. Ctrl-C ends it quietly; `stopped` is its result then.
-pub(crate) fn with_log<T, F>(settings: &Settings, stopped: T, run: impl FnOnce(EventLog) -> F) -> Result<T, Failure>
+/// Runs a command that reads the log. Ctrl-C ends it; `stopped` is its result then.
+pub(crate) fn with_log<T, F>(
+    settings: &Settings,
+    stopped: Result<T, Failure>,
+    run: impl FnOnce(EventLog) -> F,
+) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
@@ -43,7 +47,7 @@ where
         let stop = shutdown::signal();
         let log = EventLog::connect(nats).await?;
         tokio::select! {
-            () = stop.cancelled() => Ok(stopped),
+            () = stop.cancelled() => stopped,
             outcome = run(log) => outcome,
         }
     });

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use time::Duration;
 use waybill_platform::log::EventLog;
 use waybill_schemas::Timestamp;
 
@@ -10,9 +11,9 @@ use crate::Failure;
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// At this sequence.
+    /// A sequence.
     Sequence(u64),
-    /// At the first event recorded at this time or later.
+    /// A time of the stream's clock.
     Time(Timestamp),
 }
 
@@ -28,8 +29,19 @@ impl FromStr for Place {
 }
 
 impl Place {
-    /// The sequence of the place: of the first event then or later, for a time.
-    pub(crate) async fn sequence(self, log: &EventLog) -> Result<u64, Failure> {
+    /// The sequence of the last event up to the place; an event recorded at that very time counts.
+    pub(crate) async fn last(self, log: &EventLog) -> Result<u64, Failure> {
+        match self {
+            Self::Sequence(sequence) => Ok(sequence),
+            Self::Time(time) => {
+                let after = time.instant().checked_add(Duration::nanoseconds(1)).unwrap_or(time.instant());
+                Ok(log.sequence_at(after.into()).await?.saturating_sub(1))
+            }
+        }
+    }
+
+    /// The sequence of the first event from the place on.
+    pub(crate) async fn first(self, log: &EventLog) -> Result<u64, Failure> {
         match self {
             Self::Sequence(sequence) => Ok(sequence.max(1)),
             Self::Time(time) => Ok(log.sequence_at(time).await?),

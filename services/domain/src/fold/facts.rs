@@ -177,6 +177,18 @@ pub struct AttachPlan {
     pub worker_key: PublicSealingKey,
 }
 
+impl AttachPlan {
+    /// The skip that is recorded where the credentials cannot be handed over after all.
+    pub fn withheld(&self, reason: AttachSkipReason) -> SkipPlan {
+        SkipPlan {
+            reason,
+            image_ref: Some(self.saved.image_ref.clone()),
+            registry: Some(self.saved.registry.clone()),
+            image_event: Some(self.saved.sequence),
+        }
+    }
+}
+
 /// Everything that the skip event says beyond the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkipPlan {

@@ -47,4 +47,8 @@ impl Facts for MemoryFacts {
     fn request(&self, id: Uuid) -> Result<Option<RequestFact>, Infallible> {
         Ok(self.requests.get(&id).cloned())
     }
+
+    fn pending(&self, requested_by: u64) -> Result<Option<Pending>, Infallible> {
+        Ok(self.pending.get(&requested_by).cloned())
+    }
 }

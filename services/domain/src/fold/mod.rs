@@ -39,6 +39,12 @@ pub trait Facts {
     /// # Errors
     /// The store's own.
     fn request(&self, id: Uuid) -> Result<Option<RequestFact>, Self::Error>;
+
+    /// A decision that the log does not hold yet, by the sequence of its request.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn pending(&self, requested_by: u64) -> Result<Option<Pending>, Self::Error>;
 }
 
 /// One row that an event changes.

@@ -128,21 +128,24 @@ impl EventLog {
             .map_err(|error| failed(error.to_string()))?;
         Ok(pull.map(move |message| {
             let message = message.map_err(|error| failed(error.to_string()))?;
-            raw(&message).ok_or_else(|| failed("a message without its place in the stream".to_owned()))
+            raw(message).ok_or_else(|| failed("a message without its place in the stream".to_owned()))
         }))
     }
 }
 
 /// The message with its place, which JetStream writes into the reply subject.
-pub(super) fn raw(message: &async_nats::jetstream::Message) -> Option<RawMessage> {
+pub(super) fn raw(message: async_nats::jetstream::Message) -> Option<RawMessage> {
     let info = message.info().ok()?;
+    let (sequence, at, pending) = (info.stream_sequence, info.published.into(), info.pending);
+    let message = message.message;
+    let subject = message.subject.to_string();
     Some(RawMessage {
-        sequence: info.stream_sequence,
-        at: info.published.into(),
-        pending: info.pending,
-        subject: message.subject.to_string(),
-        headers: message.headers.clone().unwrap_or_default(),
-        payload: message.payload.clone(),
+        sequence,
+        at,
+        pending,
+        subject,
+        headers: message.headers.unwrap_or_default(),
+        payload: message.payload,
     })
 }
 

@@ -153,7 +153,7 @@ async fn forward<E: fmt::Display>(
         };
         worked = true;
         let redelivered = handle.info().is_ok_and(|info| info.delivered > 1);
-        let Some(message) = raw(&handle) else { continue };
+        let Some(message) = raw(handle.clone()) else { continue };
         if sender.send(Delivered { message, redelivered, handle }).await.is_err() {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 use uuid::Uuid;
-use waybill_domain::fold::{Change, Facts, ImageFact, ImageKey, RequestFact, WorkerFact};
+use waybill_domain::fold::{Change, Facts, ImageFact, ImageKey, Pending, RequestFact, WorkerFact};
 use waybill_schemas::WorkerId;
 
 use super::{
@@ -67,5 +67,9 @@ impl Facts for TransactionFacts<'_> {
 
     fn request(&self, id: Uuid) -> Result<Option<RequestFact>, ProjectionError> {
         self.requests.get(id.as_u128())?.map(|row| decode("requests", row.value())).transpose()
+    }
+
+    fn pending(&self, requested_by: u64) -> Result<Option<Pending>, ProjectionError> {
+        self.pending.get(requested_by)?.map(|row| decode("pending", row.value())).transpose()
     }
 }

@@ -6,7 +6,10 @@
 mod facts;
 mod position;
 mod quarantine;
+mod read;
 mod rows;
+mod scratch;
+mod snapshot;
 
 use std::{
     collections::BTreeSet,
@@ -15,13 +18,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{ConcurrencyMode, Database, ReadableDatabase, ReadableTable};
-use waybill_domain::fold::{Anomaly, Pending, fold};
+use redb::{ConcurrencyMode, Database, Durability, ReadableDatabase, ReadableTable};
+use waybill_domain::{
+    fold::{Anomaly, Pending, fold},
+    verify::Verifier,
+};
+use waybill_platform::log::RawMessage;
 use waybill_schemas::{Recorded, RecordedEvent, WorkerId};
 
 pub use position::Position;
 pub use quarantine::Quarantined;
-pub use rows::Row;
+pub use read::{ReadProjection, ReadProjectionError};
+pub use rows::{Row, TABLES};
+pub use snapshot::Snapshot;
 
 use facts::TransactionFacts;
 use rows::{META, PENDING, POSITION_KEY, QUARANTINE, WORKERS};
@@ -76,6 +85,15 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// What a message is.
+    pub fn of(message: &RawMessage) -> Self {
+        let (sequence, at) = (message.sequence, message.at);
+        match message.decode() {
+            Ok(value) => Self::Event(Box::new(Recorded { sequence, at, value })),
+            Err(error) => Self::Poison(Recorded { sequence, at, value: Quarantined::of(message, error.to_string()) }),
+        }
+    }
+
     fn position(&self, stream_created: waybill_schemas::Timestamp) -> Position {
         let (sequence, at) = match self {
             Self::Event(recorded) => (recorded.sequence, recorded.at),
@@ -90,6 +108,7 @@ impl Entry {
 pub struct Projection {
     database: Database,
     path: PathBuf,
+    durability: Durability,
 }
 
 impl Projection {
@@ -100,7 +119,7 @@ impl Projection {
     pub fn open(path: &Path) -> Result<Self, ProjectionError> {
         let opened = Self::open_private(path);
         let database = opened.map_err(|source| ProjectionError::Open { path: path.to_owned(), source })?;
-        Ok(Self { database, path: path.to_owned() })
+        Ok(Self { database, path: path.to_owned(), durability: Durability::Immediate })
     }
 
     fn open_private(path: &Path) -> Result<Database, Box<redb::Error>> {
@@ -127,9 +146,7 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn position(&self) -> Result<Option<Position>, ProjectionError> {
-        let transaction = self.database.begin_read()?;
-        let Some(table) = rows::existing(transaction.open_table(META))? else { return Ok(None) };
-        table.get(POSITION_KEY)?.map(|row| rows::decode("meta", row.value())).transpose()
+        self.snapshot()?.position()
     }
 
     /// Folds entries that follow the position, all or none. Returns what the fold passed over, by sequence.
@@ -141,15 +158,40 @@ impl Projection {
         stream_created: waybill_schemas::Timestamp,
         entries: &[Entry],
     ) -> Result<Vec<(u64, Anomaly)>, ProjectionError> {
+        self.fold_each(stream_created, entries, |_, _| Ok(()))
+    }
+
+    /// As [`fold`](Self::fold), with each decision compared with the one that the fold made.
+    ///
+    /// # Errors
+    /// As [`fold`](Self::fold).
+    pub fn fold_verifying(
+        &self,
+        stream_created: waybill_schemas::Timestamp,
+        entries: &[Entry],
+        verifier: &mut Verifier,
+    ) -> Result<Vec<(u64, Anomaly)>, ProjectionError> {
+        self.fold_each(stream_created, entries, |facts, recorded| verifier.see(facts, recorded))
+    }
+
+    /// `see` gets each event with the facts before it.
+    fn fold_each(
+        &self,
+        stream_created: waybill_schemas::Timestamp,
+        entries: &[Entry],
+        mut see: impl FnMut(&TransactionFacts<'_>, &Recorded<RecordedEvent>) -> Result<(), ProjectionError>,
+    ) -> Result<Vec<(u64, Anomaly)>, ProjectionError> {
         let Some(last) = entries.last() else { return Ok(Vec::new()) };
         let mut anomalies = Vec::new();
-        let transaction = self.database.begin_write()?;
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(self.durability)?;
         {
             let mut facts = TransactionFacts::open(&transaction)?;
             let mut quarantine = transaction.open_table(QUARANTINE)?;
             for entry in entries {
                 match entry {
                     Entry::Event(recorded) => {
+                        see(&facts, recorded)?;
                         let folded = fold(&facts, recorded)?;
                         anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
                         folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
@@ -210,6 +252,14 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn rows(&self) -> Result<Vec<Row>, ProjectionError> {
-        rows::all(&self.database.begin_read()?)
+        self.snapshot()?.rows()
+    }
+
+    /// The rows as they stand now, whatever is folded later.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn snapshot(&self) -> Result<Snapshot, ProjectionError> {
+        Ok(Snapshot(self.database.begin_read()?))
     }
 }

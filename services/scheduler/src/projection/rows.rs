@@ -48,29 +48,79 @@ pub(super) fn existing<T>(opened: Result<T, TableError>) -> Result<Option<T>, Pr
     }
 }
 
+type Named<K> = (&'static str, TableDefinition<'static, K, &'static [u8]>);
+
+/// Tables whose keys are text.
+const TEXTS: [Named<&str>; 3] = [("images", IMAGES), ("meta", META), ("workers", WORKERS)];
+/// Tables whose keys are sequences.
+const NUMBERS: [Named<u64>; 2] = [("pending", PENDING), ("quarantine", QUARANTINE)];
+
+/// Names of the tables, in the order in which rows are given.
+pub const TABLES: [&str; 6] = ["images", "meta", "workers", "pending", "quarantine", "requests"];
+
 pub(super) fn all(transaction: &ReadTransaction) -> Result<Vec<Row>, ProjectionError> {
     let mut rows = Vec::new();
-    for (name, table) in [("images", IMAGES), ("meta", META), ("workers", WORKERS)] {
-        collect(&mut rows, name, existing(transaction.open_table(table))?, |key| key.to_owned())?;
+    for table in TABLES {
+        visit(transaction, table, &mut |row| -> Result<(), ProjectionError> {
+            rows.push(row);
+            Ok(())
+        })?;
     }
-    for (name, table) in [("pending", PENDING), ("quarantine", QUARANTINE)] {
-        collect(&mut rows, name, existing(transaction.open_table(table))?, |key| key.to_string())?;
-    }
-    let requests = existing(transaction.open_table(REQUESTS))?;
-    collect(&mut rows, "requests", requests, |key| uuid::Uuid::from_u128(key).to_string())?;
     Ok(rows)
 }
 
-fn collect<K: redb::Key + 'static>(
-    rows: &mut Vec<Row>,
+/// Hands over each row of a table, in the order of its keys; a table that does not exist has none.
+pub(super) fn visit<E: From<ProjectionError>>(
+    transaction: &ReadTransaction,
+    table: &str,
+    each: &mut impl FnMut(Row) -> Result<(), E>,
+) -> Result<(), E> {
+    if let Some((name, definition)) = TEXTS.into_iter().find(|(name, _)| *name == table) {
+        return walk(name, existing(transaction.open_table(definition))?, |key| key.to_owned(), each);
+    }
+    if let Some((name, definition)) = NUMBERS.into_iter().find(|(name, _)| *name == table) {
+        return walk(name, existing(transaction.open_table(definition))?, |key| key.to_string(), each);
+    }
+    if table == "requests" {
+        let opened = existing(transaction.open_table(REQUESTS))?;
+        return walk("requests", opened, |key| uuid::Uuid::from_u128(key).to_string(), each);
+    }
+    Ok(())
+}
+
+fn walk<K: redb::Key + 'static, E: From<ProjectionError>>(
     name: &'static str,
     table: Option<impl ReadableTable<K, &'static [u8]>>,
     text: impl Fn(K::SelfType<'_>) -> String,
-) -> Result<(), ProjectionError> {
+    each: &mut impl FnMut(Row) -> Result<(), E>,
+) -> Result<(), E> {
     let Some(table) = table else { return Ok(()) };
-    for row in table.iter()? {
-        let (key, value) = row?;
-        rows.push(Row { table: name, key: text(key.value()), value: value.value().to_vec() });
+    for row in table.iter().map_err(ProjectionError::from)? {
+        let (key, value) = row.map_err(ProjectionError::from)?;
+        each(Row { table: name, key: text(key.value()), value: value.value().to_vec() })?;
     }
     Ok(())
+}
+
+/// The row under a key, as [`Row`] has it.
+pub(super) fn one(transaction: &ReadTransaction, table: &str, key: &str) -> Result<Option<Vec<u8>>, ProjectionError> {
+    if let Some((_, definition)) = TEXTS.into_iter().find(|(name, _)| *name == table) {
+        return get(existing(transaction.open_table(definition))?, Some(key));
+    }
+    if let Some((_, definition)) = NUMBERS.into_iter().find(|(name, _)| *name == table) {
+        return get(existing(transaction.open_table(definition))?, key.parse::<u64>().ok());
+    }
+    if table == "requests" {
+        let id = key.parse().ok().map(|id: uuid::Uuid| id.as_u128());
+        return get(existing(transaction.open_table(REQUESTS))?, id);
+    }
+    Ok(None)
+}
+
+fn get<'k, K: redb::Key + 'static>(
+    table: Option<impl ReadableTable<K, &'static [u8]>>,
+    key: Option<impl std::borrow::Borrow<K::SelfType<'k>>>,
+) -> Result<Option<Vec<u8>>, ProjectionError> {
+    let (Some(table), Some(key)) = (table, key) else { return Ok(None) };
+    Ok(table.get(key)?.map(|row| row.value().to_vec()))
 }

@@ -17,11 +17,11 @@ use select::Selection;
 pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failure> {
     let settings = operator::settings(home)?;
     let selection = Selection::of(arguments, || operator::workspace(&settings, arguments.workspace.as_ref()))?;
-    operator::with_log(&settings, (), |log| async move { print(&log, &selection, arguments).await })
+    operator::with_log(&settings, Ok(()), |log| async move { print(&log, &selection, arguments).await })
 }
 
 async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
-    let from = arguments.from.sequence(log).await?;
+    let from = arguments.from.first(log).await?;
     let last = selection.last(log, arguments.until).await?;
     let coloured = output::coloured();
     let mut out = output::stdout();

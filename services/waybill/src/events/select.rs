@@ -48,11 +48,10 @@ impl Selection {
 
     /// The last sequence that counts.
     pub(super) async fn last(&self, log: &EventLog, until: Option<Place>) -> Result<u64, Failure> {
-        Ok(match until {
-            None => u64::MAX,
-            Some(Place::Sequence(sequence)) => sequence,
-            Some(time @ Place::Time(_)) => time.sequence(log).await?.saturating_sub(1),
-        })
+        match until {
+            None => Ok(u64::MAX),
+            Some(place) => place.last(log).await,
+        }
     }
 
     /// Whether a message is asked for.

@@ -40,25 +40,21 @@ pub(crate) fn run(home: &Path, arguments: &ExplainArguments) -> ExitCode {
 
 fn ask(settings: &Settings, arguments: &ExplainArguments) -> Result<Explanation, Failure> {
     let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
-    let interrupted: Result<Explanation, Failure> = Err("interrupted".into());
-    operator::with_log(settings, interrupted, |log| async move {
+    operator::with_log(settings, Err("interrupted".into()), |log| async move {
         let moment = moment(&log, arguments.at).await?;
         let explainer = Explainer { log, scope: Scope::Everything, moment };
-        Ok(Ok(match &arguments.question {
+        Ok(match &arguments.question {
             Question::Image { id } => explainer.image(&workspace, id).await?,
             Question::Container { id } => explainer.container(&workspace, id).await?,
-        }))
-    })?
+        })
+    })
 }
 
 /// The moment that `--at` names.
 async fn moment(log: &EventLog, at: Option<Place>) -> Result<Moment, Failure> {
     Ok(match at {
         None => Moment::Now,
-        Some(Place::Time(time)) => {
-            let sequence = log.sequence_at(time).await?.saturating_sub(1);
-            Moment::Past { sequence, at: time }
-        }
+        Some(Place::Time(time)) => Moment::Past { sequence: Place::Time(time).last(log).await?, at: time },
         Some(Place::Sequence(sequence)) => {
             let message = log.message_at(sequence).await?;
             let at = message.ok_or_else(|| format!("the log has no event at sequence {sequence}"))?.at;

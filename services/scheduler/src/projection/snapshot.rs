@@ -1,0 +1,56 @@
+//! The rows at one moment: what is committed later does not change them.
+
+use redb::ReadTransaction;
+
+use super::{
+    Position, ProjectionError, Row,
+    rows::{self, META, POSITION_KEY},
+};
+
+/// All tables as one transaction left them. While it is held, the file keeps what it shows.
+pub struct Snapshot(pub(super) ReadTransaction);
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// The place in the log up to which the rows are folded; none in a new file.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn position(&self) -> Result<Option<Position>, ProjectionError> {
+        let Some(table) = rows::existing(self.0.open_table(META))? else { return Ok(None) };
+        table.get(POSITION_KEY)?.map(|row| rows::decode("meta", row.value())).transpose()
+    }
+
+    /// Every row of every table, in order: two projections of the same log are equal, byte for byte.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn rows(&self) -> Result<Vec<Row>, ProjectionError> {
+        rows::all(&self.0)
+    }
+
+    /// Hands over each row of one of [`TABLES`](super::TABLES), in the order of its keys.
+    ///
+    /// # Errors
+    /// Those of the store, and of `each`.
+    pub fn each<E: From<ProjectionError>>(
+        &self,
+        table: &str,
+        mut each: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        rows::visit(&self.0, table, &mut each)
+    }
+
+    /// The value of the row under a key.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn value(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, ProjectionError> {
+        rows::one(&self.0, table, key)
+    }
+}

@@ -1,0 +1,125 @@
+//! `waybill projection`: what the scheduler knows, now or at a point of the log, without a secret or a ciphertext.
+
+pub(crate) mod row;
+pub(crate) mod text;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use waybill_platform::config::Settings;
+use waybill_scheduler::projection::{ReadProjection, ReadProjectionError, Row, Snapshot};
+
+use crate::{Failure, output, place::Place, replay};
+
+#[derive(Debug, Args)]
+pub(crate) struct ProjectionArguments {
+    /// Only this table.
+    #[arg(value_enum)]
+    table: Option<Table>,
+    /// Only the row with this key, such as `workspace/image` or a request's id.
+    #[arg(long)]
+    key: Option<String>,
+    /// As of this sequence or time (RFC 3339), from the log; without it, the live rows of a scheduler on this machine.
+    #[arg(long, value_name = "SEQUENCE|TIME")]
+    at: Option<Place>,
+    /// One JSON object a row.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Table {
+    /// What builds said, by workspace and image.
+    Images,
+    /// Registrations, by worker.
+    Workers,
+    /// Container requests and their outcomes, by the request's id.
+    Requests,
+    /// Decisions that the log does not hold yet, by the request's sequence.
+    Pending,
+    /// How far the log is folded.
+    Meta,
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Workers => "workers",
+            Self::Requests => "requests",
+            Self::Pending => "pending",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+enum ShowError {
+    #[error("cannot read the live projection; with --at SEQUENCE|TIME the log answers, wherever the scheduler runs")]
+    Live(#[source] ReadProjectionError),
+    #[error("there is no row with the key {0:?}; leave out --key to see all")]
+    NoRow(String),
+}
+
+/// `waybill projection`.
+pub(crate) fn run(home: &Path, arguments: &ProjectionArguments) -> Result<(), Failure> {
+    let Some(point) = arguments.at else {
+        let rows = {
+            // Nothing is held open while somebody reads what is printed: the scheduler's file would grow.
+            let live = ReadProjection::open(&live_path(home)?).map_err(ShowError::Live)?;
+            wanted(&live.snapshot()?, arguments)?
+        };
+        return print(&rows, arguments);
+    };
+    replay::with_log(home, |log| async move {
+        let replayed = replay::replayed(&log, point).await?;
+        let rows = wanted(&replayed.projection.snapshot()?, arguments)?;
+        print(&rows, arguments)
+    })
+}
+
+/// The one setting that is needed; the scheduler's keys are none of ours.
+fn live_path(home: &Path) -> Result<PathBuf, Failure> {
+    let settings = Settings::load(home, "scheduler")?;
+    let mut reader = settings.reader();
+    let path = reader.required_path("WAYBILL_SCHEDULER_PROJECTION");
+    reader.finish()?;
+    Ok(path)
+}
+
+fn wanted(snapshot: &Snapshot, arguments: &ProjectionArguments) -> Result<Vec<Row>, Failure> {
+    let tables = arguments.table.as_ref().map_or_else(Table::value_variants, std::slice::from_ref);
+    let mut rows = Vec::new();
+    for table in tables {
+        snapshot.each(table.name(), |row| -> Result<(), Failure> {
+            if arguments.key.as_ref().is_none_or(|key| *key == row.key) {
+                rows.push(row);
+            }
+            Ok(())
+        })?;
+    }
+    match &arguments.key {
+        Some(key) if rows.is_empty() => Err(ShowError::NoRow(key.clone()).into()),
+        _ => Ok(rows),
+    }
+}
+
+fn print(rows: &[Row], arguments: &ProjectionArguments) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::new(output::stdout());
+    let coloured = output::coloured();
+    for row in rows {
+        let value = row::shown(row)?;
+        if arguments.json {
+            let line = serde_json::json!({ "table": row.table, "key": row.key, "value": value });
+            writeln!(out, "{line}")?;
+        } else {
+            text::title(&mut out, coloured, &format!("{} {}", row.table, row.key))?;
+            text::fields(&mut out, 2, &text::flatten(&value))?;
+        }
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,49 @@
+//! Recorded decisions that are not what the log leads to, for people.
+
+use std::io::Write;
+
+use waybill_domain::{
+    credentials::Secret,
+    verify::{Decided, Divergence, Problem},
+};
+use waybill_platform::sealing::{Binding, PrivateKey, PublicKey, seal};
+use waybill_schemas::PublicSealingKey;
+
+use crate::{Failure, projection::text};
+
+/// Whether something can be sealed to a worker's key, which takes trying.
+pub(super) fn usable(key: &PublicSealingKey) -> bool {
+    let (Ok(workspace), Ok(container_id)) = ("w".parse(), "c".parse()) else { return false };
+    let binding = Binding::Container { workspace, container_id, registry: String::new() };
+    let nothing = Secret::new(String::new());
+    let key = key.as_str().parse::<PublicKey>();
+    key.is_ok_and(|key| seal(&PrivateKey::generate(), &key, &binding, &nothing).is_ok())
+}
+
+/// Each with its place and both decisions.
+pub(super) fn print(out: &mut impl Write, divergences: &[Divergence]) -> Result<(), Failure> {
+    for Divergence { sequence, problem, recorded, expected } in divergences {
+        let (workspace, container) = (&recorded.workspace, &recorded.container_id);
+        let says = format!("sequence {sequence}: the decision about {workspace}/{container} {}", says(problem));
+        text::wrapped(out, "", "  ", &says)?;
+        decision(out, "recorded", recorded)?;
+        if let Some(expected) = expected {
+            decision(out, "decided again", expected)?;
+        }
+    }
+    Ok(())
+}
+
+fn decision(out: &mut impl Write, name: &str, decided: &Decided) -> Result<(), Failure> {
+    writeln!(out, "  {name}")?;
+    text::fields(out, 4, &text::flatten(&serde_json::to_value(decided)?))
+}
+
+fn says(problem: &Problem) -> String {
+    match problem {
+        Problem::Differs(fields) => format!("differs in {}", fields.join(", ")),
+        Problem::Second(first) => format!("is the second one, the first is at {first}"),
+        Problem::BeforeRequest(request) => format!("was recorded before its request, which is at {request}"),
+        Problem::NoRequest => "answers no request".to_owned(),
+    }
+}

@@ -1,0 +1,185 @@
+//! Three stages at once: read in order, decode, fold and commit. Each hands batches to the next, and waits when it is ahead.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt as _;
+use tokio::{sync::mpsc, task::spawn_blocking};
+use waybill_domain::verify::Verifier;
+use waybill_platform::log::{EventLog, RawMessage, StreamState};
+use waybill_scheduler::projection::{Entry, Projection, ProjectionError};
+use waybill_schemas::{ALL_SUBJECTS, Event, Timestamp};
+
+use super::{ReplayError, progress::Progress};
+use crate::Failure;
+
+/// Most events in one transaction.
+const BATCH: usize = 1000;
+/// A batch ends early where events are large.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Batches that wait between two stages.
+const QUEUE: usize = 4;
+
+/// What was folded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counts {
+    pub(crate) events: u64,
+    pub(crate) requests: u64,
+    /// By reason, or `attached`.
+    pub(crate) decisions: BTreeMap<&'static str, u64>,
+    pub(crate) quarantined: u64,
+    /// Repeated requests, and decisions that answer no open request.
+    pub(crate) passed_over: u64,
+}
+
+/// A projection on its way through the log.
+pub(crate) struct Replay {
+    log: EventLog,
+    created: Timestamp,
+    folded: u64,
+    pub(crate) projection: Arc<Projection>,
+    pub(crate) verifier: Option<Verifier>,
+    pub(crate) counts: Counts,
+    pub(crate) elapsed: Duration,
+}
+
+impl Replay {
+    /// At the start of the log, with an empty projection.
+    pub(crate) fn new(log: &EventLog, state: StreamState, projection: Projection) -> Self {
+        Self {
+            log: log.clone(),
+            created: state.created,
+            folded: 0,
+            projection: Arc::new(projection),
+            verifier: None,
+            counts: Counts::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// Folds up to a sequence that the log holds; nothing if that was folded before.
+    pub(crate) async fn fold_until(&mut self, last: u64) -> Result<(), Failure> {
+        if last <= self.folded {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let done = Arc::new(AtomicU64::new(0));
+        let progress = Progress::show(done.clone(), last.saturating_sub(self.folded));
+        let (raw_sender, mut raw) = mpsc::channel::<Vec<RawMessage>>(QUEUE);
+        let (entry_sender, entries) = mpsc::channel::<Vec<Entry>>(QUEUE);
+        let decoding = spawn_blocking(move || {
+            while let Some(batch) = raw.blocking_recv() {
+                if entry_sender.blocking_send(batch.iter().map(Entry::of).collect()).is_err() {
+                    return;
+                }
+            }
+        });
+        let stage = Stage {
+            created: self.created,
+            projection: self.projection.clone(),
+            verifier: self.verifier.take(),
+            counts: std::mem::take(&mut self.counts),
+            done,
+        };
+        let folding = spawn_blocking(move || stage.run(entries));
+        let read = read(&self.log, self.folded.saturating_add(1), last, raw_sender).await;
+        let folded = folding.await.map_err(|_| ReplayError::Interrupted)?;
+        decoding.await.map_err(|_| ReplayError::Interrupted)?;
+        // Reading stops when folding has failed, which is then the reason.
+        let stage = folded?;
+        read?;
+        drop(progress);
+        (self.verifier, self.counts) = (stage.verifier, stage.counts);
+        self.folded = last;
+        self.elapsed = self.elapsed.saturating_add(started.elapsed());
+        Ok(())
+    }
+
+    /// The projection, once nothing else uses it.
+    pub(crate) fn into_projection(self) -> Result<Projection, ReplayError> {
+        Arc::into_inner(self.projection).ok_or(ReplayError::Interrupted)
+    }
+}
+
+/// Reads from a sequence to another, in batches.
+async fn read(log: &EventLog, from: u64, last: u64, sender: mpsc::Sender<Vec<RawMessage>>) -> Result<(), Failure> {
+    let mut messages = pin!(log.read(ALL_SUBJECTS, from));
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut bytes = 0_usize;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let at_end = message.sequence >= last;
+        bytes = bytes.saturating_add(message.payload.len());
+        batch.push(message);
+        if at_end || batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            bytes = 0;
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            if sender.send(full).await.is_err() || at_end {
+                return Ok(());
+            }
+        }
+    }
+    Err(ReplayError::Interrupted.into())
+}
+
+/// The last stage.
+struct Stage {
+    created: Timestamp,
+    projection: Arc<Projection>,
+    verifier: Option<Verifier>,
+    counts: Counts,
+    done: Arc<AtomicU64>,
+}
+
+impl Stage {
+    fn run(mut self, mut entries: mpsc::Receiver<Vec<Entry>>) -> Result<Self, ProjectionError> {
+        while let Some(batch) = entries.blocking_recv() {
+            let anomalies = match &mut self.verifier {
+                Some(verifier) => self.projection.fold_verifying(self.created, &batch, verifier)?,
+                None => self.projection.fold(self.created, &batch)?,
+            };
+            let passed_over = |entry: &&Entry| match entry {
+                Entry::Event(event) => anomalies.iter().any(|(sequence, _)| *sequence == event.sequence),
+                Entry::Poison(_) => false,
+            };
+            self.counts.passed_over = self.counts.passed_over.saturating_add(count(anomalies.len()));
+            self.counts.events = self.counts.events.saturating_add(count(batch.len()));
+            batch.iter().filter(|entry| !passed_over(entry)).for_each(|entry| self.counts.add(entry));
+            self.done.store(self.counts.events, Ordering::Relaxed);
+        }
+        Ok(self)
+    }
+}
+
+impl Counts {
+    fn add(&mut self, entry: &Entry) {
+        let outcome = match entry {
+            Entry::Poison(_) => {
+                self.quarantined = self.quarantined.saturating_add(1);
+                return;
+            }
+            Entry::Event(recorded) => match &recorded.value.event {
+                Event::ContainerRequested(_) => {
+                    self.requests = self.requests.saturating_add(1);
+                    return;
+                }
+                Event::ContainerCredentialsAttached(_) => "attached",
+                Event::ContainerCredentialsSkipped(skipped) => skipped.reason.as_str(),
+                _ => return,
+            },
+        };
+        let counted = self.decisions.entry(outcome).or_default();
+        *counted = counted.saturating_add(1);
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

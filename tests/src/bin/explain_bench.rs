@@ -1,0 +1,81 @@
+//! `just bench-explain`: the time to explain one container in a small log and in a large one, in turn.
+#![allow(clippy::print_stdout, reason = "a benchmark is what it prints")]
+
+use std::{
+    error::Error,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use waybill_tests::{
+    figures::spread,
+    fill::fill,
+    process::Process,
+    stack::{Plan, Service, Stack},
+};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const SMALL: u64 = 10_000;
+const LARGE: u64 = 1_000_000;
+const ROUNDS: u64 = 30;
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What is asked: of a container, of an image, of an image that nobody built (which looks in other workspaces, too).
+const QUESTIONS: [(&str, &str); 3] = [("container", "c-"), ("image", "img-"), ("image", "nobody-built-")];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match bench().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("the benchmark failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench() -> Result<(), Failure> {
+    let events = std::env::args().nth(1).map_or(Ok(LARGE), |text| text.replace('_', "").parse())?;
+    let (small, large) = (filled(SMALL).await?, filled(events).await?);
+    println!("\n{:<32} {:>9} {:>9} {:>9}   of the small log", "milliseconds", "lowest", "median", "highest");
+    for (kind, prefix) in QUESTIONS {
+        let mut times: [Vec<f64>; 2] = Default::default();
+        for round in 0..ROUNDS {
+            // Every question is about another id, so that no cache of the last answer helps.
+            let id = format!("{prefix}{}", round * 31);
+            for (stack, times) in [&small, &large].into_iter().zip(&mut times) {
+                times.push(ask(stack, kind, &id).await?);
+            }
+        }
+        let yardstick = spread(&times[0]).1;
+        for (size, times) in [SMALL, events].into_iter().zip(&times) {
+            let (lowest, median, highest) = spread(times);
+            let what = format!("{kind} {prefix}N of {size}");
+            println!("{what:<32} {lowest:>9.1} {median:>9.1} {highest:>9.1}   {:.2}", median / yardstick);
+        }
+    }
+    Ok(())
+}
+
+async fn filled(events: u64) -> Result<Stack, Failure> {
+    let mut stack = Plan::default().setting("WAYBILL_LOG", "warn").start().await?;
+    for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
+        stack.stop(&service).await;
+    }
+    println!("filled a log with {} events", fill(&stack, events).await);
+    Ok(stack)
+}
+
+/// Milliseconds of one `waybill explain`, from its start to its end.
+async fn ask(stack: &Stack, kind: &str, id: &str) -> Result<f64, Failure> {
+    let mut command = stack.waybill();
+    command.args(["explain", kind, id, "--json"]);
+    let started = Instant::now();
+    let finished = Process::run("waybill", command, stack.dir(), LIMIT).await?;
+    let elapsed = started.elapsed().as_secs_f64() * 1000.0;
+    if finished.status.code() == Some(2) {
+        return Err(finished.stderr.into());
+    }
+    Ok(elapsed)
+}
