@@ -160,7 +160,10 @@ fn event_type<H: Headers + ?Sized>(headers: &H) -> Result<EventType, DecodeError
 
 fn expected_type(subject: &Subject) -> EventType {
     match subject {
-        Subject::Image { event, .. } | Subject::Container { event, .. } | Subject::Decision { event, .. } => *event,
+        Subject::Image { event, .. }
+        | Subject::Container { event, .. }
+        | Subject::Decision { event, .. }
+        | Subject::Quarantine { event, .. } => *event,
         Subject::Registered { .. } => EventType::WorkerRegistered,
     }
 }
@@ -204,6 +207,7 @@ const FIELDS: &[&str] = &[
     "provider_name",
     "decided_by",
     "digest",
+    "sequence",
     "sender",
     "recipient",
     "ciphertext",

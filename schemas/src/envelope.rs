@@ -138,6 +138,7 @@ fn about(subject: &Subject) -> String {
             format!("container/{workspace}/{container_id}")
         }
         Subject::Registered { worker_id } => format!("worker/{worker_id}"),
+        Subject::Quarantine { sequence, .. } => format!("quarantine/{sequence}"),
     }
 }
 

@@ -68,6 +68,8 @@ events! {
     CredentialProviderFailed,
     ImagePullSucceeded,
     ImagePullFailed,
+    QuarantineRetried,
+    QuarantineDiscarded,
 }
 
 fn to_json<T: Serialize>(body: &T) -> serde_json::Result<Vec<u8>> {
@@ -96,6 +98,9 @@ impl EventType {
     ];
     /// The scheduler's decisions.
     pub const DECISIONS: &'static [Self] = &[Self::ContainerCredentialsAttached, Self::ContainerCredentialsSkipped];
+
+    /// What the operator says of a message that cannot be read.
+    pub const OF_QUARANTINE: &'static [Self] = &[Self::QuarantineRetried, Self::QuarantineDiscarded];
 
     /// `ce-type` of the version that is written now, such as `waybill.v1.ContainerRequested`.
     pub fn ce_type(self) -> String {
@@ -162,6 +167,10 @@ impl Event {
             },
             Self::WorkerRegistered(v1::WorkerRegistered { worker_id, .. }) => {
                 Subject::Registered { worker_id: worker_id.clone() }
+            }
+            Self::QuarantineRetried(v1::QuarantineRetried { sequence })
+            | Self::QuarantineDiscarded(v1::QuarantineDiscarded { sequence, .. }) => {
+                Subject::Quarantine { sequence: *sequence, event }
             }
         }
     }

@@ -46,6 +46,13 @@ pub enum Subject {
         /// The worker.
         worker_id: WorkerId,
     },
+    /// `waybill.events.quarantine.<sequence>.<event>`: what the operator says of a message that cannot be read.
+    Quarantine {
+        /// Stream sequence of the message.
+        sequence: u64,
+        /// What was said.
+        event: EventType,
+    },
 }
 
 impl Subject {
@@ -62,6 +69,7 @@ impl Subject {
                 format!("waybill.events.worker.{worker_id}.{workspace}.{container_id}.>")
             }
             Self::Registered { .. } => self.to_string(),
+            Self::Quarantine { sequence, .. } => format!("waybill.events.quarantine.{sequence}.>"),
         }
     }
 
@@ -79,6 +87,7 @@ impl Subject {
                 format!("waybill.events.worker.{{worker_id}}.{{workspace}}.{{container_id}}.{event}")
             }
             Self::Registered { .. } => "waybill.events.worker.{worker_id}.registered".to_owned(),
+            Self::Quarantine { event, .. } => format!("waybill.events.quarantine.{{sequence}}.{event}"),
         }
     }
 }
@@ -96,6 +105,7 @@ impl fmt::Display for Subject {
                 write!(f, "waybill.events.worker.{worker_id}.{workspace}.{container_id}.{event}")
             }
             Self::Registered { worker_id } => write!(f, "waybill.events.worker.{worker_id}.registered"),
+            Self::Quarantine { sequence, event } => write!(f, "waybill.events.quarantine.{sequence}.{event}"),
         }
     }
 }
@@ -103,7 +113,7 @@ impl fmt::Display for Subject {
 /// Why a text is not a subject of the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
-    /// The tokens do not follow any of the four forms.
+    /// The tokens do not follow any of the forms.
     #[error("the subject has none of the forms of waybill.events.*; see the channels in schemas/asyncapi.yaml")]
     Form,
     /// An id in the subject is not valid.
@@ -138,9 +148,18 @@ impl FromStr for Subject {
                 event: event_in(event, EventType::DECISIONS)?,
             }),
             ["worker", worker_id, "registered"] => Ok(Self::Registered { worker_id: worker_id.parse()? }),
+            ["quarantine", sequence, event] => Ok(Self::Quarantine {
+                sequence: number(sequence).ok_or(SubjectError::Form)?,
+                event: event_in(event, EventType::OF_QUARANTINE)?,
+            }),
             _ => Err(SubjectError::Form),
         }
     }
+}
+
+/// A sequence as it is written, so that one message has one subject.
+fn number(token: &str) -> Option<u64> {
+    token.parse().ok().filter(|number: &u64| number.to_string() == token)
 }
 
 fn event_in(token: &str, allowed: &[EventType]) -> Result<EventType, SubjectError> {
@@ -160,6 +179,7 @@ mod tests {
             "waybill.events.container.ws1.c_1.ImagePullFailed",
             "waybill.events.worker.w1.ws1.c_1.ContainerCredentialsAttached",
             "waybill.events.worker.w1.registered",
+            "waybill.events.quarantine.12.QuarantineDiscarded",
         ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
@@ -177,6 +197,8 @@ mod tests {
             "waybill.events.worker.w1.ws1.c1.ImagePullFailed",
             "waybill.events.worker.w1.registered.more",
             "waybill.events.image.ws1.i.x.CredentialSecretSaved",
+            "waybill.events.quarantine.012.QuarantineDiscarded",
+            "waybill.events.quarantine.w1.QuarantineRetried",
         ] {
             assert_eq!(text.parse::<Subject>(), Err(SubjectError::Form), "{text}");
         }

@@ -41,7 +41,7 @@ fn the_asyncapi_document_is_yaml_whose_references_resolve() {
     }
     for event in EventType::ALL {
         let address = document["channels"][event.as_str()]["address"].as_str().unwrap();
-        let subject = address.replace(['{', '}'], "");
+        let subject = address.replace("{sequence}", "7").replace(['{', '}'], "");
         assert_eq!(subject.parse::<Subject>().unwrap().template(), address, "the channel is the subject");
         assert_eq!(document["components"]["messages"][event.as_str()]["name"], event.ce_type());
     }

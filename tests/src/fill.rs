@@ -20,8 +20,6 @@ use crate::stack::{Stack, User};
 /// Containers in one round; the server takes at most 1000 messages in a batch.
 const CONTAINERS: u64 = 500;
 const BUILDS: u64 = 100;
-/// Images that builds and containers take turns with.
-const IMAGES: u64 = 10_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// One event to publish.
@@ -53,7 +51,7 @@ pub async fn fill(stack: &Stack, events: u64) -> u64 {
 struct Log {
     key: String,
     last: u64,
-    /// Sequence of the newest build of each image.
+    /// Sequence of the build of each image.
     saved: Vec<u64>,
 }
 
@@ -61,10 +59,7 @@ impl Log {
     async fn round(&mut self, [gateway, scheduler, worker]: &[User; 3], round: u64) {
         let first_build = round * BUILDS;
         let built = self.publish(gateway, (first_build..first_build + BUILDS).map(|n| self.build(n)).collect()).await;
-        for (number, sequence) in (first_build..).zip(built..=self.last) {
-            let image = usize::try_from(number % IMAGES).expect("a small number");
-            if image < self.saved.len() { self.saved[image] = sequence } else { self.saved.push(sequence) }
-        }
+        self.saved.extend(built..=self.last);
         let containers = round * CONTAINERS..(round + 1) * CONTAINERS;
         let requests: Vec<Filling> = containers.clone().map(|n| self.request(n)).collect();
         let ids: Vec<Uuid> = requests.iter().map(|request| request.id).collect();
@@ -84,7 +79,7 @@ impl Log {
     }
 
     fn build(&self, number: u64) -> Filling {
-        let image_id = format!("img-{}", number % IMAGES);
+        let image_id = format!("img-{}", number);
         Filling {
             subject: format!("waybill.events.image.acme.{image_id}.CredentialSecretSaved"),
             event: "CredentialSecretSaved",

@@ -49,6 +49,9 @@ fn channels() -> Value {
                 (format!("waybill.events.worker.{{worker_id}}.{{workspace}}.{{container_id}}.{event}"), &decision)
             }
             EventType::WorkerRegistered => ("waybill.events.worker.{worker_id}.registered".to_owned(), &["worker_id"]),
+            EventType::QuarantineRetried | EventType::QuarantineDiscarded => {
+                (format!("waybill.events.quarantine.{{sequence}}.{event}"), &["sequence"])
+            }
             _ => (format!("waybill.events.container.{{workspace}}.{{container_id}}.{event}"), &container),
         };
         let named =
@@ -72,6 +75,7 @@ fn operations() -> Value {
             EventType::CredentialSecretSaved | EventType::CredentialSecretSkipped => "The gateway",
             EventType::ContainerRequested => "The gateway or any orchestrator",
             EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => "The scheduler",
+            EventType::QuarantineRetried | EventType::QuarantineDiscarded => "The operator",
             _ => "The worker",
         };
         let channel = json!({ "$ref": format!("#/channels/{event}") });

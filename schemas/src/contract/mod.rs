@@ -33,6 +33,8 @@ pub fn schema(event: EventType) -> Value {
         EventType::CredentialSecretSkipped => of::<v1::CredentialSecretSkipped>(),
         EventType::ContainerRequested => of::<v1::ContainerRequested>(),
         EventType::WorkerRegistered => of::<v1::WorkerRegistered>(),
+        EventType::QuarantineRetried => of::<v1::QuarantineRetried>(),
+        EventType::QuarantineDiscarded => of::<v1::QuarantineDiscarded>(),
         EventType::ContainerCredentialsAttached => of::<v1::ContainerCredentialsAttached>(),
         EventType::ContainerCredentialsSkipped => of::<v1::ContainerCredentialsSkipped>(),
         EventType::CredentialProviderAttached => of::<v1::CredentialProviderAttached>(),

@@ -4,6 +4,7 @@ mod container;
 mod decision;
 mod image;
 mod outcome;
+mod quarantine;
 mod worker;
 
 pub use container::ContainerRequested;
@@ -13,6 +14,7 @@ pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,
     ProviderFailure, PullFailure,
 };
+pub use quarantine::{MAX_DISCARD_REASON, QuarantineDiscarded, QuarantineRetried};
 pub use worker::WorkerRegistered;
 
 /// A closed set of words on the wire, each with its one spelling in `snake_case`.

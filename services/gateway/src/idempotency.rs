@@ -31,6 +31,7 @@ impl IdempotencyKey {
                 (workspace.as_str(), container_id.as_str())
             }
             Subject::Registered { worker_id } => ("", worker_id.as_str()),
+            Subject::Quarantine { .. } => ("", ""),
         };
         // None of the parts can hold a line break.
         Uuid::new_v5(&NAMESPACE, format!("{operation}\n{workspace}\n{about}\n{}", self.0).as_bytes())

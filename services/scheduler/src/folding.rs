@@ -15,7 +15,7 @@ use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Timestamp, W
 use crate::{
     SchedulerError,
     batch::next_batch,
-    projection::{Entry, Projection, Quarantined},
+    projection::{Entry, Projection, Quarantined, Settled},
 };
 
 /// Folds from a sequence on, and tells after each commit which sequence was folded last.
@@ -26,6 +26,8 @@ pub(crate) struct Folding {
     pub(crate) folded: watch::Sender<u64>,
     /// Hears of workers that registered, once their registration is committed.
     pub(crate) registered: mpsc::UnboundedSender<BTreeSet<WorkerId>>,
+    /// Hears of requests that came back from quarantine: their decisions are pending behind those that are published.
+    pub(crate) back: mpsc::UnboundedSender<u64>,
 }
 
 impl Folding {
@@ -58,23 +60,46 @@ impl Folding {
         let workers: BTreeSet<WorkerId> = entries.iter().filter_map(registration).collect();
         let (projection, created) = (self.projection.clone(), self.stream_created);
         let folding = tokio::task::spawn_blocking(move || projection.fold(created, &entries));
-        let anomalies = folding.in_current_span().await.map_err(|_| SchedulerError::Interrupted)??;
+        let report = folding.in_current_span().await.map_err(|_| SchedulerError::Interrupted)??;
         drop(spans);
         if !workers.is_empty() {
             // Nobody listens during a rebuild.
             let _ = self.registered.send(workers);
         }
-        anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, *anomaly));
+        report.anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, *anomaly));
+        report.settled.into_iter().for_each(|settled| self.settled(settled));
         Ok(())
     }
 }
 
 fn entry(message: RawMessage) -> Entry {
     let entry = Entry::of(&message);
-    if let Entry::Poison(Recorded { sequence, value: Quarantined { subject, error, .. }, .. }) = &entry {
+    if let Entry::Poison(poison) = &entry {
+        let Recorded { sequence, value: Quarantined { subject, error, .. }, .. } = poison.as_ref();
         tracing::warn!(sequence, subject, error, "event cannot be decoded, quarantined");
     }
     entry
+}
+
+impl Folding {
+    /// Tells what came of a retry or a discard, and wakes whoever has to act on an event that is back.
+    fn settled(&self, settled: Settled) {
+        match settled {
+            Settled::Back(recorded) => {
+                let (sequence, event) = (recorded.sequence, &recorded.value.event);
+                tracing::info!(sequence, event = %event.event_type(), "quarantined event put back in its place");
+                // Nobody listens during a rebuild.
+                let _ = match event {
+                    Event::WorkerRegistered(worker) => self.registered.send([worker.worker_id.clone()].into()).is_ok(),
+                    Event::ContainerRequested(_) => self.back.send(sequence).is_ok(),
+                    _ => true,
+                };
+            }
+            Settled::Held { sequence, why } => tracing::warn!(sequence, why, "quarantined event stays in quarantine"),
+            Settled::Discarded { sequence } => tracing::info!(sequence, "quarantined event discarded"),
+            Settled::NotThere { sequence } => tracing::warn!(sequence, "no such event in quarantine"),
+        }
+    }
 }
 
 fn registration(entry: &Entry) -> Option<WorkerId> {

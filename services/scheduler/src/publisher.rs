@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use waybill_domain::fold::{Decision, Pending};
@@ -30,6 +30,8 @@ pub(crate) struct Publisher {
     pub(crate) projection: Arc<Projection>,
     pub(crate) keys: Keys,
     pub(crate) folded: watch::Receiver<u64>,
+    /// Requests that came back from quarantine, by sequence.
+    pub(crate) back: mpsc::UnboundedReceiver<u64>,
 }
 
 impl Publisher {
@@ -38,6 +40,10 @@ impl Publisher {
         let mut cursor = 0;
         loop {
             self.folded.mark_unchanged();
+            // What was published since is found published when it is sent again.
+            while let Ok(sequence) = self.back.try_recv() {
+                cursor = sequence.saturating_sub(1).min(cursor);
+            }
             let pending = self.next(cursor).await?;
             if let Some((last, _)) = pending.last() {
                 cursor = *last;
@@ -49,6 +55,7 @@ impl Publisher {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
+                Some(sequence) = self.back.recv() => cursor = sequence.saturating_sub(1).min(cursor),
                 changed = self.folded.changed() => if changed.is_err() { return Ok(()) },
             }
         }

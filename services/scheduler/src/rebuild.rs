@@ -36,8 +36,9 @@ pub async fn rebuild(config: &SchedulerConfig, shutdown: &CancellationToken) -> 
     tracing::info!(last_sequence = stream.last_sequence, "rebuilding the projection from the start of the event log");
     let (folded, _) = watch::channel(0);
     let (registered, _) = mpsc::unbounded_channel();
+    let (back, _) = mpsc::unbounded_channel();
     let stream_created = stream.created;
-    let folding = Folding { log, projection: projection.clone(), stream_created, folded, registered };
+    let folding = Folding { log, projection: projection.clone(), stream_created, folded, registered, back };
     folding.run(from, Some(stream.last_sequence), shutdown).await?;
     if shutdown.is_cancelled() {
         return Err(SchedulerError::Interrupted);

@@ -39,11 +39,14 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     tracing::info!(from, last_sequence = stream.last_sequence, projection = %projection.path().display(), "folding the event log");
     let (folded, folds) = watch::channel(from.saturating_sub(1));
     let (registered, registrations) = mpsc::unbounded_channel();
+    let (back, coming_back) = mpsc::unbounded_channel();
     // Consumers that are missing for workers known from earlier: making one that is there changes nothing.
     let _ = registered.send(projection.workers()?);
     let stream_created = stream.created;
-    let folding = Folding { log: log.clone(), projection: projection.clone(), stream_created, folded, registered };
-    let publisher = Publisher { log: log.clone(), projection, keys: config.keys, folded: folds.clone() };
+    let folding =
+        Folding { log: log.clone(), projection: projection.clone(), stream_created, folded, registered, back };
+    let publisher =
+        Publisher { log: log.clone(), projection, keys: config.keys, folded: folds.clone(), back: coming_back };
     let outcome = tokio::select! {
         folded = folding.run(from, None, &shutdown) => folded,
         published = publisher.run(&shutdown) => published,

@@ -49,6 +49,12 @@ pub(crate) enum Command {
         Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration, log away), 3 in flight"
     )]
     Explain(ExplainArguments),
+    /// Look at messages that cannot be read, have them read again, or give them up.
+    #[command(
+        after_help = "Examples:\n  waybill quarantine list\n  waybill quarantine show 17\n  waybill quarantine retry 17\n  \
+        waybill quarantine discard 17 --reason 'published by hand'"
+    )]
+    Quarantine(crate::quarantine::QuarantineArguments),
     /// Fold the log again: to a point in it, to verify what was decided, or to see what changed between two points.
     #[command(
         after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \

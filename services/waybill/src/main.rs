@@ -10,8 +10,10 @@ mod operator;
 mod output;
 mod place;
 mod projection;
+mod quarantine;
 mod replay;
 mod service;
+mod text;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
         Command::Replay(arguments) => replay::run(&home, &arguments),
         Command::Projection(arguments) => projection::run(&home, &arguments),
     }

@@ -22,5 +22,6 @@ mod hostile;
 mod isolation;
 mod log;
 mod permissions;
+mod quarantine;
 mod rebuild;
 mod tracing;

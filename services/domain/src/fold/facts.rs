@@ -101,6 +101,9 @@ pub struct RequestFact {
     pub workspace: WorkspaceId,
     /// The container.
     pub container_id: ContainerId,
+    /// The image that it asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<ImageId>,
     /// The worker it was placed on.
     pub worker_id: WorkerId,
     /// What was decided, without ciphertext.

@@ -51,4 +51,8 @@ impl Facts for MemoryFacts {
     fn pending(&self, requested_by: u64) -> Result<Option<Pending>, Infallible> {
         Ok(self.pending.get(&requested_by).cloned())
     }
+
+    fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, Infallible> {
+        Ok(self.requests.values().filter(|request| request.sequence > sequence).cloned().collect())
+    }
 }

@@ -6,6 +6,7 @@
 mod attach;
 mod facts;
 mod memory;
+mod reinstate;
 
 use uuid::Uuid;
 use waybill_schemas::{Derivation, Event, Recorded, RecordedEvent, derived_id, v1};
@@ -16,6 +17,7 @@ pub use facts::{
     TraceContext, WorkerFact,
 };
 pub use memory::MemoryFacts;
+pub use reinstate::{Obstacle, reinstate};
 
 /// What the log says so far, by key.
 pub trait Facts {
@@ -45,6 +47,12 @@ pub trait Facts {
     /// # Errors
     /// The store's own.
     fn pending(&self, requested_by: u64) -> Result<Option<Pending>, Self::Error>;
+
+    /// Requests after a sequence, in any order. Only a retry of a quarantined event asks, so it may take its time.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, Self::Error>;
 }
 
 /// One row that an event changes.
@@ -115,7 +123,10 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
         | Event::ImagePullSucceeded(_)
-        | Event::ImagePullFailed(_) => Ok(Folded::default()),
+        | Event::ImagePullFailed(_)
+        // Whoever keeps the quarantine acts on these: see `reinstate`.
+        | Event::QuarantineRetried(_)
+        | Event::QuarantineDiscarded(_) => Ok(Folded::default()),
     }
 }
 
@@ -176,6 +187,7 @@ fn fold_requested<F: Facts>(
         sequence: recorded.sequence,
         workspace: request.workspace.clone(),
         container_id: request.container_id.clone(),
+        image_id: request.image_id.clone(),
         worker_id: request.worker_id.clone(),
         outcome: decision.outcome(),
         decided_by: None,

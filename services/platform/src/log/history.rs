@@ -88,5 +88,9 @@ fn siblings(subject: &Subject) -> Vec<Subject> {
             })
             .collect(),
         Subject::Registered { .. } => vec![subject.clone()],
+        Subject::Quarantine { sequence, .. } => EventType::OF_QUARANTINE
+            .iter()
+            .map(|event| Subject::Quarantine { sequence: *sequence, event: *event })
+            .collect(),
     }
 }

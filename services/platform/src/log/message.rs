@@ -30,14 +30,15 @@ impl RawMessage {
         decode(&self.subject, &NatsHeaders::of(&self.headers), &self.payload)
     }
 
-    /// The headers as pairs, in the order in which the map holds them.
+    /// The headers as pairs, by name.
     pub fn header_pairs(&self) -> Vec<(String, String)> {
         let pairs = self
             .headers
             .iter()
             .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())));
         let mut pairs: Vec<_> = pairs.collect();
-        pairs.sort();
+        // Values of one name keep their order: the first one counts.
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
         pairs
     }
 }

@@ -72,4 +72,15 @@ impl Facts for TransactionFacts<'_> {
     fn pending(&self, requested_by: u64) -> Result<Option<Pending>, ProjectionError> {
         self.pending.get(requested_by)?.map(|row| decode("pending", row.value())).transpose()
     }
+
+    fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, ProjectionError> {
+        let mut after = Vec::new();
+        for row in self.requests.iter()? {
+            let request: RequestFact = decode("requests", row?.1.value())?;
+            if request.sequence > sequence {
+                after.push(request);
+            }
+        }
+        Ok(after)
+    }
 }

@@ -24,15 +24,16 @@ use waybill_domain::{
     verify::Verifier,
 };
 use waybill_platform::log::RawMessage;
-use waybill_schemas::{Recorded, RecordedEvent, WorkerId};
+use waybill_schemas::{Event, Recorded, RecordedEvent, WorkerId, v1::QuarantineRetried};
 
 pub use position::Position;
-pub use quarantine::Quarantined;
+pub use quarantine::{Discarded, Held, Quarantined, Settled};
 pub use read::{ReadProjection, ReadProjectionError};
 pub use rows::{Row, TABLES};
 pub use snapshot::Snapshot;
 
 use facts::TransactionFacts;
+use quarantine::QuarantineTable;
 use rows::{META, PENDING, POSITION_KEY, QUARANTINE, WORKERS};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
@@ -81,7 +82,7 @@ pub enum Entry {
     /// An event.
     Event(Box<Recorded<RecordedEvent>>),
     /// Something that is none: it is kept aside, and the fold goes on.
-    Poison(Recorded<Quarantined>),
+    Poison(Box<Recorded<Quarantined>>),
 }
 
 impl Entry {
@@ -90,7 +91,10 @@ impl Entry {
         let (sequence, at) = (message.sequence, message.at);
         match message.decode() {
             Ok(value) => Self::Event(Box::new(Recorded { sequence, at, value })),
-            Err(error) => Self::Poison(Recorded { sequence, at, value: Quarantined::of(message, error.to_string()) }),
+            Err(error) => {
+                let value = Quarantined::of(message, error.to_string());
+                Self::Poison(Box::new(Recorded { sequence, at, value }))
+            }
         }
     }
 
@@ -100,6 +104,34 @@ impl Entry {
             Self::Poison(recorded) => (recorded.sequence, recorded.at),
         };
         Position { stream_created, sequence, at }
+    }
+}
+
+/// What a fold has to tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct FoldReport {
+    /// What was passed over, by sequence.
+    pub anomalies: Vec<(u64, Anomaly)>,
+    /// What came of retries and discards of quarantined messages.
+    pub settled: Vec<Settled>,
+}
+
+/// What the operator says of a quarantined message is done here, in the transaction of the event that says it.
+fn settle(
+    quarantine: &mut QuarantineTable<'_>,
+    facts: &mut TransactionFacts<'_>,
+    recorded: &Recorded<RecordedEvent>,
+) -> Result<Option<Settled>, ProjectionError> {
+    match &recorded.value.event {
+        Event::QuarantineRetried(QuarantineRetried { sequence }) => {
+            let (settled, folded) = quarantine::retry(quarantine, facts, *sequence, recorded.sequence)?;
+            folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
+            Ok(Some(settled))
+        }
+        Event::QuarantineDiscarded(asked) => {
+            quarantine::discard(quarantine, asked, recorded.sequence, recorded.at).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -149,7 +181,7 @@ impl Projection {
         self.snapshot()?.position()
     }
 
-    /// Folds entries that follow the position, all or none. Returns what the fold passed over, by sequence.
+    /// Folds entries that follow the position, all or none. Returns what is worth telling.
     ///
     /// # Errors
     /// Those of the store; nothing is written then.
@@ -157,7 +189,7 @@ impl Projection {
         &self,
         stream_created: waybill_schemas::Timestamp,
         entries: &[Entry],
-    ) -> Result<Vec<(u64, Anomaly)>, ProjectionError> {
+    ) -> Result<FoldReport, ProjectionError> {
         self.fold_each(stream_created, entries, |_, _| Ok(()))
     }
 
@@ -170,7 +202,7 @@ impl Projection {
         stream_created: waybill_schemas::Timestamp,
         entries: &[Entry],
         verifier: &mut Verifier,
-    ) -> Result<Vec<(u64, Anomaly)>, ProjectionError> {
+    ) -> Result<FoldReport, ProjectionError> {
         self.fold_each(stream_created, entries, |facts, recorded| verifier.see(facts, recorded))
     }
 
@@ -180,9 +212,9 @@ impl Projection {
         stream_created: waybill_schemas::Timestamp,
         entries: &[Entry],
         mut see: impl FnMut(&TransactionFacts<'_>, &Recorded<RecordedEvent>) -> Result<(), ProjectionError>,
-    ) -> Result<Vec<(u64, Anomaly)>, ProjectionError> {
-        let Some(last) = entries.last() else { return Ok(Vec::new()) };
-        let mut anomalies = Vec::new();
+    ) -> Result<FoldReport, ProjectionError> {
+        let mut report = FoldReport::default();
+        let Some(last) = entries.last() else { return Ok(report) };
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(self.durability)?;
         {
@@ -193,8 +225,10 @@ impl Projection {
                     Entry::Event(recorded) => {
                         see(&facts, recorded)?;
                         let folded = fold(&facts, recorded)?;
-                        anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
+                        report.anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
                         folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
+                        let settled = settle(&mut quarantine, &mut facts, recorded)?;
+                        report.settled.extend(settled);
                     }
                     Entry::Poison(recorded) => {
                         let row = rows::encode("quarantine", &recorded.value)?;
@@ -206,7 +240,7 @@ impl Projection {
             transaction.open_table(META)?.insert(POSITION_KEY, row.as_slice())?;
         }
         transaction.commit()?;
-        Ok(anomalies)
+        Ok(report)
     }
 
     /// Decisions that the log does not hold yet, in the order of their requests, from those after `after`.
@@ -236,15 +270,14 @@ impl Projection {
         ids.filter_map(Result::transpose).collect()
     }
 
-    /// Number of quarantined entries.
+    /// Number of quarantined messages that are not given up.
     ///
     /// # Errors
     /// Those of the store.
     pub fn quarantined(&self) -> Result<u64, ProjectionError> {
-        use redb::ReadableTableMetadata;
-        let transaction = self.database.begin_read()?;
-        let table = rows::existing(transaction.open_table(QUARANTINE))?;
-        Ok(table.map(|table| table.len()).transpose()?.unwrap_or(0))
+        let rows = self.snapshot()?.quarantine()?;
+        let open = rows.iter().filter(|(_, row)| row.discarded.is_none()).count();
+        Ok(u64::try_from(open).unwrap_or(u64::MAX))
     }
 
     /// Every row of every table, in order: two projections of the same log are equal, byte for byte.

@@ -1,10 +1,10 @@
 //! The rows at one moment: what is committed later does not change them.
 
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTable as _};
 
 use super::{
-    Position, ProjectionError, Row,
-    rows::{self, META, POSITION_KEY},
+    Position, ProjectionError, Quarantined, Row,
+    rows::{self, META, POSITION_KEY, QUARANTINE},
 };
 
 /// All tables as one transaction left them. While it is held, the file keeps what it shows.
@@ -44,6 +44,19 @@ impl Snapshot {
         mut each: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
         rows::visit(&self.0, table, &mut each)
+    }
+
+    /// Everything in quarantine, by sequence, what is given up included.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn quarantine(&self) -> Result<Vec<(u64, Quarantined)>, ProjectionError> {
+        let Some(table) = rows::existing(self.0.open_table(QUARANTINE))? else { return Ok(Vec::new()) };
+        let rows = table.iter()?.map(|row| {
+            let (sequence, row) = row?;
+            Ok((sequence.value(), rows::decode("quarantine", row.value())?))
+        });
+        rows.collect()
     }
 
     /// The value of the row under a key.

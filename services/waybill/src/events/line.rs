@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use waybill_platform::log::RawMessage;
 use waybill_schemas::{Event, RecordedEvent, header};
 
-use crate::Failure;
+use crate::{Failure, text::printable};
 
 /// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text,
 /// as the CloudEvents sequence extension has it), `recordedtime` and `natssubject`. What is no event has `error` instead
@@ -82,6 +82,11 @@ fn summary(event: &Event) -> (String, String, bool) {
         Event::CredentialProviderFailed(e) => {
             (format!("{}/{}", e.workspace, e.container_id), with_detail(e.reason.as_str(), e.detail.as_deref()), true)
         }
+        Event::QuarantineRetried(e) => (format!("sequence {}", e.sequence), "to be read again".to_owned(), false),
+        Event::QuarantineDiscarded(e) => {
+            let reason = e.reason.as_deref().unwrap_or("no reason given");
+            (format!("sequence {}", e.sequence), format!("given up: {reason}"), false)
+        }
         Event::ImagePullSucceeded(e) => {
             (format!("{}/{}", e.workspace, e.container_id), format!("{} is {}", e.image_ref, e.digest), false)
         }
@@ -93,5 +98,5 @@ fn summary(event: &Event) -> (String, String, bool) {
 
 /// Details come from registries and clouds: control characters must not reach a terminal.
 fn with_detail(reason: &str, detail: Option<&str>) -> String {
-    detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {}", detail.escape_debug()))
+    detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {}", printable(detail)))
 }

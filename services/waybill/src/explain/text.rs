@@ -6,7 +6,10 @@ use waybill_domain::explain::{Explanation, State, Step, StepOutcome};
 use waybill_schemas::Timestamp;
 
 use super::Traces;
-use crate::output::{self, Colour, WIDTH};
+use crate::{
+    output::{self, Colour, WIDTH},
+    text::printable,
+};
 
 pub(super) fn render(explanation: &Explanation, traces: &Traces, now: Timestamp, coloured: bool) -> String {
     let mut text = String::new();
@@ -101,11 +104,6 @@ fn sentence(words: &str) -> String {
     let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str().trim_end_matches('.'))
-}
-
-/// What registries and clouds say must not control a terminal.
-fn printable(text: &str) -> String {
-    text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// Date and time to the millisecond.

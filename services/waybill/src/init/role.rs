@@ -22,7 +22,7 @@ pub(crate) enum Role {
     Gateway,
     /// Owns the stream, reads everything, publishes decisions.
     Scheduler,
-    /// Reads everything: the command line.
+    /// Reads everything, and says what becomes of quarantined messages: the command line.
     Operator,
     /// Reads its own subject, publishes outcomes.
     Worker(WorkerId),
@@ -158,7 +158,9 @@ fn scheduler() -> Vec<Grant> {
 }
 
 fn operator() -> Vec<Grant> {
-    read_everything().into_iter().chain(watch_readers()).collect::<BTreeSet<_>>().into_iter().collect()
+    let says = EventType::OF_QUARANTINE.iter().map(|event| format!("waybill.events.quarantine.*.{event}"));
+    let grants = read_everything().into_iter().chain(watch_readers()).chain(write_and_verify(says));
+    grants.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A worker creates no consumer: whoever may, can have another's messages delivered elsewhere. The scheduler makes it.

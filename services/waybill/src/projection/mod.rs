@@ -1,7 +1,6 @@
 //! `waybill projection`: what the scheduler knows, now or at a point of the log, without a secret or a ciphertext.
 
 pub(crate) mod row;
-pub(crate) mod text;
 
 use std::{
     io::Write as _,
@@ -12,7 +11,7 @@ use clap::{Args, ValueEnum};
 use waybill_platform::config::Settings;
 use waybill_scheduler::projection::{ReadProjection, ReadProjectionError, Row, Snapshot};
 
-use crate::{Failure, output, place::Place, replay};
+use crate::{Failure, output, place::Place, replay, text};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProjectionArguments {
@@ -83,7 +82,7 @@ pub(crate) fn run(home: &Path, arguments: &ProjectionArguments) -> Result<(), Fa
 }
 
 /// The one setting that is needed; the scheduler's keys are none of ours.
-fn live_path(home: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn live_path(home: &Path) -> Result<PathBuf, Failure> {
     let settings = Settings::load(home, "scheduler")?;
     let mut reader = settings.reader();
     let path = reader.required_path("WAYBILL_SCHEDULER_PROJECTION");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use waybill_scheduler::projection::Row;
 
-use super::text;
+use crate::text;
 
 /// The row's value as it is stored.
 pub(crate) fn parse(value: &[u8]) -> Result<Value, serde_json::Error> {

@@ -7,11 +7,7 @@ use waybill_platform::log::EventLog;
 use waybill_scheduler::projection::{Row, Snapshot, TABLES};
 
 use super::{Replay, last_until, scratch::Scratch, stream};
-use crate::{
-    Failure, output,
-    place::Place,
-    projection::{row, text},
-};
+use crate::{Failure, output, place::Place, projection::row, text};
 
 /// `waybill replay --diff A B`. Where B is before A, what is shown is how to get back.
 pub(super) async fn run(log: &EventLog, before: Place, after: Place, as_json: bool) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use waybill_domain::{
 use waybill_platform::sealing::{Binding, PrivateKey, PublicKey, seal};
 use waybill_schemas::PublicSealingKey;
 
-use crate::{Failure, projection::text};
+use crate::{Failure, text};
 
 /// Whether something can be sealed to a worker's key, which takes trying.
 pub(super) fn usable(key: &PublicSealingKey) -> bool {

@@ -141,15 +141,15 @@ struct Stage {
 impl Stage {
     fn run(mut self, mut entries: mpsc::Receiver<Vec<Entry>>) -> Result<Self, ProjectionError> {
         while let Some(batch) = entries.blocking_recv() {
-            let anomalies = match &mut self.verifier {
+            let report = match &mut self.verifier {
                 Some(verifier) => self.projection.fold_verifying(self.created, &batch, verifier)?,
                 None => self.projection.fold(self.created, &batch)?,
             };
             let passed_over = |entry: &&Entry| match entry {
-                Entry::Event(event) => anomalies.iter().any(|(sequence, _)| *sequence == event.sequence),
+                Entry::Event(event) => report.anomalies.iter().any(|(sequence, _)| *sequence == event.sequence),
                 Entry::Poison(_) => false,
             };
-            self.counts.passed_over = self.counts.passed_over.saturating_add(count(anomalies.len()));
+            self.counts.passed_over = self.counts.passed_over.saturating_add(count(report.anomalies.len()));
             self.counts.events = self.counts.events.saturating_add(count(batch.len()));
             batch.iter().filter(|entry| !passed_over(entry)).for_each(|entry| self.counts.add(entry));
             self.done.store(self.counts.events, Ordering::Relaxed);

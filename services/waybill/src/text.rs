@@ -4,9 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::Failure;
-
-const COLUMNS: usize = 80;
+use crate::{Failure, output::WIDTH};
 
 /// Name of a member below a field.
 pub(crate) fn path(field: &str, member: &str) -> String {
@@ -33,9 +31,13 @@ pub(crate) fn flatten(value: &Value) -> Vec<(String, String)> {
     set.map(|(name, value)| (name, plain(&value))).collect()
 }
 
-/// One value: text without quotes, anything else as JSON. Control characters must not reach a terminal.
+/// One value: text without quotes, anything else as JSON.
 pub(crate) fn plain(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    printable(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// Control characters must not reach a terminal.
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
         if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
@@ -68,40 +70,11 @@ pub(crate) fn fields(out: &mut impl Write, indent: usize, fields: &[(String, Str
 
 /// Text after a beginning, in as many lines as it takes; those after the first begin with `next`.
 pub(crate) fn wrapped(out: &mut impl Write, first: &str, next: &str, text: &str) -> Result<(), Failure> {
-    let room = COLUMNS.saturating_sub(first.chars().count().max(next.chars().count())).max(8);
-    let mut begin = first;
-    for line in lines(text, room) {
-        writeln!(out, "{}", format!("{begin}{line}").trim_end())?;
-        begin = next;
+    let options = textwrap::Options::new(WIDTH).initial_indent(first).subsequent_indent(next);
+    for line in textwrap::wrap(text, options) {
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
-}
-
-/// Breaks between words where it can, within them where it must.
-fn lines(text: &str, room: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let mut length = 0_usize;
-    for word in text.split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        if length > 0 && length.saturating_add(1).saturating_add(word.len()) > room {
-            lines.push(std::mem::take(&mut line));
-            length = 0;
-        }
-        if length > 0 {
-            line.push(' ');
-            length = length.saturating_add(1);
-        }
-        while word.len() > room {
-            let rest = word.split_off(room);
-            lines.push(word.into_iter().collect());
-            word = rest;
-        }
-        length = length.saturating_add(word.len());
-        line.extend(word);
-    }
-    lines.push(line);
-    lines
 }
 
 #[cfg(test)]
@@ -109,21 +82,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn text_is_broken_between_words_or_within_them() {
-        let cases = [
-            ("", 5, vec![""]),
-            ("a b", 5, vec!["a b"]),
-            ("aaa bbb", 5, vec!["aaa", "bbb"]),
-            ("aaaaaaa b", 3, vec!["aaa", "aaa", "a b"]),
-            ("a bbbbbbb", 3, vec!["a", "bbb", "bbb", "b"]),
-            ("éééé", 3, vec!["ééé", "é"]),
-        ];
-        for (text, room, expected) in cases {
-            assert_eq!(lines(text, room), expected, "{text:?} in {room}");
-        }
-    }
 
     #[test]
     fn values_are_plain_and_fit() {
@@ -134,6 +92,6 @@ mod tests {
         let mut out = Vec::new();
         fields(&mut out, 4, &flat).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 }

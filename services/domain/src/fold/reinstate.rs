@@ -1,0 +1,143 @@
+//! Putting a quarantined event back in its place, after events that followed it were folded without it.
+//!
+//! The rows afterwards are those of a fold that could read the event from the start, or nothing changes and the obstacle is
+//! named: decisions that are published stay as they are.
+
+use waybill_schemas::{
+    Event, Recorded, RecordedEvent,
+    v1::{AttachSkipReason, ContainerRequested, CredentialSecretSaved, CredentialSecretSkipped, WorkerRegistered},
+};
+
+use super::{Facts, Folded, ImageFact, ImageKey, Outcome, RequestFact, fold};
+
+/// Why an event cannot be put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// A request that follows it was decided without it.
+    #[error(
+        "the request at sequence {request} was decided without this event, which may have changed the decision; publish the event anew, then ask for the container again"
+    )]
+    DecidedWithout {
+        /// Sequence of the request.
+        request: u64,
+    },
+    /// It is a request, and what it would have been decided from is no longer known.
+    #[error(
+        "what this request would have been decided from has changed since, at sequence {changed}; ask for the container again"
+    )]
+    FactsChanged {
+        /// Sequence of the event that changed it.
+        changed: u64,
+    },
+    /// It is a request, and the same one was decided later.
+    #[error("the same request came again at sequence {again} and was decided then; discard this one")]
+    DecidedLater {
+        /// Sequence of the other one.
+        again: u64,
+    },
+}
+
+/// What an event changes that stands before events which are folded already.
+///
+/// # Errors
+/// Those of `facts`; inside, [`Obstacle`].
+pub fn reinstate<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+) -> Result<Result<Folded, Obstacle>, F::Error> {
+    match &recorded.value.event {
+        Event::CredentialSecretSaved(CredentialSecretSaved { workspace, image_id, .. })
+        | Event::CredentialSecretSkipped(CredentialSecretSkipped { workspace, image_id, .. }) => {
+            let key = ImageKey { workspace: workspace.clone(), image_id: image_id.clone() };
+            build(facts, recorded, &key)
+        }
+        Event::WorkerRegistered(registered) => registration(facts, recorded, registered),
+        Event::ContainerRequested(request) => requested(facts, recorded, request),
+        // Decisions are found by their request, wherever they stand; the others change no row.
+        _ => Ok(Ok(fold(facts, recorded)?)),
+    }
+}
+
+type Outcomes<E> = Result<Result<Folded, Obstacle>, E>;
+
+fn build<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey) -> Outcomes<F::Error> {
+    let saves = matches!(recorded.value.event, Event::CredentialSecretSaved(_));
+    let unaffected = |request: &RequestFact| match request.outcome {
+        // Newer credentials were used, or credentials at all.
+        Outcome::Attached { saved_by } => !saves || saved_by > recorded.sequence,
+        Outcome::Skipped { .. } => false,
+    };
+    let of_image =
+        |request: &RequestFact| request.workspace == key.workspace && request.image_id.as_ref() == Some(&key.image_id);
+    if let Some(obstacle) = first(facts, recorded, |request| of_image(request) && !unaffected(request))? {
+        return Ok(Err(obstacle));
+    }
+    let present = facts.image(key)?.unwrap_or_default();
+    let newer = newest(&present, saves) > recorded.sequence;
+    Ok(Ok(if newer { Folded::default() } else { fold(facts, recorded)? }))
+}
+
+/// Sequence of the newest build of a kind.
+fn newest(image: &ImageFact, saves: bool) -> u64 {
+    let saved = image.saved.as_ref().map_or(0, |saved| saved.sequence);
+    let skipped = image.skipped.as_ref().map_or(0, |skipped| skipped.sequence);
+    if saves { saved } else { skipped }
+}
+
+fn registration<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    registered: &WorkerRegistered,
+) -> Outcomes<F::Error> {
+    let present = facts.worker(&registered.worker_id)?.map_or(0, |worker| worker.sequence);
+    let asks_for_key = |request: &RequestFact| match request.outcome {
+        Outcome::Attached { .. } => true,
+        Outcome::Skipped { reason } => {
+            matches!(reason, AttachSkipReason::UnknownWorker | AttachSkipReason::UnsealFailed)
+        }
+    };
+    let affected = |request: &RequestFact| {
+        // A registration between this one and the request is the one that counted.
+        let superseded = present > recorded.sequence && request.sequence > present;
+        request.worker_id == registered.worker_id && asks_for_key(request) && !superseded
+    };
+    if let Some(obstacle) = first(facts, recorded, affected)? {
+        return Ok(Err(obstacle));
+    }
+    Ok(Ok(if present > recorded.sequence { Folded::default() } else { fold(facts, recorded)? }))
+}
+
+fn requested<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    request: &ContainerRequested,
+) -> Outcomes<F::Error> {
+    let again = facts.request(recorded.value.envelope.id)?.map(|again| again.sequence);
+    if let Some(again) = again.filter(|again| *again > recorded.sequence) {
+        return Ok(Err(Obstacle::DecidedLater { again }));
+    }
+    let image = match &request.image_id {
+        Some(image_id) => {
+            facts.image(&ImageKey { workspace: request.workspace.clone(), image_id: image_id.clone() })?
+        }
+        None => None,
+    };
+    let image = image.unwrap_or_default();
+    let worker = facts.worker(&request.worker_id)?.map_or(0, |worker| worker.sequence);
+    let changed = newest(&image, true).max(newest(&image, false)).max(worker);
+    if changed > recorded.sequence {
+        return Ok(Err(Obstacle::FactsChanged { changed }));
+    }
+    Ok(Ok(fold(facts, recorded)?))
+}
+
+/// The first request after the event that it may have been decided otherwise with.
+fn first<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    affected: impl Fn(&RequestFact) -> bool,
+) -> Result<Option<Obstacle>, F::Error> {
+    let requests = facts.requests_after(recorded.sequence)?;
+    let first = requests.iter().filter(|request| affected(request)).map(|request| request.sequence).min();
+    Ok(first.map(|request| Obstacle::DecidedWithout { request }))
+}

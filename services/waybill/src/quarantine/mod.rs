@@ -1,0 +1,111 @@
+//! `waybill quarantine`: messages that cannot be read.
+//!
+//! Looking reads the scheduler's projection on this machine. Retrying and discarding are events, which the scheduler folds
+//! wherever it runs: the log says who asked, and a rebuild comes to the same rows.
+
+mod ask;
+mod show;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use waybill_platform::config::Settings;
+use waybill_scheduler::projection::{Quarantined, ReadProjection, ReadProjectionError};
+use waybill_schemas::v1::MAX_DISCARD_REASON;
+
+use crate::{Failure, exit, output, projection::live_path};
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineArguments {
+    #[command(subcommand)]
+    command: QuarantineCommand,
+    /// JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// One line a message.
+    List {
+        /// Those that are given up as well.
+        #[arg(long)]
+        all: bool,
+    },
+    /// One message with its headers and why it cannot be read.
+    Show {
+        /// Stream sequence of the message.
+        sequence: u64,
+        /// With its body, in base64.
+        #[arg(long)]
+        payload: bool,
+    },
+    /// Read a message again, and put the event back in its place if that can be done.
+    Retry {
+        /// Stream sequence of the message.
+        sequence: u64,
+    },
+    /// Give a message up for good.
+    Discard {
+        /// Stream sequence of the message.
+        sequence: u64,
+        /// Why, for whoever reads the log later.
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: Option<String>,
+    },
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let fits = text.chars().count() <= MAX_DISCARD_REASON && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err(format!("one line of at most {MAX_DISCARD_REASON} characters")) }
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+enum QuarantineError {
+    #[error("cannot read the scheduler's projection; run this on the scheduler's machine")]
+    Projection(#[source] ReadProjectionError),
+    #[error("no message at sequence {0} is in quarantine; `waybill quarantine list --all` has those that are")]
+    NotThere(u64),
+    #[error("the message at sequence {0} was given up; `waybill quarantine show {0}` says when and why")]
+    GivenUp(u64),
+}
+
+/// `waybill quarantine`: 0 done, 1 the message stays where it is, 2 not done.
+pub(crate) fn run(home: &Path, arguments: &QuarantineArguments) -> ExitCode {
+    let done = match &arguments.command {
+        QuarantineCommand::List { all } => show::list(home, *all, arguments.json).map(|()| true),
+        QuarantineCommand::Show { sequence, payload } => {
+            show::one(home, *sequence, *payload, arguments.json).map(|()| true)
+        }
+        QuarantineCommand::Retry { sequence } => ask::retry(home, *sequence, arguments.json),
+        QuarantineCommand::Discard { sequence, reason } => {
+            ask::discard(home, *sequence, reason.clone(), arguments.json)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(exit::BROKEN),
+        Err(failure) => {
+            output::error(failure.as_ref());
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+/// The scheduler's projection on this machine.
+fn projection(home: &Path) -> Result<ReadProjection, Failure> {
+    Ok(ReadProjection::open(&live_path(home)?).map_err(QuarantineError::Projection)?)
+}
+
+/// A message in quarantine, whether it is given up or not.
+fn row(home: &Path, sequence: u64) -> Result<Quarantined, Failure> {
+    let rows = projection(home)?.snapshot()?.quarantine()?;
+    let row = rows.into_iter().find(|(place, _)| *place == sequence).map(|(_, row)| row);
+    Ok(row.ok_or(QuarantineError::NotThere(sequence))?)
+}
+
+/// The operator's settings, for what is asked of the log.
+fn operator(home: &Path) -> Result<Settings, Failure> {
+    crate::operator::settings(home)
+}
