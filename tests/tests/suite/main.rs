@@ -22,4 +22,5 @@ mod isolation;
 mod log;
 mod permissions;
 mod rebuild;
+mod replay;
 mod tracing;
