@@ -110,6 +110,8 @@ async fn text_or_json(stack: &Stack, arguments: &[&str]) -> String {
 async fn a_file_that_cannot_be_read_is_told() {
     let mut stack = require!(Plan::default().start().await);
     stack.build("acme", "img", "a.b/team/app:1", json!("user:secret")).await;
+    stack.container("acme", "c-1", "img", "w1").await;
+    stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
     stack.stop(&Service::Scheduler).await;
     let at_rest = text(&stack, &["projection", "images", "--key", "acme/img"]).await;
     assert!(at_rest.stdout.contains("images acme/img"), "without a scheduler: {} {}", at_rest.stdout, at_rest.stderr);
