@@ -112,6 +112,12 @@ async fn a_file_that_cannot_be_read_is_told() {
     stack.build("acme", "img", "a.b/team/app:1", json!("user:secret")).await;
     stack.container("acme", "c-1", "img", "w1").await;
     stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
+    stack.sigkill(&Service::Scheduler);
+    let killed = text(&stack, &["projection"]).await;
+    assert_eq!(killed.status.code(), Some(1));
+    assert!(killed.stderr.contains("start the scheduler, which repairs it"), "{}", killed.stderr);
+    stack.spawn(&Service::Scheduler).unwrap();
+    stack.until_ready(&Service::Scheduler).await.unwrap();
     stack.stop(&Service::Scheduler).await;
     let at_rest = text(&stack, &["projection", "images", "--key", "acme/img"]).await;
     assert!(at_rest.stdout.contains("images acme/img"), "without a scheduler: {} {}", at_rest.stdout, at_rest.stderr);
