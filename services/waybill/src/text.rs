@@ -47,12 +47,11 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A heading, bold on a terminal.
 pub(crate) fn title(out: &mut impl Write, coloured: bool, text: &str) -> Result<(), Failure> {
-    if coloured {
-        write!(out, "\u{1b}[1m")?;
-    }
-    wrapped(out, "", "    ", text)?;
-    if coloured {
-        write!(out, "\u{1b}[0m")?;
+    let mut lines = Vec::new();
+    wrapped(&mut lines, "", "    ", text)?;
+    let lines = String::from_utf8(lines)?;
+    for line in lines.lines() {
+        if coloured { writeln!(out, "\u{1b}[1m{line}\u{1b}[0m")? } else { writeln!(out, "{line}")? }
     }
     Ok(())
 }

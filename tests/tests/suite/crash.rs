@@ -17,20 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The parts that get killed.
 #[derive(Debug, Clone, Copy)]
-enum Victim {
+pub(crate) enum Victim {
     Scheduler,
     Worker,
     Gateway,
     Nats,
 }
 
-const VICTIMS: [Victim; 4] = [Victim::Scheduler, Victim::Worker, Victim::Gateway, Victim::Nats];
+pub(crate) const VICTIMS: [Victim; 4] = [Victim::Scheduler, Victim::Worker, Victim::Gateway, Victim::Nats];
 
 /// A small generator, so that a failing run can be repeated from its seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, sides: u64) -> u64 {
+    pub(crate) fn below(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
@@ -105,7 +105,7 @@ async fn services_wait_for_the_log() {
 }
 
 /// Requests a container as a client must: again with the same key, until the gateway says that the log has it.
-async fn request(stack: &Stack, number: usize) {
+pub(crate) async fn request(stack: &Stack, number: usize) {
     let body = json!({
         "workspace": "acme", "container_id": format!("c-{number}"), "image_id": "img", "worker_id": "w1",
     });
@@ -119,7 +119,7 @@ async fn request(stack: &Stack, number: usize) {
 }
 
 /// Comes back at once: nobody waits until the part is ready again.
-async fn kill_and_restart(stack: &mut Stack, victim: Victim) {
+pub(crate) async fn kill_and_restart(stack: &mut Stack, victim: Victim) {
     let service = match victim {
         Victim::Scheduler => Service::Scheduler,
         Victim::Worker => Service::Worker("w1".to_owned()),

@@ -24,4 +24,5 @@ mod log;
 mod permissions;
 mod quarantine;
 mod rebuild;
+mod replay;
 mod tracing;
