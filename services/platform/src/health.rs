@@ -1,11 +1,17 @@
-//! `/healthz` and `/readyz`: whether the process lives, and whether each of its parts can do its work.
+//! `/healthz` and `/readyz`: whether the process lives, and whether each of its parts can do its work. `/metrics`: what it counts.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -49,11 +55,12 @@ impl HealthState {
         }
     }
 
-    /// The two routes, to be merged into a service's own.
+    /// The routes, to be merged into a service's own.
     pub fn routes(&self) -> Router {
         Router::new()
             .route("/healthz", get(|| async { "alive" }))
             .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
             .with_state(self.clone())
     }
 
@@ -72,6 +79,10 @@ impl ComponentHandle {
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.state.say(self.name, Some(reason.into()));
     }
+}
+
+async fn metrics() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::metrics::text())
 }
 
 async fn readyz(State(state): State<HealthState>) -> (StatusCode, Json<Readiness>) {
@@ -94,7 +105,7 @@ pub async fn follow(mut connected: watch::Receiver<bool>, part: ComponentHandle)
     }
 }
 
-/// Serves the two routes until the process ends.
+/// Serves the routes until the process ends.
 ///
 /// # Errors
 /// Those of the listener.

@@ -5,6 +5,7 @@ pub mod config;
 pub mod explain;
 pub mod health;
 pub mod log;
+pub mod metrics;
 pub mod sealing;
 pub mod shutdown;
 pub mod telemetry;

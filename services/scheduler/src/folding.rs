@@ -8,6 +8,7 @@ use tracing::{Instrument, Span};
 use waybill_domain::fold::Anomaly;
 use waybill_platform::{
     log::{EventLog, RawMessage},
+    metrics,
     trace::{self, Delivery},
 };
 use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Timestamp, WorkerId};
@@ -57,6 +58,7 @@ impl Folding {
     async fn commit(&self, batch: Vec<RawMessage>) -> Result<(), SchedulerError> {
         let entries: Vec<Entry> = batch.into_iter().map(entry).collect();
         let spans: Vec<Span> = entries.iter().filter_map(live_span).collect();
+        entries.iter().for_each(count);
         let workers: BTreeSet<WorkerId> = entries.iter().filter_map(registration).collect();
         let (projection, created) = (self.projection.clone(), self.stream_created);
         let folding = tokio::task::spawn_blocking(move || projection.fold(created, &entries));
@@ -99,6 +101,12 @@ impl Folding {
             Settled::Discarded { sequence } => tracing::info!(sequence, "quarantined event discarded"),
             Settled::NotThere { sequence } => tracing::warn!(sequence, "no such event in quarantine"),
         }
+    }
+}
+
+fn count(entry: &Entry) {
+    if let Entry::Event(recorded) = entry {
+        metrics::consumed(&recorded.value.event.subject());
     }
 }
 

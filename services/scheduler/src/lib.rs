@@ -8,6 +8,7 @@ mod batch;
 mod config;
 mod consumers;
 mod folding;
+mod gauges;
 pub mod origin;
 pub mod projection;
 mod publisher;

@@ -11,6 +11,7 @@ use tracing::Span;
 use waybill_domain::fold::{Decision, Pending};
 use waybill_platform::{
     log::{EventLog, Expect, NewEvent},
+    metrics,
     trace::{self, Delivery},
 };
 use waybill_schemas::{Envelope, Event, EventType, TraceParent, v1::AttachSkipReason};
@@ -76,6 +77,9 @@ impl Publisher {
         let appended = self.log.append_all(events).await?;
         for (announcement, appended) in announced.iter().zip(appended) {
             announcement.span.in_scope(|| log_line(&announcement.event.event, appended.sequence));
+            if !appended.duplicate {
+                count(&announcement.event.event);
+            }
         }
         Ok(())
     }
@@ -117,6 +121,13 @@ fn process_span(pending: &Pending) -> Span {
         trace::link_saved(&span, &saved, plan.saved.sequence);
     }
     span
+}
+
+fn count(event: &Event) {
+    match event {
+        Event::ContainerCredentialsSkipped(skipped) => metrics::decision("skipped", Some(skipped.reason.as_str())),
+        _ => metrics::decision("attached", None),
+    }
 }
 
 /// People search for these messages and fields.

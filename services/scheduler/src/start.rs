@@ -12,6 +12,7 @@ use waybill_platform::{
 use crate::{
     SchedulerConfig, SchedulerError, consumers,
     folding::Folding,
+    gauges,
     origin::{LogState, resume},
     projection::{Position, Projection},
     publisher::Publisher,
@@ -45,12 +46,18 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     let stream_created = stream.created;
     let folding =
         Folding { log: log.clone(), projection: projection.clone(), stream_created, folded, registered, back };
-    let publisher =
-        Publisher { log: log.clone(), projection, keys: config.keys, folded: folds.clone(), back: coming_back };
+    let publisher = Publisher {
+        log: log.clone(),
+        projection: projection.clone(),
+        keys: config.keys,
+        folded: folds.clone(),
+        back: coming_back,
+    };
     let outcome = tokio::select! {
         folded = folding.run(from, None, &shutdown) => folded,
         published = publisher.run(&shutdown) => published,
         made = consumers::run(&log, registrations, &shutdown) => made,
+        () = gauges::run(&log, projection, folds.clone()) => Err(SchedulerError::Interrupted),
         () = watch_ready(folds, stream.last_sequence, ready) => Ok(()),
     };
     shutdown.cancel();

@@ -6,6 +6,7 @@ use tracing::Instrument as _;
 use waybill_domain::provider::Failure;
 use waybill_platform::{
     log::{AppendError, Appended, Delivered, Expect, LogError, NewEvent},
+    metrics,
     trace::{self, Delivery},
 };
 use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::ProviderFailure};
@@ -57,6 +58,7 @@ impl<L: OutcomeLog> Handler<L> {
         }
         let delivery = Delivery::of(message.at, delivered.redelivered);
         let span = trace::process_span(&recorded.event.subject(), &recorded.envelope, delivery);
+        metrics::consumed(&recorded.event.subject());
         let Some(decision) = Decision::of(message.sequence, recorded) else {
             tracing::warn!(sequence = message.sequence, subject = %message.subject, "this is no decision, passing over it");
             return delivered.ack().await;
@@ -130,6 +132,11 @@ impl<L: OutcomeLog> Handler<L> {
             return Ok(if recorded == Step::Provide { mine } else { recorded });
         }
         match access {
+            Ok(Access::Custom { .. }) => metrics::credential_provider("custom", None),
+            Ok(Access::DefaultChain) => metrics::credential_provider("default_chain", None),
+            Err(none) => metrics::credential_provider("failed", Some(none.failure.reason.as_str())),
+        }
+        match access {
             Ok(access) => tell_provider(decision, access, appended.sequence),
             Err(none) => tell_failure(decision, &none.failure, appended.sequence),
         }
@@ -143,7 +150,13 @@ impl<L: OutcomeLog> Handler<L> {
         after: u64,
     ) -> Result<(), HandleError> {
         let event = decision.pulled(pulled.clone());
-        let sequence = self.append(decision, Derivation::Pull, event, after).await?.sequence;
+        let Appended { sequence, duplicate } = self.append(decision, Derivation::Pull, event, after).await?;
+        if !duplicate {
+            match &pulled {
+                Ok(_) => metrics::pull("succeeded", None),
+                Err(error) => metrics::pull("failed", Some(error.reason.as_str())),
+            }
+        }
         let container_id = decision.container_id();
         match pulled {
             Ok(digest) => tracing::info!(%container_id, digest, sequence, "image pulled"),

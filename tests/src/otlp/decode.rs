@@ -58,7 +58,7 @@ fn link(link: ProtoLink) -> Link {
     Link { trace_id: hex(&link.trace_id), span_id: hex(&link.span_id), attributes: attributes(link.attributes) }
 }
 
-fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
+pub(super) fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
     pairs.into_iter().map(|pair| (pair.key, value(pair.value))).collect()
 }
 

@@ -1,6 +1,7 @@
-//! An in-process OTLP collector (HTTP, protobuf) whose spans a test can ask for.
+//! An in-process OTLP collector (HTTP, protobuf) whose spans and metrics a test can ask for.
 
 mod decode;
+mod metric;
 mod span;
 
 use std::path::Path;
@@ -14,9 +15,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
 
+pub use metric::Point;
 pub use span::{Kind, Link, Span};
 
 use crate::error::StartError;
@@ -35,6 +38,8 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct Received {
     spans: Vec<Span>,
+    /// The newest export of each service.
+    metrics: Vec<Point>,
     raw: Vec<Bytes>,
 }
 
@@ -45,7 +50,8 @@ impl Collector {
         let shared = received.clone();
         let serving = Serving::start("the OTLP collector", |_| {
             let traces = post(receive).layer(DefaultBodyLimit::disable());
-            Router::new().route("/v1/traces", traces).with_state(shared)
+            let metrics = post(receive_metrics).layer(DefaultBodyLimit::disable());
+            Router::new().route("/v1/traces", traces).route("/v1/metrics", metrics).with_state(shared)
         })?;
         Ok(Self { received, serving })
     }
@@ -68,6 +74,11 @@ impl Collector {
     /// The spans of one trace, given by its id in hexadecimal.
     pub fn trace(&self, trace_id: &str) -> Vec<Span> {
         self.spans().into_iter().filter(|span| span.trace_id == trace_id).collect()
+    }
+
+    /// The points of every service's newest export.
+    pub fn metrics(&self) -> Vec<Point> {
+        lock(&self.received).metrics.clone()
     }
 
     /// Waits until `found` sees what it looks for in all spans so far; `what` names it in the error.
@@ -102,6 +113,21 @@ async fn receive(Shared(received): Shared<Arc<Mutex<Received>>>, headers: Header
     received.spans.extend(decode::spans(request));
     received.raw.push(body);
     ([(CONTENT_TYPE, PROTOBUF)], ExportTraceServiceResponse::default().encode_to_vec()).into_response()
+}
+
+async fn receive_metrics(Shared(received): Shared<Arc<Mutex<Received>>>, headers: HeaderMap, body: Bytes) -> Response {
+    if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != PROTOBUF) {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    let Ok(request) = ExportMetricsServiceRequest::decode(body.clone()) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let points: Vec<Point> = metric::points(request).collect();
+    let mut received = lock(&received);
+    received.metrics.retain(|old| points.iter().all(|new| new.service != old.service));
+    received.metrics.extend(points);
+    received.raw.push(body);
+    ([(CONTENT_TYPE, PROTOBUF)], ExportMetricsServiceResponse::default().encode_to_vec()).into_response()
 }
 
 fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {

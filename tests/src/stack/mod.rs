@@ -227,7 +227,8 @@ impl Stack {
         .await
     }
 
-    fn health_url(&self, service: &Service) -> String {
+    /// Where a service says whether it is ready.
+    pub fn health_url(&self, service: &Service) -> String {
         format!("http://{}/readyz", self.ports[service].host())
     }
 

@@ -21,6 +21,7 @@ mod harness;
 mod hostile;
 mod isolation;
 mod log;
+mod metrics;
 mod permissions;
 mod quarantine;
 mod rebuild;

@@ -9,8 +9,8 @@ use waybill_domain::{
     credentials::CredentialInput,
     save::{BuildError, BuildRequest, decide_save},
 };
-use waybill_platform::trace;
-use waybill_schemas::WorkspaceId;
+use waybill_platform::{metrics, trace};
+use waybill_schemas::{Event, WorkspaceId};
 
 use super::{
     App,
@@ -20,6 +20,7 @@ use super::{
     problem::Problem,
     request,
 };
+use crate::record::Receipt;
 
 /// A finished build.
 #[derive(Deserialize, ToSchema)]
@@ -111,9 +112,20 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
     let recording = async move {
         let receipt = recorder.record("builds", event, key.as_ref()).await?;
         answer::log_build(&receipt);
+        count(&receipt);
         Ok(receipt)
     };
     answer::of_build(&app.see_through(recording).await?)
+}
+
+/// Counts what is new; a repeated request was counted when it came first.
+fn count(receipt: &Receipt) {
+    match &receipt.event {
+        _ if receipt.replayed => {}
+        Event::CredentialSecretSaved(_) => metrics::save("saved", None),
+        Event::CredentialSecretSkipped(skipped) => metrics::save("skipped", Some(skipped.reason.as_str())),
+        _ => {}
+    }
 }
 
 fn read(body: BuildBody, of_token: &WorkspaceId) -> Result<BuildRequest, Problem> {

@@ -26,7 +26,7 @@ use super::{
         description = "Builds and container requests come in here and become events in the log. A request is answered \
                        when the log has acknowledged its event. What became of it is explained from the log."
     ),
-    paths(builds::post, containers::post, explain::image, explain::container, healthz, readyz, openapi_json),
+    paths(builds::post, containers::post, explain::image, explain::container, healthz, readyz, metrics, openapi_json),
     components(schemas(Problem, builds::Credentials)),
     modifiers(&Bearer)
 )]
@@ -93,6 +93,13 @@ fn healthz() {}
 ))]
 #[expect(dead_code, reason = "describes a route of the platform's")]
 fn readyz() {}
+
+/// What the gateway counts, for Prometheus. Nothing in it names a workspace, an image or a container.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "Text format, version 0.0.4", body = String, content_type = "text/plain"),
+))]
+#[expect(dead_code, reason = "describes a route of the platform's")]
+fn metrics() {}
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "documentation", responses(

@@ -11,7 +11,7 @@ use super::{
     AppendError, EventLog, Expect, LogError, NewEvent, RawMessage,
     publish::{Next, Outgoing, interpret, pause},
 };
-use crate::trace;
+use crate::{metrics, trace};
 
 /// An event's place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,10 @@ impl EventLog {
         loop {
             let outcome = self.publish_once(&message, message.headers(expect, with_id)).await;
             let claimed = match interpret(outcome) {
-                Next::Stored(sequence) => return Ok(Appended { sequence, duplicate: false }),
+                Next::Stored(sequence) => {
+                    metrics::appended(&message.subject);
+                    return Ok(Appended { sequence, duplicate: false });
+                }
                 Next::Duplicate(sequence) => Some(sequence),
                 Next::Conflict => None,
                 Next::Refused(error) => {

@@ -9,7 +9,7 @@ use super::{
     append::stamped,
     publish::{Next, Outgoing, PubAck, interpret},
 };
-use crate::trace;
+use crate::{metrics, trace};
 
 /// Most messages in one batch; the server takes 1000.
 const MAX_BATCH: usize = 500;
@@ -25,7 +25,10 @@ impl EventLog {
         for chunk in events.chunks(MAX_BATCH) {
             let published: Vec<Publishing> = chunk.iter().map(Publishing::of).collect();
             match self.batch(&published).await {
-                Some(sequences) => appended.extend(sequences),
+                Some(sequences) => {
+                    published.iter().for_each(|one| metrics::appended(&one.event.event.subject()));
+                    appended.extend(sequences);
+                }
                 None => {
                     for one in &published {
                         let settled = self.settle(&one.event, one.expect).instrument(one.span.clone()).await;

@@ -3,12 +3,13 @@
 mod format;
 mod otlp;
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, time::Duration};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkError,
+    metrics::SdkMeterProvider,
     trace::{BatchSpanProcessor, Sampler, SdkTracerProvider},
 };
 use tracing::{Level, Subscriber, level_filters::LevelFilter};
@@ -19,7 +20,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::config::{ConfigError, Settings};
+use crate::{
+    config::{ConfigError, Settings},
+    metrics,
+};
 use format::LogFormat;
 pub use otlp::Otlp;
 
@@ -36,8 +40,12 @@ pub struct TelemetryConfig {
     pub resource: Vec<(String, String)>,
     /// Which traces are kept (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`).
     pub sampler: Sampler,
-    /// The collector, if there is one (`OTEL_EXPORTER_OTLP_*`).
+    /// Where spans go, if anywhere (`OTEL_EXPORTER_OTLP_*`).
     pub otlp: Option<Otlp>,
+    /// Where metrics go, besides to whoever asks `/metrics`.
+    pub metrics: Option<Otlp>,
+    /// How often (`OTEL_METRIC_EXPORT_INTERVAL`).
+    pub metric_interval: Duration,
 }
 
 impl TelemetryConfig {
@@ -58,13 +66,16 @@ impl TelemetryConfig {
             "text" => Ok(false),
             _ => Err("json or text"),
         };
+        let collectors = otlp::read(&mut reader);
         let config = Self {
             filter: reader.or("WAYBILL_LOG", filter, || own_level(level)),
             json: reader.or("WAYBILL_LOG_FORMAT", json, || false),
             service_name: reader.optional("OTEL_SERVICE_NAME", |text| Ok(text.to_owned())),
             resource: reader.or("OTEL_RESOURCE_ATTRIBUTES", otlp::pairs, Vec::new),
             sampler: otlp::sampler(&mut reader),
-            otlp: otlp::read(&mut reader),
+            otlp: collectors.traces,
+            metrics: collectors.metrics,
+            metric_interval: otlp::metric_interval(&mut reader),
         };
         reader.finish().map(|()| config)
     }
@@ -79,18 +90,21 @@ fn own_level(text: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The exporter does not take its settings.
-    #[error("cannot export spans to {endpoint}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[error("cannot export to {endpoint}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
     Exporter {
         /// The collector's address.
         endpoint: String,
         /// Why.
         source: opentelemetry_otlp::ExporterBuildError,
     },
+    /// The metrics cannot be set up.
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(String),
     /// Something else logs in this process.
     #[error("logging is set up already")]
     Installed(#[from] tracing::subscriber::SetGlobalDefaultError),
-    /// The last spans were not delivered.
-    #[error("the last spans were not delivered to the collector")]
+    /// The last spans or metrics were not delivered.
+    #[error("the last spans or metrics were not delivered to the collector")]
     Flush(#[source] OTelSdkError),
 }
 
@@ -98,6 +112,7 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct TelemetryGuard {
     provider: SdkTracerProvider,
+    meters: SdkMeterProvider,
 }
 
 impl TelemetryGuard {
@@ -106,9 +121,9 @@ impl TelemetryGuard {
     /// # Errors
     /// [`TelemetryError::Flush`] when the collector did not take it.
     pub fn shutdown(self) -> Result<(), TelemetryError> {
-        let flushed = self.provider.force_flush();
+        let flushed = self.provider.force_flush().and(self.meters.force_flush());
         // What could not be flushed is lost whether or not the rest stops well.
-        let stopped = self.provider.shutdown();
+        let stopped = self.provider.shutdown().and(self.meters.shutdown());
         flushed.and(stopped).map_err(TelemetryError::Flush)
     }
 }
@@ -118,23 +133,28 @@ impl TelemetryGuard {
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(service: &str, config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
-    let provider = provider(service, config)?;
+    let resource = resource(service, config);
+    let provider = provider(resource.clone(), config)?;
+    let meters = metrics::provider(resource, config.metrics.as_ref(), config.metric_interval)?;
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let format = LogFormat { service: service.to_owned(), json: config.json, coloured };
     let subscriber = subscriber(&provider, &config.filter, format, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber)?;
-    Ok(TelemetryGuard { provider })
+    Ok(TelemetryGuard { provider, meters })
 }
 
-fn provider(service: &str, config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
+fn resource(service: &str, config: &TelemetryConfig) -> Resource {
     let name = config.service_name.clone().unwrap_or_else(|| service.to_owned());
     let attributes =
         config.resource.iter().map(|(key, value)| opentelemetry::KeyValue::new(key.clone(), value.clone()));
-    let resource = Resource::builder_empty()
+    Resource::builder_empty()
         .with_attributes(attributes)
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_service_name(name)
-        .build();
+        .build()
+}
+
+fn provider(resource: Resource, config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
     let builder = SdkTracerProvider::builder().with_resource(resource).with_sampler(config.sampler.clone());
     Ok(match &config.otlp {
         Some(otlp) => builder.with_span_processor(BatchSpanProcessor::builder(otlp.exporter()?).build()).build(),

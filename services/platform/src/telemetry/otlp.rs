@@ -4,16 +4,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::trace::Sampler;
 
 use super::TelemetryError;
 use crate::config::Reader;
 
-/// A collector.
+/// Where one kind of telemetry goes.
 #[derive(Clone)]
 pub struct Otlp {
-    /// Full address for spans, `…/v1/traces`.
+    /// Full address: `…/v1/traces` or `…/v1/metrics`.
     pub endpoint: String,
     /// Headers, which may hold keys.
     headers: Vec<(String, String)>,
@@ -27,6 +27,17 @@ impl std::fmt::Debug for Otlp {
 }
 
 impl Otlp {
+    pub(crate) fn metrics(&self) -> Result<MetricExporter, TelemetryError> {
+        MetricExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(&self.endpoint)
+            .with_headers(HashMap::from_iter(self.headers.clone()))
+            .with_timeout(self.timeout)
+            .build()
+            .map_err(|source| TelemetryError::Exporter { endpoint: self.endpoint.clone(), source })
+    }
+
     pub(super) fn exporter(&self) -> Result<SpanExporter, TelemetryError> {
         SpanExporter::builder()
             .with_http()
@@ -39,21 +50,50 @@ impl Otlp {
     }
 }
 
-/// The collector, if an endpoint is set and the SDK is not disabled.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<Otlp> {
+/// Where spans and metrics go.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Collectors {
+    pub(super) traces: Option<Otlp>,
+    pub(super) metrics: Option<Otlp>,
+}
+
+/// The collectors, where an endpoint is set and the SDK is not disabled.
+pub(super) fn read(reader: &mut Reader<'_>) -> Collectors {
     let protocol = |text: &str| match text {
         "http/protobuf" => Ok(()),
         _ => Err("http/protobuf, the only protocol that is built in; collectors take it on port 4318"),
     };
     reader.optional("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
     reader.optional("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", protocol);
+    reader.optional("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", protocol);
     let traces = reader.optional("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url);
+    let metrics = reader.optional("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", url);
     let base = reader.optional("OTEL_EXPORTER_OTLP_ENDPOINT", url);
     let headers = reader.or("OTEL_EXPORTER_OTLP_HEADERS", pairs, Vec::new);
     let timeout = reader.or("OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds, || Duration::from_secs(10));
     let disabled = reader.or("OTEL_SDK_DISABLED", |text| Ok(text.eq_ignore_ascii_case("true")), || false);
-    let endpoint = traces.or_else(|| base.map(|base| format!("{}/v1/traces", base.trim_end_matches('/'))))?;
-    (!disabled).then_some(Otlp { endpoint, headers, timeout })
+    let wanted = |key: &'static str, reader: &mut Reader<'_>| reader.or(key, exporter, || true) && !disabled;
+    let of = |own: Option<String>, kind: &str| {
+        let endpoint = own.or_else(|| base.as_ref().map(|base| format!("{}/v1/{kind}", base.trim_end_matches('/'))))?;
+        Some(Otlp { endpoint, headers: headers.clone(), timeout })
+    };
+    Collectors {
+        traces: of(traces, "traces").filter(|_| wanted("OTEL_TRACES_EXPORTER", reader)),
+        metrics: of(metrics, "metrics").filter(|_| wanted("OTEL_METRICS_EXPORTER", reader)),
+    }
+}
+
+fn exporter(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "otlp" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("otlp or none; Prometheus finds the metrics at /metrics without being told"),
+    }
+}
+
+/// How often metrics go to the collector (`OTEL_METRIC_EXPORT_INTERVAL`, in milliseconds).
+pub(super) fn metric_interval(reader: &mut Reader<'_>) -> Duration {
+    reader.or("OTEL_METRIC_EXPORT_INTERVAL", milliseconds, || Duration::from_secs(60))
 }
 
 /// The sampler, parent-based and always on unless set.
@@ -117,10 +157,28 @@ mod tests {
         for (pairs, expected) in cases {
             let settings = Settings::from_pairs(Path::new("."), pairs.iter().copied());
             let mut reader = settings.reader();
-            let otlp = read(&mut reader);
+            let collectors = read(&mut reader);
             reader.finish().unwrap();
-            assert_eq!(otlp.as_ref().map(|otlp| otlp.endpoint.as_str()), expected, "{pairs:?}");
-            assert!(!format!("{otlp:?}").contains("canary"));
+            assert_eq!(collectors.traces.as_ref().map(|otlp| otlp.endpoint.as_str()), expected, "{pairs:?}");
+            assert!(!format!("{collectors:?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn metrics_have_an_endpoint_and_a_switch_of_their_own() {
+        let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+        for (pairs, expected) in [
+            (vec![base], Some("http://c:4318/v1/metrics")),
+            (vec![base, ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1/x")], Some("http://m:1/x")),
+            (vec![base, ("OTEL_METRICS_EXPORTER", "none")], None),
+            (vec![base, ("OTEL_SDK_DISABLED", "true")], None),
+            (vec![], None),
+        ] {
+            let settings = Settings::from_pairs(Path::new("."), pairs.iter().copied());
+            let mut reader = settings.reader();
+            let metrics = read(&mut reader).metrics;
+            reader.finish().unwrap();
+            assert_eq!(metrics.map(|otlp| otlp.endpoint).as_deref(), expected, "{pairs:?}");
         }
     }
 

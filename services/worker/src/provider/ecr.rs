@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tracing::{Instrument as _, instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use waybill_domain::credentials::{AwsKeys, BasicLogin, Secret};
 use waybill_platform::trace;
+use waybill_schemas::v1::CredType;
 use zeroize::Zeroizing;
 
 use super::{
@@ -124,6 +125,10 @@ impl Exchange for EcrExchange {
 
     fn issuer(&self) -> String {
         format!("ECR in {}", self.region)
+    }
+
+    fn cred_type(&self) -> CredType {
+        CredType::Aws
     }
 }
 

@@ -14,6 +14,8 @@ use futures_util::{
 use time::{Duration, OffsetDateTime};
 use tracing::Instrument as _;
 use waybill_domain::credentials::BasicLogin;
+use waybill_platform::metrics;
+use waybill_schemas::v1::CredType;
 
 use super::{
     ProviderError,
@@ -43,6 +45,8 @@ pub(super) trait Exchange: Send + Sync + 'static {
     fn exchange(&self) -> impl Future<Output = Result<Token, ProviderError>> + Send;
     /// Who issues, for errors.
     fn issuer(&self) -> String;
+    /// Kind of the credentials that are exchanged.
+    fn cred_type(&self) -> CredType;
 }
 
 /// The token of one set of keys.
@@ -133,6 +137,8 @@ impl<E: Exchange> TokenSource<E> {
     }
 
     fn settle(&self, outcome: &Result<Token, ProviderError>) {
+        let expiry = outcome.as_ref().ok().map(|token| token.expires_at.into());
+        metrics::token_exchange(self.exchange.cred_type(), expiry);
         let mut state = self.state();
         state.flight = None;
         match outcome {

@@ -41,7 +41,7 @@ fn it_is_openapi_3_1_with_bearer_tokens() {
 async fn every_route_is_in_it_and_the_other_way_round() {
     let document = document();
     let served = recording_routes().into_iter().chain(explaining_routes()).map(|(path, _)| path);
-    let served: BTreeSet<&str> = served.chain(["/healthz", "/readyz", "/openapi.json"]).collect();
+    let served: BTreeSet<&str> = served.chain(["/healthz", "/readyz", "/metrics", "/openapi.json"]).collect();
     let written: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(served, written);
     let gateway = Gateway::new();
@@ -141,7 +141,7 @@ async fn health_answers_are_in_it() {
     let part = gateway.health.component("event log");
     check(&document, "get", "/readyz", &gateway.get("/readyz").await);
     part.ready();
-    for path in ["/healthz", "/readyz", "/openapi.json"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
         let answer = gateway.get(path).await;
         assert_eq!(answer.status.as_u16(), 200, "{path}");
         check(&document, "get", path, &answer);

@@ -46,6 +46,10 @@ impl Exchange for Fake {
     fn issuer(&self) -> String {
         "fake".to_owned()
     }
+
+    fn cred_type(&self) -> CredType {
+        CredType::Aws
+    }
 }
 
 /// Asks that many times at once, and lets the issuer answer when all are waiting.

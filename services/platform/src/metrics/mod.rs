@@ -1,0 +1,129 @@
+//! What a service counts, under the names of the OpenTelemetry conventions: `messaging.*` where they have one, `waybill.*` where
+//! they do not. Attributes are words of the contract: never an id, a host, or anything that somebody wrote.
+
+mod export;
+
+use std::sync::LazyLock;
+
+use opentelemetry::{
+    KeyValue, global,
+    metrics::{Counter, Gauge},
+};
+use waybill_schemas::{Subject, Timestamp, v1::CredType};
+
+pub(crate) use export::{provider, text};
+
+struct Instruments {
+    sent: Counter<u64>,
+    consumed: Counter<u64>,
+    saves: Counter<u64>,
+    decisions: Counter<u64>,
+    providers: Counter<u64>,
+    pulls: Counter<u64>,
+    exchanges: Counter<u64>,
+    token_expiry: Gauge<i64>,
+    lag: Gauge<u64>,
+    lag_time: Gauge<f64>,
+    quarantined: Gauge<u64>,
+}
+
+/// Made with the first count, which comes after the exporters are set up.
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
+    let meter = global::meter("waybill");
+    let counter = |name: &'static str, unit: &'static str, says: &'static str| {
+        meter.u64_counter(name).with_unit(unit).with_description(says).build()
+    };
+    Instruments {
+        sent: counter("messaging.client.sent.messages", "{message}", "Events appended to the log"),
+        consumed: counter("messaging.client.consumed.messages", "{message}", "Events folded, or decisions received"),
+        saves: counter("waybill.saves", "{build}", "Builds by what became of their credentials"),
+        decisions: counter("waybill.decisions", "{decision}", "Decisions about container requests"),
+        providers: counter("waybill.providers", "{provider}", "Credential providers made, and failures to make one"),
+        pulls: counter("waybill.pulls", "{pull}", "Image pulls"),
+        exchanges: counter("waybill.token.exchanges", "{exchange}", "Exchanges of credentials for a registry token"),
+        token_expiry: meter
+            .i64_gauge("waybill.token.expiry")
+            .with_unit("s")
+            .with_description("When the token that was issued last ends, in seconds since 1970")
+            .build(),
+        lag: meter
+            .u64_gauge("waybill.projection.lag")
+            .with_unit("{event}")
+            .with_description("Events in the log that are not folded")
+            .build(),
+        lag_time: meter
+            .f64_gauge("waybill.projection.lag.time")
+            .with_unit("s")
+            .with_description("Age of the oldest event that is not folded; 0 when all are")
+            .build(),
+        quarantined: meter
+            .u64_gauge("waybill.quarantine.events")
+            .with_unit("{event}")
+            .with_description("Messages that cannot be read and are not given up")
+            .build(),
+    }
+});
+
+fn messaging(subject: &Subject, operation: &'static str) -> [KeyValue; 3] {
+    [
+        KeyValue::new("messaging.system", "nats"),
+        KeyValue::new("messaging.operation.name", operation),
+        KeyValue::new("messaging.destination.template", subject.template()),
+    ]
+}
+
+fn outcome(outcome: &'static str, reason: Option<&'static str>) -> Vec<KeyValue> {
+    let reason = reason.map(|reason| KeyValue::new("reason", reason));
+    [KeyValue::new("outcome", outcome)].into_iter().chain(reason).collect()
+}
+
+/// An event is in the log, for the first time.
+pub fn appended(subject: &Subject) {
+    INSTRUMENTS.sent.add(1, &messaging(subject, "publish"));
+}
+
+/// An event was folded, or a decision received.
+pub fn consumed(subject: &Subject) {
+    INSTRUMENTS.consumed.add(1, &messaging(subject, "process"));
+}
+
+/// A build was recorded: `saved`, or `skipped` with the reason.
+pub fn save(what: &'static str, reason: Option<&'static str>) {
+    INSTRUMENTS.saves.add(1, &outcome(what, reason));
+}
+
+/// A request was decided: `attached`, or `skipped` with the reason.
+pub fn decision(what: &'static str, reason: Option<&'static str>) {
+    INSTRUMENTS.decisions.add(1, &outcome(what, reason));
+}
+
+/// A provider was recorded: `custom`, `default_chain`, or `failed` with the reason.
+pub fn credential_provider(what: &'static str, reason: Option<&'static str>) {
+    INSTRUMENTS.providers.add(1, &outcome(what, reason));
+}
+
+/// A pull was recorded: `succeeded`, or `failed` with the reason.
+pub fn pull(what: &'static str, reason: Option<&'static str>) {
+    INSTRUMENTS.pulls.add(1, &outcome(what, reason));
+}
+
+/// Credentials were exchanged for a token that ends then, or could not be.
+pub fn token_exchange(cred_type: CredType, expires_at: Option<Timestamp>) {
+    let kind = KeyValue::new("cred_type", cred_type.as_str());
+    let what = KeyValue::new("outcome", if expires_at.is_some() { "succeeded" } else { "failed" });
+    INSTRUMENTS.exchanges.add(1, &[kind.clone(), what]);
+    if let Some(expiry) = expires_at {
+        INSTRUMENTS.token_expiry.record(expiry.instant().unix_timestamp(), &[kind]);
+    }
+}
+
+/// How far the projection is behind the log: events, and the age in seconds of the oldest of them.
+pub fn lag(events: u64, seconds: f64) {
+    INSTRUMENTS.lag.record(events, &[]);
+    INSTRUMENTS.lag_time.record(seconds, &[]);
+}
+
+/// How many messages are in quarantine.
+pub fn quarantined(events: u64) {
+    INSTRUMENTS.quarantined.record(events, &[]);
+}
