@@ -5,10 +5,12 @@ mod batch;
 mod connect;
 mod error;
 mod history;
+mod inspect;
 mod message;
 mod publish;
 mod read;
 mod request;
+mod settings;
 mod stream;
 mod work;
 
@@ -20,7 +22,9 @@ use waybill_schemas::{Envelope, Event};
 pub use append::Appended;
 pub use connect::{HistoryAccess, NatsConfig};
 pub use error::{AppendError, LogError, ReadError};
+pub use inspect::{InspectError, Inspector, Reply, Server};
 pub use message::RawMessage;
+pub use settings::{StreamProblem, stream_problems};
 pub use stream::StreamState;
 pub use work::{Delivered, WorkQueue};
 

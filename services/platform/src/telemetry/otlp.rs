@@ -27,6 +27,11 @@ impl std::fmt::Debug for Otlp {
 }
 
 impl Otlp {
+    /// Headers of every export, which may hold keys.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     pub(super) fn exporter(&self) -> Result<SpanExporter, TelemetryError> {
         SpanExporter::builder()
             .with_http()

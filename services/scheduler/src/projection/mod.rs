@@ -6,6 +6,7 @@
 mod facts;
 mod position;
 mod quarantine;
+mod reader;
 mod rows;
 
 use std::{
@@ -21,6 +22,7 @@ use waybill_schemas::{Recorded, RecordedEvent, WorkerId};
 
 pub use position::Position;
 pub use quarantine::Quarantined;
+pub use reader::ProjectionReader;
 pub use rows::Row;
 
 use facts::TransactionFacts;
@@ -127,9 +129,7 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn position(&self) -> Result<Option<Position>, ProjectionError> {
-        let transaction = self.database.begin_read()?;
-        let Some(table) = rows::existing(transaction.open_table(META))? else { return Ok(None) };
-        table.get(POSITION_KEY)?.map(|row| rows::decode("meta", row.value())).transpose()
+        reader::position(&self.database.begin_read()?)
     }
 
     /// Folds entries that follow the position, all or none. Returns what the fold passed over, by sequence.
@@ -199,10 +199,7 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn quarantined(&self) -> Result<u64, ProjectionError> {
-        use redb::ReadableTableMetadata;
-        let transaction = self.database.begin_read()?;
-        let table = rows::existing(transaction.open_table(QUARANTINE))?;
-        Ok(table.map(|table| table.len()).transpose()?.unwrap_or(0))
+        reader::quarantined(&self.database.begin_read()?)
     }
 
     /// Every row of every table, in order: two projections of the same log are equal, byte for byte.
