@@ -40,6 +40,11 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill events\n  waybill events --follow --json\n  \
         waybill events --subject 'waybill.events.container.default.c1.>'\n  waybill events --from 2026-01-31T12:00:00Z")]
     Events(EventsArguments),
+    /// Check everything: settings, NATS, the stream, permissions, workers, clocks; say what to do.
+    #[command(after_help = "Examples:\n  waybill doctor\n  waybill doctor --json\n\n\
+        Exit status: 0 all well, 1 something needs attention, 2 wrong usage. What cannot be checked is told, and is no \
+        reason for 1.")]
+    Doctor(DoctorArguments),
 }
 
 #[derive(Debug, Default, Args)]
@@ -94,6 +99,13 @@ pub(crate) struct EventsArguments {
     #[arg(long, default_value = "1", value_name = "SEQUENCE|TIME")]
     pub(crate) from: crate::events::Start,
     /// One CloudEvents JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// One JSON object: `status`, and `checks` with `check`, `status`, `says`, `remedy`.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod core_dumps;
 mod dev;
+mod doctor;
 mod events;
 mod init;
 mod output;
@@ -45,5 +46,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Doctor(arguments) => doctor::run(&home, &arguments),
     }
 }
