@@ -67,6 +67,11 @@ pub(crate) enum Command {
         waybill projection requests --at 2026-01-31T12:00:00Z --json"
     )]
     Projection(crate::projection::ProjectionArguments),
+    /// Check everything: settings, NATS, the stream, permissions, workers, clocks; say what to do.
+    #[command(after_help = "Examples:\n  waybill doctor\n  waybill doctor --json\n\n\
+        Exit status: 0 all well, 1 something needs attention, 2 wrong usage. What cannot be checked is told, and is no \
+        reason for 1.")]
+    Doctor(DoctorArguments),
 }
 
 #[derive(Debug, Default, Args)]
@@ -180,6 +185,13 @@ fn trace_id(text: &str) -> Result<String, &'static str> {
     let text = text.to_ascii_lowercase();
     let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
     valid.then_some(text).ok_or("a trace id has 32 hexadecimal digits")
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// One JSON object: `status`, and `checks` with `check`, `status`, `says`, `remedy`.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `waybill init`.

@@ -3,6 +3,7 @@
 mod cli;
 mod core_dumps;
 mod dev;
+mod doctor;
 mod events;
 mod explain;
 mod init;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
         Command::Replay(arguments) => replay::run(&home, &arguments),
         Command::Projection(arguments) => projection::run(&home, &arguments),
+        Command::Doctor(arguments) => doctor::run(&home, &arguments),
     }
     .map(|()| ExitCode::SUCCESS)
 }

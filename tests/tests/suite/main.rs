@@ -12,6 +12,7 @@ mod canary;
 mod chain;
 mod crash;
 mod dev;
+mod doctor;
 mod documents;
 mod ecr;
 mod events;

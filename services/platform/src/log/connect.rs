@@ -78,23 +78,23 @@ impl EventLog {
     pub async fn connect(config: NatsConfig) -> Result<Self, LogError> {
         let settings = |reason: String| LogError::Settings { url: config.url.clone(), reason };
         let (state, connected) = watch::channel(false);
-        let servers = config
-            .url
-            .split(',')
-            .map(|url| url.trim().parse::<async_nats::ServerAddr>())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| settings(error.to_string()))?;
+        let servers = servers(&config).map_err(|error| settings(error.to_string()))?;
         let options = options(&config, state);
         let client = options.connect(servers).await.map_err(|error| settings(error.to_string()))?;
-        Ok(Self {
+        Ok(Self::over(client, &config, connected))
+    }
+
+    /// The log over a connection that stands.
+    pub(super) fn over(client: async_nats::Client, config: &NatsConfig, connected: watch::Receiver<bool>) -> Self {
+        Self {
             jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
             client,
-            api_prefix: config.api_prefix.into(),
-            history: config.history,
-            name: config.name.into(),
+            api_prefix: config.api_prefix.as_str().into(),
+            history: config.history.clone(),
+            name: config.name.as_str().into(),
             reading_history: Arc::new(Mutex::new(())),
             connected,
-        })
+        }
     }
 
     /// Whether the connection stands, now and as it changes.
@@ -103,8 +103,13 @@ impl EventLog {
     }
 }
 
-fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
-    let state = Arc::new(state);
+/// The servers that the settings name.
+pub(super) fn servers(config: &NatsConfig) -> std::io::Result<Vec<async_nats::ServerAddr>> {
+    config.url.split(',').map(|url| url.trim().parse()).collect()
+}
+
+/// Who connects, and where replies go.
+pub(super) fn login(config: &NatsConfig) -> ConnectOptions {
     let mut options = match &config.seed {
         Some(seed) => ConnectOptions::with_nkey(seed.expose().trim().to_owned()),
         None => ConnectOptions::new(),
@@ -112,9 +117,12 @@ fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
     if let Some(file) = &config.ca_file {
         options = options.add_root_certificates(file.clone());
     }
-    options
-        .name(&config.name)
-        .custom_inbox_prefix(&config.inbox_prefix)
+    options.name(&config.name).custom_inbox_prefix(&config.inbox_prefix)
+}
+
+fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
+    let state = Arc::new(state);
+    login(config)
         .request_timeout(Some(REQUEST_TIMEOUT))
         .retry_on_initial_connect()
         .max_reconnects(None)

@@ -5,11 +5,13 @@ mod batch;
 mod connect;
 mod error;
 mod history;
+mod inspect;
 mod message;
 mod publish;
 mod read;
 mod readers;
 mod request;
+mod settings;
 mod stream;
 mod work;
 
@@ -21,8 +23,10 @@ use waybill_schemas::{Envelope, Event};
 pub use append::Appended;
 pub use connect::{HistoryAccess, NatsConfig};
 pub use error::{AppendError, LogError, ReadError};
+pub use inspect::{InspectError, Inspector, Reply, Server};
 pub use message::RawMessage;
 pub use readers::ConsumerState;
+pub use settings::{StreamProblem, stream_problems};
 pub use stream::StreamState;
 pub use work::{Delivered, WorkQueue};
 

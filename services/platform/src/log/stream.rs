@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use waybill_schemas::{ALL_SUBJECTS, Subject, Timestamp, WorkerId};
+use waybill_schemas::{Subject, Timestamp, WorkerId};
 
-use super::{EventLog, LogError, STREAM, request::ApiError};
+use super::{
+    EventLog, LogError, STREAM,
+    request::ApiError,
+    settings::{nanoseconds, stream_config},
+};
 
-/// How long the stream remembers ids, so that retries are recognised.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// How long a worker may take before a decision is delivered again; it says when it needs longer.
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Most decisions that a worker has at once.
@@ -108,32 +110,4 @@ fn parse(what: &str, payload: &[u8]) -> Result<InfoAnswer, LogError> {
 
 fn refused(what: String, error: ApiError) -> LogError {
     LogError::Refused { what, code: error.err_code, description: error.description }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The log's settings: everything is kept, on disk, and cannot be deleted from.
-pub(super) fn stream_config(replicas: usize) -> serde_json::Value {
-    json!({
-        "name": STREAM,
-        "description": "Waybill's event log",
-        "subjects": [ALL_SUBJECTS],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "num_replicas": replicas,
-        "max_msgs": -1,
-        "max_bytes": -1,
-        "max_msgs_per_subject": -1,
-        "max_consumers": -1,
-        "max_age": 0,
-        "max_msg_size": -1,
-        "duplicate_window": nanoseconds(DUPLICATE_WINDOW),
-        "allow_direct": true,
-        "allow_atomic": true,
-        "deny_delete": true,
-        "deny_purge": true,
-    })
 }

@@ -38,6 +38,11 @@ impl Otlp {
             .map_err(|source| TelemetryError::Exporter { endpoint: self.endpoint.clone(), source })
     }
 
+    /// Headers of every export, which may hold keys.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     pub(super) fn exporter(&self) -> Result<SpanExporter, TelemetryError> {
         SpanExporter::builder()
             .with_http()

@@ -18,7 +18,7 @@ use waybill_schemas::WorkspaceId;
 pub(crate) use files::FileError;
 use files::Home;
 pub(crate) use plan::Plan;
-use role::Role;
+pub(crate) use role::Role;
 use settings::Public;
 
 /// Why the folder could not be set up.
@@ -155,7 +155,8 @@ fn users(home: &Home) -> Result<Vec<nats_conf::User>, InitError> {
     Ok(users)
 }
 
-fn role_of(name: &str) -> Option<Role> {
+/// The role that a file is named after: `gateway`, `worker-<id>`, `orchestrator-<workspace>`.
+pub(crate) fn role_of(name: &str) -> Option<Role> {
     match name {
         "gateway" => Some(Role::Gateway),
         "scheduler" => Some(Role::Scheduler),

@@ -1,0 +1,176 @@
+//! What each service says at `/readyz`, and whether the collector takes spans.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use futures_util::future::join_all;
+use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE};
+use serde::Deserialize;
+use waybill_platform::{chain, telemetry::Otlp};
+
+use super::{finding::Finding, home::Home};
+
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What a service answered.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Readiness {
+    ready: bool,
+    components: BTreeMap<String, String>,
+}
+
+/// A client for short questions.
+///
+/// # Errors
+/// Those of the TLS set-up.
+pub(super) fn client() -> Result<Client, reqwest::Error> {
+    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(LIMIT).build()
+}
+
+/// Asks every service whose address is configured.
+pub(super) async fn services(client: &Client, home: &Home) -> Vec<Finding> {
+    let addresses = home.roles.iter().filter_map(|(role, settings)| Some((role, settings.health?)));
+    join_all(addresses.map(async |(role, address)| judge_service(role, address, &readiness(client, address).await)))
+        .await
+}
+
+async fn readiness(client: &Client, address: SocketAddr) -> Result<Readiness, String> {
+    let answer = client.get(format!("http://{address}/readyz")).send().await;
+    let answer = answer.map_err(reason)?;
+    let status = answer.status();
+    answer.json().await.map_err(|_| format!("something else answers there, with status {status}"))
+}
+
+fn judge_service(role: &str, address: SocketAddr, answer: &Result<Readiness, String>) -> Finding {
+    let check = format!("health {role}");
+    let start = match role.strip_prefix("worker-") {
+        Some(id) => format!("waybill worker --id {id}"),
+        None => format!("waybill {role}"),
+    };
+    match answer {
+        Ok(Readiness { ready: true, .. }) => Finding::ok(check, format!("ready at {address}")),
+        Ok(Readiness { components, .. }) => {
+            let waiting = components.iter().filter(|(_, says)| *says != "ready");
+            let waiting: Vec<String> = waiting.map(|(part, says)| format!("{part}: {says}")).collect();
+            let remedy = format!("see to what it names, and what its log says ({start})");
+            Finding::attention(check, format!("not ready; {}", waiting.join("; ")), remedy)
+        }
+        Err(why) => Finding::attention(
+            check,
+            format!("does not answer at {address}: {why}"),
+            format!("start it: {start}; where it runs on another machine, run the doctor there"),
+        ),
+    }
+}
+
+/// An export of nothing to every collector that a role is told of.
+pub(super) async fn collectors(client: &Client, home: &Home) -> Vec<Finding> {
+    let told = home.roles.values().filter_map(|role| role.otlp.as_ref());
+    let collectors: BTreeMap<&str, &Otlp> = told.map(|otlp| (otlp.endpoint.as_str(), otlp)).collect();
+    if collectors.is_empty() {
+        return vec![Finding::ok("otlp", "not configured; spans stay here")];
+    }
+    join_all(collectors.values().map(async |otlp| judge_collector(&shown(&otlp.endpoint), &export(client, otlp).await)))
+        .await
+}
+
+/// No bytes are an empty `ExportTraceServiceRequest`.
+async fn export(client: &Client, otlp: &Otlp) -> Result<StatusCode, String> {
+    let mut request = client.post(&otlp.endpoint).header(CONTENT_TYPE, "application/x-protobuf").body(Vec::new());
+    for (name, value) in otlp.headers() {
+        request = request.header(name, value);
+    }
+    request.send().await.map(|answer| answer.status()).map_err(reason)
+}
+
+fn judge_collector(endpoint: &str, answer: &Result<StatusCode, String>) -> Finding {
+    let check = "otlp";
+    match answer {
+        Ok(status) if status.is_success() => Finding::ok(check, format!("{endpoint} takes spans")),
+        Ok(status) if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(status) => {
+            let says = format!("{endpoint} refuses with status {status}");
+            Finding::attention(check, says, "put its key into OTEL_EXPORTER_OTLP_HEADERS")
+        }
+        Ok(status) => {
+            let says = format!("{endpoint} answers with status {status}");
+            Finding::attention(check, says, "name an OTLP/HTTP receiver (port 4318) in OTEL_EXPORTER_OTLP_ENDPOINT")
+        }
+        Err(why) => Finding::attention(
+            check,
+            format!("{endpoint} does not answer: {why}"),
+            "start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT; spans are lost meanwhile, events are not",
+        ),
+    }
+}
+
+/// An address without what could be a key: no user, no query.
+fn shown(endpoint: &str) -> String {
+    let Ok(mut url) = endpoint.parse::<Url>() else { return "the endpoint".to_owned() };
+    // Only addresses that have no user anyway refuse to have none.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.to_string()
+}
+
+/// Why there is no answer, without the address, which may hold a key.
+fn reason(error: reqwest::Error) -> String {
+    let timed_out = error.is_timeout();
+    if timed_out { "no answer in time".to_owned() } else { chain(&error.without_url()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Status::{Attention, Ok as Well};
+
+    #[test]
+    fn services() {
+        let said = |ready, components: &[(&str, &str)]| {
+            let components = components.iter().map(|(part, says)| ((*part).to_owned(), (*says).to_owned()));
+            Ok(Readiness { ready, components: components.collect() })
+        };
+        let cases = [
+            ("gateway", said(true, &[("event log", "ready")]), Well, "ready at 127.0.0.1:1", ""),
+            (
+                "scheduler",
+                said(false, &[("event log", "ready"), ("fold", "catching up")]),
+                Attention,
+                "not ready; fold: catching up",
+                "waybill scheduler",
+            ),
+            ("worker-w1", Err("refused".to_owned()), Attention, "does not answer", "waybill worker --id w1"),
+        ];
+        for (role, answer, status, says, remedy) in cases {
+            let finding = judge_service(role, "127.0.0.1:1".parse().unwrap(), &answer);
+            assert_eq!(finding.status, status, "{answer:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+            assert!(finding.remedy.unwrap_or_default().contains(remedy));
+        }
+    }
+
+    #[test]
+    fn collectors() {
+        let cases = [
+            (Ok(StatusCode::OK), Well, "takes spans"),
+            (Ok(StatusCode::UNAUTHORIZED), Attention, "401"),
+            (Ok(StatusCode::NOT_FOUND), Attention, "404"),
+            (Err("connection refused".to_owned()), Attention, "connection refused"),
+        ];
+        for (answer, status, says) in cases {
+            let finding = judge_collector("http://c:4318/v1/traces", &answer);
+            assert_eq!(finding.status, status, "{answer:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_keys() {
+        let cases = [
+            ("http://c:4318/v1/traces", "http://c:4318/v1/traces"),
+            ("https://user:canary@c/v1/traces?key=canary", "https://c/v1/traces"),
+            ("canary", "the endpoint"),
+        ];
+        for (endpoint, expected) in cases {
+            assert_eq!(shown(endpoint), expected);
+        }
+    }
+}

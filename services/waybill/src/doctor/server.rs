@@ -1,0 +1,254 @@
+//! The server: reachable, new enough, with JetStream, its clock as this machine's.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use waybill_platform::{
+    config::ConfigError,
+    log::{InspectError, Inspector, NatsConfig, Reply, STREAM, Server},
+};
+use waybill_schemas::Timestamp;
+
+use super::finding::Finding;
+
+/// The first version with atomic batches.
+const LEAST_VERSION: (u64, u64) = (2, 12);
+/// Clocks further apart than this make traces and expiries misleading.
+const MOST_SKEW: Duration = Duration::from_secs(2);
+const STREAM_NOT_FOUND: u64 = 10059;
+
+/// Why nobody is connected as the operator.
+#[derive(Debug)]
+pub(super) enum NotConnected {
+    /// There is no settings file.
+    NoSettings,
+    /// The settings cannot be used.
+    Settings(ConfigError),
+    /// The server cannot be reached, or refuses.
+    Failed(InspectError),
+}
+
+/// What the server answered about the stream.
+pub(super) struct Answered {
+    /// Its answer to `STREAM.INFO`.
+    pub(super) reply: Reply,
+    /// Between question and answer.
+    pub(super) round_trip: Duration,
+    /// This machine's time in the middle of that.
+    pub(super) at: OffsetDateTime,
+}
+
+/// What the doctor takes from an answer to `STREAM.INFO`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct StreamInfo {
+    /// All settings.
+    pub(super) config: Value,
+    /// When the stream was made.
+    pub(super) created: Timestamp,
+    /// What it holds.
+    pub(super) state: StreamState,
+    /// The server's clock.
+    ts: Option<Timestamp>,
+}
+
+/// What the stream holds.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct StreamState {
+    /// Its last sequence.
+    pub(super) last_seq: u64,
+    /// Subjects asked for, with the number of their messages.
+    #[serde(default)]
+    pub(super) subjects: std::collections::BTreeMap<String, u64>,
+}
+
+/// Connects as the operator.
+pub(super) async fn connect(operator: Option<&Result<NatsConfig, ConfigError>>) -> Result<Inspector, NotConnected> {
+    match operator {
+        None => Err(NotConnected::NoSettings),
+        Some(Err(error)) => Err(NotConnected::Settings(error.clone())),
+        Some(Ok(config)) => Inspector::connect(config).await.map_err(NotConnected::Failed),
+    }
+}
+
+/// Asks for the stream, with the workers' registrations by subject.
+pub(super) async fn ask(inspector: &Inspector) -> Answered {
+    let (start, at) = (std::time::Instant::now(), OffsetDateTime::now_utc());
+    let filter = json!({ "subjects_filter": "waybill.events.worker.*.registered" });
+    let reply = inspector.api(&format!("STREAM.INFO.{STREAM}"), &filter).await;
+    let round_trip = start.elapsed();
+    Answered { reply, round_trip, at: at + round_trip / 2 }
+}
+
+impl Answered {
+    /// The stream, or why nothing is known of it.
+    pub(super) fn stream(&self) -> Result<StreamInfo, String> {
+        match &self.reply {
+            Reply::Answer(answer) if self.reply.error_code().is_none() => serde_json::from_value(answer.clone())
+                .map_err(|_| "the server's answer about the stream cannot be read".to_owned()),
+            reply if reply.error_code() == Some(STREAM_NOT_FOUND) => Err(format!("the stream {STREAM} does not exist")),
+            Reply::Answer(answer) => Err(description(answer)),
+            Reply::Forbidden => Err("the operator may not ask for the stream".to_owned()),
+            Reply::Silence(reason) => Err(format!("the server does not answer for the stream: {reason}")),
+        }
+    }
+
+    /// Whether the server knows of no such stream.
+    pub(super) fn is_missing(&self) -> bool {
+        self.reply.error_code() == Some(STREAM_NOT_FOUND)
+    }
+}
+
+/// JetStream's words about an error.
+pub(super) fn description(answer: &Value) -> String {
+    let text = answer.pointer("/error/description").and_then(Value::as_str);
+    text.unwrap_or("JetStream answered with an error").to_owned()
+}
+
+/// What is to be said where nobody is connected.
+pub(super) fn judge_not_connected(why: &NotConnected) -> Finding {
+    let check = "nats";
+    match why {
+        NotConnected::NoSettings => {
+            Finding::unknown(check, "operator.env is not in the home folder", "run the doctor where `waybill init` ran")
+        }
+        NotConnected::Settings(error) => {
+            let remedy = "put the operator's settings right; nothing about the log can be told before";
+            Finding::unknown(check, error.problems.join("; "), remedy)
+        }
+        NotConnected::Failed(InspectError::Refused) => Finding::attention(
+            check,
+            "the server refuses the operator's key",
+            "restore keys/operator.nkey; or run `waybill init` again, so that nats-server.conf has the key that is \
+             there, and restart nats-server with it",
+        ),
+        NotConnected::Failed(InspectError::Unreachable(reason)) => Finding::attention(
+            check,
+            format!("no server can be reached: {reason}"),
+            "start nats-server with nats-server.conf (or `waybill dev`); check WAYBILL_NATS_URL and what is between",
+        ),
+        NotConnected::Failed(InspectError::Settings(reason)) => Finding::attention(
+            check,
+            format!("the settings cannot be used: {reason}"),
+            "check WAYBILL_NATS_URL and the file that WAYBILL_NATS_SEED_FILE names",
+        ),
+    }
+}
+
+/// The server and JetStream on it.
+pub(super) fn judge(server: &Server, answered: &Answered) -> Vec<Finding> {
+    let clock = answered.stream().ok().and_then(|info| info.ts).map(|there| there.instant() - answered.at);
+    vec![judge_version(server, answered.round_trip), judge_jetstream(server, &answered.reply), judge_clock(clock)]
+}
+
+fn judge_version(server: &Server, round_trip: Duration) -> Finding {
+    let mut numbers = server.version.split('.').map_while(|part| part.parse::<u64>().ok());
+    let version = numbers.next().zip(numbers.next());
+    let says = format!("version {} answers in {:.1} ms", server.version, round_trip.as_secs_f64() * 1e3);
+    match version {
+        Some(version) if version >= LEAST_VERSION => Finding::ok("nats", says),
+        _ => Finding::attention("nats", says, "run nats-server 2.12 or later: appends need its atomic batches"),
+    }
+}
+
+fn judge_jetstream(server: &Server, reply: &Reply) -> Finding {
+    let check = "jetstream";
+    let remedy = "start nats-server with the nats-server.conf that `waybill init` wrote; it turns JetStream on";
+    match reply {
+        _ if !server.jetstream => Finding::attention(check, "is off", remedy),
+        Reply::Answer(_) if matches!(reply.error_code(), None | Some(STREAM_NOT_FOUND)) => Finding::ok(check, "is on"),
+        Reply::Answer(answer) => Finding::attention(check, description(answer), remedy),
+        Reply::Forbidden => Finding::attention(check, "the operator may not ask", remedy),
+        Reply::Silence(reason) => Finding::attention(check, format!("does not answer: {reason}"), remedy),
+    }
+}
+
+fn judge_clock(ahead: Option<time::Duration>) -> Finding {
+    let check = "clock";
+    let Some(ahead) = ahead else {
+        return Finding::unknown(check, "the server tells its time with the stream only", "see to the stream first");
+    };
+    let (seconds, side) = (ahead.abs().as_seconds_f64(), if ahead.is_negative() { "behind" } else { "ahead" });
+    if ahead.unsigned_abs() <= MOST_SKEW {
+        return Finding::ok(check, format!("the server is {seconds:.1} s {side} of this machine"));
+    }
+    let says = format!("the server is {seconds:.1} s {side} of this machine");
+    Finding::attention(check, says, "set both clocks by NTP; times in the log and in traces do not fit together")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Status::{self, Attention, Ok, Unknown};
+
+    fn server(version: &str, jetstream: bool) -> Server {
+        Server { version: version.to_owned(), jetstream }
+    }
+
+    #[test]
+    fn versions() {
+        let cases: [(&str, Status); 6] = [
+            ("2.12.0", Ok),
+            ("2.15.1", Ok),
+            ("3.0.0-beta", Ok),
+            ("2.11.9", Attention),
+            ("", Attention),
+            ("x.y", Attention),
+        ];
+        for (version, status) in cases {
+            assert_eq!(judge_version(&server(version, true), Duration::ZERO).status, status, "{version}");
+        }
+    }
+
+    #[test]
+    fn jetstream() {
+        let error = |code: u64| Reply::Answer(json!({ "error": { "err_code": code, "description": "words" } }));
+        let cases = [
+            (true, Reply::Answer(json!({})), Ok),
+            (true, error(STREAM_NOT_FOUND), Ok),
+            (false, Reply::Answer(json!({})), Attention),
+            (true, error(10039), Attention),
+            (true, Reply::Forbidden, Attention),
+            (true, Reply::Silence("no answer in time".to_owned()), Attention),
+        ];
+        for (on, reply, status) in cases {
+            let finding = judge_jetstream(&server("2.12.0", on), &reply);
+            assert_eq!(finding.status, status, "{reply:?}: {finding:?}");
+        }
+    }
+
+    #[test]
+    fn clocks() {
+        let cases = [
+            (Some(0), Ok),
+            (Some(1999), Ok),
+            (Some(-2000), Ok),
+            (Some(2001), Attention),
+            (Some(-60_000), Attention),
+            (None, Unknown),
+        ];
+        for (milliseconds, status) in cases {
+            let finding = judge_clock(milliseconds.map(time::Duration::milliseconds));
+            assert_eq!(finding.status, status, "{finding:?}");
+        }
+        assert!(judge_clock(Some(time::Duration::seconds(-5))).says.contains("5.0 s behind"));
+    }
+
+    #[test]
+    fn not_connected() {
+        let problem = ConfigError { problems: vec!["WAYBILL_NATS_URL is missing".to_owned()] };
+        let cases = [
+            (NotConnected::NoSettings, Unknown, "operator.env"),
+            (NotConnected::Settings(problem), Unknown, "WAYBILL_NATS_URL is missing"),
+            (NotConnected::Failed(InspectError::Refused), Attention, "refuses the operator's key"),
+            (NotConnected::Failed(InspectError::Unreachable("refused".to_owned())), Attention, "no server"),
+            (NotConnected::Failed(InspectError::Settings("bad".to_owned())), Attention, "bad"),
+        ];
+        for (why, status, says) in cases {
+            let finding = judge_not_connected(&why);
+            assert_eq!(finding.status, status, "{why:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+        }
+    }
+}

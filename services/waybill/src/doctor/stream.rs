@@ -1,0 +1,174 @@
+//! The stream's settings, its copies, and whether an acknowledged event is on disk.
+
+use serde_json::Value;
+use waybill_platform::log::{STREAM, StreamProblem, stream_problems};
+
+use super::{finding::Finding, server::StreamInfo};
+
+/// How to become somebody who may change the stream: no role may.
+const CHANGE: &str = "give the account LOG in nats-server.conf a user for as long as it takes, and run as that user:";
+/// How to get a stream with a setting that no stream changes.
+const REMAKE: &str = "no stream changes this: back the log up (nats stream backup), stop the scheduler, restore it into \
+                      a stream made with the right setting, and start the scheduler with --rebuild";
+
+/// The stream's settings; `stream` says why it is not known otherwise.
+pub(super) fn judge(stream: &Result<StreamInfo, String>, missing: bool) -> Vec<Finding> {
+    let check = "stream";
+    match stream {
+        Ok(info) => judge_config(&info.config),
+        Err(_) if missing => vec![Finding::attention(
+            check,
+            format!("the stream {STREAM} does not exist"),
+            "the scheduler makes it at its first start: waybill scheduler; if there was a log before, restore the \
+             data of nats-server first",
+        )],
+        Err(why) => vec![Finding::unknown(check, why.clone(), "see to the checks above first")],
+    }
+}
+
+fn judge_config(config: &Value) -> Vec<Finding> {
+    let problems = stream_problems(config);
+    let mut findings: Vec<Finding> = problems.iter().map(judge_problem).collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok("stream", format!("every setting of {STREAM} is as it must be")));
+    }
+    findings.push(judge_replicas(config.get("num_replicas").and_then(Value::as_u64)));
+    findings
+}
+
+fn judge_problem(problem: &StreamProblem) -> Finding {
+    let StreamProblem { setting, found, expected, risk, edit } = problem;
+    let remedy =
+        edit.as_ref().map_or_else(|| REMAKE.to_owned(), |edit| format!("{CHANGE} nats stream edit {STREAM} {edit}"));
+    Finding::attention(format!("stream {setting}"), format!("is {found}, must be {expected}: {risk}"), remedy)
+}
+
+fn judge_replicas(replicas: Option<u64>) -> Finding {
+    let check = "stream replicas";
+    match replicas {
+        Some(1) => Finding::ok(check, "1: fine for development; in production 3 outlive the loss of a server"),
+        Some(replicas) => Finding::ok(check, format!("{replicas}")),
+        None => {
+            Finding::unknown(check, "the server does not say how many", format!("ask it: nats stream info {STREAM}"))
+        }
+    }
+}
+
+/// What is known of how the server writes to disk.
+pub(super) struct Durability<'h> {
+    /// `nats-server.conf` of the home folder, if it is there.
+    pub(super) configuration: Option<&'h str>,
+    /// `WAYBILL_NATS_URL`.
+    pub(super) url: Option<&'h str>,
+}
+
+/// Whether an acknowledged event is on disk.
+pub(super) fn judge_durability(facts: &Durability<'_>) -> Finding {
+    let check = "durability";
+    let ask = "check that the server's own configuration has: jetstream { sync_interval: always }";
+    let Some(text) = facts.configuration else {
+        return Finding::unknown(check, "nats-server.conf is not in the home folder", ask);
+    };
+    if facts.url.is_some_and(|url| !is_this_server(url, setting(text, "listen").as_deref())) {
+        return Finding::unknown(check, "the server is another than the one that nats-server.conf is for", ask);
+    }
+    match setting(text, "sync_interval").as_deref() {
+        Some("always") => Finding::ok(check, "nats-server.conf has sync_interval: always"),
+        found => {
+            let found = found.unwrap_or("unset, which means two minutes").to_owned();
+            let remedy = "set jetstream { sync_interval: always } in nats-server.conf (`waybill init` writes it) and \
+                          restart nats-server: until then a power cut loses acknowledged events";
+            Finding::attention(check, format!("sync_interval is {found}"), remedy)
+        }
+    }
+}
+
+/// The value of a setting that has a line of its own, without quotes; the last one counts.
+fn setting(text: &str, name: &str) -> Option<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#') && !line.starts_with("//"));
+    let values = lines.filter_map(|line| line.trim_start_matches(['{', ' ']).strip_prefix(name));
+    let mut values = values.filter(|rest| rest.starts_with([':', '=', ' ']));
+    let value = values.next_back()?.trim_start_matches([':', '=', ' ']);
+    let end = value.find(['#', ',', '}']).unwrap_or(value.len());
+    Some(value.get(..end)?.trim().trim_matches('"').to_owned())
+}
+
+/// Whether an address is this machine's, or the one that the configuration listens on.
+fn is_this_server(url: &str, listen: Option<&str>) -> bool {
+    url.split(',').map(str::trim).all(|url| {
+        let host = host(url);
+        ["127.0.0.1", "localhost", "::1"].contains(&host) || listen.is_some_and(|listen| self::host(listen) == host)
+    })
+}
+
+/// The host of `scheme://user@host:port`, all but the host optional.
+fn host(address: &str) -> &str {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let address = address.rsplit_once('@').map_or(address, |(_, rest)| rest);
+    if let Some(v6) = address.strip_prefix('[') {
+        return v6.split(']').next().unwrap_or(v6);
+    }
+    address.split([':', '/']).next().unwrap_or(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::doctor::finding::Status::{self, Attention, Ok as Well, Unknown};
+
+    #[test]
+    fn each_setting_that_differs_is_a_finding_with_a_remedy() {
+        let findings = judge_config(&json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }));
+        let finding = |check: &str| findings.iter().find(|finding| finding.check == check).unwrap();
+        let storage = finding("stream storage");
+        assert_eq!(storage.says, "is \"memory\", must be \"file\": events are lost when the server stops");
+        assert!(storage.remedy.as_ref().unwrap().contains("--rebuild"));
+        let delete = finding("stream deny_delete");
+        assert!(delete.remedy.as_ref().unwrap().ends_with("nats stream edit WAYBILL --deny-delete"));
+        assert_eq!(finding("stream replicas").status, Well);
+        assert!(!findings.iter().any(|finding| finding.check == "stream"));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_there() {
+        let cases = [(true, Attention, "does not exist"), (false, Unknown, "why")];
+        for (missing, status, says) in cases {
+            let findings = judge(&Err("why".to_owned()), missing);
+            assert_eq!(findings[0].status, status);
+            assert!(findings[0].says.contains(says));
+        }
+    }
+
+    #[test]
+    fn replicas_are_said() {
+        assert!(judge_replicas(Some(1)).says.contains("development"));
+        assert_eq!(judge_replicas(Some(3)).says, "3");
+        assert_eq!(judge_replicas(None).status, Unknown);
+    }
+
+    #[test]
+    fn durability() {
+        let conf = |interval: &str| format!("listen: \"10.0.0.1:4222\"\njetstream {{\n  # on disk\n  {interval}\n}}\n");
+        let here = Some("nats://127.0.0.1:4222");
+        let cases: [(Option<String>, Option<&str>, Status, &str); 11] = [
+            (Some(conf("sync_interval: always")), here, Well, ""),
+            (Some(conf("sync_interval = \"always\" # yes")), here, Well, ""),
+            (Some(conf("sync_interval always")), Some("tls://10.0.0.1:4222"), Well, ""),
+            (Some(conf("sync_interval: always")), Some("nats://localhost:1,nats://[::1]:2"), Well, ""),
+            (Some(conf("sync_interval: always")), None, Well, ""),
+            (Some(conf("sync_interval: \"10s\"")), here, Attention, "is 10s"),
+            (Some(conf("#sync_interval: always")), here, Attention, "unset"),
+            (Some(conf("")), here, Attention, "unset"),
+            (Some(conf("sync_interval: always")), Some("nats://far.example:4222"), Unknown, "another"),
+            (Some(conf("sync_interval: always")), Some("nats://127.0.0.1:1,nats://user@far:2"), Unknown, "another"),
+            (None, here, Unknown, "not in the home folder"),
+        ];
+        for (configuration, url, status, says) in cases {
+            let finding = judge_durability(&Durability { configuration: configuration.as_deref(), url });
+            assert_eq!(finding.status, status, "{configuration:?} {url:?}: {finding:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+        }
+    }
+}
