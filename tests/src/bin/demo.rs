@@ -68,6 +68,11 @@ async fn demo() -> Result<(), Box<dyn Error>> {
     );
     println!("     (event {} of the stream: {})", skipped.sequence(), skipped.text("reason"));
 
+    title("4. What anyone can ask afterwards: waybill explain container c-bad");
+    for line in stack.run(&["explain", "container", "c-bad"]).await.stdout.lines() {
+        println!("  {line}");
+    }
+
     title("Everything stops");
     for service in [Service::Gateway, Service::Worker(WORKER.to_owned()), Service::Scheduler] {
         stack.stop(&service).await;

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, also in the functions that they share, and their tables of cases have long types"
 )]
 
+mod bench;
 mod canary;
 mod chain;
 mod crash;
@@ -18,6 +19,7 @@ mod ecr;
 mod events;
 mod explain;
 mod foreign;
+mod guide;
 mod harness;
 mod hostile;
 mod isolation;

@@ -1,0 +1,42 @@
+//! The benchmarks, on small logs: they run, and print what the documents quote. How fast things are is not tested.
+
+use std::time::Duration;
+
+use waybill_tests::{
+    error::StartError,
+    find,
+    nats::NatsServer,
+    process::{Process, command},
+    require,
+    scratch::Scratch,
+};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+async fn benchmark(name: &str, events: &str) -> Result<String, StartError> {
+    drop(NatsServer::start().await?);
+    let scratch = Scratch::new("bench")?;
+    let mut child = command(find::workspace_binary(name)?);
+    child.arg(events);
+    let finished = Process::run(name, child, scratch.path(), LIMIT).await?;
+    assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
+    Ok(finished.stdout)
+}
+
+#[tokio::test]
+async fn replay_is_compared_with_a_bare_read() {
+    let printed = require!(benchmark("replay_bench", "3000").await);
+    assert!(printed.contains("of a bare read"), "{printed}");
+    for measurement in ["bare ordered read", "waybill replay  ", "waybill replay --verify"] {
+        assert_eq!(printed.matches(measurement).count(), 4, "three rounds and the summary of {measurement}: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn explaining_is_compared_with_a_small_log() {
+    let printed = require!(benchmark("explain_bench", "12000").await);
+    assert!(printed.contains("of the small log"), "{printed}");
+    for question in ["container c-N of 10000", "container c-N of 12000", "image img-N of 12000"] {
+        assert!(printed.contains(question), "{question}: {printed}");
+    }
+}

@@ -1,0 +1,113 @@
+//! The debugging guide: every command in it works, and every line, metric and word that it names exists.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use waybill_domain::explain::Code;
+use waybill_tests::{
+    image::TinyImage,
+    registry::{Registry, Scheme},
+    require,
+    stack::{Plan, Service, Stack, event_headers},
+};
+
+use super::{
+    documents::{commands, words},
+    explain::readable,
+};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn guide() -> String {
+    fs::read_to_string(Path::new(ROOT).join("services/waybill/DEBUGGING.md")).unwrap()
+}
+
+/// The situation of the guide: container c-1 of workspace acme asked for img-1, which was built without credentials, and
+/// the seventh message cannot be read.
+async fn situation(registry: &Registry) -> Result<Stack, waybill_tests::error::StartError> {
+    let reference = registry.serve("team/app", "1", &TinyImage::new("guide").unwrap());
+    let plan = Plan::default().workers(&["node-1"]).plain_http(&[&registry.host()]).setting("WAYBILL_LOG", "warn");
+    let stack = plan.start().await?;
+    stack.build("acme", "img-1", &reference, serde_json::Value::Null).await;
+    stack.container("acme", "c-1", "img-1", "node-1").await;
+    stack.wait_for_outcome("c-1").await;
+    let headers = event_headers("0c4ff0f3-2a4a-4ec9-a7c1-5f6a1f0f5d11", "waybill.v1.CredentialSecretSaved");
+    let subject = "waybill.events.image.acme.torn.CredentialSecretSaved";
+    let sequence = stack.user("gateway").await.publish(subject, &headers, "{").await;
+    assert_eq!(sequence, Some(7), "the guide speaks of sequence 7");
+    Ok(stack)
+}
+
+#[tokio::test]
+async fn every_command_works() {
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    let stack = require!(situation(&registry).await);
+    let commands = commands(&guide());
+    assert!(commands.len() >= 18, "{commands:?}");
+    for command in commands {
+        let words = words(&command);
+        let arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        let finished = stack.run(&arguments).await;
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        // The container is broken, the message cannot be read again, and the doctor has something to say of it.
+        let expected: &[i32] = match arguments.as_slice() {
+            ["explain", "container", "c-1"] | ["explain", "image", ..] | ["quarantine", "retry", ..] | ["doctor"] => {
+                &[1]
+            }
+            ["explain", "container", "c-1", "--at", ..] => &[3],
+            _ => &[0],
+        };
+        assert!(expected.contains(&finished.status.code().unwrap()), "{command}: {said}");
+        assert!(!finished.stdout.trim().is_empty(), "{command} says nothing: {said}");
+        if arguments[0] != "events" {
+            readable(&finished);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_metric_is_shown() {
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    let stack = require!(situation(&registry).await);
+    let mut shown = String::new();
+    for service in [Service::Gateway, Service::Scheduler, Service::Worker("node-1".to_owned())] {
+        let url = stack.health_url(&service).replace("/readyz", "/metrics");
+        shown += &reqwest::get(url).await.unwrap().text().await.unwrap();
+    }
+    let guide = guide();
+    assert_eq!(guide.matches("/metrics    #").count(), 3, "one address for each kind of service");
+    let metrics: BTreeSet<&str> = guide.split('`').filter(|word| word.starts_with("waybill_")).collect();
+    assert!(metrics.len() >= 6, "{metrics:?}");
+    // Nothing was exchanged for a token here; the test of the metrics themselves does that.
+    for metric in metrics.iter().filter(|metric| **metric != "waybill_token_exchanges_total") {
+        assert!(shown.contains(&format!("\n{metric}")), "{metric} is not shown:\n{shown}");
+    }
+}
+
+#[test]
+fn every_log_line_and_every_code_exists() {
+    let guide = guide();
+    let mut sources = String::new();
+    for service in ["gateway", "scheduler", "worker"] {
+        super::documents::visit(&Path::new(ROOT).join("services").join(service), &mut |_, text| sources += text);
+    }
+    let lines: Vec<&str> = guide
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.contains(' ') && !word.starts_with("waybill "))
+        .collect();
+    let lines: Vec<&&str> =
+        lines.iter().filter(|line| !line.starts_with("GET ") && !line.starts_with("POST ")).collect();
+    assert!(lines.len() >= 7, "{lines:?}");
+    for line in lines {
+        assert!(sources.contains(&format!("\"{line}\"")), "no service logs {line:?}");
+    }
+    let table = guide.split("## Symptoms").nth(1).unwrap();
+    let first_column = table.lines().filter_map(|row| row.strip_prefix("| `")?.split(" |").next());
+    let told: BTreeSet<&str> =
+        first_column.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|word| !word.is_empty()).collect();
+    for word in &told {
+        assert!(Code::ALL.iter().any(|code| code.as_str() == *word), "{word} is no code");
+    }
+    assert!(told.len() >= 25, "{told:?}");
+}
