@@ -9,6 +9,8 @@ use waybill_tests::{
     stack::Plan,
 };
 
+use super::explain::readable;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -43,16 +45,16 @@ async fn the_log_is_read_from_a_place_by_subject_and_as_it_grows() {
     assert_eq!(lines(&["--until", "2"]).await.len(), 2);
     assert_eq!(lines(&["--from", "2", "--until", "4"]).await.len(), 3);
     let until = all[2].line["recordedtime"].as_str().unwrap();
-    assert_eq!(lines(&["--until", until]).await.len(), 2, "before that time");
+    assert_eq!(lines(&["--until", until]).await.len(), 3, "up to that time, and what was recorded then");
     assert_eq!(lines(&["--from", "3"]).await.len(), all.len() - 2);
     let third = all[2].line["recordedtime"].as_str().unwrap();
     assert_eq!(lines(&["--from", third]).await.len(), all.len() - 2);
     assert!(lines(&["--subject", "waybill.events.container.acme.none.>"]).await.is_empty());
     assert!(lines(&["--from", "2999-01-01T00:00:00Z"]).await.is_empty());
 
-    let people = stack.run(&["events"]).await.stdout;
-    assert!(people.contains("no_secret_for_image") && !people.contains('\u{1b}'), "no colours into a pipe: {people}");
-    assert!(people.lines().all(|line| line.chars().count() <= 120), "{people}");
+    let people = stack.run(&["events"]).await;
+    assert!(people.stdout.contains("no_secret_for_image"), "{}", people.stdout);
+    readable(&people);
 
     let scratch = Scratch::new("follow").unwrap();
     let mut child = stack.waybill();

@@ -4,7 +4,11 @@ use serde_json::{Map, Value, json};
 use waybill_platform::log::RawMessage;
 use waybill_schemas::{Event, RecordedEvent, header};
 
-use crate::{Failure, text::printable};
+use crate::{
+    Failure,
+    output::{self, Colour, WIDTH},
+    text::printable,
+};
 
 /// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text,
 /// as the CloudEvents sequence extension has it), `recordedtime` and `natssubject`. What is no event has `error` instead
@@ -31,24 +35,28 @@ pub(super) fn json(message: &RawMessage) -> Result<String, Failure> {
     Ok(serde_json::to_string(&line)?)
 }
 
-/// For people: sequence, time, event, whom it is about, and what it says; two lines at most on 80 columns.
+/// For people: sequence, time, event and whom it is about; below, what it says. At most 80 columns.
 pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
     let time = message.at.to_string();
     let time = time.get(11..19).unwrap_or(&time);
-    let sequence = message.sequence;
-    let decoded = message.decode();
-    let (name, summary, bad) = match &decoded {
+    let (name, about, says, bad) = match message.decode() {
         Ok(recorded) => {
             let (about, says, bad) = summary(&recorded.event);
-            (recorded.event.event_type().as_str(), format!("{about}\n{:>18}{says}", ""), bad)
+            (recorded.event.event_type().as_str(), about, says, bad)
         }
-        Err(error) => ("(not an event)", format!("{}\n{:>18}{error}", message.subject.escape_debug(), ""), true),
+        Err(error) => ("(not an event)", printable(&message.subject), error.to_string(), true),
     };
-    match (coloured, bad) {
-        (false, _) => format!("{sequence:>7} {time}  {name:<28} {summary}"),
-        (true, true) => format!("{sequence:>7} {time}  \u{1b}[31m{name:<28}\u{1b}[0m {summary}"),
-        (true, false) => format!("{sequence:>7} {time}  \u{1b}[32m{name:<28}\u{1b}[0m {summary}"),
-    }
+    let first = wrapped(&format!("{:>7} {time}  {name:<28} {about}", message.sequence));
+    let colour = if bad { Colour::Red } else { Colour::Green };
+    let first = first.replacen(name, &output::paint(name, colour, coloured), 1);
+    format!("{first}\n{}", wrapped(&format!("{INDENT}{says}")))
+}
+
+/// What belongs to an event stands below its name.
+const INDENT: &str = "                  ";
+
+fn wrapped(text: &str) -> String {
+    textwrap::fill(text, textwrap::Options::new(WIDTH).subsequent_indent(INDENT))
 }
 
 /// Whom an event is about, what it says, and whether it is bad news.
