@@ -5,13 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 use waybill_domain::explain::{
     Entry, Explanation, History, ReaderState, ReaderStatus, Readers, Seen, State, explain_container, explain_image,
 };
-use waybill_schemas::{ContainerId, Event, ImageId, Recorded, Subject, Timestamp, WorkerId, WorkspaceId};
+use waybill_schemas::{ContainerId, Event, EventType, ImageId, Recorded, Subject, Timestamp, WorkerId, WorkspaceId};
 
 use crate::{
     log::{ConsumerState, EventLog, LogError, RawMessage},
     trace,
 };
 
+/// Most messages of a subject that are told of although they cannot be read; the newest ones.
+const UNREADABLE: usize = 20;
 /// A reader that was given something this lately is at work, even if it asks for nothing right now.
 const AT_WORK: Duration = Duration::from_secs(15);
 
@@ -140,7 +142,7 @@ impl Explainer {
     ) -> Result<Vec<WorkspaceId>, LogError> {
         let built = entries.iter().any(|entry| match &entry.value {
             Seen::Event(recorded) => {
-                matches!(recorded.event, Event::CredentialSecretSaved(_) | Event::CredentialSecretSkipped(_))
+                matches!(recorded.event.subject(), Subject::Image { image_id: built, .. } if built == *image_id)
             }
             Seen::Unreadable { .. } => false,
         });
@@ -158,8 +160,28 @@ impl Explainer {
         Ok(others.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
+    /// Events on a subject, and what cannot be read there unless it was given up.
     async fn read(&self, filter: &str) -> Result<Vec<Entry>, LogError> {
-        Ok(self.log.events_on(filter).await?.iter().map(entry).collect())
+        let mut entries: Vec<Entry> = self.log.events_on(filter).await?.iter().map(entry).collect();
+        let unreadable = entries.iter().rev().filter(|entry| matches!(entry.value, Seen::Unreadable { .. }));
+        let unreadable: Vec<u64> = unreadable.map(|entry| entry.sequence).collect();
+        let mut told = BTreeSet::new();
+        for sequence in unreadable.iter().copied().take(UNREADABLE) {
+            if !self.given_up(sequence).await? {
+                told.insert(sequence);
+            }
+        }
+        entries.retain(|entry| matches!(entry.value, Seen::Event(_)) || told.contains(&entry.sequence));
+        Ok(entries)
+    }
+
+    async fn given_up(&self, sequence: u64) -> Result<bool, LogError> {
+        let subject = Subject::Quarantine { sequence, event: EventType::QuarantineDiscarded };
+        let last = self.log.last(&subject.to_string()).await?;
+        Ok(last.is_some_and(|discarded| match self.moment {
+            Moment::Now => true,
+            Moment::Past { sequence, .. } => discarded.sequence <= sequence,
+        }))
     }
 
     async fn readers(&self, worker: Option<&WorkerId>) -> Result<Readers, LogError> {

@@ -124,8 +124,9 @@ fn without_credentials(
 ) -> Verdict {
     if let Some(Recorded { sequence, at, value: Provided::Failed(failed) }) = &attempt.provider {
         let words = failed.detail.clone().unwrap_or_default();
-        return Verdict::broken(Hop::Provider, Code::Unsupported, format!("the worker has no provider: {words}"), "")
-            .at(*sequence, *at);
+        let sentence = format!("the worker has no provider: {words}");
+        let remedy = "Look at the worker's log for this sequence; then ask for the container again.";
+        return Verdict::broken(Hop::Provider, Code::Unsupported, sentence, remedy).at(*sequence, *at);
     }
     let Some(Recorded { sequence, at, value: Pulled::Failed(failed) }) = &attempt.pull else {
         return worker_owes(attempt, decision.sequence, readers, now);

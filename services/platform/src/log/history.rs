@@ -46,7 +46,14 @@ impl EventLog {
     }
 
     async fn read_to_end(&self, filter: &str, name: Option<&str>) -> Result<Vec<RawMessage>, LogError> {
-        let (consumer, waiting) = self.create_reader(filter, 1, name).await?;
+        let (consumer, waiting) = match (self.create_reader(filter, 1, name).await, name) {
+            // A reading that was given up in the middle leaves its consumer, for another filter, until the server removes it.
+            (Err(_), Some(name)) => {
+                self.delete_consumer(name).await;
+                self.create_reader(filter, 1, Some(name)).await?
+            }
+            (created, _) => created?,
+        };
         let mut messages = Vec::new();
         if waiting > 0 {
             let mut stream = std::pin::pin!(Self::messages_of(&consumer).await?);

@@ -106,7 +106,10 @@ impl EventLog {
 
     /// Tidies up; the server would do it after a while.
     pub(super) async fn delete_reader(&self, consumer: &Reader) {
-        let name = &consumer.cached_info().name;
+        self.delete_consumer(&consumer.cached_info().name).await;
+    }
+
+    pub(super) async fn delete_consumer(&self, name: &str) {
         if let Err(error) = self.api(&format!("CONSUMER.DELETE.{STREAM}.{name}"), Vec::new()).await {
             tracing::debug!(%error, "a reader stays until the server removes it");
         }

@@ -34,7 +34,7 @@ pub use snapshot::Snapshot;
 
 use facts::TransactionFacts;
 use quarantine::QuarantineTable;
-use rows::{META, PENDING, POSITION_KEY, QUARANTINE, WORKERS};
+use rows::{DISCARDED, META, PENDING, POSITION_KEY, QUARANTINE, WORKERS};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -118,7 +118,7 @@ pub struct FoldReport {
 
 /// What the operator says of a quarantined message is done here, in the transaction of the event that says it.
 fn settle(
-    quarantine: &mut QuarantineTable<'_>,
+    (quarantine, discarded): (&mut QuarantineTable<'_>, &mut QuarantineTable<'_>),
     facts: &mut TransactionFacts<'_>,
     recorded: &Recorded<RecordedEvent>,
 ) -> Result<Option<Settled>, ProjectionError> {
@@ -129,7 +129,7 @@ fn settle(
             Ok(Some(settled))
         }
         Event::QuarantineDiscarded(asked) => {
-            quarantine::discard(quarantine, asked, recorded.sequence, recorded.at).map(Some)
+            quarantine::discard(quarantine, discarded, asked, recorded.sequence, recorded.at).map(Some)
         }
         _ => Ok(None),
     }
@@ -220,6 +220,7 @@ impl Projection {
         {
             let mut facts = TransactionFacts::open(&transaction)?;
             let mut quarantine = transaction.open_table(QUARANTINE)?;
+            let mut discarded = transaction.open_table(DISCARDED)?;
             for entry in entries {
                 match entry {
                     Entry::Event(recorded) => {
@@ -227,7 +228,7 @@ impl Projection {
                         let folded = fold(&facts, recorded)?;
                         report.anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
                         folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
-                        let settled = settle(&mut quarantine, &mut facts, recorded)?;
+                        let settled = settle((&mut quarantine, &mut discarded), &mut facts, recorded)?;
                         report.settled.extend(settled);
                     }
                     Entry::Poison(recorded) => {
@@ -275,9 +276,7 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn quarantined(&self) -> Result<u64, ProjectionError> {
-        let rows = self.snapshot()?.quarantine()?;
-        let open = rows.iter().filter(|(_, row)| row.discarded.is_none()).count();
-        Ok(u64::try_from(open).unwrap_or(u64::MAX))
+        self.snapshot()?.quarantined()
     }
 
     /// Every row of every table, in order: two projections of the same log are equal, byte for byte.

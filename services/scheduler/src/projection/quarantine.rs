@@ -135,9 +135,10 @@ pub(super) fn retry<F: Facts<Error = ProjectionError>>(
     Ok((Settled::Held { sequence, why }, Folded::default()))
 }
 
-/// Gives a message up. The row stays, so that it can still be looked at.
+/// Gives a message up. The row goes to a table of its own, where it can still be looked at.
 pub(super) fn discard(
     table: &mut QuarantineTable<'_>,
+    discarded: &mut QuarantineTable<'_>,
     asked: &QuarantineDiscarded,
     by: u64,
     at: Timestamp,
@@ -145,12 +146,12 @@ pub(super) fn discard(
     let sequence = asked.sequence;
     let Some(mut row) = open_row(table, sequence)? else { return Ok(Settled::NotThere { sequence }) };
     row.discarded = Some(Discarded { by, at, reason: asked.reason.clone() });
-    table.insert(sequence, encode(TABLE, &row)?.as_slice())?;
+    table.remove(sequence)?;
+    discarded.insert(sequence, encode(TABLE, &row)?.as_slice())?;
     Ok(Settled::Discarded { sequence })
 }
 
-/// A message that is not given up.
+/// A message in quarantine.
 fn open_row(table: &QuarantineTable<'_>, sequence: u64) -> Result<Option<Quarantined>, ProjectionError> {
-    let row: Option<Quarantined> = table.get(sequence)?.map(|row| decode_row(TABLE, row.value())).transpose()?;
-    Ok(row.filter(|row| row.discarded.is_none()))
+    table.get(sequence)?.map(|row| decode_row(TABLE, row.value())).transpose()
 }

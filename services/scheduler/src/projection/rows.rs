@@ -15,6 +15,8 @@ pub(super) const REQUESTS: TableDefinition<'static, u128, &[u8]> = TableDefiniti
 pub(super) const PENDING: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("pending");
 /// What could not be decoded, by sequence.
 pub(super) const QUARANTINE: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("quarantine");
+/// Of those, what was given up, by sequence.
+pub(super) const DISCARDED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("discarded");
 /// The position.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -53,10 +55,10 @@ type Named<K> = (&'static str, TableDefinition<'static, K, &'static [u8]>);
 /// Tables whose keys are text.
 const TEXTS: [Named<&str>; 3] = [("images", IMAGES), ("meta", META), ("workers", WORKERS)];
 /// Tables whose keys are sequences.
-const NUMBERS: [Named<u64>; 2] = [("pending", PENDING), ("quarantine", QUARANTINE)];
+const NUMBERS: [Named<u64>; 3] = [("pending", PENDING), ("quarantine", QUARANTINE), ("discarded", DISCARDED)];
 
 /// Names of the tables, in the order in which rows are given.
-pub const TABLES: [&str; 6] = ["images", "meta", "workers", "pending", "quarantine", "requests"];
+pub const TABLES: [&str; 7] = ["images", "meta", "workers", "pending", "quarantine", "discarded", "requests"];
 
 pub(super) fn all(transaction: &ReadTransaction) -> Result<Vec<Row>, ProjectionError> {
     let mut rows = Vec::new();

@@ -1,10 +1,10 @@
 //! The rows at one moment: what is committed later does not change them.
 
-use redb::{ReadTransaction, ReadableTable as _};
+use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 
 use super::{
     Position, ProjectionError, Quarantined, Row,
-    rows::{self, META, POSITION_KEY, QUARANTINE},
+    rows::{self, DISCARDED, META, POSITION_KEY, QUARANTINE},
 };
 
 /// All tables as one transaction left them. While it is held, the file keeps what it shows.
@@ -46,12 +46,36 @@ impl Snapshot {
         rows::visit(&self.0, table, &mut each)
     }
 
-    /// Everything in quarantine, by sequence, what is given up included.
+    /// What is in quarantine, by sequence.
     ///
     /// # Errors
     /// Those of the store.
     pub fn quarantine(&self) -> Result<Vec<(u64, Quarantined)>, ProjectionError> {
-        let Some(table) = rows::existing(self.0.open_table(QUARANTINE))? else { return Ok(Vec::new()) };
+        self.kept(QUARANTINE)
+    }
+
+    /// What was given up, by sequence.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn discarded(&self) -> Result<Vec<(u64, Quarantined)>, ProjectionError> {
+        self.kept(DISCARDED)
+    }
+
+    /// How many messages are in quarantine.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn quarantined(&self) -> Result<u64, ProjectionError> {
+        let table = rows::existing(self.0.open_table(QUARANTINE))?;
+        Ok(table.map(|table| table.len()).transpose()?.unwrap_or(0))
+    }
+
+    fn kept(
+        &self,
+        table: TableDefinition<'static, u64, &'static [u8]>,
+    ) -> Result<Vec<(u64, Quarantined)>, ProjectionError> {
+        let Some(table) = rows::existing(self.0.open_table(table))? else { return Ok(Vec::new()) };
         let rows = table.iter()?.map(|row| {
             let (sequence, row) = row?;
             Ok((sequence.value(), rows::decode("quarantine", row.value())?))

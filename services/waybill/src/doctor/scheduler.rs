@@ -51,8 +51,7 @@ fn look(path: &Path) -> Result<Look, String> {
     let reader = ReadProjection::open(path).map_err(|error| chain(&error))?;
     let read = || {
         let snapshot = reader.snapshot()?;
-        let open = snapshot.quarantine()?.into_iter().filter(|(_, row)| row.discarded.is_none()).count();
-        Ok(Look { position: snapshot.position()?, quarantined: u64::try_from(open).unwrap_or(u64::MAX) })
+        Ok(Look { position: snapshot.position()?, quarantined: snapshot.quarantined()? })
     };
     read().map_err(|error: ProjectionError| chain(&error))
 }

@@ -127,6 +127,7 @@ fn gateway() -> Vec<Grant> {
         .chain(create("gateway-history", &read))
         .chain(consume("gateway-history"))
         .chain(watch_readers())
+        .chain([api(format!("DIRECT.GET.{STREAM}.waybill.events.quarantine.*.{}", EventType::QuarantineDiscarded))])
         .collect()
 }
 

@@ -31,11 +31,12 @@ fn hide(table: &str, field: &str, value: &mut Value) {
         return;
     }
     // Whatever was published there: somebody may have put a secret where it does not belong.
-    if table == "quarantine" && field.starts_with("headers") {
+    let kept_aside = matches!(table, "quarantine" | "discarded");
+    if kept_aside && field.starts_with("headers") {
         *value = json!("(withheld)");
         return;
     }
-    if let (true, Value::String(text)) = (table == "quarantine" && field == "payload", &value) {
+    if let (true, Value::String(text)) = (kept_aside && field == "payload", &value) {
         *value = json!(format!("(withheld, {} bytes)", decoded_length(text)));
         return;
     }
@@ -86,6 +87,7 @@ mod tests {
         }
         assert_eq!(shown_leaf("images", "saved.credentials.ciphertext", &json!("AAAA")), json!("(sealed, 3 bytes)"));
         assert_eq!(shown_leaf("quarantine", "payload", &json!("AAAA")), json!("(withheld, 3 bytes)"));
+        assert_eq!(shown_leaf("discarded", "payload", &json!("AAAA")), json!("(withheld, 3 bytes)"));
         assert_eq!(shown_leaf("quarantine", "headers", &json!([["a", "b"]])), json!("(withheld)"));
     }
 }

@@ -91,7 +91,8 @@ fn after(home: &Path, sequence: u64, asked: u64) -> Result<After, Failure> {
         loop {
             let snapshot = projection(home)?.snapshot()?;
             if snapshot.position()?.is_some_and(|position| position.sequence >= asked) {
-                let row = snapshot.quarantine()?.into_iter().find(|(place, _)| *place == sequence);
+                let mut rows = snapshot.quarantine()?.into_iter().chain(snapshot.discarded()?);
+                let row = rows.find(|(place, _)| *place == sequence);
                 return Ok(row.map_or(After::Gone, |(_, row)| After::There(Box::new(row))));
             }
             if Instant::now() > limit {

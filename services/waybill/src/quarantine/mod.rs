@@ -100,8 +100,9 @@ fn projection(home: &Path) -> Result<ReadProjection, Failure> {
 
 /// A message in quarantine, whether it is given up or not.
 fn row(home: &Path, sequence: u64) -> Result<Quarantined, Failure> {
-    let rows = projection(home)?.snapshot()?.quarantine()?;
-    let row = rows.into_iter().find(|(place, _)| *place == sequence).map(|(_, row)| row);
+    let snapshot = projection(home)?.snapshot()?;
+    let mut rows = snapshot.quarantine()?.into_iter().chain(snapshot.discarded()?);
+    let row = rows.find(|(place, _)| *place == sequence).map(|(_, row)| row);
     Ok(row.ok_or(QuarantineError::NotThere(sequence))?)
 }
 

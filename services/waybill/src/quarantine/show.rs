@@ -9,8 +9,13 @@ use super::{projection, row};
 use crate::{Failure, output, text};
 
 pub(super) fn list(home: &Path, all: bool, as_json: bool) -> Result<(), Failure> {
-    let mut rows = projection(home)?.snapshot()?.quarantine()?;
-    rows.retain(|(_, row)| all || row.discarded.is_none());
+    let snapshot = projection(home)?.snapshot()?;
+    let mut rows = snapshot.quarantine()?;
+    if all {
+        rows.extend(snapshot.discarded()?);
+        rows.sort_by_key(|(sequence, _)| *sequence);
+    }
+    drop(snapshot);
     let mut out = std::io::BufWriter::new(output::stdout());
     if as_json {
         for (sequence, row) in &rows {

@@ -146,6 +146,16 @@ async fn what_comes_too_late_and_what_cannot_be_read() {
     expect(&stack, ["container", "c-torn"], (1, "saved", "quarantined", "cannot be read and is in quarantine")).await;
     expect(&stack, ["image", "torn"], (1, "saved", "quarantined", "cannot be read and is in quarantine")).await;
     expect(&stack, ["container", "c-gone"], (1, "requested", "quarantined", "cannot be read")).await;
+    // What is given up is not spoken of any more.
+    let torn = stack.wait_for("the torn build", |events| {
+        let torn = |subject: &&waybill_tests::stack::Recorded| {
+            subject.line["natssubject"].as_str().unwrap().contains(".torn.")
+        };
+        events.iter().find(torn).map(|event| event.sequence)
+    });
+    let given_up = stack.run(&["quarantine", "discard", &torn.await.to_string()]).await;
+    assert!(given_up.status.success(), "{}{}", given_up.stdout, given_up.stderr);
+    expect(&stack, ["container", "c-torn"], (1, "saved", "nothing_built", "no build of image torn")).await;
     expect(&stack, ["container", "c-never"], (1, "requested", "not_requested", "no request for container c-never"))
         .await;
 }

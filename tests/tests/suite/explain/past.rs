@@ -1,6 +1,9 @@
 //! Questions about the past, and how questions are asked.
 
+use std::time::Duration;
+
 use serde_json::json;
+use waybill_schemas::Timestamp;
 use waybill_tests::{
     image::TinyImage,
     login::Login,
@@ -33,11 +36,14 @@ async fn what_was_known_then() {
         let (found, answer) = asked(&stack, &["container", "c-1", "--at", &at]).await;
         assert_eq!((found, answer["verdict"]["code"].as_str()), (status, Some(code)), "{answer:#}");
     }
-    // A time stands between the events before it and those from it on.
+    // What was recorded at that very time counts.
     let then = place("ContainerCredentialsAttached");
-    let time = then.line["recordedtime"].as_str().unwrap();
-    let (_, answer) = asked(&stack, &["container", "c-1", "--at", time]).await;
-    assert_eq!(answer["verdict"]["code"], "awaiting_decision", "{answer:#}");
+    let time: Timestamp = then.line["recordedtime"].as_str().unwrap().parse().unwrap();
+    let just_before = Timestamp::from(time.instant() - Duration::from_nanos(1));
+    for (time, code) in [(time, "awaiting_provider"), (just_before, "awaiting_decision")] {
+        let (_, answer) = asked(&stack, &["container", "c-1", "--at", &time.to_string()]).await;
+        assert_eq!(answer["verdict"]["code"], code, "{answer:#}");
+    }
     let before = asked(&stack, &["image", "img", "--at", "2020-01-01T00:00:00Z"]).await.1;
     assert_eq!(before["verdict"]["code"], "nothing_built", "{before:#}");
 }
