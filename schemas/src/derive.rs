@@ -2,11 +2,16 @@
 
 use uuid::Uuid;
 
-/// What an event is to the one that caused it. A cause has at most one event of each kind.
+/// What an event is to the one that caused it. A cause has at most one event of each kind (and request).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Derivation {
     /// The scheduler's decision about a container request.
     Decision,
+    /// The scheduler's decision about the container of a request, after its image's credentials were rotated or revoked.
+    Renewal {
+        /// Id of the request's event.
+        request: Uuid,
+    },
     /// The worker's provider outcome for a decision.
     Provider,
     /// The worker's pull outcome for a decision.
@@ -16,12 +21,17 @@ pub enum Derivation {
 /// `UUIDv5(cause, kind)` (RFC 9562, section 5.5): the same cause and kind give the same id for ever, so that a retry
 /// after a crash is recognised as the same event.
 pub fn derived_id(cause: Uuid, kind: Derivation) -> Uuid {
-    let name: &[u8] = match kind {
-        Derivation::Decision => b"decision",
-        Derivation::Provider => b"provider",
-        Derivation::Pull => b"pull",
+    let renewal;
+    let name = match kind {
+        Derivation::Decision => "decision",
+        Derivation::Renewal { request } => {
+            renewal = format!("renewal:{request}");
+            &renewal
+        }
+        Derivation::Provider => "provider",
+        Derivation::Pull => "pull",
     };
-    Uuid::new_v5(&cause, name)
+    Uuid::new_v5(&cause, name.as_bytes())
 }
 
 #[cfg(test)]
@@ -31,14 +41,16 @@ mod tests {
     #[test]
     fn ids_are_fixed_for_ever() {
         let cause = Uuid::from_u128(0x0123_4567_89ab_4cde_8f01_2345_6789_abcd);
-        let ids = [Derivation::Decision, Derivation::Provider, Derivation::Pull]
+        let renewal = Derivation::Renewal { request: Uuid::from_u128(1) };
+        let ids = [Derivation::Decision, Derivation::Provider, Derivation::Pull, renewal]
             .map(|kind| derived_id(cause, kind).to_string());
         assert_eq!(
             ids,
             [
                 "422b00f4-eb3e-51e3-b27b-f77767916ab7",
                 "6c41ffce-f2d0-5801-9034-7505e7189142",
-                "58849be8-e72d-598e-a805-e15985d06572"
+                "58849be8-e72d-598e-a805-e15985d06572",
+                "bed4c8ed-05eb-5860-a3dd-804b0ba14c34"
             ]
         );
     }

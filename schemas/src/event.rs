@@ -60,6 +60,8 @@ macro_rules! events {
 events! {
     CredentialSecretSaved,
     CredentialSecretSkipped,
+    CredentialSecretRotated,
+    CredentialSecretRevoked,
     ContainerRequested,
     WorkerRegistered,
     ContainerCredentialsAttached,
@@ -81,6 +83,13 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
 }
 
 impl EventType {
+    /// Events on an image's own subject.
+    pub const OF_IMAGE: &'static [Self] = &[
+        Self::CredentialSecretSaved,
+        Self::CredentialSecretSkipped,
+        Self::CredentialSecretRotated,
+        Self::CredentialSecretRevoked,
+    ];
     /// Events on a container's own subject.
     pub const OF_CONTAINER: &'static [Self] = &[
         Self::ContainerRequested,
@@ -133,14 +142,26 @@ impl FromStr for EventType {
 }
 
 impl Event {
+    /// The credentials that the event saves, whether after a build or in place of others.
+    pub fn saved(&self) -> Option<&v1::CredentialSecretSaved> {
+        match self {
+            Self::CredentialSecretSaved(saved) => Some(saved),
+            Self::CredentialSecretRotated(rotated) => Some(&rotated.secret),
+            _ => None,
+        }
+    }
+
     /// Where the event belongs: fully determined by its body.
     pub fn subject(&self) -> Subject {
         let event = self.event_type();
         match self {
             Self::CredentialSecretSaved(v1::CredentialSecretSaved { workspace, image_id, .. })
-            | Self::CredentialSecretSkipped(v1::CredentialSecretSkipped { workspace, image_id, .. }) => {
-                Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event }
-            }
+            | Self::CredentialSecretSkipped(v1::CredentialSecretSkipped { workspace, image_id, .. })
+            | Self::CredentialSecretRevoked(v1::CredentialSecretRevoked { workspace, image_id, .. })
+            | Self::CredentialSecretRotated(v1::CredentialSecretRotated {
+                secret: v1::CredentialSecretSaved { workspace, image_id, .. },
+                ..
+            }) => Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event },
             Self::ContainerRequested(v1::ContainerRequested { workspace, container_id, .. })
             | Self::CredentialProviderAttached(v1::CredentialProviderAttached { workspace, container_id, .. })
             | Self::CredentialProviderFailed(v1::CredentialProviderFailed { workspace, container_id, .. })

@@ -134,7 +134,7 @@ impl FromStr for Subject {
             ["image", workspace, image_id, event] => Ok(Self::Image {
                 workspace: workspace.parse()?,
                 image_id: image_id.parse()?,
-                event: event_in(event, &[EventType::CredentialSecretSaved, EventType::CredentialSecretSkipped])?,
+                event: event_in(event, EventType::OF_IMAGE)?,
             }),
             ["container", workspace, container_id, event] => Ok(Self::Container {
                 workspace: workspace.parse()?,
@@ -175,6 +175,8 @@ mod tests {
         for text in [
             "waybill.events.image.ws1.img-1.CredentialSecretSaved",
             "waybill.events.image.ws1.img-1.CredentialSecretSkipped",
+            "waybill.events.image.ws1.img-1.CredentialSecretRotated",
+            "waybill.events.image.ws1.img-1.CredentialSecretRevoked",
             "waybill.events.container.ws1.c_1.ContainerRequested",
             "waybill.events.container.ws1.c_1.ImagePullFailed",
             "waybill.events.worker.w1.ws1.c_1.ContainerCredentialsAttached",

@@ -13,7 +13,9 @@ prefix to `_INBOX_orchestrator-<workspace>` and the JetStream API prefix to `way
 acknowledgement. Give each event a fresh UUID, in `ce-id` and in `Nats-Msg-Id`; publish again with the same id when no \
 acknowledgement comes. Send a `traceparent` to see the event in your trace.\n\n\
 To read: a pull consumer named `orchestrator-<workspace>` with one filter. The decision about a request carries the request's \
-ce-id in `ce-causationid`; its own id is UUIDv5(request's ce-id, \"decision\"). Outcomes are UUIDv5(decision's id, \
+ce-id in `ce-causationid`; its own id is UUIDv5(request's ce-id, \"decision\"). When an image's credentials are rotated or \
+revoked, each container that uses them gets a further decision, caused by that event, with the id UUIDv5(that event's ce-id, \
+\"renewal:\" and the request's ce-id). Outcomes are UUIDv5(decision's id, \
 \"provider\") and UUIDv5(decision's id, \"pull\").\n\n\
 Bodies are strict: a field that the schema does not have makes the event unreadable, and it is quarantined. Ids are \
 [A-Za-z0-9_-]{1,128}. Credentials are always sealed to one reader.";
@@ -42,7 +44,7 @@ fn channels() -> Value {
     let mut channels = Map::new();
     for event in EventType::ALL {
         let (address, parameters): (String, &[&str]) = match event {
-            EventType::CredentialSecretSaved | EventType::CredentialSecretSkipped => {
+            event if EventType::OF_IMAGE.contains(event) => {
                 (format!("waybill.events.image.{{workspace}}.{{image_id}}.{event}"), &image)
             }
             EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => {
@@ -72,7 +74,7 @@ fn operations() -> Value {
     let mut operations = Map::new();
     for event in EventType::ALL {
         let by = match event {
-            EventType::CredentialSecretSaved | EventType::CredentialSecretSkipped => "The gateway",
+            event if EventType::OF_IMAGE.contains(event) => "The gateway",
             EventType::ContainerRequested => "The gateway or any orchestrator",
             EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => "The scheduler",
             EventType::QuarantineRetried | EventType::QuarantineDiscarded => "The operator",

@@ -31,6 +31,8 @@ pub fn schema(event: EventType) -> Value {
     let mut schema = match event {
         EventType::CredentialSecretSaved => of::<v1::CredentialSecretSaved>(),
         EventType::CredentialSecretSkipped => of::<v1::CredentialSecretSkipped>(),
+        EventType::CredentialSecretRotated => of::<v1::CredentialSecretRotated>(),
+        EventType::CredentialSecretRevoked => of::<v1::CredentialSecretRevoked>(),
         EventType::ContainerRequested => of::<v1::ContainerRequested>(),
         EventType::WorkerRegistered => of::<v1::WorkerRegistered>(),
         EventType::QuarantineRetried => of::<v1::QuarantineRetried>(),

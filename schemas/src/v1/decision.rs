@@ -21,6 +21,8 @@ words! {
         SecretExpired = "secret_expired",
         /// The saved credentials could not be opened with the scheduler's key.
         UnsealFailed = "unseal_failed",
+        /// The saved credentials were revoked, before the request or while the container used them.
+        SecretRevoked = "secret_revoked",
     }
 }
 
@@ -29,7 +31,7 @@ impl AttachSkipReason {
     pub fn withholds_credentials(self) -> bool {
         match self {
             Self::NoImageId | Self::BuildContainer | Self::NoSecretForImage => false,
-            Self::UnknownWorker | Self::SecretExpired | Self::UnsealFailed => true,
+            Self::UnknownWorker | Self::SecretExpired | Self::UnsealFailed | Self::SecretRevoked => true,
         }
     }
 }
@@ -56,7 +58,8 @@ pub struct ContainerCredentialsAttached {
     pub cred_type: CredType,
     /// Length of the credentials JSON in bytes.
     pub credentials_length: u64,
-    /// Stream sequence of the `CredentialSecretSaved` they come from.
+    /// Stream sequence of the `CredentialSecretSaved` or `CredentialSecretRotated` they come from. One that is greater than
+    /// `requested_by` renews what the container got before: there is nothing to pull.
     pub saved_by: u64,
     /// Stream sequence of the `ContainerRequested` that this answers.
     pub requested_by: u64,
@@ -88,7 +91,8 @@ pub struct ContainerCredentialsSkipped {
     pub registry: Option<String>,
     /// Why nothing was attached.
     pub reason: AttachSkipReason,
-    /// Stream sequence of the build event that was found for the image (saved or skipped), if any.
+    /// Stream sequence of the event that was found for the image (saved, skipped, rotated or revoked), if any. A
+    /// revocation that is greater than `requested_by` takes away what the container got before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_event: Option<u64>,
     /// Stream sequence of the `ContainerRequested` that this answers.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words;
+use super::{quarantine::printable, words};
 use crate::{ImageId, Sealed, Timestamp, WorkspaceId};
 
 words! {
@@ -111,4 +111,39 @@ pub struct CredentialSecretSkipped {
     /// With `incomplete_credentials`: the name of the missing key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_key: Option<String>,
+}
+
+/// An image has new credentials, which take the place of saved ones: containers asked for later get these, and those that
+/// use the old ones are given these too. Published by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSecretRotated {
+    /// Stream sequence of the `CredentialSecretSaved` or `CredentialSecretRotated` whose credentials are replaced.
+    pub replaces: u64,
+    /// What is saved in its place.
+    pub secret: CredentialSecretSaved,
+}
+
+/// An image's saved credentials are withdrawn: no container gets them any more, and those that use them are told to drop
+/// them. Published by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSecretRevoked {
+    /// Owner of the image.
+    pub workspace: WorkspaceId,
+    /// The image.
+    pub image_id: ImageId,
+    /// Stream sequence of the `CredentialSecretSaved` or `CredentialSecretRotated` whose credentials are withdrawn, and
+    /// all before it.
+    pub revokes: u64,
+    /// Reference that containers pull.
+    pub image_ref: String,
+    /// Host that they are bound to.
+    pub registry: String,
+    /// Their label.
+    pub secret_name: String,
+    /// Why, in the words of whoever asked.
+    #[serde(default, deserialize_with = "printable", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    pub reason: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! Version 1 of every event body. Fixed: a change to a field is a new version in a module of its own.
+//! Version 1 of every event body. Fixed: a change to a field is a new version in a module of its own. A set of words may gain
+//! one; readers that do not know it yet quarantine the event until they are upgraded.
 
 mod container;
 mod decision;
@@ -9,12 +10,15 @@ mod worker;
 
 pub use container::ContainerRequested;
 pub use decision::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped};
-pub use image::{CredType, CredentialSecretSaved, CredentialSecretSkipped, CredentialSource, SaveSkipReason};
+pub use image::{
+    CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretSkipped,
+    CredentialSource, SaveSkipReason,
+};
 pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,
     ProviderFailure, PullFailure,
 };
-pub use quarantine::{MAX_DISCARD_REASON, QuarantineDiscarded, QuarantineRetried};
+pub use quarantine::{MAX_REASON, QuarantineDiscarded, QuarantineRetried};
 pub use worker::WorkerRegistered;
 
 /// A closed set of words on the wire, each with its one spelling in `snake_case`.

@@ -23,12 +23,12 @@ pub struct QuarantineDiscarded {
     pub reason: Option<String>,
 }
 
-/// Longest reason of a discard, in characters.
-pub const MAX_DISCARD_REASON: usize = 200;
+/// Longest reason of a discard or a revocation, in characters.
+pub const MAX_REASON: usize = 200;
 
 /// Shown to people as it is.
-fn printable<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+pub(super) fn printable<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(input)?;
-    let fits = |text: &String| text.chars().count() <= MAX_DISCARD_REASON && !text.chars().any(char::is_control);
+    let fits = |text: &String| text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
     if text.as_ref().is_none_or(fits) { Ok(text) } else { Err(D::Error::custom("not a short line of text")) }
 }

@@ -8,5 +8,6 @@ pub mod explain;
 pub mod fold;
 pub mod provider;
 pub mod reference;
+pub mod rotate;
 pub mod save;
 pub mod verify;

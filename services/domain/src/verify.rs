@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 use waybill_schemas::{
-    ContainerId, Derivation, Event, ImageId, PublicSealingKey, Recorded, RecordedEvent, Timestamp, WorkerId,
-    WorkspaceId, derived_id,
+    ContainerId, Event, ImageId, PublicSealingKey, Recorded, RecordedEvent, Timestamp, WorkerId, WorkspaceId,
     v1::{AttachSkipReason, CredType},
 };
 
-use crate::fold::{AttachPlan, Decision, Facts, Pending, SkipPlan};
+use crate::fold::{AttachPlan, Decision, Facts, Pending, PendingKey, SkipPlan, decided_key};
 
 /// A decision as its event states it, without the credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -131,7 +130,7 @@ impl Decided {
     fn of_request(pending: &Pending) -> Self {
         let request = &pending.request;
         Self {
-            id: derived_id(pending.request_id, Derivation::Decision),
+            id: pending.decision_id(),
             workspace: request.workspace.clone(),
             container_id: request.container_id.clone(),
             image_id: request.image_id.clone(),
@@ -267,8 +266,14 @@ impl Verifier {
             return Ok(());
         };
         match facts.request(cause)? {
-            None => self.early.entry(cause).or_default().push((sequence, recorded)),
-            Some(request) => match (request.decided_by, facts.pending(request.sequence)?) {
+            None => {
+                let key = decided_key(recorded.requested_by, recorded.saved_by);
+                match facts.pending(key)?.filter(|pending| pending.cause() == cause) {
+                    Some(pending) => self.compare(sequence, recorded, &pending),
+                    None => self.early.entry(cause).or_default().push((sequence, recorded)),
+                }
+            }
+            Some(request) => match (request.decided_by, facts.pending(PendingKey::first(request.sequence))?) {
                 (None, Some(pending)) => self.compare(sequence, recorded, &pending),
                 (first, _) => self.note(sequence, Problem::Second(first.unwrap_or(0)), recorded, None),
             },

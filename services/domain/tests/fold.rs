@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panicking")]
 
 use uuid::Uuid;
-use waybill_domain::fold::{Anomaly, Decision, Folded, ImageKey, MemoryFacts, Outcome, fold};
+use waybill_domain::fold::{Anomaly, Decision, Folded, ImageKey, MemoryFacts, Outcome, PendingKey, fold};
 use waybill_schemas::{
     Derivation, Envelope, Event, Recorded, RecordedEvent, Sealed, Timestamp, TraceParent, derived_id,
     v1::{self, AttachSkipReason as Skip, CredType, CredentialSource, SaveSkipReason},
@@ -44,7 +44,7 @@ impl Log {
     }
 
     fn decision(&self, requested_by: u64) -> &Decision {
-        &self.facts.pending[&requested_by].decision
+        &self.facts.pending[&PendingKey::first(requested_by)].decision
     }
 
     fn outcome(&self, request: u64) -> Outcome {
@@ -284,7 +284,7 @@ fn facts_survive_their_json_form() {
         serde_json::from_slice::<waybill_domain::fold::ImageFact>(&serde_json::to_vec(&image).unwrap()).unwrap(),
         image
     );
-    let pending = log.facts.pending[&4].clone();
+    let pending = log.facts.pending[&PendingKey::first(4)].clone();
     assert_eq!(
         serde_json::from_slice::<waybill_domain::fold::Pending>(&serde_json::to_vec(&pending).unwrap()).unwrap(),
         pending

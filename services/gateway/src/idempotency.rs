@@ -51,6 +51,11 @@ pub(crate) fn same_request(recorded: &Event, asked: &Event) -> bool {
         (Event::CredentialSecretSaved(recorded), Event::CredentialSecretSkipped(asked)) => {
             recorded.expires_at.is_some() && *asked == expired(recorded)
         }
+        (Event::CredentialSecretRotated(recorded), Event::CredentialSecretRotated(asked)) => {
+            let credentials = recorded.secret.credentials.clone();
+            let resealed = v1::CredentialSecretSaved { credentials, ..asked.secret.clone() };
+            recorded.replaces == asked.replaces && recorded.secret == resealed
+        }
         (recorded, asked) => recorded == asked,
     }
 }

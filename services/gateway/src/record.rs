@@ -7,7 +7,7 @@ use waybill_platform::{
     log::{AppendError, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{Envelope, Event, MAX_BODY_BYTES, RecordedEvent};
+use waybill_schemas::{Envelope, Event, MAX_BODY_BYTES, RecordedEvent, Subject};
 
 use crate::{
     SOURCE,
@@ -33,6 +33,8 @@ pub(crate) struct Receipt {
 pub(crate) enum RecordError {
     /// The log is away or slow.
     Unavailable(String),
+    /// The log does not say what it holds; nothing was published.
+    Unread(String),
     /// The log refuses.
     Refused(String),
     /// The key was used for something else.
@@ -62,6 +64,23 @@ impl Recorder {
         tokio::time::timeout(self.limit, recording).await.unwrap_or_else(|_| {
             Err(RecordError::Unavailable(format!("no acknowledgement within {} ms", self.limit.as_millis())))
         })
+    }
+
+    /// What the log holds of the same image as the event's, in its order: all of it, or what came before the event of a key.
+    pub(crate) async fn before(
+        &self,
+        operation: &str,
+        subject: &Subject,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Vec<(u64, Event)>, RecordError> {
+        let reading = tokio::time::timeout(self.limit, self.log.history(subject));
+        let siblings = reading.await.map_err(|_| RecordError::Unread("no answer in time".to_owned()))?;
+        let mut siblings = siblings.map_err(|error| RecordError::Unread(error.to_string()))?;
+        siblings.sort_by_key(|sibling| sibling.sequence);
+        let own = key.and_then(|key| find(&siblings, key.event_id(operation, subject)));
+        let until = own.map_or(u64::MAX, |(sequence, _)| sequence);
+        let events = siblings.into_iter().filter(|sibling| sibling.sequence < until);
+        Ok(events.filter_map(|sibling| Some((sibling.sequence, sibling.value.ok()?.event))).collect())
     }
 
     async fn settle(

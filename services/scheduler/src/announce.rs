@@ -3,7 +3,7 @@
 use waybill_domain::fold::{AttachPlan, Decision, Pending, SkipPlan};
 use waybill_platform::sealing::{Binding, PrivateKey, PublicKey, open, seal};
 use waybill_schemas::{
-    Derivation, Envelope, Event, Timestamp, derived_id,
+    Envelope, Event, Timestamp,
     v1::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped},
 };
 
@@ -19,7 +19,7 @@ pub struct Keys {
     pub gateway: PublicKey,
 }
 
-/// The event for a decision. Its id is derived from the request, so announcing twice is announcing once.
+/// The event for a decision. Its id is derived from what it is made for, so announcing twice is announcing once.
 ///
 /// Credentials that cannot be opened become a skip with `unseal_failed`; a worker key that nothing can be sealed to
 /// becomes one with `unknown_worker`.
@@ -36,11 +36,11 @@ pub(crate) fn announce(pending: &Pending, keys: &Keys) -> Event {
 /// What stands around the event, without the trace context of its publishing.
 pub(crate) fn envelope(pending: &Pending, now: Timestamp) -> Envelope {
     Envelope {
-        id: derived_id(pending.request_id, Derivation::Decision),
+        id: pending.decision_id(),
         source: SOURCE.to_owned(),
         source_version: None,
         time: Some(now),
-        causation_id: Some(pending.request_id),
+        causation_id: Some(pending.cause()),
         correlation_id: Some(pending.correlation_id),
         traceparent: None,
         tracestate: None,

@@ -11,7 +11,7 @@ use waybill_platform::{
     metrics,
     trace::{self, Delivery},
 };
-use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Timestamp, WorkerId};
+use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Subject, Timestamp, WorkerId};
 
 use crate::{
     SchedulerError,
@@ -122,7 +122,7 @@ fn registration(entry: &Entry) -> Option<WorkerId> {
 fn live_span(entry: &Entry) -> Option<Span> {
     let Entry::Event(recorded) = entry else { return None };
     let Recorded { at, sequence, value: RecordedEvent { envelope, event } } = recorded.as_ref();
-    let build = matches!(event, Event::CredentialSecretSaved(_) | Event::CredentialSecretSkipped(_));
+    let build = matches!(event.subject(), Subject::Image { .. });
     if !build || !trace::is_live(*at) {
         return None;
     }

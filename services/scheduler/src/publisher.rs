@@ -1,4 +1,4 @@
-//! The outbox's loop: pending decisions become events, in the order of their requests.
+//! The outbox's loop: pending decisions become events, in the order of what they are made for.
 //!
 //! A row leaves the outbox when the fold reads the decision from the log, not when it was sent: sending again after a
 //! crash finds the same id there. A cursor in memory keeps one run from sending a row twice.
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use waybill_domain::fold::{Decision, Pending};
+use waybill_domain::fold::{Decision, Pending, PendingKey};
 use waybill_platform::{
     log::{EventLog, Expect, NewEvent},
     metrics,
     trace::{self, Delivery},
 };
-use waybill_schemas::{Envelope, Event, EventType, TraceParent, v1::AttachSkipReason};
+use waybill_schemas::{Envelope, Event, EventType, Subject, TraceParent, v1::AttachSkipReason};
 
 use crate::{
     SchedulerError,
@@ -38,16 +38,16 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Runs until shutdown.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
-        let mut cursor = 0;
+        let mut cursor = START;
         loop {
             self.folded.mark_unchanged();
             // What was published since is found published when it is sent again.
             while let Ok(sequence) = self.back.try_recv() {
-                cursor = sequence.saturating_sub(1).min(cursor);
+                cursor = before(sequence).min(cursor);
             }
             let pending = self.next(cursor).await?;
-            if let Some((last, _)) = pending.last() {
-                cursor = *last;
+            if let Some(last) = pending.last() {
+                cursor = last.key();
                 tokio::select! {
                     () = shutdown.cancelled() => return Ok(()),
                     published = self.publish(pending) => published?,
@@ -56,24 +56,25 @@ impl Publisher {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                Some(sequence) = self.back.recv() => cursor = sequence.saturating_sub(1).min(cursor),
+                Some(sequence) = self.back.recv() => cursor = before(sequence).min(cursor),
                 changed = self.folded.changed() => if changed.is_err() { return Ok(()) },
             }
         }
     }
 
-    async fn next(&self, cursor: u64) -> Result<Vec<(u64, Pending)>, SchedulerError> {
+    async fn next(&self, cursor: PendingKey) -> Result<Vec<Pending>, SchedulerError> {
         let projection = self.projection.clone();
         let reading = tokio::task::spawn_blocking(move || projection.pending(cursor, MAX_BATCH));
         Ok(reading.await.map_err(|_| SchedulerError::Interrupted)??)
     }
 
-    async fn publish(&self, pending: Vec<(u64, Pending)>) -> Result<(), SchedulerError> {
+    async fn publish(&self, pending: Vec<Pending>) -> Result<(), SchedulerError> {
         let announced: Vec<Announcement> =
-            pending.iter().map(|(_, pending)| Announcement::of(pending, &self.keys)).collect();
-        // Normally nothing was decided before for this container on this worker; where it was, appending finds out.
-        let nothing = Expect::LastSibling(0);
-        let events = announced.iter().map(|one| (one.event.clone(), nothing, one.span.clone())).collect();
+            pending.iter().map(|pending| Announcement::of(pending, &self.keys)).collect();
+        // What is known of earlier decisions for this container on this worker; where it is wrong, appending finds out.
+        let expected = pending.iter().map(|pending| Expect::LastSibling(pending.after));
+        let events = announced.iter().zip(expected).map(|(one, last)| (one.event.clone(), last, one.span.clone()));
+        let events = events.collect();
         let appended = self.log.append_all(events).await?;
         for (announcement, appended) in announced.iter().zip(appended) {
             announcement.span.in_scope(|| log_line(&announcement.event.event, appended.sequence));
@@ -83,6 +84,14 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// Before every decision.
+const START: PendingKey = PendingKey { caused_by: 0, requested_by: 0 };
+
+/// Before every decision that is made for the event at a sequence.
+fn before(sequence: u64) -> PendingKey {
+    PendingKey { caused_by: sequence, requested_by: 0 }
 }
 
 /// A decision ready to publish, in the span of its processing.
@@ -99,12 +108,12 @@ impl Announcement {
     }
 }
 
-/// A live request's trace goes on; an old one is linked. Either way the attach span links to the span that saved.
+/// The trace of a live cause (the request, a rotation or a revocation) goes on; an old one is linked. Either way the attach span links to the span that saved.
 fn process_span(pending: &Pending) -> Span {
-    let delivery = Delivery::of(pending.requested_at, false);
+    let delivery = Delivery::of(pending.caused_at, false);
     let context = pending.trace.as_ref();
-    let request = Envelope {
-        id: pending.request_id,
+    let cause = Envelope {
+        id: pending.cause(),
         source: String::new(),
         source_version: None,
         time: None,
@@ -113,14 +122,28 @@ fn process_span(pending: &Pending) -> Span {
         traceparent: context.and_then(|context| TraceParent::parse(&context.traceparent)),
         tracestate: context.and_then(|context| context.tracestate.clone()),
     };
-    let subject = Event::from(pending.request.clone()).subject();
-    let span = trace::process_span(&subject, &request, delivery);
+    let span = trace::process_span(&cause_subject(pending), &cause, delivery);
     if let Decision::Attach(plan) = &pending.decision
         && let Some(saved) = plan.saved.trace.as_ref().and_then(|context| TraceParent::parse(&context.traceparent))
     {
         trace::link_saved(&span, &saved, plan.saved.sequence);
     }
     span
+}
+
+/// Where the event stands that the decision is made for.
+fn cause_subject(pending: &Pending) -> Subject {
+    match (&pending.renewal, &pending.request.image_id) {
+        (Some(_), Some(image_id)) => Subject::Image {
+            workspace: pending.request.workspace.clone(),
+            image_id: image_id.clone(),
+            event: match pending.decision {
+                Decision::Attach(_) => EventType::CredentialSecretRotated,
+                Decision::Skip(_) => EventType::CredentialSecretRevoked,
+            },
+        },
+        _ => Event::from(pending.request.clone()).subject(),
+    }
 }
 
 fn count(event: &Event) {

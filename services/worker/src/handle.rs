@@ -95,6 +95,9 @@ impl<L: OutcomeLog> Handler<L> {
         let access = self.keys.access(decision).await;
         let step = if step == Step::Provide { self.report_provider(decision, &access).await? } else { step };
         let Step::Pull { provided_by } = step else { return Ok(()) };
+        if decision.renews() {
+            return Ok(());
+        }
         let pulled = match &access {
             Ok(access) => pull_for(&self.pull, decision, access).await,
             // A provider was recorded before the worker died, and cannot be had again: the pull is what fails.

@@ -75,6 +75,15 @@ impl Decision {
         }
     }
 
+    /// Whether it follows a rotation or a revocation, while the container has credentials: nothing is to be pulled.
+    pub(crate) fn renews(&self) -> bool {
+        let rests_on = match &self.said {
+            Said::Attached(said) => Some(said.saved_by),
+            Said::Skipped(said) => said.image_event,
+        };
+        rests_on > Some(self.requested_by())
+    }
+
     fn worker_id(&self) -> &WorkerId {
         match &self.said {
             Said::Attached(said) => &said.worker_id,

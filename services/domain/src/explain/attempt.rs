@@ -18,8 +18,17 @@ pub(super) struct Attempt<'h> {
     pub(super) decision: Option<Recorded<Decided<'h>>>,
     pub(super) provider: Option<Recorded<Provided<'h>>>,
     pub(super) pull: Option<Recorded<Pulled<'h>>>,
-    /// The request's event, the decision, the provider and the pull, as they stand in the log.
+    /// Further decisions, after rotations and a revocation, each with what the worker made of it.
+    pub(super) renewals: Vec<Renewed<'h>>,
+    /// The request's event and everything that followed from it, as they stand in the log.
     pub(super) events: Vec<Recorded<&'h RecordedEvent>>,
+}
+
+/// A further decision about a request.
+#[derive(Debug)]
+pub(super) struct Renewed<'h> {
+    pub(super) decision: Recorded<Decided<'h>>,
+    pub(super) provider: Option<Recorded<Provided<'h>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +65,12 @@ pub(super) fn attempts<'h>(
             found.push(recorded);
         }
     }
-    found.into_iter().filter_map(|recorded| attempt(history, recorded)).collect()
+    let mut attempts: Vec<Attempt<'_>> = found.into_iter().filter_map(|recorded| attempt(history, recorded)).collect();
+    if let Some((_, superseded)) = attempts.split_last_mut() {
+        // Once the container has asked again, changes concern that request.
+        superseded.iter_mut().for_each(|attempt| attempt.builds.changed_after = None);
+    }
+    attempts
 }
 
 fn attempt<'h>(history: &'h History, recorded: Recorded<&'h RecordedEvent>) -> Option<Attempt<'h>> {
@@ -71,19 +85,24 @@ fn attempt<'h>(history: &'h History, recorded: Recorded<&'h RecordedEvent>) -> O
         decision: None,
         provider: None,
         pull: None,
+        renewals: Vec::new(),
         events: vec![recorded],
     };
-    let decision_id = derived_id(recorded.value.envelope.id, Derivation::Decision);
+    let request_id = recorded.value.envelope.id;
     for later in history.events().filter(|later| later.sequence > recorded.sequence) {
-        attempt.take(later, decision_id);
+        attempt.take(later, request_id);
     }
     Some(attempt)
 }
 
 impl<'h> Attempt<'h> {
     /// Takes an event if it is the first of its hop that follows from this request.
-    fn take(&mut self, recorded: Recorded<&'h RecordedEvent>, decision_id: waybill_schemas::Uuid) {
+    fn take(&mut self, recorded: Recorded<&'h RecordedEvent>, request_id: waybill_schemas::Uuid) {
         let Recorded { sequence, at, value: RecordedEvent { envelope, event } } = recorded;
+        let decision_id = derived_id(request_id, Derivation::Decision);
+        let renewal_id =
+            envelope.causation_id.map(|cause| derived_id(cause, Derivation::Renewal { request: request_id }));
+        let renews = renewal_id == Some(envelope.id);
         let mine = self.decision.as_ref().map(|decision| decision.sequence);
         let taken = match event {
             Event::ContainerCredentialsAttached(e) if envelope.id == decision_id => {
@@ -92,11 +111,23 @@ impl<'h> Attempt<'h> {
             Event::ContainerCredentialsSkipped(e) if envelope.id == decision_id => {
                 set(&mut self.decision, Recorded { sequence, at, value: Decided::Skipped(e) })
             }
+            Event::ContainerCredentialsAttached(e) if renews => {
+                self.renew(Recorded { sequence, at, value: Decided::Attached(e) })
+            }
+            Event::ContainerCredentialsSkipped(e) if renews => {
+                self.renew(Recorded { sequence, at, value: Decided::Skipped(e) })
+            }
             Event::CredentialProviderAttached(e) if mine == Some(e.decided_by) => {
                 set(&mut self.provider, Recorded { sequence, at, value: Provided::Attached(e) })
             }
             Event::CredentialProviderFailed(e) if mine == Some(e.decided_by) => {
                 set(&mut self.provider, Recorded { sequence, at, value: Provided::Failed(e) })
+            }
+            Event::CredentialProviderAttached(e) => {
+                self.provide(e.decided_by, Recorded { sequence, at, value: Provided::Attached(e) })
+            }
+            Event::CredentialProviderFailed(e) => {
+                self.provide(e.decided_by, Recorded { sequence, at, value: Provided::Failed(e) })
             }
             Event::ImagePullSucceeded(e) if mine == Some(e.decided_by) => {
                 set(&mut self.pull, Recorded { sequence, at, value: Pulled::Succeeded(e) })
@@ -109,6 +140,20 @@ impl<'h> Attempt<'h> {
         if taken {
             self.events.push(recorded);
         }
+    }
+}
+
+impl<'h> Attempt<'h> {
+    /// Takes a further decision. One for each cause: the ids in the log are unique.
+    fn renew(&mut self, decision: Recorded<Decided<'h>>) -> bool {
+        self.renewals.push(Renewed { decision, provider: None });
+        true
+    }
+
+    /// Takes what the worker made of a further decision.
+    fn provide(&mut self, decided_by: u64, provider: Recorded<Provided<'h>>) -> bool {
+        let renewed = self.renewals.iter_mut().find(|renewed| renewed.decision.sequence == decided_by);
+        renewed.is_some_and(|renewed| set(&mut renewed.provider, provider))
     }
 }
 

@@ -42,6 +42,21 @@ pub(super) fn withheld(
             "the saved credentials had expired when the container asked",
             "Build again with new credentials, then ask for the container again.",
         ),
+        AttachSkipReason::SecretRevoked => {
+            let when = match decision.value.image_event {
+                Some(revoked) if revoked > requested => {
+                    format!("at sequence {revoked}, while the container had them, and its worker is told to drop them")
+                }
+                Some(revoked) => format!("at sequence {revoked}, before the container asked"),
+                None => "before the container asked".to_owned(),
+            };
+            Verdict::broken(
+                Hop::Attached,
+                Code::SecretRevoked,
+                format!("the credentials were revoked {when}"),
+                "Build again with new credentials, then ask for the container again.",
+            )
+        }
         AttachSkipReason::UnsealFailed => Verdict::broken(
             Hop::Attached,
             Code::UnsealFailed,

@@ -2,7 +2,7 @@
 
 use waybill_schemas::{
     Event, ImageId, Recorded, Timestamp, WorkspaceId,
-    v1::{CredentialSecretSaved, CredentialSecretSkipped, SaveSkipReason},
+    v1::{CredentialSecretRevoked, CredentialSecretSaved, CredentialSecretSkipped, SaveSkipReason},
 };
 
 use super::{
@@ -15,10 +15,14 @@ use super::{
 pub(super) struct Builds<'h> {
     /// The newest saved credentials before.
     pub(super) saved: Option<Recorded<&'h CredentialSecretSaved>>,
+    /// What took those away before that, unless others were saved since.
+    pub(super) revoked: Option<Recorded<&'h CredentialSecretRevoked>>,
     /// The newest build before that saved none.
     pub(super) skipped: Option<Recorded<&'h CredentialSecretSkipped>>,
     /// The first credentials saved after.
     pub(super) saved_after: Option<Recorded<&'h CredentialSecretSaved>>,
+    /// The newest rotation or effective revocation after: sequence and time.
+    pub(super) changed_after: Option<(u64, Timestamp)>,
 }
 
 impl<'h> Builds<'h> {
@@ -30,19 +34,37 @@ impl<'h> Builds<'h> {
         image_id: &'h ImageId,
     ) -> Self {
         let mut builds = Self::default();
+        // Sequence of the credentials that a container would get.
+        let mut in_use = None;
         for recorded in history.builds(workspace, image_id) {
             let Recorded { sequence: place, at, value } = recorded;
+            let before = place < sequence;
             match &value.event {
-                Event::CredentialSecretSaved(saved) if place < sequence => {
-                    builds.saved = Some(Recorded { sequence: place, at, value: saved });
-                }
-                Event::CredentialSecretSaved(saved) => {
-                    builds.saved_after.get_or_insert(Recorded { sequence: place, at, value: saved });
-                }
-                Event::CredentialSecretSkipped(skipped) if place < sequence => {
+                Event::CredentialSecretSkipped(skipped) if before => {
                     builds.skipped = Some(Recorded { sequence: place, at, value: skipped });
                 }
-                _ => {}
+                Event::CredentialSecretRevoked(revoked) if in_use.is_some_and(|saved| saved <= revoked.revokes) => {
+                    in_use = None;
+                    if before {
+                        builds.saved = None;
+                        builds.revoked = Some(Recorded { sequence: place, at, value: revoked });
+                    } else {
+                        builds.changed_after = Some((place, at));
+                    }
+                }
+                event => {
+                    let Some(saved) = event.saved() else { continue };
+                    in_use = Some(place);
+                    let saved = Recorded { sequence: place, at, value: saved };
+                    if before {
+                        (builds.saved, builds.revoked) = (Some(saved), None);
+                        continue;
+                    }
+                    builds.saved_after.get_or_insert(saved);
+                    if matches!(event, Event::CredentialSecretRotated(_)) {
+                        builds.changed_after = Some((place, at));
+                    }
+                }
             }
         }
         builds
@@ -56,6 +78,9 @@ pub(super) fn no_credentials(
     image_id: &ImageId,
     builds: &Builds<'_>,
 ) -> Verdict {
+    if let Some(revoked) = &builds.revoked {
+        return revoked_before(image_id, revoked);
+    }
     if let Some(after) = &builds.saved_after {
         return saved_after(image_id, after.sequence, after.at);
     }
@@ -83,6 +108,18 @@ pub(super) fn no_credentials(
             )
         }
     }
+}
+
+fn revoked_before(image_id: &ImageId, revoked: &Recorded<&CredentialSecretRevoked>) -> Verdict {
+    let Recorded { sequence, at, value: CredentialSecretRevoked { registry, reason, .. } } = revoked;
+    let why = reason.as_deref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    Verdict::broken(
+        Hop::Saved,
+        Code::SecretRevoked,
+        format!("the credentials of image {image_id} for {registry} were revoked{why}, and none were saved since"),
+        "Build again with new credentials; containers asked for later get those.",
+    )
+    .at(*sequence, *at)
 }
 
 fn saved_after(image_id: &ImageId, sequence: u64, at: Timestamp) -> Verdict {

@@ -1,18 +1,18 @@
 //! Explaining a container: the verdict on its newest request, and what came before it.
 
 use waybill_schemas::{
-    ContainerId, Event, ImageId, Recorded, Timestamp, WorkspaceId,
+    ContainerId, ImageId, Recorded, Subject, Timestamp, WorkspaceId,
     v1::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ImagePullFailed, PullFailure},
 };
 
 use super::{
     Earlier, Explanation, History, Readers,
-    attempt::{Attempt, Decided, Provided, Pulled, attempts},
+    attempt::{Attempt, Decided, Provided, Pulled, Renewed, attempts},
     broken::{no_image, no_provider, withheld},
     cause::{no_credentials, quarantined},
     open::{Owed, awaiting_decision, awaiting_worker},
     step::steps,
-    verdict::{Code, Hop, Verdict},
+    verdict::{Code, Hop, State, Verdict},
 };
 
 /// What happened to a container's newest request, by `now`.
@@ -67,6 +67,15 @@ fn not_requested(history: &History, workspace: &WorkspaceId, container_id: &Cont
 
 /// The first hop that broke or is open. What the log says comes first; the readers only speak of open hops.
 fn judge(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Timestamp) -> Verdict {
+    let verdict = judge_first(history, attempt, readers, now);
+    match verdict.state {
+        State::Broken => verdict,
+        _ => since_changed(history, attempt, readers, now).unwrap_or(verdict),
+    }
+}
+
+/// What came of the request itself.
+fn judge_first(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Timestamp) -> Verdict {
     if let Some(Recorded { sequence, at, value: Pulled::Succeeded(pulled) }) = &attempt.pull {
         let with = match attempt.provider.as_ref().map(|provider| provider.value) {
             Some(Provided::Attached(provider)) if provider.registry.is_some() => {
@@ -87,6 +96,39 @@ fn judge(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Times
         Some(Recorded { sequence, value: Decided::Attached(attached), .. }) => {
             with_credentials(history, attempt, *sequence, attached, readers, now)
         }
+    }
+}
+
+/// What a rotation or a revocation came to since the container got its credentials, where that is what counts.
+fn since_changed(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Timestamp) -> Option<Verdict> {
+    let renewed = attempt.renewals.last();
+    let told = renewed.map(|renewed| match renewed.decision.value {
+        Decided::Attached(attached) => Some(attached.saved_by),
+        Decided::Skipped(skipped) => skipped.image_event,
+    });
+    if let Some((sequence, at)) = attempt.builds.changed_after
+        && matches!(&attempt.decision, Some(Recorded { value: Decided::Attached(_), .. }))
+        && told.flatten() < Some(sequence)
+        && !matches!(renewed, Some(Renewed { decision: Recorded { value: Decided::Skipped(_), .. }, .. }))
+    {
+        return Some(awaiting_decision(sequence, at, &readers.scheduler, now));
+    }
+    let Renewed { decision, provider } = renewed?;
+    match (&decision.value, provider) {
+        (Decided::Skipped(skipped), _) => {
+            let decision = Recorded { sequence: decision.sequence, at: decision.at, value: *skipped };
+            withheld(history, attempt.request.sequence, &decision)
+        }
+        (Decided::Attached(attached), Some(Recorded { sequence, at, value: Provided::Failed(failed) })) => {
+            Some(no_provider(history, attached, &Recorded { sequence: *sequence, at: *at, value: *failed }))
+        }
+        (Decided::Attached(_), None) if matches!(&attempt.pull, Some(Recorded { value: Pulled::Succeeded(_), .. })) => {
+            let worker = &attempt.request.value.worker_id;
+            let since = (decision.sequence, decision.at);
+            let (hop, code) = (Hop::Provider, Code::AwaitingProvider);
+            Some(awaiting_worker(Owed { hop, code, worker, decision: decision.sequence, since }, &readers.worker, now))
+        }
+        _ => None,
     }
 }
 
@@ -207,7 +249,16 @@ fn notes_on(history: &History, attempt: &Attempt<'_>) -> Vec<String> {
         let cause = missing(history, attempt, &decision).map(|cause| cause.sentence);
         notes.extend(cause.map(|cause| format!("no credentials were attached: {cause}")));
     }
-    if let Some(Recorded { value: Decided::Attached(attached), .. }) = &attempt.decision {
+    for renewed in &attempt.renewals {
+        if let Decided::Attached(attached) = renewed.decision.value {
+            let (by, place) = (attached.saved_by, renewed.decision.sequence);
+            notes.push(format!(
+                "the credentials were rotated at sequence {by}; the container has new ones since sequence {place}"
+            ));
+        }
+    }
+    let newest = attempt.renewals.last().map(|renewed| &renewed.decision).or(attempt.decision.as_ref());
+    if let Some(Recorded { value: Decided::Attached(attached), .. }) = newest {
         notes.extend(attached.expires_at.map(|expiry| format!("the credentials expire at {expiry}")));
     }
     notes
@@ -222,10 +273,14 @@ fn timeline<'h>(history: &'h History, attempt: &Attempt<'h>) -> Vec<Recorded<&'h
     };
     let without = used.is_none().then(|| builds.skipped.as_ref().map(|skipped| skipped.sequence)).flatten();
     let late = used.is_none().then(|| builds.saved_after.as_ref().map(|saved| saved.sequence)).flatten();
-    let shown = [used, without, late];
+    let decisions = attempt.decision.iter().chain(attempt.renewals.iter().map(|renewed| &renewed.decision));
+    let rest_on = decisions.map(|decision| match decision.value {
+        Decided::Attached(attached) => Some(attached.saved_by),
+        Decided::Skipped(skipped) => skipped.image_event,
+    });
+    let shown: Vec<u64> = [used, without, late].into_iter().chain(rest_on).flatten().collect();
     let of_image = history.events().filter(|recorded| {
-        let build = matches!(recorded.value.event, Event::CredentialSecretSaved(_) | Event::CredentialSecretSkipped(_));
-        build && shown.contains(&Some(recorded.sequence))
+        matches!(recorded.value.event.subject(), Subject::Image { .. }) && shown.contains(&recorded.sequence)
     });
     of_image.chain(attempt.events.iter().cloned()).collect()
 }

@@ -54,16 +54,16 @@ impl History {
         })
     }
 
-    /// Builds of an image, in the order of the log.
+    /// What became of an image's credentials, build by build, in the order of the log.
     pub(super) fn builds<'h>(
         &'h self,
         workspace: &'h WorkspaceId,
         image_id: &'h ImageId,
     ) -> impl DoubleEndedIterator<Item = Recorded<&'h RecordedEvent>> {
         self.events().filter(move |recorded| match &recorded.value.event {
-            Event::CredentialSecretSaved(e) => e.workspace == *workspace && e.image_id == *image_id,
             Event::CredentialSecretSkipped(e) => e.workspace == *workspace && e.image_id == *image_id,
-            _ => false,
+            Event::CredentialSecretRevoked(e) => e.workspace == *workspace && e.image_id == *image_id,
+            event => event.saved().is_some_and(|e| e.workspace == *workspace && e.image_id == *image_id),
         })
     }
 

@@ -1,7 +1,7 @@
 //! The timeline: one step an event, with who did it, when, and why.
 
 use serde::Serialize;
-use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp};
+use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp, v1::AttachSkipReason};
 
 use super::verdict::Hop;
 
@@ -86,6 +86,19 @@ fn told(event: &Event) -> Option<Told> {
         Event::CredentialSecretSaved(e) => {
             let expiry = e.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
             done(Hop::Saved, format!("{} ({}) for {}{expiry}", e.secret_name, e.cred_type, e.image_ref))
+        }
+        Event::CredentialSecretRotated(e) => {
+            let expiry = e.secret.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
+            let says = format!(
+                "{} ({}), in place of sequence {}{expiry}",
+                e.secret.secret_name, e.secret.cred_type, e.replaces
+            );
+            done(Hop::Saved, says)
+        }
+        Event::CredentialSecretRevoked(e) => {
+            let why = e.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let says = format!("{} of sequence {}{why}", e.secret_name, e.revokes);
+            Some((Hop::Saved, StepOutcome::Skipped, Some(AttachSkipReason::SecretRevoked.as_str()), says))
         }
         Event::CredentialSecretSkipped(e) => {
             let missing = e.missing_key.as_ref().map_or_else(String::new, |key| format!("{key} is missing; "));

@@ -122,6 +122,8 @@ codes! {
     BuildContainer = "build_container",
     /// The saved credentials had expired when the container asked, or have since.
     SecretExpired = "secret_expired",
+    /// The credentials were revoked.
+    SecretRevoked = "secret_revoked",
     /// The credentials expired between the attach and the pull.
     ExpiredBeforePull = "expired_before_pull",
     /// The worker had not registered.

@@ -19,7 +19,9 @@ pub fn decide_attach(
         return skip(AttachSkipReason::BuildContainer, image);
     }
     let Some(saved) = image.and_then(|image| image.saved.as_ref()) else {
-        return skip(AttachSkipReason::NoSecretForImage, image);
+        let revoked = image.is_some_and(|image| image.revoked.is_some());
+        let reason = if revoked { AttachSkipReason::SecretRevoked } else { AttachSkipReason::NoSecretForImage };
+        return skip(reason, image);
     };
     if saved.expires_at.is_some_and(|expiry| expiry <= at) {
         return skip(AttachSkipReason::SecretExpired, image);
@@ -36,10 +38,12 @@ pub fn decide_attach(
 fn skip(reason: AttachSkipReason, image: Option<&ImageFact>) -> Decision {
     let saved = image.and_then(|image| image.saved.as_ref());
     let skipped = image.and_then(|image| image.skipped.as_ref());
-    Decision::Skip(SkipPlan {
-        reason,
-        image_ref: saved.map(|s| s.image_ref.clone()).or_else(|| skipped.and_then(|s| s.image_ref.clone())),
-        registry: saved.map(|s| s.registry.clone()).or_else(|| skipped.and_then(|s| s.registry.clone())),
-        image_event: saved.map(|s| s.sequence).or_else(|| skipped.map(|s| s.sequence)),
-    })
+    let revoked = image.and_then(|image| image.revoked.as_ref());
+    let (image_ref, registry, image_event) = match (saved, revoked, skipped) {
+        (Some(s), _, _) => (Some(s.image_ref.clone()), Some(s.registry.clone()), Some(s.sequence)),
+        (None, Some(r), _) => (Some(r.image_ref.clone()), Some(r.registry.clone()), Some(r.sequence)),
+        (None, None, Some(s)) => (s.image_ref.clone(), s.registry.clone(), Some(s.sequence)),
+        (None, None, None) => (None, None, None),
+    };
+    Decision::Skip(SkipPlan { reason, image_ref, registry, image_event })
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use waybill_schemas::{
-    ContainerId, Envelope, ImageId, PublicSealingKey, Sealed, Timestamp, WorkerId, WorkspaceId,
-    v1::{AttachSkipReason, ContainerRequested, CredType, SaveSkipReason},
+    ContainerId, Derivation, Envelope, ImageId, PublicSealingKey, Recorded, RecordedEvent, Sealed, Timestamp, WorkerId,
+    WorkspaceId, derived_id,
+    v1::{AttachSkipReason, ContainerRequested, CredType, CredentialSecretSaved, SaveSkipReason},
 };
 
 /// Credential facts are keyed by workspace and image, never by a secret's name.
@@ -14,6 +15,22 @@ pub struct ImageKey {
     pub workspace: WorkspaceId,
     /// The image.
     pub image_id: ImageId,
+}
+
+/// A container of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerKey {
+    /// Owner of the container.
+    pub workspace: WorkspaceId,
+    /// The container.
+    pub container_id: ContainerId,
+}
+
+impl ContainerKey {
+    /// The container of a request.
+    pub fn of(request: &ContainerRequested) -> Self {
+        Self { workspace: request.workspace.clone(), container_id: request.container_id.clone() }
+    }
 }
 
 /// Where a trace goes on: the W3C headers of the event.
@@ -43,6 +60,9 @@ pub struct ImageFact {
     /// The newest build that saved none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<SkippedFact>,
+    /// The newest revocation. It counts as long as nothing is saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<RevokedFact>,
 }
 
 /// Saved credentials, sealed to the scheduler.
@@ -68,6 +88,22 @@ pub struct SavedFact {
     pub credentials: Sealed,
 }
 
+impl SavedFact {
+    /// What an event saves.
+    pub(super) fn of(recorded: &Recorded<RecordedEvent>, saved: &CredentialSecretSaved) -> Self {
+        Self {
+            sequence: recorded.sequence,
+            image_ref: saved.image_ref.clone(),
+            registry: saved.registry.clone(),
+            secret_name: saved.secret_name.clone(),
+            cred_type: saved.cred_type,
+            expires_at: saved.expires_at,
+            trace: TraceContext::of(&recorded.value.envelope),
+            credentials: saved.credentials.clone(),
+        }
+    }
+}
+
 /// A build that saved no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedFact {
@@ -81,6 +117,17 @@ pub struct SkippedFact {
     pub registry: Option<String>,
     /// Why nothing was saved.
     pub reason: SaveSkipReason,
+}
+
+/// A revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedFact {
+    /// Sequence of the revocation.
+    pub sequence: u64,
+    /// Reference that containers pull.
+    pub image_ref: String,
+    /// Host the credentials were bound to.
+    pub registry: String,
 }
 
 /// A worker's newest registration.
@@ -111,6 +158,31 @@ pub struct RequestFact {
     /// Sequence of the decision's event, once the log holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<u64>,
+    /// Sequence of the newest rotation or revocation that a further decision was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_by: Option<u64>,
+}
+
+impl RequestFact {
+    /// Sequence of the newest event that something was decided for: the request, a rotation or a revocation.
+    pub fn last_decided_for(&self) -> u64 {
+        self.renewed_by.unwrap_or(self.sequence).max(self.sequence)
+    }
+}
+
+/// A container that was given an image's credentials, until it asks again or they are revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedFact {
+    /// Id of the request's event.
+    pub request_id: Uuid,
+    /// Id of the event that began the chain.
+    pub correlation_id: Uuid,
+    /// Sequence of the request.
+    pub requested_by: u64,
+    /// The request.
+    pub request: ContainerRequested,
+    /// Sequence of the newest event about the container's credentials that the log holds from the scheduler; 0 at first.
+    pub decided_by: u64,
 }
 
 /// A decision in short.
@@ -129,6 +201,31 @@ pub enum Outcome {
     },
 }
 
+/// Where a decision stands in the outbox, and in the order in which decisions are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PendingKey {
+    /// Sequence of the event that it was made for: the request, or a later rotation or revocation.
+    pub caused_by: u64,
+    /// Sequence of the request.
+    pub requested_by: u64,
+}
+
+impl PendingKey {
+    /// The key of the decision about a request.
+    pub fn first(requested_by: u64) -> Self {
+        Self { caused_by: requested_by, requested_by }
+    }
+}
+
+/// The rotation or revocation that a further decision about a request is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// Id of its event.
+    pub id: Uuid,
+    /// Its sequence.
+    pub sequence: u64,
+}
+
 /// A decision that the log does not hold yet: one row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -138,15 +235,42 @@ pub struct Pending {
     pub correlation_id: Uuid,
     /// Sequence of the request.
     pub requested_by: u64,
-    /// The stream's time of the request.
-    pub requested_at: Timestamp,
+    /// What made a further decision necessary; none for the request's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
+    /// The stream's time of the event that the decision is made for.
+    pub caused_at: Timestamp,
+    /// Sequence of the last decision for this container and worker that the log is known to hold; 0 for none.
+    #[serde(default)]
+    pub after: u64,
     /// The request.
     pub request: ContainerRequested,
-    /// Span that published the request.
+    /// Span that published the event that the decision is made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
     /// What was decided.
     pub decision: Decision,
+}
+
+impl Pending {
+    /// Its place in the outbox.
+    pub fn key(&self) -> PendingKey {
+        let caused_by = self.renewal.map_or(self.requested_by, |renewal| renewal.sequence);
+        PendingKey { caused_by, requested_by: self.requested_by }
+    }
+
+    /// Id of the event that the decision is made for.
+    pub fn cause(&self) -> Uuid {
+        self.renewal.map_or(self.request_id, |renewal| renewal.id)
+    }
+
+    /// Id of the decision's event: the same for ever, so that deciding twice is deciding once.
+    pub fn decision_id(&self) -> Uuid {
+        match self.renewal {
+            Some(renewal) => derived_id(renewal.id, Derivation::Renewal { request: self.request_id }),
+            None => derived_id(self.request_id, Derivation::Decision),
+        }
+    }
 }
 
 /// What the scheduler decides about a container request.

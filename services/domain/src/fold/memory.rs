@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, convert::Infallible};
 use uuid::Uuid;
 use waybill_schemas::WorkerId;
 
-use super::{Change, Facts, ImageFact, ImageKey, Pending, RequestFact, WorkerFact};
+use super::{
+    Change, ContainerKey, Facts, ImageFact, ImageKey, Pending, PendingKey, RequestFact, ServedFact, WorkerFact,
+};
 
 /// Facts in ordered maps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,8 +18,10 @@ pub struct MemoryFacts {
     pub workers: BTreeMap<WorkerId, WorkerFact>,
     /// Requests, by the id of their event.
     pub requests: BTreeMap<Uuid, RequestFact>,
-    /// Decisions that the log does not hold yet, by the sequence of their request.
-    pub pending: BTreeMap<u64, Pending>,
+    /// Decisions that the log does not hold yet.
+    pub pending: BTreeMap<PendingKey, Pending>,
+    /// Containers that have credentials, and whose.
+    pub served: BTreeMap<ContainerKey, (ImageKey, ServedFact)>,
 }
 
 impl MemoryFacts {
@@ -27,8 +31,12 @@ impl MemoryFacts {
             Change::PutImage(key, fact) => drop(self.images.insert(key, fact)),
             Change::PutWorker(id, fact) => drop(self.workers.insert(id, fact)),
             Change::PutRequest(id, fact) => drop(self.requests.insert(id, fact)),
-            Change::PutPending(sequence, pending) => drop(self.pending.insert(sequence, pending)),
-            Change::RemovePending(sequence) => drop(self.pending.remove(&sequence)),
+            Change::PutPending(pending) => drop(self.pending.insert(pending.key(), *pending)),
+            Change::RemovePending(key) => drop(self.pending.remove(&key)),
+            Change::PutServed(image, served) => {
+                drop(self.served.insert(ContainerKey::of(&served.request), (image, served)));
+            }
+            Change::RemoveServed(_, container) => drop(self.served.remove(&container)),
         }
     }
 }
@@ -48,11 +56,20 @@ impl Facts for MemoryFacts {
         Ok(self.requests.get(&id).cloned())
     }
 
-    fn pending(&self, requested_by: u64) -> Result<Option<Pending>, Infallible> {
-        Ok(self.pending.get(&requested_by).cloned())
+    fn pending(&self, key: PendingKey) -> Result<Option<Pending>, Infallible> {
+        Ok(self.pending.get(&key).cloned())
+    }
+
+    fn served(&self, image: &ImageKey) -> Result<Vec<ServedFact>, Infallible> {
+        let with = self.served.values().filter(|(with, _)| with == image);
+        Ok(with.map(|(_, served)| served.clone()).collect())
+    }
+
+    fn served_to(&self, container: &ContainerKey) -> Result<Option<(ImageKey, ServedFact)>, Infallible> {
+        Ok(self.served.get(container).cloned())
     }
 
     fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, Infallible> {
-        Ok(self.requests.values().filter(|request| request.sequence > sequence).cloned().collect())
+        Ok(self.requests.values().filter(|request| request.last_decided_for() > sequence).cloned().collect())
     }
 }

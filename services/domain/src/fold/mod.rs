@@ -7,14 +7,15 @@ mod attach;
 mod facts;
 mod memory;
 mod reinstate;
+mod renew;
 
 use uuid::Uuid;
-use waybill_schemas::{Derivation, Event, Recorded, RecordedEvent, derived_id, v1};
+use waybill_schemas::{Event, Recorded, RecordedEvent, v1};
 
 pub use attach::decide_attach;
 pub use facts::{
-    AttachPlan, Decision, ImageFact, ImageKey, Outcome, Pending, RequestFact, SavedFact, SkipPlan, SkippedFact,
-    TraceContext, WorkerFact,
+    AttachPlan, ContainerKey, Decision, ImageFact, ImageKey, Outcome, Pending, PendingKey, Renewal, RequestFact,
+    RevokedFact, SavedFact, ServedFact, SkipPlan, SkippedFact, TraceContext, WorkerFact,
 };
 pub use memory::MemoryFacts;
 pub use reinstate::{Obstacle, reinstate};
@@ -42,13 +43,26 @@ pub trait Facts {
     /// The store's own.
     fn request(&self, id: Uuid) -> Result<Option<RequestFact>, Self::Error>;
 
-    /// A decision that the log does not hold yet, by the sequence of its request.
+    /// A decision that the log does not hold yet.
     ///
     /// # Errors
     /// The store's own.
-    fn pending(&self, requested_by: u64) -> Result<Option<Pending>, Self::Error>;
+    fn pending(&self, key: PendingKey) -> Result<Option<Pending>, Self::Error>;
 
-    /// Requests after a sequence, in any order. Only a retry of a quarantined event asks, so it may take its time.
+    /// The containers that have an image's credentials, by the order of their ids.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn served(&self, image: &ImageKey) -> Result<Vec<ServedFact>, Self::Error>;
+
+    /// What a container has: whose credentials, and since which request.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn served_to(&self, container: &ContainerKey) -> Result<Option<(ImageKey, ServedFact)>, Self::Error>;
+
+    /// Requests that came, or were decided about again, after a sequence, in any order. Only a retry of a quarantined
+    /// event asks, so it may take its time.
     ///
     /// # Errors
     /// The store's own.
@@ -64,10 +78,14 @@ pub enum Change {
     PutWorker(waybill_schemas::WorkerId, WorkerFact),
     /// A container request and what was decided.
     PutRequest(Uuid, RequestFact),
-    /// A decision that the log does not hold yet, by the sequence of its request.
-    PutPending(u64, Pending),
-    /// The log now holds the decision about the request at this sequence.
-    RemovePending(u64),
+    /// A decision that the log does not hold yet.
+    PutPending(Box<Pending>),
+    /// The log now holds this decision.
+    RemovePending(PendingKey),
+    /// A container has an image's credentials.
+    PutServed(ImageKey, ServedFact),
+    /// A container no longer has an image's credentials.
+    RemoveServed(ImageKey, ContainerKey),
 }
 
 /// Something in the log that the fold passes over, for an operator to look at.
@@ -109,16 +127,24 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
     match &recorded.value.event {
         Event::CredentialSecretSaved(saved) => fold_saved(facts, recorded, saved),
         Event::CredentialSecretSkipped(skipped) => fold_skipped(facts, recorded, skipped),
+        Event::CredentialSecretRotated(rotated) => {
+            let mut folded = fold_saved(facts, recorded, &rotated.secret)?;
+            folded.changes.extend(renew::rotated(facts, recorded, &rotated.secret)?);
+            Ok(folded)
+        }
+        Event::CredentialSecretRevoked(revoked) => Ok(Folded::changes(renew::revoked(facts, recorded, revoked)?)),
         Event::WorkerRegistered(v1::WorkerRegistered { worker_id, sealing_key }) => {
             let fact = WorkerFact { sequence: recorded.sequence, sealing_key: sealing_key.clone() };
             Ok(Folded::changes(vec![Change::PutWorker(worker_id.clone(), fact)]))
         }
         Event::ContainerRequested(request) => fold_requested(facts, recorded, request),
-        Event::ContainerCredentialsAttached(v1::ContainerCredentialsAttached { requested_by, saved_by, .. }) => {
-            fold_decided(facts, recorded, *requested_by, Outcome::Attached { saved_by: *saved_by })
+        Event::ContainerCredentialsAttached(e) => {
+            let key = decided_key(e.requested_by, Some(e.saved_by));
+            fold_decided(facts, recorded, key, Outcome::Attached { saved_by: e.saved_by })
         }
-        Event::ContainerCredentialsSkipped(v1::ContainerCredentialsSkipped { requested_by, reason, .. }) => {
-            fold_decided(facts, recorded, *requested_by, Outcome::Skipped { reason: *reason })
+        Event::ContainerCredentialsSkipped(e) => {
+            let key = decided_key(e.requested_by, e.image_event);
+            fold_decided(facts, recorded, key, Outcome::Skipped { reason: e.reason })
         }
         Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
@@ -137,16 +163,7 @@ fn fold_saved<F: Facts>(
 ) -> Result<Folded, F::Error> {
     let key = ImageKey { workspace: saved.workspace.clone(), image_id: saved.image_id.clone() };
     let mut image = facts.image(&key)?.unwrap_or_default();
-    image.saved = Some(SavedFact {
-        sequence: recorded.sequence,
-        image_ref: saved.image_ref.clone(),
-        registry: saved.registry.clone(),
-        secret_name: saved.secret_name.clone(),
-        cred_type: saved.cred_type,
-        expires_at: saved.expires_at,
-        trace: TraceContext::of(&recorded.value.envelope),
-        credentials: saved.credentials.clone(),
-    });
+    image.saved = Some(SavedFact::of(recorded, saved));
     Ok(Folded::changes(vec![Change::PutImage(key, image)]))
 }
 
@@ -191,35 +208,51 @@ fn fold_requested<F: Facts>(
         worker_id: request.worker_id.clone(),
         outcome: decision.outcome(),
         decided_by: None,
+        renewed_by: None,
     };
+    let correlation_id = envelope.correlation_id.unwrap_or(envelope.id);
+    let mut changes = vec![Change::PutRequest(envelope.id, fact)];
+    changes.extend(renew::requested(facts, recorded, request, &decision)?);
     let pending = Pending {
         request_id: envelope.id,
-        correlation_id: envelope.correlation_id.unwrap_or(envelope.id),
+        correlation_id,
         requested_by: recorded.sequence,
-        requested_at: recorded.at,
+        renewal: None,
+        caused_at: recorded.at,
+        after: 0,
         request: request.clone(),
         trace: TraceContext::of(envelope),
         decision,
     };
-    Ok(Folded::changes(vec![Change::PutRequest(envelope.id, fact), Change::PutPending(recorded.sequence, pending)]))
+    changes.push(Change::PutPending(Box::new(pending)));
+    Ok(Folded::changes(changes))
+}
+
+/// A decision that rests on something after its request is a further one, made for that.
+pub(crate) fn decided_key(requested_by: u64, rests_on: Option<u64>) -> PendingKey {
+    PendingKey { caused_by: rests_on.map_or(requested_by, |sequence| sequence.max(requested_by)), requested_by }
 }
 
 fn fold_decided<F: Facts>(
     facts: &F,
     recorded: &Recorded<RecordedEvent>,
-    requested_by: u64,
+    key: PendingKey,
     outcome: Outcome,
 ) -> Result<Folded, F::Error> {
     let envelope = &recorded.value.envelope;
-    let Some(request_id) = envelope.causation_id else { return Ok(Folded::anomaly(Anomaly::UnexpectedDecision)) };
-    let expected = facts.request(request_id)?.filter(|request| {
-        request.sequence == requested_by
-            && request.decided_by.is_none()
-            && envelope.id == derived_id(request_id, Derivation::Decision)
-    });
-    let Some(mut request) = expected else { return Ok(Folded::anomaly(Anomaly::UnexpectedDecision)) };
-    request.decided_by = Some(recorded.sequence);
-    // Sealing can still fail after the decision to attach; the recorded outcome is what the worker acts on.
-    request.outcome = outcome;
-    Ok(Folded::changes(vec![Change::PutRequest(request_id, request), Change::RemovePending(requested_by)]))
+    let expected = facts
+        .pending(key)?
+        .filter(|pending| envelope.causation_id == Some(pending.cause()) && envelope.id == pending.decision_id());
+    let Some(pending) = expected else { return Ok(Folded::anomaly(Anomaly::UnexpectedDecision)) };
+    let mut changes = vec![Change::RemovePending(key)];
+    if pending.renewal.is_none()
+        && let Some(mut request) = facts.request(pending.request_id)?
+    {
+        request.decided_by = Some(recorded.sequence);
+        // Sealing can still fail after the decision to attach; the recorded outcome is what the worker acts on.
+        request.outcome = outcome;
+        changes.push(Change::PutRequest(pending.request_id, request));
+    }
+    changes.extend(renew::decided(facts, recorded.sequence, &pending)?);
+    Ok(Folded::changes(changes))
 }

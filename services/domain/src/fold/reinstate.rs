@@ -5,10 +5,13 @@
 
 use waybill_schemas::{
     Event, Recorded, RecordedEvent,
-    v1::{AttachSkipReason, ContainerRequested, CredentialSecretSaved, CredentialSecretSkipped, WorkerRegistered},
+    v1::{
+        AttachSkipReason, ContainerRequested, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved,
+        CredentialSecretSkipped, WorkerRegistered,
+    },
 };
 
-use super::{Facts, Folded, ImageFact, ImageKey, Outcome, RequestFact, fold};
+use super::{Change, Facts, Folded, ImageFact, ImageKey, Outcome, RequestFact, fold};
 
 /// Why an event cannot be put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +24,17 @@ pub enum Obstacle {
         /// Sequence of the request.
         request: u64,
     },
-    /// It is a request, and what it would have been decided from is no longer known.
+    /// It is a rotation or a revocation, and containers had the credentials.
     #[error(
-        "what this request would have been decided from has changed since, at sequence {changed}; ask for the container again"
+        "the request at sequence {request} got the credentials that this event changes, and nobody was told in time; rotate or revoke them again"
+    )]
+    InUse {
+        /// Sequence of the request.
+        request: u64,
+    },
+    /// It is a request, and what it would have been decided from is no longer known; or a build, and what it saved was revoked.
+    #[error(
+        "what follows from this event has changed since, at sequence {changed}; publish it anew, or ask for the container again"
     )]
     FactsChanged {
         /// Sequence of the event that changed it.
@@ -51,6 +62,14 @@ pub fn reinstate<F: Facts>(
             let key = ImageKey { workspace: workspace.clone(), image_id: image_id.clone() };
             build(facts, recorded, &key)
         }
+        Event::CredentialSecretRotated(CredentialSecretRotated {
+            secret: CredentialSecretSaved { workspace, image_id, .. },
+            ..
+        })
+        | Event::CredentialSecretRevoked(CredentialSecretRevoked { workspace, image_id, .. }) => {
+            let key = ImageKey { workspace: workspace.clone(), image_id: image_id.clone() };
+            changed(facts, recorded, &key)
+        }
         Event::WorkerRegistered(registered) => registration(facts, recorded, registered),
         Event::ContainerRequested(request) => requested(facts, recorded, request),
         // Decisions are found by their request, wherever they stand; the others change no row.
@@ -61,20 +80,44 @@ pub fn reinstate<F: Facts>(
 type Outcomes<E> = Result<Result<Folded, Obstacle>, E>;
 
 fn build<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey) -> Outcomes<F::Error> {
-    let saves = matches!(recorded.value.event, Event::CredentialSecretSaved(_));
-    let unaffected = |request: &RequestFact| match request.outcome {
+    let saves = !matches!(recorded.value.event, Event::CredentialSecretSkipped(_));
+    let affected = |request: &RequestFact| match request.outcome {
+        // What a later rotation or revocation met would have been another.
+        _ if saves && request.renewed_by > Some(recorded.sequence) => true,
+        _ if request.sequence < recorded.sequence => false,
         // Newer credentials were used, or credentials at all.
-        Outcome::Attached { saved_by } => !saves || saved_by > recorded.sequence,
-        Outcome::Skipped { .. } => false,
+        Outcome::Attached { saved_by } => saves && saved_by < recorded.sequence,
+        Outcome::Skipped { .. } => true,
     };
-    let of_image =
-        |request: &RequestFact| request.workspace == key.workspace && request.image_id.as_ref() == Some(&key.image_id);
-    if let Some(obstacle) = first(facts, recorded, |request| of_image(request) && !unaffected(request))? {
+    if let Some(obstacle) = first(facts, recorded, |request| is_of(request, key) && affected(request))? {
         return Ok(Err(obstacle));
     }
     let present = facts.image(key)?.unwrap_or_default();
-    let newer = newest(&present, saves) > recorded.sequence;
+    let revoked = present.revoked.as_ref().map_or(0, |revoked| revoked.sequence);
+    if saves && revoked > recorded.sequence {
+        return Ok(Err(Obstacle::FactsChanged { changed: revoked }));
+    }
+    // A revocation is remembered whatever is saved since.
+    let revokes = matches!(recorded.value.event, Event::CredentialSecretRevoked(_));
+    let newer = !revokes && newest(&present, saves) > recorded.sequence;
     Ok(Ok(if newer { Folded::default() } else { fold(facts, recorded)? }))
+}
+
+/// A rotation or a revocation. Whoever had the credentials would have been told when it came.
+fn changed<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey) -> Outcomes<F::Error> {
+    let had = |request: &RequestFact| {
+        let attached = matches!(request.outcome, Outcome::Attached { .. });
+        is_of(request, key) && (attached || request.renewed_by.is_some()) && request.sequence < recorded.sequence
+    };
+    let requests = facts.requests_after(0)?;
+    if let Some(request) = requests.iter().filter(|request| had(request)).map(|request| request.sequence).min() {
+        return Ok(Err(Obstacle::InUse { request }));
+    }
+    build(facts, recorded, key)
+}
+
+fn is_of(request: &RequestFact, key: &ImageKey) -> bool {
+    request.workspace == key.workspace && request.image_id.as_ref() == Some(&key.image_id)
 }
 
 /// Sequence of the newest build of a kind.
@@ -98,7 +141,8 @@ fn registration<F: Facts>(
     };
     let affected = |request: &RequestFact| {
         // A registration between this one and the request is the one that counted.
-        let superseded = present > recorded.sequence && request.sequence > present;
+        let superseded =
+            present > recorded.sequence && request.sequence > present && request.sequence > recorded.sequence;
         request.worker_id == registered.worker_id && asks_for_key(request) && !superseded
     };
     if let Some(obstacle) = first(facts, recorded, affected)? {
@@ -124,11 +168,25 @@ fn requested<F: Facts>(
     };
     let image = image.unwrap_or_default();
     let worker = facts.worker(&request.worker_id)?.map_or(0, |worker| worker.sequence);
-    let changed = newest(&image, true).max(newest(&image, false)).max(worker);
+    let revoked = image.revoked.as_ref().map_or(0, |revoked| revoked.sequence);
+    let changed = newest(&image, true).max(newest(&image, false)).max(revoked).max(worker);
     if changed > recorded.sequence {
         return Ok(Err(Obstacle::FactsChanged { changed }));
     }
-    Ok(Ok(fold(facts, recorded)?))
+    let others = facts.requests_after(recorded.sequence)?;
+    let of_container = others
+        .iter()
+        .filter(|other| other.workspace == request.workspace && other.container_id == request.container_id);
+    let mut folded = fold(facts, recorded)?;
+    for other in of_container {
+        if let Some(changed) = other.renewed_by.filter(|_| other.sequence < recorded.sequence) {
+            // The container would have had other credentials by then.
+            return Ok(Err(Obstacle::FactsChanged { changed }));
+        }
+        // What the container has is what it asked for last.
+        folded.changes.retain(|change| !matches!(change, Change::PutServed(..) | Change::RemoveServed(..)));
+    }
+    Ok(Ok(folded))
 }
 
 /// The first request after the event that it may have been decided otherwise with.

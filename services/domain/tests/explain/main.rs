@@ -158,6 +158,8 @@ fn life() -> impl Strategy<Value = Vec<String>> {
         word("garbage:container"),
         word("garbage:worker"),
         word("attached:foreign"),
+        word("revoked"),
+        word("revoked:older"),
     ];
     let chain = (
         prop_oneof![word("requested"), word("requested:no_image"), word("requested:build")],

@@ -80,9 +80,20 @@ impl World {
                 self.fresh(saved(until));
             }
             "skipped" => self.fresh(skipped(detail)),
+            "rotated" => {
+                (self.expires_at, self.saved_by) = (until, self.next());
+                self.fresh(rotated(until));
+            }
+            "revoked" => {
+                let revokes = if detail == "older" { 0 } else { self.saved_by };
+                self.saved_by = self.next();
+                self.fresh(revoked(revokes));
+            }
+            "renewed" => self.further(attached(self.saved_by, self.requested_by(), self.expires_at)),
+            "dropped" => self.further(no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by))),
             "requested" => self.requested(detail),
             "attached" => self.attached(detail),
-            "skip" => self.decided(no_credentials(detail, self.requested_by())),
+            "skip" => self.decided(no_credentials(detail, self.requested_by(), None)),
             "provider" => self.outcome(Derivation::Provider, provider("creds-a.b", until, self.decided_by())),
             "default" => self.outcome(Derivation::Provider, provider(DEFAULT_CHAIN, None, self.decided_by())),
             "failed" => self.outcome(Derivation::Provider, no_provider(detail, self.decided_by())),
@@ -119,25 +130,20 @@ impl World {
     }
 
     fn attached(&mut self, detail: &str) {
-        let event = v1::ContainerCredentialsAttached {
-            workspace: workspace(),
-            container_id: container(),
-            image_id: image(),
-            worker_id: "w1".parse().unwrap(),
-            image_ref: "a.b/team/app:1".to_owned(),
-            secret_name: "oci-registry-a-b".to_owned(),
-            registry: "a.b".to_owned(),
-            cred_type: CredType::Basic,
-            credentials_length: 42,
-            saved_by: self.saved_by,
-            requested_by: self.requested_by(),
-            expires_at: self.expires_at,
-            credentials: sealed(KEY),
-        };
+        let event = attached(self.saved_by, self.requested_by(), self.expires_at);
         if detail == "foreign" {
-            return self.fresh(event.into());
+            return self.fresh(event);
         }
-        self.decided(event.into());
+        self.decided(event);
+    }
+
+    /// A further decision about the request, made for the newest rotation or revocation.
+    fn further(&mut self, event: Event) {
+        let cause = Uuid::from_u128(u128::from(self.saved_by));
+        let request = self.request.map(|(_, id)| id).unwrap_or_default();
+        let id = derived_id(cause, Derivation::Renewal { request });
+        self.decision = Some((self.next(), id));
+        self.push_caused(id, Some(cause), event);
     }
 
     fn decided(&mut self, event: Event) {
@@ -156,12 +162,16 @@ impl World {
     }
 
     fn push(&mut self, id: Uuid, event: Event) {
+        self.push_caused(id, None, event);
+    }
+
+    fn push_caused(&mut self, id: Uuid, causation_id: Option<Uuid>, event: Event) {
         let envelope = Envelope {
             id,
             source: "/waybill/test".to_owned(),
             source_version: Some("1.2.3".to_owned()),
             time: None,
-            causation_id: None,
+            causation_id,
             correlation_id: None,
             traceparent: TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             tracestate: None,
@@ -192,7 +202,47 @@ fn registered(detail: &str) -> Event {
     v1::WorkerRegistered { worker_id: "w1".parse().unwrap(), sealing_key }.into()
 }
 
+fn attached(saved_by: u64, requested_by: u64, expires_at: Option<Timestamp>) -> Event {
+    v1::ContainerCredentialsAttached {
+        workspace: workspace(),
+        container_id: container(),
+        image_id: image(),
+        worker_id: "w1".parse().unwrap(),
+        image_ref: "a.b/team/app:1".to_owned(),
+        secret_name: "oci-registry-a-b".to_owned(),
+        registry: "a.b".to_owned(),
+        cred_type: CredType::Basic,
+        credentials_length: 42,
+        saved_by,
+        requested_by,
+        expires_at,
+        credentials: sealed(KEY),
+    }
+    .into()
+}
+
+fn rotated(expires_at: Option<Timestamp>) -> Event {
+    v1::CredentialSecretRotated { replaces: 1, secret: secret(expires_at) }.into()
+}
+
+fn revoked(revokes: u64) -> Event {
+    v1::CredentialSecretRevoked {
+        workspace: workspace(),
+        image_id: image(),
+        revokes,
+        image_ref: "a.b/team/app:1".to_owned(),
+        registry: "a.b".to_owned(),
+        secret_name: "oci-registry-a-b".to_owned(),
+        reason: Some("the account was closed".to_owned()),
+    }
+    .into()
+}
+
 fn saved(expires_at: Option<Timestamp>) -> Event {
+    secret(expires_at).into()
+}
+
+fn secret(expires_at: Option<Timestamp>) -> v1::CredentialSecretSaved {
     v1::CredentialSecretSaved {
         workspace: workspace(),
         image_id: image(),
@@ -204,7 +254,6 @@ fn saved(expires_at: Option<Timestamp>) -> Event {
         expires_at,
         credentials: sealed(KEY),
     }
-    .into()
 }
 
 /// The word of an enumeration whose `ALL` and `as_str` are the wire's.
@@ -230,7 +279,7 @@ fn skipped(reason: &str) -> Event {
     .into()
 }
 
-fn no_credentials(reason: &str, requested_by: u64) -> Event {
+fn no_credentials(reason: &str, requested_by: u64, image_event: Option<u64>) -> Event {
     v1::ContainerCredentialsSkipped {
         workspace: workspace(),
         container_id: container(),
@@ -239,7 +288,7 @@ fn no_credentials(reason: &str, requested_by: u64) -> Event {
         image_ref: None,
         registry: None,
         reason: word(v1::AttachSkipReason::ALL, v1::AttachSkipReason::as_str, reason),
-        image_event: None,
+        image_event,
         requested_by,
     }
     .into()

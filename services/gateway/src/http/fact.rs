@@ -1,9 +1,12 @@
 //! From the decision about a build to the event that records it.
 
 use axum::http::StatusCode;
-use waybill_domain::save::{BuildRequest, SaveDecision, SavePlan, SaveSkip};
+use waybill_domain::{
+    credentials::Secret,
+    save::{BuildRequest, SaveDecision, SavePlan, SaveSkip},
+};
 use waybill_platform::sealing::{Binding, seal};
-use waybill_schemas::{Event, v1};
+use waybill_schemas::{Event, ImageId, Sealed, WorkspaceId, v1};
 
 use super::{App, problem::Problem};
 
@@ -24,16 +27,7 @@ fn saved(app: &App, build: BuildRequest, plan: SavePlan) -> Result<v1::Credentia
         source = %plan.target.source,
         "credential type detected"
     );
-    let binding = Binding::Image {
-        workspace: build.workspace.clone(),
-        image_id: build.image_id.clone(),
-        registry: registry.clone(),
-    };
-    let credentials = seal(&app.sealing_key, &app.scheduler_key, &binding, &plan.credentials).map_err(|error| {
-        tracing::error!(%error, "credentials cannot be sealed to the scheduler");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "sealing", "the credentials cannot be sealed to the scheduler")
-            .remedy("check WAYBILL_SCHEDULER_SEALING_KEY")
-    })?;
+    let credentials = sealed(app, (&build.workspace, &build.image_id), &registry, &plan.credentials)?;
     Ok(v1::CredentialSecretSaved {
         workspace: build.workspace,
         image_id: build.image_id,
@@ -44,6 +38,22 @@ fn saved(app: &App, build: BuildRequest, plan: SavePlan) -> Result<v1::Credentia
         source: plan.target.source,
         expires_at: plan.expires_at,
         credentials,
+    })
+}
+
+/// Seals credentials of an image to the scheduler.
+pub(super) fn sealed(
+    app: &App,
+    (workspace, image_id): (&WorkspaceId, &ImageId),
+    registry: &str,
+    credentials: &Secret,
+) -> Result<Sealed, Problem> {
+    let binding =
+        Binding::Image { workspace: workspace.clone(), image_id: image_id.clone(), registry: registry.to_owned() };
+    seal(&app.sealing_key, &app.scheduler_key, &binding, credentials).map_err(|error| {
+        tracing::error!(%error, "credentials cannot be sealed to the scheduler");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "sealing", "the credentials cannot be sealed to the scheduler")
+            .remedy("check WAYBILL_SCHEDULER_SEALING_KEY")
     })
 }
 

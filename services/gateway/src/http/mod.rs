@@ -1,4 +1,4 @@
-//! The HTTP surface: two POST routes that answer when the log has the event, two GET routes that explain what it holds,
+//! The HTTP surface: POST routes that answer when the log has the event, two GET routes that explain what it holds,
 //! health, and the document that describes them.
 
 mod answer;
@@ -11,6 +11,7 @@ mod json;
 pub mod openapi;
 mod problem;
 mod request;
+mod secrets;
 mod span;
 
 #[cfg(test)]
@@ -59,8 +60,13 @@ impl App {
 }
 
 /// The routes that record something, each with the path under which the document has it.
-fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 2] {
-    [("/v1/builds", post(builds::post)), ("/v1/containers", post(containers::post))]
+fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 4] {
+    [
+        ("/v1/builds", post(builds::post)),
+        ("/v1/containers", post(containers::post)),
+        ("/v1/secrets/rotate", post(secrets::rotate)),
+        ("/v1/secrets/revoke", post(secrets::revoke)),
+    ]
 }
 
 /// The routes that answer a question from the log, likewise.

@@ -143,6 +143,7 @@ impl From<RecordError> for Problem {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Unavailable(reason) => log_away(&reason),
+            RecordError::Unread(reason) => log_unread(&reason),
             RecordError::Refused(reason) => log_refuses(&reason),
             RecordError::KeyReused => key_reused(),
             RecordError::TooLarge(bytes) => event_too_large(bytes),

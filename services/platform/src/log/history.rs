@@ -72,11 +72,10 @@ impl EventLog {
 
 fn siblings(subject: &Subject) -> Vec<Subject> {
     match subject {
-        Subject::Image { workspace, image_id, .. } => {
-            [EventType::CredentialSecretSaved, EventType::CredentialSecretSkipped]
-                .map(|event| Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event })
-                .to_vec()
-        }
+        Subject::Image { workspace, image_id, .. } => EventType::OF_IMAGE
+            .iter()
+            .map(|event| Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event: *event })
+            .collect(),
         Subject::Container { workspace, container_id, .. } => EventType::OF_CONTAINER
             .iter()
             .map(|event| Subject::Container {

@@ -20,7 +20,7 @@ use std::{
 
 use redb::{ConcurrencyMode, Database, Durability, ReadableDatabase, ReadableTable};
 use waybill_domain::{
-    fold::{Anomaly, Pending, fold},
+    fold::{Anomaly, Pending, PendingKey, fold},
     verify::Verifier,
 };
 use waybill_platform::log::RawMessage;
@@ -53,6 +53,12 @@ pub enum ProjectionError {
     /// The store failed.
     #[error("the projection's store failed; if the file is damaged, start with --rebuild")]
     Store(#[source] Box<redb::Error>),
+    /// A table is not laid out as this version has it.
+    #[error("the projection's table {table} was written by another version; start with --rebuild")]
+    Layout {
+        /// The table.
+        table: String,
+    },
     /// A row is not what this version writes.
     #[error("a row of the projection's table {table} cannot be read by this version; start with --rebuild")]
     Row {
@@ -72,7 +78,10 @@ impl ProjectionError {
 
 impl<E: Into<redb::Error>> From<E> for ProjectionError {
     fn from(error: E) -> Self {
-        Self::Store(Box::new(error.into()))
+        match error.into() {
+            redb::Error::TableTypeMismatch { table, .. } => Self::Layout { table },
+            error => Self::Store(Box::new(error)),
+        }
     }
 }
 
@@ -244,20 +253,15 @@ impl Projection {
         Ok(report)
     }
 
-    /// Decisions that the log does not hold yet, in the order of their requests, from those after `after`.
+    /// Decisions that the log does not hold yet, in the order of what they are made for, from those after `after`.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn pending(&self, after: u64, limit: usize) -> Result<Vec<(u64, Pending)>, ProjectionError> {
+    pub fn pending(&self, after: PendingKey, limit: usize) -> Result<Vec<Pending>, ProjectionError> {
         let transaction = self.database.begin_read()?;
         let Some(table) = rows::existing(transaction.open_table(PENDING))? else { return Ok(Vec::new()) };
-        let range = table.range(after.saturating_add(1)..)?.take(limit);
-        range
-            .map(|row| {
-                let (sequence, pending) = row?;
-                Ok((sequence.value(), rows::decode("pending", pending.value())?))
-            })
-            .collect()
+        let range = table.range((after.caused_by, after.requested_by.saturating_add(1))..)?.take(limit);
+        range.map(|row| rows::decode("pending", row?.1.value())).collect()
     }
 
     /// Workers that have registered.

@@ -11,8 +11,12 @@ pub(super) const IMAGES: TableDefinition<'static, &str, &[u8]> = TableDefinition
 pub(super) const WORKERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("workers");
 /// Requests, by the id of their event as a big-endian number.
 pub(super) const REQUESTS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("requests");
-/// The outbox, by the sequence of the request.
-pub(super) const PENDING: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("pending");
+/// The outbox, by the sequences of what a decision is made for and of the request.
+pub(super) const PENDING: TableDefinition<'static, (u64, u64), &[u8]> = TableDefinition::new("pending");
+/// Containers that have credentials, by `<workspace>/<image_id>/<container_id>`.
+pub(super) const SERVED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("served");
+/// The image whose credentials a container has, by `<workspace>/<container_id>`.
+pub(super) const CONTAINERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("containers");
 /// What could not be decoded, by sequence.
 pub(super) const QUARANTINE: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("quarantine");
 /// Of those, what was given up, by sequence.
@@ -53,12 +57,14 @@ pub(super) fn existing<T>(opened: Result<T, TableError>) -> Result<Option<T>, Pr
 type Named<K> = (&'static str, TableDefinition<'static, K, &'static [u8]>);
 
 /// Tables whose keys are text.
-const TEXTS: [Named<&str>; 3] = [("images", IMAGES), ("meta", META), ("workers", WORKERS)];
+const TEXTS: [Named<&str>; 5] =
+    [("images", IMAGES), ("meta", META), ("workers", WORKERS), ("served", SERVED), ("containers", CONTAINERS)];
 /// Tables whose keys are sequences.
-const NUMBERS: [Named<u64>; 3] = [("pending", PENDING), ("quarantine", QUARANTINE), ("discarded", DISCARDED)];
+const NUMBERS: [Named<u64>; 2] = [("quarantine", QUARANTINE), ("discarded", DISCARDED)];
 
 /// Names of the tables, in the order in which rows are given.
-pub const TABLES: [&str; 7] = ["images", "meta", "workers", "pending", "quarantine", "discarded", "requests"];
+pub const TABLES: [&str; 9] =
+    ["images", "meta", "workers", "served", "containers", "pending", "quarantine", "discarded", "requests"];
 
 pub(super) fn all(transaction: &ReadTransaction) -> Result<Vec<Row>, ProjectionError> {
     let mut rows = Vec::new();
@@ -82,6 +88,10 @@ pub(super) fn visit<E: From<ProjectionError>>(
     }
     if let Some((name, definition)) = NUMBERS.into_iter().find(|(name, _)| *name == table) {
         return walk(name, existing(transaction.open_table(definition))?, |key| key.to_string(), each);
+    }
+    if table == "pending" {
+        let opened = existing(transaction.open_table(PENDING))?;
+        return walk("pending", opened, |(caused_by, requested_by)| format!("{caused_by}/{requested_by}"), each);
     }
     if table == "requests" {
         let opened = existing(transaction.open_table(REQUESTS))?;
@@ -111,6 +121,10 @@ pub(super) fn one(transaction: &ReadTransaction, table: &str, key: &str) -> Resu
     }
     if let Some((_, definition)) = NUMBERS.into_iter().find(|(name, _)| *name == table) {
         return get(existing(transaction.open_table(definition))?, key.parse::<u64>().ok());
+    }
+    if table == "pending" {
+        let parts = key.split_once('/').and_then(|(cause, request)| Some((cause.parse().ok()?, request.parse().ok()?)));
+        return get(existing(transaction.open_table(PENDING))?, parts);
     }
     if table == "requests" {
         let id = key.parse().ok().map(|id: uuid::Uuid| id.as_u128());

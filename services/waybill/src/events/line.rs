@@ -71,6 +71,16 @@ fn summary(event: &Event) -> (String, String, bool) {
             let missing = e.missing_key.as_ref().map(|key| format!(", {key} is missing")).unwrap_or_default();
             (format!("{}/{}", e.workspace, e.image_id), format!("{}{missing}", e.reason), true)
         }
+        Event::CredentialSecretRotated(e) => (
+            format!("{}/{}", e.secret.workspace, e.secret.image_id),
+            format!("{} ({}) in place of sequence {}", e.secret.secret_name, e.secret.cred_type, e.replaces),
+            false,
+        ),
+        Event::CredentialSecretRevoked(e) => {
+            let reason = e.reason.as_deref().unwrap_or("no reason given");
+            let says = format!("{} of sequence {}: {reason}", e.secret_name, e.revokes);
+            (format!("{}/{}", e.workspace, e.image_id), says, true)
+        }
         Event::ContainerRequested(e) => {
             let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
             (format!("{}/{}", e.workspace, e.container_id), format!("{image} on {}", e.worker_id), false)

@@ -111,11 +111,8 @@ fn create(name: &str, filters: &[String]) -> impl Iterator<Item = Grant> {
 }
 
 fn gateway() -> Vec<Grant> {
-    let published = [
-        format!("waybill.events.image.*.*.{}", EventType::CredentialSecretSaved),
-        format!("waybill.events.image.*.*.{}", EventType::CredentialSecretSkipped),
-        format!("waybill.events.container.*.*.{}", EventType::ContainerRequested),
-    ];
+    let published = EventType::OF_IMAGE.iter().map(|event| format!("waybill.events.image.*.*.{event}"));
+    let published = published.chain([format!("waybill.events.container.*.*.{}", EventType::ContainerRequested)]);
     let read = [
         "waybill.events.image.*.*.>",
         "waybill.events.container.*.*.>",

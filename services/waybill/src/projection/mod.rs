@@ -37,7 +37,9 @@ enum Table {
     Workers,
     /// Container requests and their outcomes, by the request's id.
     Requests,
-    /// Decisions that the log does not hold yet, by the request's sequence.
+    /// Containers that have credentials, by workspace, image and container.
+    Served,
+    /// Decisions that the log does not hold yet, by the sequences of what they are made for and of the request.
     Pending,
     /// How far the log is folded.
     Meta,
@@ -49,6 +51,7 @@ impl Table {
             Self::Images => "images",
             Self::Workers => "workers",
             Self::Requests => "requests",
+            Self::Served => "served",
             Self::Pending => "pending",
             Self::Meta => "meta",
         }

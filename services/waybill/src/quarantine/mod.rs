@@ -11,7 +11,7 @@ use std::{path::Path, process::ExitCode};
 use clap::{Args, Subcommand};
 use waybill_platform::config::Settings;
 use waybill_scheduler::projection::{Quarantined, ReadProjection, ReadProjectionError};
-use waybill_schemas::v1::MAX_DISCARD_REASON;
+use waybill_schemas::v1::MAX_REASON;
 
 use crate::{Failure, exit, output, projection::live_path};
 
@@ -56,8 +56,8 @@ enum QuarantineCommand {
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    let fits = text.chars().count() <= MAX_DISCARD_REASON && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err(format!("one line of at most {MAX_DISCARD_REASON} characters")) }
+    let fits = text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err(format!("one line of at most {MAX_REASON} characters")) }
 }
 
 /// Why there is nothing to show.

@@ -9,5 +9,6 @@ mod logs;
 mod outcomes;
 mod refusals;
 mod schema;
+mod secrets;
 mod spans;
 mod support;

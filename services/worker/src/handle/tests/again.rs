@@ -107,3 +107,19 @@ async fn decisions_about_one_container_do_not_mix() {
     let names = ["CredentialProviderFailed", "CredentialProviderAttached", "ImagePullSucceeded"];
     assert_eq!(bench.handler.log.names(), names);
 }
+
+/// A rotation or a revocation of what the container has changes the provider. There is nothing to pull.
+#[tokio::test]
+async fn a_renewal_pulls_nothing() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let bench = Bench::new(registry.host());
+    let renewed = ContainerCredentialsAttached { saved_by: REQUESTED + 1, ..bench.ada("c-1") };
+    bench.first(renewed.clone()).await;
+    bench.again(renewed).await;
+    assert_eq!(bench.handler.log.names(), ["CredentialProviderAttached"]);
+    let revoked = bench.skipped(AttachSkipReason::SecretRevoked);
+    bench.first(ContainerCredentialsSkipped { image_event: Some(REQUESTED + 2), ..revoked }).await;
+    assert_eq!(bench.handler.log.names(), ["CredentialProviderAttached", "CredentialProviderFailed"]);
+    assert_eq!(bench.field(1, "reason"), "credentials_withheld");
+    assert!(registry.asked().is_empty());
+}
