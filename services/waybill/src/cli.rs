@@ -55,6 +55,12 @@ pub(crate) enum Command {
         waybill quarantine discard 17 --reason 'published by hand'"
     )]
     Quarantine(crate::quarantine::QuarantineArguments),
+    /// List which credentials a workspace has, give an image new ones, or withdraw them. Never shows a value.
+    #[command(after_help = "Examples:\n  waybill secrets\n  waybill secrets list --workspace acme --json\n  \
+        waybill secrets rotate img-1 --creds new-credentials.json\n  \
+        waybill secrets revoke img-1 --reason 'the account was closed'\n\n\
+        Exit status: 0 done, 1 refused by the gateway, 2 not asked or not answered")]
+    Secrets(crate::secrets::SecretsArguments),
     /// Fold the log again: to a point in it, to verify what was decided, or to see what changed between two points.
     #[command(
         after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \

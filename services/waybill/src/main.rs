@@ -13,6 +13,7 @@ mod place;
 mod projection;
 mod quarantine;
 mod replay;
+mod secrets;
 mod service;
 mod text;
 
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
         Command::Replay(arguments) => replay::run(&home, &arguments),
         Command::Projection(arguments) => projection::run(&home, &arguments),

@@ -210,6 +210,7 @@ impl Stack {
             };
             child.env(key, port.host());
         }
+        child.env("WAYBILL_GATEWAY_URL", self.gateway_url());
         child
     }
 

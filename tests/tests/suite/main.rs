@@ -29,4 +29,5 @@ mod permissions;
 mod quarantine;
 mod rebuild;
 mod replay;
+mod secrets;
 mod tracing;

@@ -102,7 +102,11 @@ impl<'s> Reader<'s> {
     }
 }
 
-fn read_private(path: &Path) -> Result<Secret, String> {
+/// The content of a file that only its owner can read, trimmed.
+///
+/// # Errors
+/// In words, with what to do.
+pub fn read_private(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let metadata = fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     if metadata.permissions().mode() & 0o077 != 0 {

@@ -104,11 +104,15 @@ fn read(what: &str, may: bool, subject: &str) -> Probe {
 /// Everything that is tried as a role.
 fn probes(role: &Role) -> Vec<Probe> {
     let saved = format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretSaved");
+    let rotated = format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretRotated");
+    let revoked = format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretRevoked");
     let request = format!("waybill.events.container.{NOBODY}.{NOBODY}.ContainerRequested");
     let decision = format!("waybill.events.worker.{NOBODY}.{NOBODY}.{NOBODY}.ContainerCredentialsAttached");
     let outcome = format!("waybill.events.container.{NOBODY}.{NOBODY}.ImagePullSucceeded");
     let events = [
         publish("publish saved credentials", matches!(role, Role::Gateway), saved),
+        publish("rotate credentials", matches!(role, Role::Gateway), rotated),
+        publish("revoke credentials", matches!(role, Role::Gateway), revoked),
         publish("publish requests of any workspace", matches!(role, Role::Gateway), request),
         publish("publish decisions", matches!(role, Role::Scheduler), decision.clone()),
         publish("publish outcomes", matches!(role, Role::Worker(_)), outcome),

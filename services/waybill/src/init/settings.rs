@@ -46,8 +46,11 @@ fn operator(plan: &Plan) -> String {
     let workspace = plan.workspaces.first().map_or_else(String::new, |name| format!("WAYBILL_WORKSPACE={name}\n"));
     format!(
         "{}# The workspace of questions that name none, and where traces can be looked at:\n{workspace}\
-         # WAYBILL_JAEGER_URL=http://127.0.0.1:16686\n",
-        user(&Role::Operator)
+         # WAYBILL_JAEGER_URL=http://127.0.0.1:16686\n\
+         # Where changes of secrets are asked for, with the workspace's token:\n\
+         WAYBILL_GATEWAY_URL=http://{}\n",
+        user(&Role::Operator),
+        plan.gateway_listen
     )
 }
 
