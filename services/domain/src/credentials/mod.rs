@@ -11,6 +11,7 @@ mod json;
 mod keys;
 mod login;
 mod marshal;
+mod named;
 mod parse;
 mod secret;
 

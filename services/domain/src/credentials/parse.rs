@@ -126,10 +126,10 @@ fn from_keys(
         return nothing(host);
     }
     let kind = host.kind();
-    if let Some(family) = deciding_family(&keys, claimed_type, &kind) {
+    if let Some(family) = deciding_family(&keys, claimed_type, host) {
         return found(family.cred_type, family.extract(&keys, &kind)?);
     }
-    if let Some(elsewhere) = FAMILIES.iter().find(|family| !family.serves(&kind) && is_given(family, &keys)) {
+    if let Some(elsewhere) = FAMILIES.iter().find(|family| !family.serves(host, &keys) && is_given(family, &keys)) {
         return Err(mismatch(elsewhere.service.to_owned(), host));
     }
     match claimed_type {
@@ -139,9 +139,10 @@ fn from_keys(
 }
 
 /// The host's own family before the others, and keys that tell before keys that only support.
-fn deciding_family(keys: &Keys, claimed_type: Option<CredType>, kind: &Registry) -> Option<&'static Family> {
+fn deciding_family(keys: &Keys, claimed_type: Option<CredType>, host: &RegistryHost) -> Option<&'static Family> {
+    let kind = &host.kind();
     let eligible =
-        |family: &&Family| family.serves(kind) && claimed_type.is_none_or(|claimed| claimed == family.cred_type);
+        |family: &&Family| family.serves(host, keys) && claimed_type.is_none_or(|claimed| claimed == family.cred_type);
     let own = FAMILIES.iter().filter(|family| family.is_own_of(kind));
     let others = FAMILIES.iter().filter(|family| !family.is_own_of(kind));
     let mut ordered = own.chain(others).filter(eligible);
