@@ -8,6 +8,7 @@ mod error;
 mod family;
 mod input;
 mod json;
+mod jwt;
 mod keys;
 mod login;
 mod marshal;

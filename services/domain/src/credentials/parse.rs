@@ -8,7 +8,7 @@ use waybill_schemas::{Timestamp, v1::CredType};
 use super::family::{FAMILIES, Family, Values, expires_at};
 use super::json::{self, Object};
 use super::keys::Keys;
-use super::{CredentialError, CredentialInput, Secret};
+use super::{CredentialError, CredentialInput, Secret, jwt};
 use crate::reference::{ReferenceError, Registry, RegistryHost};
 
 /// Credentials of a known kind, complete as far as can be told without asking anyone.
@@ -20,7 +20,7 @@ pub struct Parsed {
     pub claimed: Option<RegistryHost>,
     /// Values under the names they are carried by: `USERNAME` and `PASSWORD`; `TOKEN` and perhaps `USERNAME`; `AWS_…`.
     pub values: BTreeMap<String, Secret>,
-    /// When they stop working, where they say so.
+    /// When they stop working, where they say so: `AWS_CREDENTIAL_EXPIRATION`, and the `exp` of what is a JSON Web Token.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -173,9 +173,11 @@ fn nothing(host: &RegistryHost) -> Result<Parsed, CredentialError> {
     }
 }
 
+/// They stop working when the first of their parts does.
 fn found(cred_type: CredType, values: Values) -> Result<Parsed, CredentialError> {
     let expiration = values.get("AWS_CREDENTIAL_EXPIRATION").filter(|_| cred_type == CredType::Aws);
-    let expires_at = expiration.map(expires_at).transpose()?;
+    let tokens = values.values().filter(|_| cred_type != CredType::Unknown).filter_map(jwt::expires_at);
+    let expires_at = tokens.chain(expiration.map(expires_at).transpose()?).min();
     Ok(Parsed { cred_type, claimed: None, values, expires_at })
 }
 
