@@ -75,8 +75,8 @@ async fn a_thousand_containers_of_fifty_registries_are_fifty_exchanges() {
     ecr.slow(Duration::from_millis(500));
     stack.start_all().await.unwrap();
 
-    // Reading the log takes the processor from the worker, so it is read once the registries have been asked. Where one was
-    // not, the log says why.
+    // Reading the log takes the processor from the worker, so it is read once the registries have been asked. Where one
+    // was not, the log says why.
     let asked = || registries.iter().map(manifests).sum::<usize>();
     let _ = eventually(LIMIT, "a thousand manifests", async || (asked() >= CONTAINERS).then_some(())).await;
     let ended = |events: &[Recorded]| {

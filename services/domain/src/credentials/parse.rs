@@ -20,7 +20,7 @@ pub struct Parsed {
     pub claimed: Option<RegistryHost>,
     /// Values under the names they are carried by: `USERNAME` and `PASSWORD`; `TOKEN` and perhaps `USERNAME`; `AWS_…`.
     pub values: BTreeMap<String, Secret>,
-    /// When they stop working, where they say so: `AWS_CREDENTIAL_EXPIRATION`, and the `exp` of what is a JSON Web Token.
+    /// When they stop working, where they say so: `AWS_CREDENTIAL_EXPIRATION`, or the `exp` of a JSON Web Token.
     pub expires_at: Option<Timestamp>,
 }
 

@@ -115,7 +115,7 @@ const ACR_SUFFIXES: [(&str, AzureCloud); 4] = [
 ];
 
 impl Registry {
-    /// The service at a host name: canonical, without a port. (An alias of Docker Hub with a port is still its own host.)
+    /// The service at a host name: canonical, without a port. (Docker Hub's aliases stay as they are where they have one.)
     pub(super) fn of(hostname: &str) -> Self {
         match hostname {
             "docker.io" | "index.docker.io" | "registry-1.docker.io" => Registry::DockerHub,

@@ -41,8 +41,8 @@ pub(crate) fn rows(table: &str) -> Vec<Row> {
     table.lines().enumerate().filter(is_case).map(case).collect()
 }
 
-/// Replaces `<text*N>` by N times text, `<U+0041>` by that character, `<jwt:N>` by a signed token that says it expires then and
-/// `<>` by nothing.
+/// Replaces `<text*N>` by N times text, `<U+0041>` by that character, `<jwt:N>` by a token with that `exp`, and `<>` by
+/// nothing.
 pub(crate) fn expand(column: &str) -> String {
     let Some((before, rest)) = column.split_once('<') else {
         return column.to_owned();
