@@ -104,9 +104,14 @@ struct Manifest {
 impl Registry {
     /// Starts an empty registry without accounts on a free port of 127.0.0.1.
     pub fn start(scheme: Scheme) -> Result<Self, StartError> {
+        Self::with_accounts(scheme, &Accounts::default())
+    }
+
+    /// Starts an empty registry whose accounts are those of others, as one ECR issues the tokens of many registries.
+    pub fn with_accounts(scheme: Scheme, accounts: &Accounts) -> Result<Self, StartError> {
         let mut shared = None;
         let serving = Serving::start("the in-process registry", |address| {
-            let state = Arc::new(State::new(scheme, format!("http://{address}/token")));
+            let state = Arc::new(State::new(scheme, format!("http://{address}/token"), accounts.clone()));
             shared = Some(state.clone());
             Router::new().fallback(answer::handle).with_state(state)
         })?;
@@ -169,12 +174,12 @@ impl Registry {
 }
 
 impl State {
-    fn new(scheme: Scheme, realm: String) -> Self {
+    fn new(scheme: Scheme, realm: String, accounts: Accounts) -> Self {
         let lifetime = if let Scheme::Bearer(lifetime) = scheme { lifetime } else { Duration::ZERO };
         Self {
             scheme,
             realm: Mutex::new(realm),
-            accounts: Accounts::default(),
+            accounts,
             tokens: Tokens::new(lifetime),
             faults: Faults::default(),
             content: Mutex::default(),

@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod isolation;
 mod log;
+mod many;
 mod metrics;
 mod permissions;
 mod quarantine;

@@ -8,9 +8,11 @@ mod error;
 mod family;
 mod input;
 mod json;
+mod jwt;
 mod keys;
 mod login;
 mod marshal;
+mod named;
 mod parse;
 mod secret;
 

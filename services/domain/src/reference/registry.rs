@@ -115,10 +115,10 @@ const ACR_SUFFIXES: [(&str, AzureCloud); 4] = [
 ];
 
 impl Registry {
-    /// The service at a host name: canonical, without a port.
+    /// The service at a host name: canonical, without a port. (Docker Hub's aliases stay as they are where they have one.)
     pub(super) fn of(hostname: &str) -> Self {
         match hostname {
-            "docker.io" => Registry::DockerHub,
+            "docker.io" | "index.docker.io" | "registry-1.docker.io" => Registry::DockerHub,
             "ghcr.io" => Registry::Ghcr,
             "nvcr.io" => Registry::Ngc,
             "quay.io" => Registry::Quay,

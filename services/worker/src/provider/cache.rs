@@ -98,6 +98,7 @@ mod tests {
     use waybill_domain::credentials::Secret;
 
     use super::*;
+    use crate::testing::FakeEcr;
 
     fn keys(id: &str, secret: &str, session: Option<&str>, region: &str) -> AwsKeys {
         AwsKeys {
@@ -145,5 +146,40 @@ mod tests {
         drop(held);
         sources.get(key(9), 2, make);
         assert_eq!(sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
+    }
+
+    #[tokio::test]
+    async fn of_idle_tokens_the_longest_unused_goes_first_and_an_exchange_under_way_stays() {
+        let fake = FakeEcr::start().await;
+        let config = EcrConfig { endpoint: Some(fake.endpoint()), limit: None };
+        let http = http_client();
+        let make =
+            || Arc::new(TokenSource::new(EcrExchange::new(&keys("id", "s", None, "eu-west-1"), &config, http.clone())));
+        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
+        let mut sources = Sources::default();
+        for number in [0, 1] {
+            sources.get(key(number), 2, make).token().await.unwrap();
+        }
+        sources.get(key(0), 2, make);
+        sources.get(key(2), 2, make).token().await.unwrap();
+        let kept = |sources: &Sources| sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>();
+        assert_eq!((kept(&sources), fake.calls()), (vec![0, 2], 3), "0 was used after 1");
+
+        // Whoever asked for it is gone; its exchange is not.
+        fake.hold();
+        let source = sources.get(key(3), 2, make);
+        let asking = tokio::spawn(async move { source.token().await.map(drop) });
+        while fake.calls() < 4 {
+            tokio::task::yield_now().await;
+        }
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+        for number in 4..8 {
+            sources.get(key(number), 2, make);
+        }
+        assert!(kept(&sources).contains(&3), "{:?}", kept(&sources));
+        fake.release();
+        assert!(sources.get(key(3), 2, make).token().await.is_ok());
+        assert_eq!(fake.calls(), 4, "and it serves the next one");
     }
 }

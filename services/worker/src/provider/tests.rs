@@ -10,6 +10,8 @@ use waybill_schemas::v1::CredType;
 use super::*;
 use crate::testing::{FakeEcr, Lines, assert_absent, nobody};
 
+mod many;
+
 const SECRETS: [&str; 2] = ["s3cr3t-aws-key", "s3cr3t-session"];
 
 fn host(text: &str) -> RegistryHost {

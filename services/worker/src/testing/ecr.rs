@@ -65,6 +65,16 @@ impl FakeEcr {
         self.shared.gate.close();
     }
 
+    /// Has every call wait from now on.
+    pub(crate) fn hold(&self) {
+        self.shared.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Answers the calls that wait, and those to come.
+    pub(crate) fn release(&self) {
+        self.shared.gate.add_permits(Semaphore::MAX_PERMITS);
+    }
+
     pub(crate) fn password(number: usize) -> String {
         format!("{TOKEN}-{number}")
     }
