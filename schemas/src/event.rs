@@ -62,6 +62,7 @@ events! {
     CredentialSecretSkipped,
     CredentialSecretRotated,
     CredentialSecretRevoked,
+    CredentialSecretVerified,
     ContainerRequested,
     WorkerRegistered,
     ContainerCredentialsAttached,
@@ -89,6 +90,7 @@ impl EventType {
         Self::CredentialSecretSkipped,
         Self::CredentialSecretRotated,
         Self::CredentialSecretRevoked,
+        Self::CredentialSecretVerified,
     ];
     /// Events on a container's own subject.
     pub const OF_CONTAINER: &'static [Self] = &[
@@ -158,6 +160,7 @@ impl Event {
             Self::CredentialSecretSaved(v1::CredentialSecretSaved { workspace, image_id, .. })
             | Self::CredentialSecretSkipped(v1::CredentialSecretSkipped { workspace, image_id, .. })
             | Self::CredentialSecretRevoked(v1::CredentialSecretRevoked { workspace, image_id, .. })
+            | Self::CredentialSecretVerified(v1::CredentialSecretVerified { workspace, image_id, .. })
             | Self::CredentialSecretRotated(v1::CredentialSecretRotated {
                 secret: v1::CredentialSecretSaved { workspace, image_id, .. },
                 ..

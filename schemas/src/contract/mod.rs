@@ -33,6 +33,7 @@ pub fn schema(event: EventType) -> Value {
         EventType::CredentialSecretSkipped => of::<v1::CredentialSecretSkipped>(),
         EventType::CredentialSecretRotated => of::<v1::CredentialSecretRotated>(),
         EventType::CredentialSecretRevoked => of::<v1::CredentialSecretRevoked>(),
+        EventType::CredentialSecretVerified => of::<v1::CredentialSecretVerified>(),
         EventType::ContainerRequested => of::<v1::ContainerRequested>(),
         EventType::WorkerRegistered => of::<v1::WorkerRegistered>(),
         EventType::QuarantineRetried => of::<v1::QuarantineRetried>(),

@@ -12,7 +12,7 @@ pub use container::ContainerRequested;
 pub use decision::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped};
 pub use image::{
     CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretSkipped,
-    CredentialSource, SaveSkipReason,
+    CredentialSecretVerified, CredentialSource, SaveSkipReason,
 };
 pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,

@@ -146,7 +146,8 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
             let key = decided_key(e.requested_by, e.image_event);
             fold_decided(facts, recorded, key, Outcome::Skipped { reason: e.reason })
         }
-        Event::CredentialProviderAttached(_)
+        Event::CredentialSecretVerified(_)
+        | Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
         | Event::ImagePullSucceeded(_)
         | Event::ImagePullFailed(_)

@@ -13,6 +13,7 @@ mod problem;
 mod request;
 mod secrets;
 mod span;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -30,13 +31,20 @@ use waybill_platform::{
     sealing::{PrivateKey, PublicKey},
 };
 
-use crate::{config::Limits, port::Explains, record::Recorder, tokens::Tokens};
+use crate::{
+    config::Limits,
+    port::{Explains, Verifies},
+    record::Recorder,
+    tokens::Tokens,
+};
 use problem::Problem;
 
 /// What the handlers share.
 pub(crate) struct App {
     pub(crate) recorder: Recorder,
     pub(crate) explains: Arc<dyn Explains>,
+    /// Who asks registries; none where that is off.
+    pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
     pub(crate) sealing_key: PrivateKey,
     pub(crate) scheduler_key: PublicKey,

@@ -76,6 +76,13 @@ fn summary(event: &Event) -> (String, String, bool) {
             format!("{} ({}) in place of sequence {}", e.secret.secret_name, e.secret.cred_type, e.replaces),
             false,
         ),
+        Event::CredentialSecretVerified(e) => {
+            let failed =
+                e.provider_failure.map(|reason| reason.as_str()).or(e.pull_failure.map(|reason| reason.as_str()));
+            let refused = with_detail(failed.unwrap_or("not accepted"), e.detail.as_deref());
+            let accepted = e.digest.as_ref().map(|digest| format!("the registry accepts them, and has {digest}"));
+            (format!("{}/{}", e.workspace, e.image_id), accepted.unwrap_or(refused), e.digest.is_none())
+        }
         Event::CredentialSecretRevoked(e) => {
             let reason = e.reason.as_deref().unwrap_or("no reason given");
             let says = format!("{} of sequence {}: {reason}", e.secret_name, e.revokes);
