@@ -64,6 +64,7 @@ events! {
     CredentialSecretRevoked,
     CredentialSecretVerified,
     ContainerRequested,
+    ContainerEnded,
     WorkerRegistered,
     ContainerCredentialsAttached,
     ContainerCredentialsSkipped,
@@ -95,6 +96,7 @@ impl EventType {
     /// Events on a container's own subject.
     pub const OF_CONTAINER: &'static [Self] = &[
         Self::ContainerRequested,
+        Self::ContainerEnded,
         Self::CredentialProviderAttached,
         Self::CredentialProviderFailed,
         Self::ImagePullSucceeded,
@@ -166,6 +168,7 @@ impl Event {
                 ..
             }) => Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event },
             Self::ContainerRequested(v1::ContainerRequested { workspace, container_id, .. })
+            | Self::ContainerEnded(v1::ContainerEnded { workspace, container_id })
             | Self::CredentialProviderAttached(v1::CredentialProviderAttached { workspace, container_id, .. })
             | Self::CredentialProviderFailed(v1::CredentialProviderFailed { workspace, container_id, .. })
             | Self::ImagePullSucceeded(v1::ImagePullSucceeded { workspace, container_id, .. })

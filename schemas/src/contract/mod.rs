@@ -35,6 +35,7 @@ pub fn schema(event: EventType) -> Value {
         EventType::CredentialSecretRevoked => of::<v1::CredentialSecretRevoked>(),
         EventType::CredentialSecretVerified => of::<v1::CredentialSecretVerified>(),
         EventType::ContainerRequested => of::<v1::ContainerRequested>(),
+        EventType::ContainerEnded => of::<v1::ContainerEnded>(),
         EventType::WorkerRegistered => of::<v1::WorkerRegistered>(),
         EventType::QuarantineRetried => of::<v1::QuarantineRetried>(),
         EventType::QuarantineDiscarded => of::<v1::QuarantineDiscarded>(),

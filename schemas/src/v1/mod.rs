@@ -8,7 +8,7 @@ mod outcome;
 mod quarantine;
 mod worker;
 
-pub use container::ContainerRequested;
+pub use container::{ContainerEnded, ContainerRequested};
 pub use decision::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped};
 pub use image::{
     CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretSkipped,

@@ -68,10 +68,11 @@ impl App {
 }
 
 /// The routes that record something, each with the path under which the document has it.
-fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 4] {
+fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 5] {
     [
         ("/v1/builds", post(builds::post)),
         ("/v1/containers", post(containers::post)),
+        ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/rotate", post(secrets::rotate)),
         ("/v1/secrets/revoke", post(secrets::revoke)),
     ]

@@ -92,6 +92,7 @@ fn summary(event: &Event) -> (String, String, bool) {
             let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
             (format!("{}/{}", e.workspace, e.container_id), format!("{image} on {}", e.worker_id), false)
         }
+        Event::ContainerEnded(e) => (format!("{}/{}", e.workspace, e.container_id), "ended".to_owned(), false),
         Event::WorkerRegistered(e) => (e.worker_id.to_string(), format!("key {}", e.sealing_key), false),
         Event::ContainerCredentialsAttached(e) => (
             format!("{}/{}", e.workspace, e.container_id),
