@@ -28,4 +28,5 @@ pub mod scratch;
 pub mod serving;
 pub mod skopeo;
 pub mod stack;
+pub mod sts;
 pub mod wait;

@@ -10,7 +10,10 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkerId;
 
-use crate::pull::{PullConfig, read_ca_file};
+use crate::{
+    provider::EcrConfig,
+    pull::{PullConfig, read_ca_file},
+};
 
 /// A worker's configuration.
 #[derive(Debug)]
@@ -25,8 +28,8 @@ pub struct WorkerConfig {
     pub scheduler_key: PublicKey,
     /// How images are pulled.
     pub pull: PullConfig,
-    /// ECR endpoint instead of AWS's own (`WAYBILL_AWS_ECR_ENDPOINT`).
-    pub ecr_endpoint: Option<String>,
+    /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
+    pub aws: EcrConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
@@ -54,7 +57,11 @@ impl WorkerConfig {
             image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
             limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
         };
-        let ecr_endpoint = reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url);
+        let aws = EcrConfig {
+            endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
+            sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
+            limit: None,
+        };
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
@@ -71,7 +78,7 @@ impl WorkerConfig {
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
             (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, ecr_endpoint, concurrency, health })
+                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, aws, concurrency, health })
             }
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
         }
@@ -132,7 +139,7 @@ mod tests {
         let config = read(dir.path(), &home(dir.path())).unwrap();
         assert_eq!((config.worker_id.to_string().as_str(), config.concurrency), ("node-1", 16));
         assert_eq!((config.pull.limit, config.pull.image_dir), (Duration::from_secs(300), None));
-        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.ecr_endpoint.is_none());
+        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.aws.endpoint.is_none());
         assert_eq!(config.nats.inbox_prefix, "_INBOX_worker-node-1");
     }
 
@@ -148,6 +155,7 @@ mod tests {
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
+            ("WAYBILL_AWS_STS_ENDPOINT", "http://127.0.0.1:5556"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
         ];
         pairs.extend(more.map(|(key, value)| (key, value.to_owned())));
@@ -156,7 +164,8 @@ mod tests {
         assert_eq!(hosts, ["localhost:5000", "[::1]:5000", "a.b"]);
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
-        assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
+        assert!(config.pull.ca_file.is_some() && config.health.is_some());
+        assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some());
     }
 
     #[test]

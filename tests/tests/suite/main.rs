@@ -16,6 +16,7 @@ mod dev;
 mod doctor;
 mod documents;
 mod ecr;
+mod ecr_roles;
 mod events;
 mod explain;
 mod foreign;

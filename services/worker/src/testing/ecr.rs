@@ -85,7 +85,10 @@ async fn handle(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     } else {
         let (status, code) = script.failures.remove(0);
         // As hostile as can be: it repeats what it knows.
-        (status, json!({ "__type": code, "message": "the key s3cr3t-aws-key and s3cr3t-session are no good" }))
+        (
+            status,
+            json!({ "__type": code, "message": "the key s3cr3t-aws-key and s3cr3t-session s3cr3t-role-key are no good" }),
+        )
     };
     let content_type = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
     (StatusCode::from_u16(status).unwrap(), content_type, body.to_string()).into_response()

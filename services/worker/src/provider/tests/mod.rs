@@ -1,9 +1,12 @@
 //! Providers against a tiny ECR.
 
+mod roles;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use time::OffsetDateTime;
 use waybill_domain::credentials::AwsKeys;
 use waybill_schemas::v1::CredType;
 
@@ -22,11 +25,12 @@ fn keys() -> AwsKeys {
         secret_access_key: Secret::from(SECRETS[0]),
         session_token: Some(Secret::from(SECRETS[1])),
         region: "eu-west-1".to_owned(),
+        role: None,
     }
 }
 
 fn cache(endpoint: String) -> TokenCache {
-    TokenCache::new(EcrConfig { endpoint: Some(endpoint), limit: None })
+    TokenCache::new(EcrConfig { endpoint: Some(endpoint), ..EcrConfig::default() })
 }
 
 fn provider(login: Login, cred_type: CredType, tokens: &TokenCache) -> Provider {
@@ -175,7 +179,8 @@ async fn an_issuer_that_does_not_answer() {
     assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
     let fake = FakeEcr::start().await;
     fake.hang();
-    let limited = EcrConfig { endpoint: Some(fake.endpoint()), limit: Some(Duration::from_millis(300)) };
+    let limited =
+        EcrConfig { limit: Some(Duration::from_millis(300)), endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
     let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
     assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
 }
