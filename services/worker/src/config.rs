@@ -53,6 +53,7 @@ impl WorkerConfig {
         });
         let pull = PullConfig {
             plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
+            internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
             ca_file: reader.path("WAYBILL_WORKER_CA_FILE"),
             image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
             limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
@@ -153,6 +154,7 @@ mod tests {
             ("WAYBILL_WORKER_CONCURRENCY", "3"),
             ("WAYBILL_WORKER_PULL_SECONDS", "7"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
+            ("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", "auth.internal, gitlab.internal:8443"),
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
             ("WAYBILL_AWS_STS_ENDPOINT", "http://127.0.0.1:5556"),
@@ -162,6 +164,8 @@ mod tests {
         let config = read(dir.path(), &pairs).unwrap();
         let hosts: Vec<&str> = config.pull.plain_http.iter().map(RegistryHost::as_str).collect();
         assert_eq!(hosts, ["localhost:5000", "[::1]:5000", "a.b"]);
+        let hosts: Vec<&str> = config.pull.internal_token_services.iter().map(RegistryHost::as_str).collect();
+        assert_eq!(hosts, ["auth.internal", "gitlab.internal:8443"]);
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
         assert!(config.pull.ca_file.is_some() && config.health.is_some());

@@ -85,10 +85,10 @@ impl<'p> Session<'p> {
     /// Hands the client what goes with its requests, so that it never logs in by itself.
     async fn log_in(&mut self) -> Result<(), PullError> {
         let greeting = Greeting {
-            http: &self.transport.http,
+            transport: &self.transport,
+            config: self.config,
             image: self.image,
             login: self.login,
-            plain_http: &self.config.plain_http,
             base: &self.transport.base(self.image.registry()),
             redactor: &self.redactor,
         };

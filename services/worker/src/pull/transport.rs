@@ -1,12 +1,12 @@
 //! Connections to registries: whom to trust, how long to wait, how much to read.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
-use super::{PullConfig, PullError};
+use super::{PullConfig, PullError, guard::PublicOnly};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -39,15 +39,15 @@ impl Transport {
             Some(file) => Some(read_ca_file(file).map_err(|error| unreadable(file, error))?),
             None => None,
         };
-        let certificates = ca.iter().map(|pem| reqwest::Certificate::from_pem(pem)).collect::<Result<Vec<_>, _>>();
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_certs_merge(certificates.map_err(unusable)?)
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(SILENCE_LIMIT)
-            .user_agent(USER_AGENT);
+        let http = builder(ca.as_deref())?.build().map_err(unusable)?;
         let plain_http = config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect();
-        Ok(Self { http: builder.build().map_err(unusable)?, ca, plain_http })
+        Ok(Self { http, ca, plain_http })
+    }
+
+    /// A client for logging in that connects to this name at public addresses only.
+    pub(super) fn guarded(&self, name: &str) -> Result<reqwest::Client, PullError> {
+        let guard = PublicOnly { name: name.to_owned() };
+        builder(self.ca.as_deref())?.dns_resolver(Arc::new(guard)).build().map_err(unusable)
     }
 
     /// A new OCI client. It keeps the first credential that it saw for a registry, so each login has a client of its own.
@@ -70,6 +70,16 @@ impl Transport {
         let plain = self.plain_http.iter().any(|plain| plain == host);
         format!("{}://{host}", if plain { "http" } else { "https" })
     }
+}
+
+fn builder(ca: Option<&[u8]>) -> Result<reqwest::ClientBuilder, PullError> {
+    let certificates = ca.into_iter().map(reqwest::Certificate::from_pem).collect::<Result<Vec<_>, _>>();
+    Ok(reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_merge(certificates.map_err(unusable)?)
+        .connect_timeout(CONNECT_LIMIT)
+        .read_timeout(SILENCE_LIMIT)
+        .user_agent(USER_AGENT))
 }
 
 /// Docker Hub's name and the host that serves it differ.
