@@ -4,8 +4,10 @@
 //! later. Where a proxy is set, it finds the address and has the say.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     net::{IpAddr, SocketAddr},
+    sync::{Mutex, PoisonError},
 };
 
 use reqwest::{
@@ -47,16 +49,27 @@ pub(super) fn judge_literal(service: &Url) -> Result<(), NotPublic> {
     if address.is_ok_and(|address| !is_public(address)) { Err(NotPublic) } else { Ok(()) }
 }
 
-/// Resolves names as the system does, but one name to public addresses only.
-#[derive(Debug)]
+/// Resolves names as the system does, but token services to public addresses only.
+#[derive(Debug, Default)]
 pub(super) struct PublicOnly {
-    /// The token service's name; other names are those of the operator's proxies.
-    pub(super) name: String,
+    /// Whom nobody vouches for. Other names are those of the registry and of the operator's proxies.
+    strangers: Mutex<BTreeSet<String>>,
+}
+
+impl PublicOnly {
+    /// From now on this name is judged.
+    pub(super) fn judge(&self, name: &str) {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
+    }
+
+    fn is_judged(&self, name: &str) -> bool {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).contains(&name.to_ascii_lowercase())
+    }
 }
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
-        let judged = name.as_str().eq_ignore_ascii_case(&self.name);
+        let judged = self.is_judged(name.as_str());
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             if judged && !found.iter().all(|address| is_public(address.ip())) {
@@ -77,7 +90,8 @@ mod tests {
 
     #[test]
     fn whom_the_operator_vouches_for() {
-        let cases: [(&str, &str, &[&str], &[&str], bool); 15] = [
+        type Hosts = &'static [&'static str];
+        let cases: [(&str, &str, Hosts, Hosts, bool); 15] = [
             ("https://auth.example/token", "registry.example", &[], &[], false),
             ("https://registry.example/token", "registry.example", &[], &[], true),
             ("https://registry.example:8443/token", "registry.example:5000", &[], &[], true),
@@ -136,11 +150,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_judged_by_what_it_resolves_to() {
-        let guard = PublicOnly { name: "localhost".to_owned() };
+        let guard = PublicOnly::default();
+        let found: Vec<_> = guard.resolve("localhost".parse().unwrap()).await.unwrap().collect();
+        assert!(!found.is_empty(), "an operator's proxy may be anywhere");
+        guard.judge("localhost");
         let refused = guard.resolve("LOCALHOST".parse().unwrap()).await.err().unwrap();
         assert!(NotPublic::caused(refused.as_ref()), "{refused}");
-        let proxy = PublicOnly { name: "auth.example".to_owned() };
-        let found: Vec<_> = proxy.resolve("localhost".parse().unwrap()).await.unwrap().collect();
-        assert!(!found.is_empty(), "an operator's proxy may be anywhere");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, StatusCode, Url, header::WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, StatusCode, Url, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
 use waybill_domain::{
     credentials::{BasicLogin, Secret},
@@ -32,9 +32,9 @@ const MOST_BYTES: usize = 256 * 1024;
 
 /// What goes with each request.
 #[derive(Debug)]
-pub(super) enum Access<'p> {
+pub(super) enum Access {
     Anonymous,
-    Basic(&'p BasicLogin),
+    Basic(BasicLogin),
     /// A token, and how long it works if that is limited.
     Bearer(Secret, Option<Duration>),
 }
@@ -50,15 +50,15 @@ pub(super) struct Greeting<'p> {
     pub(super) redactor: &'p Redactor,
 }
 
-impl<'p> Greeting<'p> {
-    pub(super) async fn access(&self) -> Result<Access<'p>, PullError> {
+impl Greeting<'_> {
+    pub(super) async fn access(&self) -> Result<Access, PullError> {
         if let RegistryLogin::Bearer(token) = self.login {
             let unsendable = "the token holds characters that no request can carry; save it again without them";
             let error = || PullError::new(PullFailure::Unauthorized, unsendable);
             return if sendable(token.expose()) { Ok(Access::Bearer(token.clone(), None)) } else { Err(error()) };
         }
         match (self.ping().await?, self.login) {
-            (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login)),
+            (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login.clone())),
             (Challenge::None | Challenge::Basic, _) => Ok(Access::Anonymous),
             (Challenge::Bearer { realm, service }, _) => self.token(&realm, service.as_deref()).await,
         }
@@ -75,11 +75,11 @@ impl<'p> Greeting<'p> {
         Ok(challenge)
     }
 
-    async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access<'p>, PullError> {
+    async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access, PullError> {
         let url = token_service(realm, &self.config.plain_http)
             .map_err(|problem| self.error(PullFailure::RegistryError, problem))?;
-        let http = self.client_for(&url)?;
-        let answer = self.ask(&http, url, service).await?;
+        self.judge(&url)?;
+        let answer = self.ask(url, service).await?;
         let status = answer.status();
         if !status.is_success() {
             return Err(self.status_error("its token service", status.as_u16(), answer).await);
@@ -94,18 +94,18 @@ impl<'p> Greeting<'p> {
         Ok(Access::Bearer(token.ok_or_else(malformed)?, Some(life)))
     }
 
-    /// The client for a token service, which connects nowhere that the registry has no business to name.
-    fn client_for(&self, url: &Url) -> Result<Client, PullError> {
-        if vouched_for(url, self.image.registry(), self.config) {
-            return Ok(self.transport.http.clone());
+    /// Lets nobody in who a registry has no business to name.
+    fn judge(&self, service: &Url) -> Result<(), PullError> {
+        if vouched_for(service, self.image.registry(), self.config) {
+            return Ok(());
         }
-        judge_literal(url).map_err(|refused| self.error(PullFailure::RegistryError, &refused.to_string()))?;
-        self.transport.guarded(url.host_str().unwrap_or_default())
+        self.transport.guard.judge(service.host_str().unwrap_or_default());
+        judge_literal(service).map_err(|refused| self.error(PullFailure::RegistryError, &refused.to_string()))
     }
 
     /// Asks for a token. An identity token has a request of its own (distribution's "OAuth2 Token Authentication"), which not
     /// every service knows.
-    async fn ask(&self, http: &Client, mut url: Url, service: Option<&str>) -> Result<reqwest::Response, PullError> {
+    async fn ask(&self, mut url: Url, service: Option<&str>) -> Result<reqwest::Response, PullError> {
         let scope = format!("repository:{}:pull", self.image.repository());
         let mut form = vec![("scope", scope.as_str())];
         form.extend(service.map(|service| ("service", service)));
@@ -117,13 +117,13 @@ impl<'p> Greeting<'p> {
             let grant = [("grant_type", "refresh_token"), ("client_id", "waybill")];
             let token = [("refresh_token", login.password.expose())];
             let fields: Vec<_> = grant.into_iter().chain(form.clone()).chain(token).collect();
-            let answer = self.send(http.post(url.clone()).form(&fields)).await?;
+            let answer = self.send(self.transport.http.post(url.clone()).form(&fields)).await?;
             if ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&answer.status()) {
                 return Ok(answer);
             }
         }
         url.query_pairs_mut().extend_pairs(form);
-        let request = http.get(url);
+        let request = self.transport.http.get(url);
         self.send(match login {
             Some(login) => request.basic_auth(&login.username, Some(login.password.expose())),
             None => request,

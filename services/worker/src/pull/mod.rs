@@ -1,5 +1,6 @@
 //! Pulls: the manifest and, when asked, configuration and layers into an OCI image layout.
 
+mod bounded;
 mod challenge;
 mod classify;
 mod guard;

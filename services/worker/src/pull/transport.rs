@@ -24,8 +24,10 @@ pub fn read_ca_file(file: &Path) -> io::Result<Vec<u8>> {
 
 /// The two clients of a pull.
 pub(super) struct Transport {
-    /// For logging in; it follows no redirects.
+    /// For logging in and for manifests; it follows no redirects.
     pub(super) http: reqwest::Client,
+    /// What keeps `http` out of private networks.
+    pub(super) guard: Arc<PublicOnly>,
     ca: Option<Vec<u8>>,
     plain_http: Vec<String>,
 }
@@ -39,15 +41,17 @@ impl Transport {
             Some(file) => Some(read_ca_file(file).map_err(|error| unreadable(file, error))?),
             None => None,
         };
-        let http = builder(ca.as_deref())?.build().map_err(unusable)?;
+        let certificates = ca.iter().map(|pem| reqwest::Certificate::from_pem(pem)).collect::<Result<Vec<_>, _>>();
+        let guard = Arc::new(PublicOnly::default());
+        let builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(guard.clone())
+            .tls_certs_merge(certificates.map_err(unusable)?)
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(SILENCE_LIMIT)
+            .user_agent(USER_AGENT);
         let plain_http = config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect();
-        Ok(Self { http, ca, plain_http })
-    }
-
-    /// A client for logging in that connects to this name at public addresses only.
-    pub(super) fn guarded(&self, name: &str) -> Result<reqwest::Client, PullError> {
-        let guard = PublicOnly { name: name.to_owned() };
-        builder(self.ca.as_deref())?.dns_resolver(Arc::new(guard)).build().map_err(unusable)
+        Ok(Self { http: builder.build().map_err(unusable)?, guard, ca, plain_http })
     }
 
     /// A new OCI client. It keeps the first credential that it saw for a registry, so each login has a client of its own.
@@ -70,16 +74,6 @@ impl Transport {
         let plain = self.plain_http.iter().any(|plain| plain == host);
         format!("{}://{host}", if plain { "http" } else { "https" })
     }
-}
-
-fn builder(ca: Option<&[u8]>) -> Result<reqwest::ClientBuilder, PullError> {
-    let certificates = ca.into_iter().map(reqwest::Certificate::from_pem).collect::<Result<Vec<_>, _>>();
-    Ok(reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .tls_certs_merge(certificates.map_err(unusable)?)
-        .connect_timeout(CONNECT_LIMIT)
-        .read_timeout(SILENCE_LIMIT)
-        .user_agent(USER_AGENT))
 }
 
 /// Docker Hub's name and the host that serves it differ.
