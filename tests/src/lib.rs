@@ -4,6 +4,7 @@
 //! they are dropped or when the test dies. It knows nothing of the other Waybill crates. The tests are one binary,
 //! `tests/suite`, with a module per concern.
 
+pub mod authority;
 pub mod canary;
 pub mod docker_registry;
 pub mod ecr;
