@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use waybill_domain::reference::RegistryHost;
 use waybill_platform::{
-    config::{ConfigError, Settings},
+    config::{ConfigError, Reader, Settings},
     log::NatsConfig,
     sealing::{PrivateKey, PublicKey},
 };
@@ -61,6 +62,7 @@ impl WorkerConfig {
         let aws = EcrConfig {
             endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
             sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
+            ca: ca(&mut reader, &pull),
             limit: None,
         };
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
@@ -70,18 +72,25 @@ impl WorkerConfig {
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
-        if let Some(file) = &pull.ca_file
-            && let Err(error) = read_ca_file(file)
-        {
-            let file = file.display();
-            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
-        }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
             (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
                 Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, aws, concurrency, health })
             }
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
+        }
+    }
+}
+
+/// The certificates of `WAYBILL_WORKER_CA_FILE`, which AWS's clients trust as well.
+fn ca(reader: &mut Reader<'_>, pull: &PullConfig) -> Option<Bytes> {
+    let file = pull.ca_file.as_ref()?;
+    match read_ca_file(file) {
+        Ok(pem) => Some(pem.into()),
+        Err(error) => {
+            let file = file.display();
+            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
+            None
         }
     }
 }
@@ -110,7 +119,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
-    use crate::testing::assert_absent;
+    use crate::testing::{PrivateCa, assert_absent};
 
     /// A home with the worker's secret files, and the settings that name them.
     fn home(dir: &Path) -> Vec<(&'static str, String)> {
@@ -147,7 +156,7 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        fs::copy(PrivateCa::new().file(), dir.path().join("ca.pem")).unwrap();
         let mut pairs = home(dir.path());
         let more = [
             ("WAYBILL_WORKER_IMAGE_DIR", "images"),
@@ -169,7 +178,7 @@ mod tests {
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
         assert!(config.pull.ca_file.is_some() && config.health.is_some());
-        assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some());
+        assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use aws_sdk_ecr::{
     },
     error::{ProvideErrorMetadata, SdkError},
 };
-use aws_smithy_http_client::tls::{Provider as TlsProvider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider as TlsProvider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_types::SdkConfig;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field::Empty, instrument::WithSubscriber as _, subscriber::NoSubscriber};
@@ -23,8 +23,12 @@ const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// One HTTP client for every set of keys: requests are signed one by one, and loading the trust store is slow.
-pub(super) fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(TlsProvider::Rustls(CryptoMode::Ring)).build_https()
+/// `ca` is valid PEM: the SDK panics over anything else.
+pub(super) fn http_client(ca: Option<&[u8]>) -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new().tls_provider(TlsProvider::Rustls(CryptoMode::Ring));
+    let trusted = ca.map(|pem| TrustStore::default().with_pem_certificate(pem));
+    let context = trusted.and_then(|store| TlsContext::builder().with_trust_store(store).build().ok());
+    builder.tls_context(context.unwrap_or_default()).build_https()
 }
 
 /// Only the given keys are used: no profile, no environment, no metadata service.

@@ -53,7 +53,7 @@ impl TokenCache {
         let key = (workspace.to_string(), registry.to_string(), fingerprint(keys));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(key, CAPACITY, || {
-            let http = self.http.get_or_init(http_client).clone();
+            let http = self.http.get_or_init(|| http_client(self.ecr.ca.as_deref())).clone();
             Arc::new(TokenSource::new(EcrExchange::new(keys, registry, &self.ecr, http)))
         })
     }
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_and_lets_idle_keys_go() {
-        let http = http_client();
+        let http = http_client(None);
         let make = || {
             let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
             let exchange = EcrExchange::new(&keys, &host, &EcrConfig::default(), http.clone());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_ecr::{Client, config::SharedHttpClient, operation::get_authorization_token::GetAuthorizationTokenOutput};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use waybill_domain::{
@@ -32,6 +33,8 @@ pub struct EcrConfig {
     pub endpoint: Option<String>,
     /// STS's endpoint instead of AWS's own for the region.
     pub sts_endpoint: Option<String>,
+    /// Certificate authorities to trust beside the system's, PEM, and valid.
+    pub ca: Option<Bytes>,
     /// How long one exchange may take, retries included; 20 s if not given.
     pub limit: Option<Duration>,
 }

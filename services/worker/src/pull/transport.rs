@@ -3,6 +3,10 @@
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
@@ -15,11 +19,16 @@ const USER_AGENT: &str = concat!("waybill/", env!("CARGO_PKG_VERSION"));
 /// Reads a PEM file of certificate authorities.
 ///
 /// # Errors
-/// When the file cannot be read, or holds no certificate.
+/// When the file cannot be read, holds no certificate, or one that cannot be trusted.
 pub fn read_ca_file(file: &Path) -> io::Result<Vec<u8>> {
     let pem = fs::read(file)?;
-    let holds_one = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
-    if holds_one { Ok(pem) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no PEM certificate")) }
+    let invalid = |words: &str| io::Error::new(io::ErrorKind::InvalidData, words);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| invalid("it is no whole PEM file"))?;
+        roots.add(certificate).map_err(|_| invalid("it holds a certificate that is malformed"))?;
+    }
+    if roots.is_empty() { Err(invalid("it holds no PEM certificate")) } else { Ok(pem) }
 }
 
 /// The two clients of a pull.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
-use super::Server;
+use super::{PrivateCa, Server};
 
 /// Password of the n-th token.
 const TOKEN: &str = "ecr-token";
@@ -42,10 +42,24 @@ pub(crate) struct FakeEcr {
 impl FakeEcr {
     /// Issues twelve-hour tokens.
     pub(crate) async fn start() -> Self {
+        let shared = Self::shared();
+        Self { server: Server::start(routes(&shared)).await, shared }
+    }
+
+    /// The same over TLS.
+    pub(crate) async fn start_tls(ca: &PrivateCa) -> Self {
+        let shared = Self::shared();
+        Self { server: Server::start_tls(ca, routes(&shared)).await, shared }
+    }
+
+    /// `https://127.0.0.1:<port>`, where it was started with TLS.
+    pub(crate) fn tls_endpoint(&self) -> String {
+        format!("https://{}", self.server.host())
+    }
+
+    fn shared() -> Arc<Shared> {
         let script = Script { life: 12 * 3600, failures: Vec::new(), body: None, calls: Vec::new() };
-        let shared = Arc::new(Shared { script: Mutex::new(script), gate: Semaphore::new(Semaphore::MAX_PERMITS) });
-        let server = Server::start(Router::new().fallback(handle).with_state(shared.clone())).await;
-        Self { server, shared }
+        Arc::new(Shared { script: Mutex::new(script), gate: Semaphore::new(Semaphore::MAX_PERMITS) })
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -68,6 +82,10 @@ impl FakeEcr {
     pub(crate) fn password(number: usize) -> String {
         format!("{TOKEN}-{number}")
     }
+}
+
+fn routes(shared: &Arc<Shared>) -> Router {
+    Router::new().fallback(handle).with_state(shared.clone())
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

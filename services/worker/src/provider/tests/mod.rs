@@ -11,7 +11,7 @@ use waybill_domain::credentials::AwsKeys;
 use waybill_schemas::v1::CredType;
 
 use super::*;
-use crate::testing::{FakeEcr, Lines, assert_absent, nobody};
+use crate::testing::{FakeEcr, Lines, PrivateCa, assert_absent, nobody};
 
 const SECRETS: [&str; 2] = ["s3cr3t-aws-key", "s3cr3t-session"];
 
@@ -183,6 +183,19 @@ async fn an_issuer_that_does_not_answer() {
         EcrConfig { limit: Some(Duration::from_millis(300)), endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
     let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
     assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+}
+
+#[tokio::test]
+async fn aws_is_trusted_by_the_operator_s_own_authority_too() {
+    let ca = PrivateCa::new();
+    let fake = FakeEcr::start_tls(&ca).await;
+    let with = |ca: Option<bytes::Bytes>| {
+        ecr(&TokenCache::new(EcrConfig { endpoint: Some(fake.tls_endpoint()), ca, ..EcrConfig::default() }))
+    };
+    let pem = std::fs::read(ca.file()).unwrap();
+    assert_eq!(password(&with(Some(pem.into())).login(&host("a.b")).await.unwrap()), "ecr-token-1");
+    let error = with(None).login(&host("a.b")).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unreachable { .. }) && error.to_string().contains("certificate"), "{error}");
 }
 
 #[test]
