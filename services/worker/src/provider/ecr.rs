@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     ProviderError,
     aws::{Call, sdk_config},
-    sts,
+    ecr_public, sts,
     token::{Exchange, Token},
 };
 use crate::redact::Redactor;
@@ -44,30 +44,47 @@ pub(super) struct EcrExchange {
     keys: Credentials,
     role: Option<AwsRole>,
     region: String,
-    variant: Variant,
+    api: Api,
     config: EcrConfig,
     http: SharedHttpClient,
     redactor: Redactor,
 }
 
-/// Which of a region's endpoints is asked: the one whose properties the registry's own host has.
+/// Which API issues a registry's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Variant {
-    fips: bool,
-    dual_stack: bool,
+enum Api {
+    /// ECR's endpoint in the region that has the properties of the registry's own host.
+    Private { fips: bool, dual_stack: bool },
+    /// ECR Public's.
+    Public,
 }
 
-impl Variant {
+/// A token in Base64 and its end, in seconds since 1970.
+pub(super) type Grant = (Option<String>, Option<i64>);
+
+impl Api {
     fn of(registry: &RegistryHost) -> Self {
         match registry.kind() {
             Registry::Ecr(EcrRegistry { fips, dual_stack, partition, .. }) => {
                 // AWS's rules know no such API of the other partitions; their usual one gives the same tokens.
                 let has_dual_stack =
                     matches!(partition, AwsPartition::Standard | AwsPartition::UsGov | AwsPartition::China);
-                Self { fips, dual_stack: dual_stack && has_dual_stack }
+                Self::Private { fips, dual_stack: dual_stack && has_dual_stack }
             }
-            _ => Self { fips: false, dual_stack: false },
+            Registry::EcrPublic => Self::Public,
+            _ => Self::Private { fips: false, dual_stack: false },
         }
+    }
+
+    fn service(self) -> &'static str {
+        match self {
+            Self::Private { .. } => "ECR",
+            Self::Public => "ECR Public",
+        }
+    }
+
+    fn is_fips(self) -> bool {
+        matches!(self, Self::Private { fips: true, .. })
     }
 }
 
@@ -81,7 +98,7 @@ impl EcrExchange {
             keys: Credentials::new(&keys.access_key_id, keys.secret_access_key.expose(), token, None, "waybill"),
             role: keys.role.clone(),
             region: keys.region.clone(),
-            variant: Variant::of(registry),
+            api: Api::of(registry),
             config: config.clone(),
             http,
             redactor,
@@ -97,26 +114,28 @@ impl EcrExchange {
     async fn as_role(&self, role: &AwsRole) -> Result<Token, ProviderError> {
         let call = self.call("STS", "AssumeRole", &self.redactor);
         let shared = sdk_config(self.keys.clone(), &self.region, self.http.clone());
-        let client = sts::client(&shared, self.config.sts_endpoint.as_deref(), self.variant.fips);
+        let client = sts::client(&shared, self.config.sts_endpoint.as_deref(), self.api.is_fips());
         let session = sts::assume(&client, role, &call).await?;
         let mut redactor = self.redactor.clone();
         session.hide(&mut redactor);
-        let next = Call { service: "ECR", method: "GetAuthorizationToken", redactor: &redactor, ..call };
+        let next = Call { service: self.api.service(), method: "GetAuthorizationToken", redactor: &redactor, ..call };
         let token = self.ask(session.keys, &next).await?;
         Ok(Token { expires_at: session.expires_at.map_or(token.expires_at, |end| end.min(token.expires_at)), ..token })
     }
 
     async fn ask(&self, keys: Credentials, call: &Call<'_>) -> Result<Token, ProviderError> {
-        let answer = call.make(self.client(keys).get_authorization_token().send()).await?;
-        token(&answer).map_err(|words| call.unusable(words))
-    }
-
-    fn client(&self, keys: Credentials) -> Client {
         let shared = sdk_config(keys, &self.region, self.http.clone());
-        let builder = aws_sdk_ecr::config::Builder::from(&shared);
-        let mut builder = builder.use_fips(self.variant.fips).use_dual_stack(self.variant.dual_stack);
-        builder.set_endpoint_url(self.config.endpoint.clone());
-        Client::from_conf(builder.build())
+        let grant = match self.api {
+            Api::Public => ecr_public::ask(&shared, self.config.endpoint.as_deref(), call).await?,
+            Api::Private { fips, dual_stack } => {
+                let builder = aws_sdk_ecr::config::Builder::from(&shared);
+                let mut builder = builder.use_fips(fips).use_dual_stack(dual_stack);
+                builder.set_endpoint_url(self.config.endpoint.clone());
+                let answer = call.make(Client::from_conf(builder.build()).get_authorization_token().send()).await?;
+                grant(answer)
+            }
+        };
+        token(grant).map_err(|words| call.unusable(words))
     }
 }
 
@@ -125,7 +144,7 @@ impl Exchange for EcrExchange {
         let token = match &self.role {
             Some(role) => self.as_role(role).await?,
             None => {
-                let call = self.call("ECR", "GetAuthorizationToken", &self.redactor);
+                let call = self.call(self.api.service(), "GetAuthorizationToken", &self.redactor);
                 self.ask(self.keys.clone(), &call).await?
             }
         };
@@ -134,7 +153,7 @@ impl Exchange for EcrExchange {
     }
 
     fn issuer(&self) -> String {
-        format!("ECR in {}", self.region)
+        format!("{} in {}", self.api.service(), self.region)
     }
 
     fn cred_type(&self) -> CredType {
@@ -143,11 +162,16 @@ impl Exchange for EcrExchange {
 }
 
 /// `proxyEndpoint` is left aside: the token is for the image's registry, and an answer cannot move it elsewhere.
-fn token(answer: &GetAuthorizationTokenOutput) -> Result<Token, &'static str> {
-    let data = answer.authorization_data().first().ok_or("an answer without a token")?;
-    let login = data.authorization_token().and_then(login).ok_or("a token that is not base64 of user:password")?;
+fn grant(answer: GetAuthorizationTokenOutput) -> Option<Grant> {
+    let data = answer.authorization_data?.into_iter().next()?;
+    Some((data.authorization_token, data.expires_at.map(|at| at.secs())))
+}
+
+fn token(grant: Option<Grant>) -> Result<Token, &'static str> {
+    let (token, end) = grant.ok_or("an answer without a token")?;
+    let login = token.as_deref().and_then(login).ok_or("a token that is not base64 of user:password")?;
     let issued_at = OffsetDateTime::now_utc();
-    let expires_at = data.expires_at().and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok());
+    let expires_at = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
     // Without an end it serves this once.
     Ok(Token { login, issued_at, expires_at: expires_at.unwrap_or(issued_at) })
 }
@@ -187,7 +211,7 @@ mod tests {
         for (rest, expected) in cases {
             let host = RegistryHost::parse(&format!("123456789012.{rest}")).unwrap();
             let Registry::Ecr(EcrRegistry { region, .. }) = host.kind() else { panic!("{host}") };
-            let Variant { fips, dual_stack } = Variant::of(&host);
+            let Api::Private { fips, dual_stack } = Api::of(&host) else { panic!("{host}") };
             let params = Params::builder().region(region).use_fips(fips).use_dual_stack(dual_stack).build().unwrap();
             let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
             assert_eq!(endpoint.url(), expected, "{host}");

@@ -3,6 +3,7 @@
 mod aws;
 mod cache;
 mod ecr;
+mod ecr_public;
 mod error;
 mod freshness;
 mod sts;

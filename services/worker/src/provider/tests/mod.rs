@@ -4,6 +4,7 @@ mod roles;
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -183,6 +184,23 @@ async fn an_issuer_that_does_not_answer() {
         EcrConfig { limit: Some(Duration::from_millis(300)), endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
     let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
     assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+}
+
+#[tokio::test]
+async fn the_public_registry_s_tokens_are_those_of_its_own_service() {
+    let fake = FakeEcr::start().await;
+    let token = STANDARD.encode("AWS:public-token");
+    fake.script().body = Some(json!({ "authorizationData": { "authorizationToken": token, "expiresAt": 1 } }));
+    let (registry, login) = (host("public.ecr.aws"), Login::Ecr(AwsKeys { region: "us-east-1".to_owned(), ..keys() }));
+    let plan = CustomPlan { registry: registry.clone(), cred_type: CredType::Aws, login };
+    let provider = Provider::new(plan, &"acme".parse().unwrap(), &cache(fake.endpoint()));
+    assert_eq!(password(&provider.login(&registry).await.unwrap()), "public-token");
+    let headers = fake.script().calls[0].clone();
+    assert_eq!(headers["x-amz-target"], "SpencerFrontendService.GetAuthorizationToken");
+    assert!(headers["authorization"].to_str().unwrap().contains("/us-east-1/ecr-public/"), "{headers:?}");
+    fake.script().failures = vec![(400, "AccessDeniedException")];
+    let error = provider.login(&registry).await.unwrap_err().to_string();
+    assert!(error.starts_with("ECR Public in us-east-1: AccessDeniedException"), "{error}");
 }
 
 #[tokio::test]
