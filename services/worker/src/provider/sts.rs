@@ -45,3 +45,27 @@ pub(super) async fn assume(client: &Client, role: &AwsRole, call: &Call<'_>) -> 
         secrets: [Secret::from(secret), Secret::from(token)],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+
+    /// Each region has its own, the partitions' first ones too.
+    #[tokio::test]
+    async fn which_sts_is_asked() {
+        let cases = [
+            ("us-east-1", false, "https://sts.us-east-1.amazonaws.com"),
+            ("eu-west-1", false, "https://sts.eu-west-1.amazonaws.com"),
+            ("us-east-2", true, "https://sts-fips.us-east-2.amazonaws.com"),
+            ("us-gov-west-1", true, "https://sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", false, "https://sts.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", false, "https://sts.us-iso-east-1.c2s.ic.gov"),
+            ("eusc-de-east-1", false, "https://sts.eusc-de-east-1.amazonaws.eu"),
+        ];
+        for (region, fips, expected) in cases {
+            let params = Params::builder().region(region.to_owned()).use_fips(fips).build().unwrap();
+            let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
+            assert_eq!(endpoint.url(), expected, "{region}");
+        }
+    }
+}
