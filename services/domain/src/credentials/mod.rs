@@ -14,12 +14,13 @@ mod login;
 mod marshal;
 mod named;
 mod parse;
+mod role;
 mod secret;
 
 pub use error::{CredentialError, UnmarshalError};
 pub use input::CredentialInput;
 pub use json::{JsonError, JsonProblem};
-pub use login::{AwsKeys, BasicLogin, TokenLogin};
+pub use login::{AwsKeys, AwsRole, BasicLogin, TokenLogin};
 pub use marshal::{Marshalled, marshal, unmarshal};
 pub use parse::{Parsed, parse};
 pub use secret::Secret;
