@@ -99,7 +99,7 @@ fn build<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey
         _ if saves && request.renewed_by > Some(recorded.sequence) => true,
         _ if request.sequence < recorded.sequence => false,
         // Newer credentials were used, or credentials at all.
-        Outcome::Attached { saved_by } => saves && saved_by < recorded.sequence,
+        Outcome::Attached { saved_by } => saves && saved_by <= recorded.sequence,
         Outcome::Skipped { .. } => true,
     };
     if let Some(obstacle) = first(facts, recorded, |request| is_of(request, key) && affected(request))? {
