@@ -1,6 +1,6 @@
 //! What a worker is told at start.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use waybill_domain::reference::RegistryHost;
 use waybill_platform::{
@@ -31,6 +31,10 @@ pub struct WorkerConfig {
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
     pub health: Option<SocketAddr>,
+    /// Folder where programs of the node find their containers' logins (`WAYBILL_WORKER_NODE_DIR`); off if not given.
+    pub node_dir: Option<PathBuf>,
+    /// Group that may use them beside the worker's user, as a gid (`WAYBILL_WORKER_SOCKET_GROUP`).
+    pub node_group: Option<u32>,
 }
 
 impl WorkerConfig {
@@ -59,6 +63,8 @@ impl WorkerConfig {
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
         });
+        let node_dir = reader.path("WAYBILL_WORKER_NODE_DIR");
+        let node_group = reader.optional("WAYBILL_WORKER_SOCKET_GROUP", gid);
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
@@ -70,9 +76,18 @@ impl WorkerConfig {
         }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
-            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, ecr_endpoint, concurrency, health })
-            }
+            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => Ok(Self {
+                nats,
+                worker_id,
+                sealing_key,
+                scheduler_key,
+                pull,
+                ecr_endpoint,
+                concurrency,
+                health,
+                node_dir,
+                node_group,
+            }),
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
         }
     }
@@ -90,6 +105,10 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 
 fn concurrency(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|count| (1..=256).contains(count)).ok_or("a number from 1 to 256")
+}
+
+fn gid(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "a group's number, as `getent group NAME` shows it")
 }
 
 fn url(text: &str) -> Result<String, &'static str> {
@@ -172,6 +191,7 @@ mod tests {
             ("WAYBILL_WORKER_CA_FILE", "none.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
+            ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
         let error = read(dir.path(), &pairs).unwrap_err().to_string();

@@ -25,6 +25,7 @@ mod hostile;
 mod isolation;
 mod log;
 mod metrics;
+mod node;
 mod permissions;
 mod quarantine;
 mod rebuild;

@@ -41,7 +41,7 @@ impl Bench {
         let keys = Keys { own, scheduler: scheduler.public().unwrap(), tokens: TokenCache::new(ecr) };
         let plain_http = vec![RegistryHost::parse(registry).unwrap()];
         let pull = PullConfig { plain_http, ..PullConfig::default() };
-        let handler = Handler { log: FakeLog::starting_at(100), keys, pull };
+        let handler = Handler { log: FakeLog::starting_at(100), keys, pull, running: None };
         Self { handler, scheduler, registry: registry.to_owned() }
     }
 

@@ -1,0 +1,116 @@
+//! `docker-credential-waybill`, byte for byte as <https://github.com/docker/docker-credential-helpers> has it.
+
+use super::*;
+use waybill_tests::{
+    canary::{Canary, Search},
+    require,
+};
+
+const NOT_FOUND: &str = "credentials not found in native keychain\n";
+
+#[tokio::test]
+async fn the_helper_speaks_the_published_protocol() {
+    let node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "p:\"ß\\")).await;
+    node.attach("acme", "hub", "team/app:1", &Login::new("hubert", "pw")).await;
+    node.attach("umbrella", "c1", "a.b/app:1", &Login::new("eve", "other")).await;
+
+    let given = |url: &str| format!("{{\"ServerURL\":\"{url}\",\"Username\":\"ada\",\"Secret\":\"p:\\\"ß\\\\\"}}\n");
+    let hub = "{\"ServerURL\":\"https://index.docker.io/v1/\",\"Username\":\"hubert\",\"Secret\":\"pw\"}\n".to_owned();
+    let stranger = "{\"ServerURL\":\"a.b\",\"Username\":\"eve\",\"Secret\":\"other\"}\n".to_owned();
+    let version = format!("docker-credential-waybill (waybill) v{}\n", env!("CARGO_PKG_VERSION"));
+    let usage = "usage: docker-credential-waybill <get|list|store|erase|version>\n";
+    let stored = r#"{"ServerURL":"a.b","Username":"u","Secret":"s"}"#;
+    let no_user = r#"{"ServerURL":"a.b","Username":"","Secret":"s"}"#;
+    let (no_url, no_username) = ("no credentials server URL\n", "no credentials username\n");
+    let table: [(&str, &str, &str, i32, String); 21] = [
+        ("acme/c1", "get", "a.b", 0, given("a.b")),
+        ("acme/c1", "get", "a.b\n", 0, given("a.b")),
+        ("acme/c1", "get", "https://a.b", 0, given("https://a.b")),
+        ("acme/c1", "get", "https://a.b/", 0, given("https://a.b/")),
+        ("acme/c1", "get", "https://a.b/v1/", 0, given("https://a.b/v1/")),
+        ("acme/c1", "get", "https://a.b/v2/", 0, given("https://a.b/v2/")),
+        ("acme/hub", "get", "https://index.docker.io/v1/", 0, hub),
+        ("umbrella/c1", "get", "a.b", 0, stranger),
+        ("acme/c1", "get", "c.d", 1, NOT_FOUND.to_owned()),
+        ("acme/c1", "get", "a.b:5000", 1, NOT_FOUND.to_owned()),
+        ("acme/c1", "get", "not a host", 1, NOT_FOUND.to_owned()),
+        ("acme/c1", "get", "", 1, no_url.to_owned()),
+        ("acme/c1", "list", "", 0, "{\"a.b\":\"ada\"}\n".to_owned()),
+        ("acme/hub", "list", "", 0, "{\"https://index.docker.io/v1/\":\"hubert\"}\n".to_owned()),
+        ("acme/c1", "version", "", 0, version),
+        ("acme/c1", "store", stored, 0, String::new()),
+        ("acme/c1", "store", "{}", 1, no_url.to_owned()),
+        ("acme/c1", "store", no_user, 1, no_username.to_owned()),
+        ("acme/c1", "erase", "a.b", 0, String::new()),
+        ("acme/c1", "erase", "", 1, no_url.to_owned()),
+        ("acme/c1", "put", "", 1, usage.to_owned()),
+    ];
+    for (owner, action, input, code, stdout) in table {
+        let said = node.docker(owner, action, input);
+        assert_eq!((said.code, said.stdout), (code, stdout), "{owner} {action} {input}: {}", said.stderr);
+        let typed = action == "get" && code == 1 && input.contains('.');
+        assert_eq!(said.stderr.contains("not_found"), typed, "{owner} {action} {input}: {}", said.stderr);
+    }
+    let gone = node.docker("acme/nobody", "get", "a.b");
+    assert!(gone.code == 1 && gone.stdout.contains("acme/nobody/access cannot be read"), "{}", gone.stdout);
+}
+
+#[tokio::test]
+async fn only_the_worker_s_user_gets_in_and_nothing_is_told_elsewhere() {
+    let (password, other) = (Canary::new("password"), Canary::new("other password"));
+    let collector = waybill_tests::otlp::Collector::start().unwrap();
+    let mut node = require!(Node::start(Plan::default().otlp(&collector).setting("WAYBILL_LOG", "trace")).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", password.value())).await;
+    node.attach("umbrella", "c2", "c.d/app:1", &Login::new("eve", other.value())).await;
+
+    let root = node.root();
+    let folders = [root.clone(), root.join("acme"), root.join("acme/c1")];
+    assert!(folders.iter().all(|folder| mode(folder) == 0o700));
+    for file in ["waybill.sock", "acme/access", "acme/c1/access", "umbrella/c2/access"] {
+        assert_eq!(mode(&root.join(file)), 0o600, "{file}");
+    }
+
+    let key = |owner: &str| std::fs::read_to_string(node.access(owner)).unwrap();
+    let keys = ["acme/c1", "umbrella/c2", "acme"].map(key);
+    assert!(node.docker("acme/c1", "get", "a.b").stdout.contains(password.value()));
+    for (owner, host) in [("umbrella/c2", "a.b"), ("umbrella", "a.b"), ("acme/c1", "c.d"), ("acme", "c.d")] {
+        assert_eq!(node.docker(owner, "get", host).stdout, NOT_FOUND, "{owner} {host}");
+    }
+    std::fs::write(root.join("forged"), "A".repeat(43)).unwrap();
+    let mut forged = node.program("docker-credential-waybill", "acme/c1");
+    forged.env("WAYBILL_ACCESS_FILE", root.join("forged")).arg("get");
+    let refused = run(forged, "a.b");
+    assert!(refused.code == 1 && refused.stdout.starts_with("waybill: no_access"), "{}", refused.stdout);
+
+    let search = Search::new([&password, &other]);
+    let logs = node.stack.logs();
+    assert!(logs.contains("login given to a program of the node"), "the log is not looked at");
+    for key in &keys {
+        assert!(!logs.contains(key.as_str()), "an access key is in the log");
+    }
+    search.assert_absent_in_bytes("the logs", logs.as_bytes());
+    search.assert_absent_in_dir(node.stack.dir());
+    search.assert_absent_in_dir(&root.join("acme/c1"));
+    for pid in node.stack.pids() {
+        search.assert_absent_in_process(pid);
+    }
+}
+
+#[tokio::test]
+async fn a_restart_loses_nothing() {
+    let mut node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "one")).await;
+    node.attach("acme", "c2", "c.d/app:1", &Login::new("bob", "two")).await;
+    for container in ["c1", "c2"] {
+        // What has its outcome is not served again: the login can only come from the log.
+        node.stack.wait_for_outcome(container).await;
+    }
+    node.restart().await;
+    let given = "{\"ServerURL\":\"a.b\",\"Username\":\"ada\",\"Secret\":\"one\"}\n";
+    let said = node.docker("acme/c1", "get", "a.b");
+    assert_eq!(said.stdout, given, "{}", node.stack.logs());
+    assert_eq!(node.docker("acme/c1", "get", "c.d").stdout, NOT_FOUND);
+    // The workspace's key finds all of its containers again.
+    assert_eq!(node.docker("acme", "list", "").stdout, "{\"a.b\":\"ada\",\"c.d\":\"bob\"}\n");
+}
