@@ -56,7 +56,12 @@ impl NodeDir {
 
     /// Where the access key of a container, or of a workspace, lies.
     pub fn access_file(&self, owner: &Owner) -> PathBuf {
-        self.folder(owner).join(ACCESS)
+        Self::access_file_in(&self.root, owner)
+    }
+
+    /// Where it lies in a folder that somebody else has opened.
+    pub fn access_file_in(root: &Path, owner: &Owner) -> PathBuf {
+        folder(root, owner).join(ACCESS)
     }
 
     pub(super) fn group(&self) -> Option<u32> {
@@ -102,8 +107,7 @@ impl NodeDir {
         let mut found = Vec::new();
         for workspace in names::<WorkspaceId>(&self.root)? {
             let whole = Owner::Workspace(workspace.clone());
-            let folder = self.folder(&whole);
-            let containers = names::<ContainerId>(&folder)?;
+            let containers = names::<ContainerId>(&folder(&self.root, &whole))?;
             let owners = containers.into_iter().map(|container| Owner::Container(workspace.clone(), container));
             for owner in owners.chain([whole]) {
                 let text = fs::read_to_string(self.access_file(&owner)).ok();
@@ -113,16 +117,9 @@ impl NodeDir {
         Ok(found)
     }
 
-    fn folder(&self, owner: &Owner) -> PathBuf {
-        match owner {
-            Owner::Workspace(workspace) => self.root.join(workspace.as_str()),
-            Owner::Container(workspace, container) => self.root.join(workspace.as_str()).join(container.as_str()),
-        }
-    }
-
     fn make_folder(&self, owner: &Owner) -> Result<(), NodeDirError> {
         let whole = self.root.join(owner.workspace().as_str());
-        for folder in [&whole, &self.folder(owner)] {
+        for folder in [&whole, &folder(&self.root, owner)] {
             if !folder.is_dir() {
                 fs::create_dir(folder).map_err(NodeDirError::at("make the folder", folder))?;
             }
@@ -142,6 +139,13 @@ impl NodeDir {
         write().map_err(NodeDirError::at("write", path))?;
         self.protect(&beside, 0o600, 0o640)?;
         fs::rename(&beside, path).map_err(NodeDirError::at("write", path))
+    }
+}
+
+fn folder(root: &Path, owner: &Owner) -> PathBuf {
+    match owner {
+        Owner::Workspace(workspace) => root.join(workspace.as_str()),
+        Owner::Container(workspace, container) => root.join(workspace.as_str()).join(container.as_str()),
     }
 }
 

@@ -10,7 +10,7 @@ mod server;
 pub(crate) use ecr::FakeEcr;
 pub(crate) use image::{Image, digest_of};
 pub(crate) use lines::Lines;
-pub(crate) use log::FakeLog;
+pub(crate) use log::{FakeLog, Stored};
 pub(crate) use registry::{Answer, Asked, FakeRegistry, answer, basic_header, envelope};
 pub(crate) use server::{Server, nobody};
 

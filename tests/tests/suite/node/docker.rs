@@ -97,6 +97,57 @@ async fn only_the_worker_s_user_gets_in_and_nothing_is_told_elsewhere() {
     }
 }
 
+/// Needs root, which alone may start programs of other users.
+#[tokio::test]
+async fn a_group_gets_in_and_another_user_does_not() {
+    use std::os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    };
+    const USER: u32 = 65_533;
+    const GROUP: u32 = 65_532;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let node = require!(Node::start(Plan::default().setting("WAYBILL_WORKER_SOCKET_GROUP", GROUP.to_string())).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "pw")).await;
+    let root = node.root();
+    let of_group = |name: &str| {
+        let metadata = std::fs::metadata(root.join(name)).unwrap();
+        (metadata.permissions().mode() & 0o7777, metadata.gid())
+    };
+    let table = [("", 0o750), ("acme", 0o750), ("acme/c1", 0o750), ("acme/c1/access", 0o640), ("waybill.sock", 0o660)];
+    for (name, mode) in table {
+        assert_eq!(of_group(name), (mode, GROUP), "{name}");
+    }
+
+    // The way to the folder and to the program is open to everybody; the program is a copy in the test's own folder.
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(node.dir.path(), 0o755);
+    let helper = node.dir.path().join("helper");
+    std::fs::copy(find::workspace_binary("docker-credential-waybill").unwrap(), &helper).unwrap();
+    let as_user = |gid: u32| {
+        let mut child = command(&helper);
+        node.on_behalf(&mut child, "acme/c1");
+        child.uid(USER).gid(gid).arg("get");
+        run(child, "a.b")
+    };
+    let member = as_user(GROUP);
+    assert_eq!(member.code, 0, "{}", member.stdout);
+    let stranger = as_user(USER);
+    assert!(stranger.code == 1 && stranger.stdout.contains("cannot be read"), "{}", stranger.stdout);
+    // Even where the files were opened to everybody by mistake.
+    for (name, mode) in [("", 0o755), ("acme", 0o755), ("acme/c1", 0o755), ("acme/c1/access", 0o644)] {
+        open(&root.join(name), mode);
+    }
+    open(&root.join("waybill.sock"), 0o666);
+    let stranger = as_user(USER);
+    assert!(stranger.code == 1 && stranger.stdout.starts_with("waybill: no_access"), "{}", stranger.stdout);
+    assert!(node.stack.logs().contains("a process of another user asked for logins"));
+}
+
 #[tokio::test]
 async fn a_restart_loses_nothing() {
     let mut node = require!(Node::start(Plan::default()).await);

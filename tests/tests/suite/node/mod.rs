@@ -1,6 +1,7 @@
 //! Programs of a node use a container's credentials without knowing Waybill.
 
 mod docker;
+mod kubelet;
 mod pulls;
 
 use std::{
@@ -78,6 +79,13 @@ impl Node {
         let mut child = self.program("docker-credential-waybill", owner);
         child.arg(action);
         run(child, input)
+    }
+
+    /// A subcommand of `waybill` about a container, by its name.
+    fn waybill(&self, subcommand: &str, workspace: &str, container: &str) -> Said {
+        let mut child = self.stack.waybill();
+        child.args([subcommand, "--workspace", workspace, "--container", container]);
+        run(child, "")
     }
 
     async fn restart(&mut self) {

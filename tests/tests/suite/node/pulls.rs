@@ -73,3 +73,45 @@ async fn skopeo_pulls_through_the_helper() {
     private.node.restart().await;
     private.pull_with_helper("again", "acme/c1").await.unwrap();
 }
+
+#[tokio::test]
+async fn skopeo_pulls_with_a_login_file_until_the_container_ends() {
+    let private = require!(Private::start().await);
+    let node = &private.node;
+    let written = node.waybill("login-file", "acme", "c1");
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    let file = node.root().join("acme/c1/auth.json");
+    assert_eq!((written.stdout, mode(&file)), (format!("{}\n", file.display()), 0o600));
+    let with = |file: &Path| {
+        let file = file.to_owned();
+        move |copy: &mut Command| {
+            copy.arg("--authfile").arg(file);
+        }
+    };
+    private.pull("own", with(&file)).await.unwrap();
+
+    // By access file, to a place of one's own; umbrella's login is for another registry.
+    let elsewhere = node.dir.path().join("umbrella.json");
+    let mut by_file = node.program("waybill", "umbrella/c2");
+    by_file.args(["login-file", "--output"]).arg(&elsewhere);
+    let written = run(by_file, "");
+    assert_eq!((written.code, mode(&elsewhere)), (0, 0o600), "{}", written.stderr);
+    let login = Login::new("eve", "pw").basic();
+    let expected = format!("{{\"auths\":{{\"a.b\":{{\"auth\":\"{login}\"}}}}}}");
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), expected);
+    private.pull("other", with(&elsewhere)).await.unwrap_err();
+
+    let key = std::fs::read(node.access("acme/c1")).unwrap();
+    let ended = node.waybill("container-ended", "acme", "c1");
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{}", ended.stderr);
+    assert!(!node.root().join("acme/c1").exists());
+    private.pull_with_helper("late", "acme/c1").await.unwrap_err();
+    let again = node.waybill("container-ended", "acme", "c1");
+    assert!(again.code == 1 && again.stderr.contains("has the container ended?"), "{}", again.stderr);
+    // Who has kept the key has nothing by it.
+    std::fs::create_dir(node.root().join("acme/c1")).unwrap();
+    std::fs::write(node.access("acme/c1"), key).unwrap();
+    let late = node.docker("acme/c1", "get", &private.registry.host());
+    assert!(late.code == 1 && late.stdout.starts_with("waybill: no_access"), "{}", late.stdout);
+    assert_eq!(node.docker("umbrella/c2", "get", "a.b").code, 0, "others are left alone");
+}

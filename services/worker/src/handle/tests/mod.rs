@@ -1,6 +1,7 @@
 //! Decisions from delivery to outcome, against a log in memory, a tiny registry and a tiny ECR.
 
 mod again;
+mod node;
 mod outcomes;
 mod secrecy;
 
