@@ -1,7 +1,9 @@
-//! skopeo pulls a private image with a container's credentials, and knows nothing of Waybill.
+//! skopeo and buildah pull a private image with a container's credentials, and know nothing of Waybill.
 
 use super::*;
-use waybill_tests::{docker_registry::DockerRegistry, image::TinyImage, process::Process, require, skopeo::Skopeo};
+use waybill_tests::{
+    docker_registry::DockerRegistry, error::Missing, image::TinyImage, process::Process, require, skopeo::Skopeo,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -44,20 +46,60 @@ impl Private {
         Ok(())
     }
 
-    /// Through `docker-credential-waybill` on PATH.
-    async fn pull_with_helper(&self, name: &str, owner: &str) -> Result<(), String> {
+    /// Has a program find `docker-credential-waybill` on PATH, and ask it about the registry on the owner's behalf.
+    fn with_helper(&self, child: &mut Command, name: &str, owner: &str) {
         let config = self.node.dir.path().join(format!("{name}.json"));
         std::fs::write(&config, json!({ "credHelpers": { self.registry.host(): "waybill" } }).to_string()).unwrap();
         let helper = find::workspace_binary("docker-credential-waybill").unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = [helper.parent().unwrap().to_owned()].into_iter().chain(std::env::split_paths(&path));
         let path = std::env::join_paths(folders).unwrap();
-        self.pull(name, |copy| {
-            copy.env("REGISTRY_AUTH_FILE", config).env("PATH", path);
-            self.node.on_behalf(copy, owner);
-        })
-        .await
+        child.env("REGISTRY_AUTH_FILE", config).env("PATH", path);
+        self.node.on_behalf(child, owner);
     }
+
+    async fn pull_with_helper(&self, name: &str, owner: &str) -> Result<(), String> {
+        self.pull(name, |copy| self.with_helper(copy, name, owner)).await
+    }
+
+    /// Into a store of its own, as podman keeps images too; what buildah said where it cannot.
+    async fn buildah(&self, buildah: &Path, name: &str, owner: &str) -> Result<(), String> {
+        let policy = self.node.dir.path().join("policy.json");
+        std::fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
+        let mut pull = in_store(buildah, &self.node.dir.path().join(name).join("store"));
+        pull.args(["pull", "--quiet", "--tls-verify=false", "--signature-policy"]).arg(policy).arg(&self.reference);
+        self.with_helper(&mut pull, name, owner);
+        let finished = Process::run("buildah", pull, self.node.dir.path(), LIMIT).await.unwrap();
+        if finished.status.success() { Ok(()) } else { Err(finished.stderr) }
+    }
+}
+
+fn in_store(buildah: &Path, store: &Path) -> Command {
+    let mut child = command(buildah);
+    child.args(["--storage-driver", "vfs", "--root"]).arg(store.join("root")).arg("--runroot").arg(store.join("run"));
+    child
+}
+
+/// A buildah that can keep images here: without root it needs a range of user ids.
+async fn find_buildah() -> Result<PathBuf, StartError> {
+    let buildah = find::program("buildah", "run `infra/justw test` as root (Debian: apt-get install buildah)")?;
+    let store = tempfile::tempdir().unwrap();
+    let mut list = in_store(&buildah, store.path());
+    list.arg("images");
+    let finished = Process::run("buildah", list, store.path(), LIMIT).await.unwrap();
+    match finished.status.success() {
+        true => Ok(buildah),
+        false => Err(Missing::new("a buildah that works for this user", "run the tests as root").into()),
+    }
+}
+
+#[tokio::test]
+async fn buildah_pulls_through_the_helper() {
+    let buildah = require!(find_buildah().await);
+    let private = require!(Private::start().await);
+    private.buildah(&buildah, "own", "acme/c1").await.unwrap();
+    let refused = private.buildah(&buildah, "other", "umbrella/c2").await.unwrap_err();
+    assert!(refused.contains("authentication required") || refused.contains("unauthorized"), "{refused}");
 }
 
 #[tokio::test]
