@@ -35,7 +35,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // What runs on the node. A newer decision is put in the same way and replaces this one.
     let scratch = tempfile::tempdir()?;
     let running = Running::open(NodeDir::open(scratch.path(), None)?)?;
-    running.put(&workspace, &container, Attachment { provider, image: image.clone(), decided_by: 1 })?;
+    running.put(
+        &workspace,
+        &container,
+        Attachment { provider, image: image.clone(), expires_at: None, decided_by: 1 },
+    )?;
 
     // The runtime itself asks the provider, each time it needs a login: tokens are renewed on the way.
     let attachment = running.attachment(&workspace, &container).ok_or("the container has no credentials")?;

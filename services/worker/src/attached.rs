@@ -75,7 +75,8 @@ fn unavailable() -> Error {
 fn attachment(decision: &Decision, provider: &Provider) -> Option<Attachment> {
     // A plan with credentials has compared the reference with the registry, so it parses.
     let image = ImageReference::parse(decision.image_ref()?).ok()?;
-    Some(Attachment { provider: provider.clone(), image, decided_by: decision.sequence })
+    let expires_at = decision.expires_at();
+    Some(Attachment { provider: provider.clone(), image, expires_at, decided_by: decision.sequence })
 }
 
 /// The decisions for one worker, in the log.

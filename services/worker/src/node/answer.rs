@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use time::OffsetDateTime;
 use waybill_domain::{
     credentials::{BasicLogin, Secret},
@@ -15,7 +15,10 @@ use super::{
     running::{Attachment, Owner, Running},
     select::select,
 };
-use crate::provider::{Issued, Provider, ProviderError, RegistryLogin};
+use crate::provider::{Issued, ProviderError, RegistryLogin};
+
+/// Containers that are looked up in the log at once.
+const AT_ONCE: usize = 16;
 
 /// Knows the credentials of containers that were served before this process started.
 pub trait Attached: Send + Sync + 'static {
@@ -89,9 +92,9 @@ impl Answerer {
         let (host, repository) = asked(registry, image)?;
         let given = match &owner {
             Owner::Container(workspace, container) => {
-                let provider = self.attachment(workspace, container).await?.provider;
-                let host = host.unwrap_or_else(|| provider.registry().clone());
-                login(&provider, &host).await?
+                let attachment = self.attachment(workspace, container).await?;
+                let host = host.unwrap_or_else(|| attachment.provider.registry().clone());
+                login(&attachment, &host).await?
             }
             Owner::Workspace(workspace) => {
                 let host = host.ok_or_else(|| Code::BadRequest.because("with a workspace's key, name a registry"))?;
@@ -145,9 +148,12 @@ impl Answerer {
 
     /// Every container's that can be told; the reason of one that cannot, where there is no other.
     async fn attachments(&self, workspace: &WorkspaceId) -> Result<Vec<Attachment>, Error> {
+        let containers = stream::iter(self.running.containers(workspace));
+        let read = containers.map(async |container| self.attachment(workspace, &container).await);
+        let read: Vec<_> = read.buffered(AT_ONCE).collect().await;
         let (mut found, mut failed) = (Vec::new(), None);
-        for container in self.running.containers(workspace) {
-            match self.attachment(workspace, &container).await {
+        for attachment in read {
+            match attachment {
                 Ok(attachment) => found.push(attachment),
                 Err(error) if error.code == Code::NotFound => {}
                 Err(error) => failed = Some(error),
@@ -181,9 +187,9 @@ fn asked(registry: Option<&str>, image: Option<&str>) -> Result<(Option<Registry
 async fn one_login(selected: &[&Attachment], host: &RegistryHost) -> Result<GivenLogin, Error> {
     let none = || Code::NotFound.because(format!("there are no credentials for {host}"));
     let (first, others) = selected.split_first().ok_or_else(none)?;
-    let given = login(&first.provider, host).await?;
+    let given = login(first, host).await?;
     for other in others {
-        let other = login(&other.provider, host).await?;
+        let other = login(other, host).await?;
         if (&other.username, &other.password) != (&given.username, &given.password) {
             let words = "containers of the workspace have different logins for";
             return Err(Code::Ambiguous.because(format!("{words} {host}; ask with a container's own key")));
@@ -192,18 +198,23 @@ async fn one_login(selected: &[&Attachment], host: &RegistryHost) -> Result<Give
     Ok(given)
 }
 
-async fn login(provider: &Provider, host: &RegistryHost) -> Result<GivenLogin, Error> {
-    let Issued { login, expires_at, .. } = provider.login(host).await.map_err(|error| {
+async fn login(attachment: &Attachment, host: &RegistryHost) -> Result<GivenLogin, Error> {
+    // A token that has just been issued is given whatever it says of its end, as it is used for a pull.
+    let end = attachment.expires_at;
+    let is_over = end.is_some_and(|end| end.instant() <= OffsetDateTime::now_utc());
+    if is_over && attachment.provider.registry() == host {
+        let words = "have run out; report a build with new ones";
+        return Err(Code::Expired.because(format!("the credentials for {host} {words}")));
+    }
+    let Issued { login, expires_at, .. } = attachment.provider.login(host).await.map_err(|error| {
         let code = match &error {
             ProviderError::OtherHost { .. } => Code::NotFound,
             _ => Code::ExchangeFailed,
         };
         code.because(error.to_string())
     })?;
-    if expires_at.is_some_and(|end| end.instant() <= OffsetDateTime::now_utc()) {
-        return Err(Code::Expired.because(format!("the login for {host} has run out, and no newer one can be had")));
-    }
     let BasicLogin { username, password } = expressible(login, host)?;
+    let expires_at = expires_at.into_iter().chain(end).min();
     Ok(GivenLogin { username, password, expires_at, registry: host.to_string() })
 }
 

@@ -103,7 +103,7 @@ pub enum Code {
     NotFound,
     /// Containers of the workspace have different logins for that host.
     Ambiguous,
-    /// The login has run out and there is no newer one.
+    /// The credentials have run out.
     Expired,
     /// The credentials are not accepted, or nobody could be asked.
     ExchangeFailed,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use waybill_domain::{credentials::Secret, reference::ImageReference};
-use waybill_schemas::{ContainerId, WorkspaceId};
+use waybill_schemas::{ContainerId, Timestamp, WorkspaceId};
 
 use super::{
     files::{NodeDir, NodeDirError},
@@ -49,6 +49,8 @@ pub struct Attachment {
     pub provider: Provider,
     /// The image it was attached for.
     pub image: ImageReference,
+    /// When the credentials themselves stop working, where known.
+    pub expires_at: Option<Timestamp>,
     /// Sequence of the decision that attached it; an older one never replaces a newer one.
     pub decided_by: u64,
 }
@@ -91,7 +93,7 @@ impl Running {
     /// workspace's where they are missing. A login that was handed out before stays as good as its registry says.
     ///
     /// # Errors
-    /// [`NodeDirError`] when a key cannot be written; nothing is kept then.
+    /// [`NodeDirError`] when a key cannot be written; what was there before stays.
     pub fn put(&self, workspace: &WorkspaceId, container: &ContainerId, new: Attachment) -> Result<(), NodeDirError> {
         let mut state = self.state();
         if state.is_newer(workspace, container, new.decided_by) {

@@ -89,17 +89,13 @@ async fn accept(
 
 /// One line asked, one line answered. Who does not speak in time, or goes away, gets nothing.
 async fn converse(mut stream: UnixStream, peers: Peers, answerer: &Answerer) {
+    // Read in any case: whoever is hung up on while it speaks may not hear why.
+    let Ok(line) = timeout(LINE, read_line(&mut stream)).await else { return };
     let answer = match stream.peer_cred() {
-        Ok(peer) if peers.allow(peer.uid(), peer.gid()) => {
-            let Ok(line) = timeout(LINE, read_line(&mut stream)).await else { return };
-            answer_line(line, answerer).await
-        }
+        Ok(peer) if peers.allow(peer.uid(), peer.gid()) => answer_line(line, answerer).await,
         Ok(peer) => {
-            tracing::warn!(
-                uid = peer.uid(),
-                gid = peer.gid(),
-                "a process of another user asked for logins, refusing it"
-            );
+            let (uid, gid) = (peer.uid(), peer.gid());
+            tracing::warn!(uid, gid, "a process of another user asked for logins, refusing it");
             refusal(Code::NoAccess, "this user may not ask; see WAYBILL_WORKER_SOCKET_GROUP")
         }
         Err(error) => return tracing::warn!(%error, "cannot tell who asks for logins, refusing"),

@@ -84,8 +84,7 @@ async fn only_the_worker_s_user_gets_in_and_nothing_is_told_elsewhere() {
     assert!(refused.code == 1 && refused.stdout.starts_with("waybill: no_access"), "{}", refused.stdout);
 
     let search = Search::new([&password, &other]);
-    let logs = node.stack.logs();
-    assert!(logs.contains("login given to a program of the node"), "the log is not looked at");
+    let logs = node.logs_with("login given to a program of the node").await;
     for key in &keys {
         assert!(!logs.contains(key.as_str()), "an access key is in the log");
     }
@@ -145,7 +144,7 @@ async fn a_group_gets_in_and_another_user_does_not() {
     open(&root.join("waybill.sock"), 0o666);
     let stranger = as_user(USER);
     assert!(stranger.code == 1 && stranger.stdout.starts_with("waybill: no_access"), "{}", stranger.stdout);
-    assert!(node.stack.logs().contains("a process of another user asked for logins"));
+    node.logs_with("a process of another user asked for logins").await;
 }
 
 #[tokio::test]

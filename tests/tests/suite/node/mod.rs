@@ -1,6 +1,7 @@
 //! Programs of a node use a container's credentials without knowing Waybill.
 
 mod docker;
+mod ecr;
 mod kubelet;
 mod pulls;
 
@@ -54,8 +55,12 @@ impl Node {
 
     /// Has credentials attached to a container, and waits until it has its key.
     async fn attach(&self, workspace: &str, container: &str, reference: &str, login: &Login) {
-        let image = format!("img-{container}");
         let credentials = json!({ "USERNAME": login.user(), "PASSWORD": login.password() });
+        self.attach_any(workspace, container, reference, credentials).await;
+    }
+
+    async fn attach_any(&self, workspace: &str, container: &str, reference: &str, credentials: serde_json::Value) {
+        let image = format!("img-{container}");
         let saved = self.stack.build(workspace, &image, reference, credentials).await;
         assert_eq!(saved.status, 201, "{saved:?}");
         assert_eq!(self.stack.container(workspace, container, &image, "w1").await.status, 202);
@@ -86,6 +91,14 @@ impl Node {
         let mut child = self.stack.waybill();
         child.args([subcommand, "--workspace", workspace, "--container", container]);
         run(child, "")
+    }
+
+    /// Everything logged so far, once this is in it.
+    async fn logs_with(&self, words: &str) -> String {
+        let logged = eventually(Duration::from_secs(30), words, async || {
+            Some(self.stack.logs()).filter(|logs| logs.contains(words))
+        });
+        logged.await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     async fn restart(&mut self) {

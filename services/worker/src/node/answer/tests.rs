@@ -6,7 +6,7 @@ use waybill_schemas::v1::CredType;
 use super::*;
 use crate::{
     node::NodeDir,
-    provider::{EcrConfig, TokenCache},
+    provider::{EcrConfig, Provider, TokenCache},
 };
 
 /// Credentials for an image, attached by the decision with this sequence; the password is `pw-` and the user's name.
@@ -19,7 +19,7 @@ fn of(image: &str, login: Login, decided_by: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
     let plan = CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login };
     let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
-    Attachment { provider, image, decided_by }
+    Attachment { provider, image, expires_at: None, decided_by }
 }
 
 struct Node {
@@ -142,4 +142,18 @@ async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
     node.put("ws", "c1", attachment("a.b/app:1", "again", 10));
     assert_eq!(node.get(&key, None, None).await, "no_access", "the old key never opens again");
     assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b again pw-again");
+}
+
+#[tokio::test]
+async fn credentials_end_when_they_say() {
+    let node = Node::new();
+    let now = OffsetDateTime::now_utc();
+    let until = |hours: i64| Some((now + time::Duration::hours(hours)).into());
+    node.put("ws", "over", Attachment { expires_at: until(-1), ..attachment("a.b/app:1", "u", 1) });
+    node.put("ws", "good", Attachment { expires_at: until(1), ..attachment("c.d/app:1", "u", 2) });
+    assert_eq!(node.get(&node.key("ws/over"), Some("a.b"), None).await, "expired");
+    assert_eq!(node.get(&node.key("ws/over"), Some("c.d"), None).await, "not_found");
+    let request = Request::Get { access: node.key("ws/good"), registry: None, image: None };
+    let Answer::Login(given) = node.answerer.answer(&request).await else { panic!("no login") };
+    assert_eq!(given.expires_at, until(1));
 }
