@@ -162,6 +162,8 @@ mod tests {
         let mut pairs = home(dir.path());
         let more = [
             ("WAYBILL_WORKER_IMAGE_DIR", "images"),
+            ("WAYBILL_WORKER_NODE_DIR", "node"),
+            ("WAYBILL_WORKER_SOCKET_GROUP", "1000"),
             ("WAYBILL_WORKER_CONCURRENCY", "3"),
             ("WAYBILL_WORKER_PULL_SECONDS", "7"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
@@ -175,6 +177,7 @@ mod tests {
         assert_eq!(hosts, ["localhost:5000", "[::1]:5000", "a.b"]);
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
+        assert_eq!((config.node_dir, config.node_group), (Some(dir.path().join("node")), Some(1000)));
         assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
     }
 

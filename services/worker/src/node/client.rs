@@ -21,7 +21,9 @@ const PATIENCE: Duration = LIMIT.saturating_add(Duration::from_secs(15));
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// A variable of the environment is missing.
-    #[error("{0} is not set")]
+    #[error(
+        "{0} is not set; WAYBILL_SOCKET names the worker's socket, WAYBILL_ACCESS_FILE the container's access file"
+    )]
     NotSet(&'static str),
     /// The access file cannot be read.
     #[error("the access file {} cannot be read: {}; has the container ended?", .file.display(), .source.kind())]

@@ -102,7 +102,8 @@ impl NodeDir {
         }
     }
 
-    /// Every owner with a key in the folder. What is no key of ours is passed over.
+    /// Every owner with a key in the folder, which is given to whom the settings say now. What is no key of ours is passed
+    /// over.
     pub(super) fn keys(&self) -> Result<Vec<(Owner, AccessKey)>, NodeDirError> {
         let mut found = Vec::new();
         for workspace in names::<WorkspaceId>(&self.root)? {
@@ -110,8 +111,11 @@ impl NodeDir {
             let containers = names::<ContainerId>(&folder(&self.root, &whole))?;
             let owners = containers.into_iter().map(|container| Owner::Container(workspace.clone(), container));
             for owner in owners.chain([whole]) {
-                let text = fs::read_to_string(self.access_file(&owner)).ok();
-                found.extend(text.as_deref().and_then(AccessKey::parse).map(|key| (owner, key)));
+                let file = self.access_file(&owner);
+                let Some(key) = fs::read_to_string(&file).ok().as_deref().and_then(AccessKey::parse) else { continue };
+                self.make_folder(&owner)?;
+                self.protect(&file, 0o600, 0o640)?;
+                found.push((owner, key));
             }
         }
         Ok(found)
@@ -207,6 +211,11 @@ mod tests {
         dir.keep_key(&container()).unwrap();
         assert_eq!((mode(scratch.path()), mode(&scratch.path().join("ws/c1"))), (0o750, 0o750));
         assert_eq!(mode(&dir.access_file(&container())), 0o640);
+        // Started again without the group.
+        let dir = NodeDir::open(scratch.path(), None).unwrap();
+        assert_eq!(dir.keys().unwrap().len(), 1);
+        assert_eq!((mode(scratch.path()), mode(&scratch.path().join("ws/c1"))), (0o700, 0o700));
+        assert_eq!(mode(&dir.access_file(&container())), 0o600);
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub enum SocketError {
     /// Another process answers there.
     #[error("{} is served by another process; give each worker a WAYBILL_WORKER_NODE_DIR of its own", .0.display())]
     InUse(PathBuf),
+    /// The folder's owner could read what is in it.
+    #[error("{} belongs to another user; give the worker a WAYBILL_WORKER_NODE_DIR of its own", .0.display())]
+    Foreign(PathBuf),
     /// The file could not be made.
     #[error(transparent)]
     Dir(#[from] NodeDirError),
@@ -49,6 +52,9 @@ pub(super) fn bind(dir: &NodeDir) -> Result<(UnixListener, PathBuf, Peers), Sock
     let listener = listen(&beside).map_err(NodeDirError::at("listen on", &path))?;
     dir.protect(&beside, 0o600, 0o660)?;
     let own_uid = fs::metadata(&beside).map_err(NodeDirError::at("read", &beside))?.uid();
+    if fs::metadata(dir.root()).map_err(NodeDirError::at("read", dir.root()))?.uid() != own_uid {
+        return Err(SocketError::Foreign(dir.root().to_owned()));
+    }
     fs::rename(&beside, &path).map_err(NodeDirError::at("listen on", &path))?;
     Ok((listener, path, Peers { own_uid, group: dir.group() }))
 }
@@ -84,7 +90,8 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(scratch.path(), None).unwrap();
-        let (listener, path, _) = bind(&dir).unwrap();
+        let (listener, path, peers) = bind(&dir).unwrap();
+        assert_eq!((peers.own_uid, peers.group), (fs::metadata("/proc/self").unwrap().uid(), None));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(bind(&dir), Err(SocketError::InUse(_))));
         drop(listener);
@@ -93,5 +100,10 @@ mod tests {
         let shared = NodeDir::open(scratch.path(), Some(fs::metadata(&path).unwrap().gid())).unwrap();
         bind(&shared).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        // Only root can make this happen: for others the folder cannot be protected in the first place.
+        if std::os::unix::fs::chown(scratch.path(), Some(65_533), None).is_ok() {
+            fs::remove_file(&path).unwrap();
+            assert!(matches!(bind(&dir), Err(SocketError::Foreign(_))));
+        }
     }
 }

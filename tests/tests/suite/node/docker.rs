@@ -164,3 +164,24 @@ async fn a_restart_loses_nothing() {
     // The workspace's key finds all of its containers again.
     assert_eq!(node.docker("acme", "list", "").stdout, "{\"a.b\":\"ada\",\"c.d\":\"bob\"}\n");
 }
+
+#[tokio::test]
+async fn the_newest_decision_counts_and_the_key_stays() {
+    let mut node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "old")).await;
+    let key = std::fs::read(node.access("acme/c1")).unwrap();
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "new")).await;
+    let given = "{\"ServerURL\":\"a.b\",\"Username\":\"ada\",\"Secret\":\"new\"}\n";
+    let replaced = eventually(Duration::from_secs(30), "the new password", async || {
+        (node.docker("acme/c1", "get", "a.b").stdout == given).then_some(())
+    });
+    replaced.await.unwrap();
+    node.stack
+        .wait_for("both pulls", |events| {
+            (events.iter().filter(|event| event.is("ImagePullFailed", "c1")).count() == 2).then_some(())
+        })
+        .await;
+    node.restart().await;
+    assert_eq!(node.docker("acme/c1", "get", "a.b").stdout, given);
+    assert_eq!(std::fs::read(node.access("acme/c1")).unwrap(), key);
+}
