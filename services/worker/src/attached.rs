@@ -1,10 +1,19 @@
 //! What is attached to a container of this node: kept as decisions are served, and read from the log after a restart.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+use uuid::Uuid;
 use waybill_domain::reference::ImageReference;
-use waybill_schemas::{ContainerId, EventType, Subject, WorkerId, WorkspaceId, v1::ProviderFailure};
+use waybill_platform::{
+    log::{Expect, NewEvent},
+    trace,
+};
+use waybill_schemas::{
+    ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId,
+    v1::{ContainerEnded, ProviderFailure},
+};
 
 use crate::{
     access::{Access, NoAccess},
@@ -13,6 +22,7 @@ use crate::{
     outcome::Decision,
     port::OutcomeLog,
     provider::Provider,
+    source,
     step::Step,
 };
 
@@ -33,6 +43,18 @@ impl<L: OutcomeLog> Handler<L> {
             let error = waybill_platform::chain(&error);
             tracing::error!(%workspace, %container_id, error, "programs of the node cannot have this container's logins");
         }
+    }
+
+    /// The access that a decision newer than this one gives, if there is one: credentials may be rotated while a pull is
+    /// under way.
+    pub(crate) async fn newer_access(&self, decision: &Decision) -> Option<Access> {
+        let (workspace, container_id) = (decision.workspace(), decision.container_id());
+        let newest = self.newest(decision.worker_id(), workspace, container_id).await.ok()?;
+        if newest.decided_by <= decision.sequence {
+            return None;
+        }
+        let issued = newest.provider.login(newest.provider.registry()).await.ok()?;
+        Some(Access::Custom { provider: newest.provider, issued })
     }
 
     /// What the newest decision attached.
@@ -67,6 +89,9 @@ impl<L: OutcomeLog> Handler<L> {
     }
 }
 
+/// How long a runtime waits for the log to take a container's end.
+const ENDED_LIMIT: Duration = Duration::from_secs(5);
+
 fn unavailable() -> Error {
     let message = "the log does not answer, and the worker has started anew since the container did; try again";
     Error { code: Code::Unavailable, message: message.to_owned() }
@@ -92,5 +117,36 @@ impl<L: OutcomeLog> Attached for FromLog<L> {
         container: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Attachment, Error>> {
         Box::pin(self.handler.newest(&self.worker_id, workspace, container))
+    }
+
+    fn ended<'a>(&'a self, workspace: &'a WorkspaceId, container: &'a ContainerId) -> BoxFuture<'a, ()> {
+        let event = ContainerEnded { workspace: workspace.clone(), container_id: container.clone() };
+        let id = Uuid::new_v4();
+        let envelope = Envelope {
+            id,
+            source: source(&self.worker_id),
+            source_version: None,
+            time: Some(trace::now()),
+            causation_id: None,
+            correlation_id: Some(id),
+            traceparent: None,
+            tracestate: None,
+        };
+        let new = NewEvent { envelope, event: event.into() };
+        Box::pin(async move {
+            let appending = timeout(ENDED_LIMIT, self.handler.log.append(&new, Expect::Nothing));
+            match appending.await {
+                Ok(Ok(appended)) => {
+                    tracing::debug!(%workspace, container_id = %container, sequence = appended.sequence, "end recorded");
+                }
+                Ok(Err(error)) => {
+                    let error = waybill_platform::chain(&error);
+                    tracing::warn!(%workspace, container_id = %container, error, "the container's end is not recorded");
+                }
+                Err(_) => {
+                    tracing::warn!(%workspace, container_id = %container, "the log did not take the container's end in time");
+                }
+            }
+        })
     }
 }

@@ -103,11 +103,24 @@ impl<L: OutcomeLog> Handler<L> {
             return Ok(());
         }
         let pulled = match &access {
-            Ok(access) => pull_for(&self.pull, decision, access).await,
+            Ok(access) => self.pull(decision, access).await,
             // A provider was recorded before the worker died, and cannot be had again: the pull is what fails.
             Err(none) => Err(none.as_pull_error()),
         };
         self.report_pull(decision, pulled, provided_by).await
+    }
+
+    /// Pulls; once more with newer credentials, if the registry refused these and they were rotated meanwhile.
+    async fn pull(&self, decision: &Decision, access: &Access) -> Result<String, PullError> {
+        let pulled = pull_for(&self.pull, decision, access).await;
+        if let (Err(error), Access::Custom { .. }) = (&pulled, access)
+            && error.may_be_stale()
+            && let Some(newer) = self.newer_access(decision).await
+        {
+            tracing::info!(container_id = %decision.container_id(), "the credentials were rotated during the pull, pulling with the new ones");
+            return pull_for(&self.pull, decision, &newer).await;
+        }
+        pulled
     }
 
     async fn recorded_step(&self, decision: &Decision) -> Result<Step, HandleError> {

@@ -92,7 +92,7 @@ impl Decision {
         rests_on > Some(self.requested_by())
     }
 
-    fn worker_id(&self) -> &WorkerId {
+    pub(crate) fn worker_id(&self) -> &WorkerId {
         match &self.said {
             Said::Attached(said) => &said.worker_id,
             Said::Skipped(said) => &said.worker_id,

@@ -28,6 +28,9 @@ pub trait Attached: Send + Sync + 'static {
         workspace: &'a WorkspaceId,
         container: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Attachment, Error>>;
+
+    /// Has the log know that a container has ended, so that nobody renews its credentials.
+    fn ended<'a>(&'a self, workspace: &'a WorkspaceId, container: &'a ContainerId) -> BoxFuture<'a, ()>;
 }
 
 /// Knows nothing: only what was put into [`Running`] is served.
@@ -41,6 +44,10 @@ impl Attached for NoAttached {
         container: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Attachment, Error>> {
         Box::pin(async move { Err(nothing_attached(container)) })
+    }
+
+    fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -79,7 +86,7 @@ impl Answerer {
                 self.get(access, registry.as_deref(), image.as_deref()).await.map(Answer::Login)
             }
             Request::List { access } => self.list(access).await.map(|logins| Answer::Logins { logins }),
-            Request::End { access } => self.end(access).map(|()| Answer::Ended { ended: true }),
+            Request::End { access } => self.end(access).await.map(|()| Answer::Ended { ended: true }),
         };
         answer.unwrap_or_else(|error| {
             tracing::debug!(%error, "a program of the node is refused");
@@ -121,12 +128,14 @@ impl Answerer {
         Ok(logins)
     }
 
-    fn end(&self, access: &Secret) -> Result<(), Error> {
+    async fn end(&self, access: &Secret) -> Result<(), Error> {
         let Owner::Container(workspace, container) = self.owner(access)? else {
             return Err(Code::BadRequest.because("a workspace does not end; show the container's own key"));
         };
         tracing::info!(%workspace, container_id = %container, "container ended, its logins are forgotten");
-        self.running.drop_access(&workspace, &container).map_err(|error| {
+        let removed = self.running.drop_access(&workspace, &container);
+        self.log.ended(&workspace, &container).await;
+        removed.map_err(|error| {
             tracing::warn!(%workspace, container_id = %container, error = waybill_platform::chain(&error), "files are left");
             Code::Unavailable.because(error.to_string())
         })

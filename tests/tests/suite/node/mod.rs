@@ -4,6 +4,7 @@ mod docker;
 mod ecr;
 mod kubelet;
 mod pulls;
+mod rotation;
 
 use std::{
     io::Write as _,

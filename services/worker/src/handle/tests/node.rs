@@ -99,3 +99,21 @@ async fn after_a_restart_the_newest_decision_counts() {
     let nothing = bench(&node, &registry);
     assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
 }
+
+/// The registry takes new credentials only, and they are in the log behind the decision that is being served.
+#[tokio::test]
+async fn a_pull_goes_on_with_credentials_that_were_rotated_meanwhile() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", "rotated").await;
+    let new = json!({ "USERNAME": "ada", "PASSWORD": "rotated" });
+    let rotated = Bench::new(registry.host());
+    rotated.record(DECIDED + 5, rotated.attached("c-1", CredType::Basic, &new));
+    rotated.first(rotated.ada("c-1")).await;
+    assert_eq!(rotated.handler.log.names().last().copied(), Some("ImagePullSucceeded"));
+    let asked = registry.asked().len();
+
+    let wrong = Bench::new(registry.host());
+    wrong.record(DECIDED, wrong.ada("c-1"));
+    wrong.first(wrong.ada("c-1")).await;
+    assert_eq!(wrong.handler.log.names().last().copied(), Some("ImagePullFailed"));
+    assert!(registry.asked().len() - asked < asked, "nothing newer, so no second pull");
+}
