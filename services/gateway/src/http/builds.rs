@@ -49,8 +49,9 @@ pub(super) struct BuildBody {
     modified: bool,
 }
 
-/// Registry credentials in one of three forms: an object of environment-style keys such as `AWS_ACCESS_KEY_ID` or
-/// `USERNAME`; the JSON text `{"registry", "type", "credentials"}`; or `user:password`.
+/// Registry credentials in one of four forms: an object of environment-style keys such as `AWS_ACCESS_KEY_ID` or
+/// `USERNAME`; a Docker configuration file with `auths`, as an object or as text; the JSON text
+/// `{"registry", "type", "credentials"}`; or `user:password`.
 #[derive(ToSchema)]
 #[schema(examples(json!({"USERNAME": "puller", "PASSWORD": "…"}), json!("puller:…")))]
 #[serde(untagged)]
@@ -58,6 +59,11 @@ pub(super) struct BuildBody {
 pub(super) enum Credentials {
     /// Environment-style keys.
     Keys(std::collections::BTreeMap<String, Option<String>>),
+    /// A Docker configuration file, of which the entry for the image's registry counts.
+    Docker {
+        /// Entries by registry, as `docker login` writes them.
+        auths: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+    },
     /// JSON text or `user:password`.
     Text(String),
 }
