@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use waybill_domain::reference::RegistryHost;
 use waybill_platform::{
-    config::{ConfigError, Settings},
+    config::{ConfigError, Reader, Settings},
     log::NatsConfig,
     sealing::{PrivateKey, PublicKey},
 };
@@ -48,25 +48,14 @@ impl WorkerConfig {
         let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
             text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
         });
-        let pull = PullConfig {
-            plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
-            ca_file: reader.path("WAYBILL_WORKER_CA_FILE"),
-            image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
-            limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
-        };
-        let ecr_endpoint = reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url);
+        let pull = pull(&mut reader);
+        let ecr_endpoint = ecr_endpoint(&mut reader);
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
         });
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
-        }
-        if let Some(file) = &pull.ca_file
-            && let Err(error) = read_ca_file(file)
-        {
-            let file = file.display();
-            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
         }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
@@ -76,6 +65,28 @@ impl WorkerConfig {
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
         }
     }
+}
+
+/// How images are pulled.
+pub(crate) fn pull(reader: &mut Reader<'_>) -> PullConfig {
+    let pull = PullConfig {
+        plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
+        ca_file: reader.path("WAYBILL_WORKER_CA_FILE"),
+        image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
+        limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
+    };
+    if let Some(file) = &pull.ca_file
+        && let Err(error) = read_ca_file(file)
+    {
+        let file = file.display();
+        reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
+    }
+    pull
+}
+
+/// Where ECR is asked instead of at AWS.
+pub(crate) fn ecr_endpoint(reader: &mut Reader<'_>) -> Option<String> {
+    reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url)
 }
 
 fn hosts(text: &str) -> Result<Vec<RegistryHost>, &'static str> {

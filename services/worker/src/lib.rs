@@ -17,6 +17,7 @@ mod start;
 mod step;
 #[cfg(test)]
 mod testing;
+pub mod trial;
 
 pub use config::WorkerConfig;
 pub use start::{WorkerError, run};
