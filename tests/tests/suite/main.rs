@@ -11,6 +11,7 @@
 mod bench;
 mod canary;
 mod chain;
+mod check;
 mod crash;
 mod dev;
 mod doctor;
