@@ -1,7 +1,8 @@
 //! What a worker is told at start.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use waybill_domain::reference::RegistryHost;
 use waybill_platform::{
     config::{ConfigError, Reader, Settings},
@@ -10,7 +11,10 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkerId;
 
-use crate::pull::{PullConfig, read_ca_file};
+use crate::{
+    provider::EcrConfig,
+    pull::{PullConfig, read_ca_file},
+};
 
 /// A worker's configuration.
 #[derive(Debug)]
@@ -25,8 +29,8 @@ pub struct WorkerConfig {
     pub scheduler_key: PublicKey,
     /// How images are pulled.
     pub pull: PullConfig,
-    /// ECR endpoint instead of AWS's own (`WAYBILL_AWS_ECR_ENDPOINT`).
-    pub ecr_endpoint: Option<String>,
+    /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
+    pub aws: EcrConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
@@ -48,8 +52,7 @@ impl WorkerConfig {
         let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
             text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
         });
-        let pull = pull(&mut reader);
-        let ecr_endpoint = ecr_endpoint(&mut reader);
+        let (pull, aws) = registries(&mut reader, None);
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
@@ -60,33 +63,43 @@ impl WorkerConfig {
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
             (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, ecr_endpoint, concurrency, health })
+                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, aws, concurrency, health })
             }
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
         }
     }
 }
 
-/// How images are pulled.
-pub(crate) fn pull(reader: &mut Reader<'_>) -> PullConfig {
+/// How registries and AWS are asked. A certificate authority that is given goes before the setting.
+pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig) {
+    let key = if ca_file.is_some() { "--ca-file" } else { "WAYBILL_WORKER_CA_FILE" };
     let pull = PullConfig {
         plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
-        ca_file: reader.path("WAYBILL_WORKER_CA_FILE"),
+        internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
+        ca_file: ca_file.or_else(|| reader.path(key)),
         image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
         limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
     };
-    if let Some(file) = &pull.ca_file
-        && let Err(error) = read_ca_file(file)
-    {
-        let file = file.display();
-        reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
-    }
-    pull
+    let aws = EcrConfig {
+        endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
+        sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
+        ca: ca(reader, key, &pull),
+        limit: None,
+    };
+    (pull, aws)
 }
 
-/// Where ECR is asked instead of at AWS.
-pub(crate) fn ecr_endpoint(reader: &mut Reader<'_>) -> Option<String> {
-    reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url)
+/// The further certificate authorities, which AWS's clients trust as well.
+fn ca(reader: &mut Reader<'_>, key: &str, pull: &PullConfig) -> Option<Bytes> {
+    let file = pull.ca_file.as_ref()?;
+    match read_ca_file(file) {
+        Ok(pem) => Some(pem.into()),
+        Err(error) => {
+            let file = file.display();
+            reader.problem(format!("{key}: {file}: {error}; name a PEM file of certificates"));
+            None
+        }
+    }
 }
 
 fn hosts(text: &str) -> Result<Vec<RegistryHost>, &'static str> {
@@ -113,7 +126,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
-    use crate::testing::assert_absent;
+    use crate::testing::{PrivateCa, assert_absent};
 
     /// A home with the worker's secret files, and the settings that name them.
     fn home(dir: &Path) -> Vec<(&'static str, String)> {
@@ -143,31 +156,36 @@ mod tests {
         let config = read(dir.path(), &home(dir.path())).unwrap();
         assert_eq!((config.worker_id.to_string().as_str(), config.concurrency), ("node-1", 16));
         assert_eq!((config.pull.limit, config.pull.image_dir), (Duration::from_secs(300), None));
-        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.ecr_endpoint.is_none());
+        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.aws.endpoint.is_none());
         assert_eq!(config.nats.inbox_prefix, "_INBOX_worker-node-1");
     }
 
     #[test]
     fn everything_can_be_said() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        fs::copy(PrivateCa::new().file(), dir.path().join("ca.pem")).unwrap();
         let mut pairs = home(dir.path());
         let more = [
             ("WAYBILL_WORKER_IMAGE_DIR", "images"),
             ("WAYBILL_WORKER_CONCURRENCY", "3"),
             ("WAYBILL_WORKER_PULL_SECONDS", "7"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
+            ("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", "auth.internal, gitlab.internal:8443"),
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
+            ("WAYBILL_AWS_STS_ENDPOINT", "http://127.0.0.1:5556"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
         ];
         pairs.extend(more.map(|(key, value)| (key, value.to_owned())));
         let config = read(dir.path(), &pairs).unwrap();
         let hosts: Vec<&str> = config.pull.plain_http.iter().map(RegistryHost::as_str).collect();
         assert_eq!(hosts, ["localhost:5000", "[::1]:5000", "a.b"]);
+        let hosts: Vec<&str> = config.pull.internal_token_services.iter().map(RegistryHost::as_str).collect();
+        assert_eq!(hosts, ["auth.internal", "gitlab.internal:8443"]);
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
-        assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
+        assert!(config.pull.ca_file.is_some() && config.health.is_some());
+        assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
     }
 
     #[test]

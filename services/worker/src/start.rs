@@ -11,12 +11,7 @@ use waybill_platform::{
 use waybill_schemas::Subject;
 
 use crate::{
-    WorkerConfig,
-    access::Keys,
-    dispatch::dispatch,
-    handle::Handler,
-    provider::{EcrConfig, TokenCache},
-    register::Registrar,
+    WorkerConfig, access::Keys, dispatch::dispatch, handle::Handler, provider::TokenCache, register::Registrar,
 };
 
 /// How long to wait before trying to register again.
@@ -61,7 +56,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         () = shutdown.cancelled() => return Ok(()),
         () = register(&registrar) => {}
     }
-    let tokens = TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint, limit: None });
+    let tokens = TokenCache::new(config.aws);
     let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
     let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull });
     let remind = move || {

@@ -12,7 +12,7 @@ use waybill_schemas::{Timestamp, WorkspaceId};
 
 use crate::{
     config,
-    provider::{EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
+    provider::{Provider, ProviderError, RegistryLogin, TokenCache},
     pull::{PullConfig, PullError, pull},
 };
 
@@ -42,19 +42,16 @@ pub struct Refused {
 }
 
 impl Trial {
-    /// The settings of a worker that say how registries are spoken to.
-    pub fn read(reader: &mut Reader<'_>) -> Self {
-        let pull = PullConfig { image_dir: None, ..config::pull(reader) };
-        let endpoint = config::ecr_endpoint(reader);
-        Self { pull, tokens: TokenCache::new(EcrConfig { endpoint, limit: None }) }
-    }
-
-    /// Further hosts that are spoken to without TLS, and another certificate authority.
-    #[must_use]
-    pub fn with(mut self, plain_http: impl IntoIterator<Item = RegistryHost>, ca_file: Option<PathBuf>) -> Self {
-        self.pull.plain_http.extend(plain_http);
-        self.pull.ca_file = ca_file.or(self.pull.ca_file);
-        self
+    /// The settings of a worker that say how registries are spoken to; and further hosts that are spoken to without TLS,
+    /// and another certificate authority.
+    pub fn read(
+        reader: &mut Reader<'_>,
+        plain_http: impl IntoIterator<Item = RegistryHost>,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
+        let (mut pull, aws) = config::registries(reader, ca_file);
+        pull.plain_http.extend(plain_http);
+        Self { pull: PullConfig { image_dir: None, ..pull }, tokens: TokenCache::new(aws) }
     }
 
     /// Asks for the manifest, with credentials as they are sealed, or without any.

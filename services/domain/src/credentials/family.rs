@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::keys::Keys;
-use super::{CredentialError, Secret, named};
+use super::{CredentialError, Secret, named, role};
 use crate::reference::{EcrRegistry, Registry, RegistryHost};
 
 /// The values of one kind of credentials, under the names they are carried by.
@@ -89,7 +89,7 @@ pub(super) static FAMILIES: [Family; 11] = [
         cred_type: CredType::Aws,
         service: "Amazon ECR",
         telling: &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],
-        supporting: &["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CREDENTIAL_EXPIRATION"],
+        supporting: &["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CREDENTIAL_EXPIRATION", "AWS_ROLE_ARN"],
         serves: Serves::ServiceAndGeneric(|kind| matches!(kind, Registry::Ecr(_) | Registry::EcrPublic)),
         extract: aws,
     },
@@ -209,12 +209,16 @@ fn aws(keys: &Keys, registry: &Registry) -> Result<Values, CredentialError> {
         return Err(need.missing("AWS_SESSION_TOKEN"));
     }
     let region = aws_region(&need, registry)?;
+    let [role, external_id, session_name] = role::values(keys)?;
     Ok(values([
         ("AWS_ACCESS_KEY_ID", Some(id)),
         ("AWS_SECRET_ACCESS_KEY", Some(secret)),
         ("AWS_SESSION_TOKEN", session),
         ("AWS_REGION", Some(region)),
         ("AWS_CREDENTIAL_EXPIRATION", keys.first(&["AWS_CREDENTIAL_EXPIRATION"]).cloned()),
+        ("AWS_ROLE_ARN", role),
+        ("AWS_EXTERNAL_ID", external_id),
+        ("AWS_ROLE_SESSION_NAME", session_name),
     ]))
 }
 

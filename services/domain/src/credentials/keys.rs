@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Secret;
 
 /// Every key with a meaning. A client's key is one of these whatever its case (`username`, `aws_access_key_id`).
-const KNOWN: [&str; 36] = [
+const KNOWN: [&str; 39] = [
     "USERNAME",
     "PASSWORD",
     "REGISTRY_USERNAME",
@@ -18,6 +18,9 @@ const KNOWN: [&str; 36] = [
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_ROLE_ARN",
+    "AWS_EXTERNAL_ID",
+    "AWS_ROLE_SESSION_NAME",
     "GCP_ACCESS_TOKEN",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "AZURE_CLIENT_ID",

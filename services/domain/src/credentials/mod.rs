@@ -16,13 +16,14 @@ mod marshal;
 mod named;
 mod node;
 mod parse;
+mod role;
 mod secret;
 
 pub use docker_config::{CredentialHelper, DockerConfig, DockerLogin};
 pub use error::{CredentialError, UnmarshalError};
 pub use input::CredentialInput;
 pub use json::{JsonError, JsonProblem};
-pub use login::{AwsKeys, BasicLogin, TokenLogin};
+pub use login::{AwsKeys, AwsRole, BasicLogin, TokenLogin};
 pub use marshal::{Marshalled, marshal, unmarshal};
 pub use parse::{Parsed, parse, parse_for};
 pub use secret::Secret;

@@ -108,6 +108,7 @@ fn since_changed(history: &History, attempt: &Attempt<'_>, readers: &Readers, no
         Decided::Skipped(skipped) => skipped.image_event,
     });
     if let Some((sequence, at)) = attempt.builds.changed_after
+        && attempt.ended.is_none_or(|ended| sequence < ended)
         && matches!(&attempt.decision, Some(Recorded { value: Decided::Attached(_), .. }))
         && told.flatten() < Some(sequence)
         && !matches!(renewed, Some(Renewed { decision: Recorded { value: Decided::Skipped(_), .. }, .. }))
@@ -250,6 +251,7 @@ fn notes_on(history: &History, attempt: &Attempt<'_>, state: State, now: Timesta
         let cause = missing(history, attempt, &decision).map(|cause| cause.sentence);
         notes.extend(cause.map(|cause| format!("no credentials were attached: {cause}")));
     }
+    notes.extend(attempt.ended.map(|sequence| format!("the container ended at sequence {sequence}")));
     for renewed in &attempt.renewals {
         if let Decided::Attached(attached) = renewed.decision.value {
             let (by, place) = (attached.saved_by, renewed.decision.sequence);

@@ -105,7 +105,7 @@ fn trial(home: &Path, arguments: &CheckArguments) -> Result<Trial, Failure> {
     let plain_http = arguments.plain_http.iter().map(host).collect::<Result<Vec<_>, _>>()?;
     let settings = Settings::load(home, "operator")?;
     let mut reader = settings.reader();
-    let trial = Trial::read(&mut reader).with(plain_http, arguments.ca_file.clone());
+    let trial = Trial::read(&mut reader, plain_http, arguments.ca_file.clone());
     reader.finish()?;
     Ok(trial)
 }

@@ -1,9 +1,12 @@
 //! Credential providers: each gives logins for one registry host, and for no other.
 
+mod aws;
 mod cache;
 mod ecr;
+mod ecr_public;
 mod error;
 mod freshness;
+mod sts;
 mod token;
 
 use std::{fmt, sync::Arc};

@@ -6,6 +6,8 @@ mod lines;
 mod log;
 mod registry;
 mod server;
+mod sts;
+mod tls;
 
 pub(crate) use ecr::FakeEcr;
 pub(crate) use image::{Image, digest_of};
@@ -13,6 +15,8 @@ pub(crate) use lines::Lines;
 pub(crate) use log::FakeLog;
 pub(crate) use registry::{Answer, Asked, FakeRegistry, answer, basic_header, envelope};
 pub(crate) use server::{Server, nobody};
+pub(crate) use sts::{FakeSts, ROLE_KEY, ROLE_SECRET, ROLE_SESSION};
+pub(crate) use tls::PrivateCa;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 

@@ -46,7 +46,7 @@ impl Bench {
     }
 
     fn ecr(registry: &str, ecr: &FakeEcr) -> Self {
-        Self::with_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), limit: None })
+        Self::with_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() })
     }
 
     fn reference(&self) -> String {
