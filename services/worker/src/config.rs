@@ -12,6 +12,7 @@ use waybill_platform::{
 use waybill_schemas::WorkerId;
 
 use crate::{
+    default_chain,
     provider::EcrConfig,
     pull::{PullConfig, read_ca_file},
 };
@@ -78,6 +79,7 @@ pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (
         internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
         ca_file: ca_file.or_else(|| reader.path(key)),
         image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
+        docker_config: docker_config(reader),
         limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
     };
     let aws = EcrConfig {
@@ -87,6 +89,15 @@ pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (
         limit: None,
     };
     (pull, aws)
+}
+
+/// The node's own logins. Without them an image that came without credentials is asked for without any.
+fn docker_config(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let file = reader.path("WAYBILL_WORKER_DOCKER_CONFIG")?;
+    if let Err(error) = default_chain::read(&file) {
+        reader.problem(format!("WAYBILL_WORKER_DOCKER_CONFIG: {}: {error}", file.display()));
+    }
+    Some(file)
 }
 
 /// The further certificate authorities, which AWS's clients trust as well.
@@ -199,6 +210,7 @@ mod tests {
             ("WAYBILL_WORKER_PULL_SECONDS", "soon"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", "http://localhost"),
             ("WAYBILL_WORKER_CA_FILE", "none.pem"),
+            ("WAYBILL_WORKER_DOCKER_CONFIG", "none.json"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
         ];

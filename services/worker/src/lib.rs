@@ -4,6 +4,7 @@
 
 mod access;
 mod config;
+mod default_chain;
 mod dispatch;
 mod handle;
 mod outcome;

@@ -51,7 +51,7 @@ impl Trial {
     ) -> Self {
         let (mut pull, aws) = config::registries(reader, ca_file);
         pull.plain_http.extend(plain_http);
-        Self { pull: PullConfig { image_dir: None, ..pull }, tokens: TokenCache::new(aws) }
+        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, tokens: TokenCache::new(aws) }
     }
 
     /// Asks for the manifest, with credentials as they are sealed, or without any.
