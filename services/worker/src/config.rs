@@ -36,6 +36,10 @@ pub struct WorkerConfig {
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
     pub health: Option<SocketAddr>,
+    /// Folder where programs of the node find their containers' logins (`WAYBILL_WORKER_NODE_DIR`); off if not given.
+    pub node_dir: Option<PathBuf>,
+    /// Group that may use them beside the worker's user, as a gid (`WAYBILL_WORKER_SOCKET_GROUP`).
+    pub node_group: Option<u32>,
 }
 
 impl WorkerConfig {
@@ -58,14 +62,25 @@ impl WorkerConfig {
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
         });
+        let node_dir = reader.path("WAYBILL_WORKER_NODE_DIR");
+        let node_group = reader.optional("WAYBILL_WORKER_SOCKET_GROUP", gid);
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
-            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, aws, concurrency, health })
-            }
+            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => Ok(Self {
+                nats,
+                worker_id,
+                sealing_key,
+                scheduler_key,
+                pull,
+                aws,
+                concurrency,
+                health,
+                node_dir,
+                node_group,
+            }),
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
         }
     }
@@ -127,6 +142,10 @@ fn concurrency(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|count| (1..=256).contains(count)).ok_or("a number from 1 to 256")
 }
 
+fn gid(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "a group's number, as `getent group NAME` shows it")
+}
+
 fn url(text: &str) -> Result<String, &'static str> {
     let valid = text.starts_with("http://") || text.starts_with("https://");
     if valid { Ok(text.to_owned()) } else { Err("an http:// or https:// address") }
@@ -178,6 +197,8 @@ mod tests {
         let mut pairs = home(dir.path());
         let more = [
             ("WAYBILL_WORKER_IMAGE_DIR", "images"),
+            ("WAYBILL_WORKER_NODE_DIR", "node"),
+            ("WAYBILL_WORKER_SOCKET_GROUP", "1000"),
             ("WAYBILL_WORKER_CONCURRENCY", "3"),
             ("WAYBILL_WORKER_PULL_SECONDS", "7"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
@@ -195,6 +216,7 @@ mod tests {
         assert_eq!(hosts, ["auth.internal", "gitlab.internal:8443"]);
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
+        assert_eq!((config.node_dir, config.node_group), (Some(dir.path().join("node")), Some(1000)));
         assert!(config.pull.ca_file.is_some() && config.health.is_some());
         assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
     }
@@ -213,6 +235,7 @@ mod tests {
             ("WAYBILL_WORKER_DOCKER_CONFIG", "none.json"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
+            ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
         let error = read(dir.path(), &pairs).unwrap_err().to_string();

@@ -13,6 +13,7 @@ use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::
 
 use crate::{
     access::{Access, Keys, NoAccess},
+    node::Running,
     outcome::Decision,
     port::OutcomeLog,
     pull::{PullConfig, PullError},
@@ -30,6 +31,8 @@ pub(crate) struct Handler<L> {
     pub(crate) log: L,
     pub(crate) keys: Keys,
     pub(crate) pull: PullConfig,
+    /// Where programs of the node find their logins, if anywhere.
+    pub(crate) running: Option<Running>,
 }
 
 /// Why an outcome is not recorded.
@@ -94,6 +97,7 @@ impl<L: OutcomeLog> Handler<L> {
         }
         let access = self.keys.access(decision).await;
         let step = if step == Step::Provide { self.report_provider(decision, &access).await? } else { step };
+        self.tell_node(decision, step, &access);
         let Step::Pull { provided_by } = step else { return Ok(()) };
         if decision.renews() {
             return Ok(());

@@ -68,6 +68,14 @@ impl Decision {
         }
     }
 
+    /// When the attached credentials stop working, where known.
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        match &self.said {
+            Said::Attached(said) => said.expires_at,
+            Said::Skipped(_) => None,
+        }
+    }
+
     pub(crate) fn requested_by(&self) -> u64 {
         match &self.said {
             Said::Attached(said) => said.requested_by,

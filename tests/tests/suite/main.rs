@@ -30,6 +30,7 @@ mod isolation;
 mod log;
 mod many;
 mod metrics;
+mod node;
 mod permissions;
 mod quarantine;
 mod rebuild;

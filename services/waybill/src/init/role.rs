@@ -172,7 +172,12 @@ fn worker(id: &WorkerId) -> Vec<Grant> {
     let registered = format!("waybill.events.worker.{id}.registered");
     let read_request =
         api(format!("DIRECT.GET.{STREAM}.waybill.events.container.*.*.{}", EventType::ContainerRequested));
+    // After a restart a worker looks up what was attached to the containers that it served: its own decisions only.
+    let read_decisions = EventType::DECISIONS
+        .iter()
+        .map(|event| api(format!("DIRECT.GET.{STREAM}.waybill.events.worker.{id}.*.*.{event}")));
     write_and_verify(outcomes.chain([registered]))
+        .chain(read_decisions)
         .chain([
             read_request,
             api(format!("CONSUMER.INFO.{STREAM}.{consumer}")),

@@ -12,7 +12,7 @@ mod tls;
 pub(crate) use ecr::FakeEcr;
 pub(crate) use image::{Image, digest_of};
 pub(crate) use lines::Lines;
-pub(crate) use log::FakeLog;
+pub(crate) use log::{FakeLog, Stored};
 pub(crate) use registry::{Answer, Asked, FakeRegistry, answer, basic_header, envelope};
 pub(crate) use server::{Server, nobody};
 pub(crate) use sts::{FakeSts, ROLE_KEY, ROLE_SECRET, ROLE_SESSION};
