@@ -18,6 +18,7 @@ mod replay;
 mod secrets;
 mod service;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use waybill_domain::{
     credentials::Secret,
-    provider::{CustomPlan, plan_to_try},
+    provider::{CustomPlan, Failure, plan_to_try},
     reference::{ImageReference, RegistryHost},
 };
 use waybill_platform::config::Reader;
-use waybill_schemas::{Timestamp, WorkspaceId};
+use waybill_schemas::{
+    Timestamp, WorkspaceId,
+    v1::{ProviderFailure, PullFailure},
+};
 
 use crate::{
     config,
-    provider::{Provider, ProviderError, RegistryLogin, TokenCache},
+    provider::{EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
     pull::{PullConfig, PullError, pull},
 };
 
@@ -20,7 +23,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Trial {
     pull: PullConfig,
-    tokens: TokenCache,
+    aws: EcrConfig,
 }
 
 /// The registry gives the image.
@@ -35,10 +38,29 @@ pub struct Given {
 /// The registry, or who issues its tokens, does not give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Reason code: that of `CredentialProviderFailed`, or of `ImagePullFailed`.
-    pub reason: &'static str,
+    /// Which step failed, and why.
+    pub failure: TrialFailure,
     /// More words for people, without secrets.
     pub detail: String,
+}
+
+/// The step that failed, with the reason code of the event that a worker would record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialFailure {
+    /// There is no login to ask with: as in `CredentialProviderFailed`.
+    Provider(ProviderFailure),
+    /// The registry did not give the manifest: as in `ImagePullFailed`.
+    Pull(PullFailure),
+}
+
+impl TrialFailure {
+    /// The reason code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider(reason) => reason.as_str(),
+            Self::Pull(reason) => reason.as_str(),
+        }
+    }
 }
 
 impl Trial {
@@ -51,7 +73,7 @@ impl Trial {
     ) -> Self {
         let (mut pull, aws) = config::registries(reader, ca_file);
         pull.plain_http.extend(plain_http);
-        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, tokens: TokenCache::new(aws) }
+        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws }
     }
 
     /// Asks for the manifest, with credentials as they are sealed, or without any.
@@ -65,7 +87,9 @@ impl Trial {
         credentials: Option<&Secret>,
     ) -> Result<Given, Refused> {
         let plan = credentials.map(plan_to_try).transpose();
-        let plan = plan.map_err(|failure| Refused { reason: failure.reason.as_str(), detail: failure.detail })?;
+        let refused =
+            |failure: Failure| Refused { failure: TrialFailure::Provider(failure.reason), detail: failure.detail };
+        let plan = plan.map_err(refused)?;
         let (login, expires_at) = match plan {
             Some(plan) => self.login(workspace, image, plan).await?,
             None => (RegistryLogin::Anonymous, None),
@@ -80,20 +104,22 @@ impl Trial {
         image: &ImageReference,
         plan: CustomPlan,
     ) -> Result<(RegistryLogin, Option<Timestamp>), Refused> {
-        let issued = Provider::new(plan, workspace, &self.tokens).login(image.registry()).await?;
+        // No token of an earlier question, and none is kept.
+        let tokens = TokenCache::new(self.aws.clone());
+        let issued = Provider::new(plan, workspace, &tokens).login(image.registry()).await?;
         Ok((issued.login, issued.expires_at))
     }
 }
 
 impl From<ProviderError> for Refused {
     fn from(error: ProviderError) -> Self {
-        let reason = waybill_schemas::v1::ProviderFailure::TokenExchangeFailed;
-        Self { reason: reason.as_str(), detail: error.to_string() }
+        let failure = TrialFailure::Provider(ProviderFailure::TokenExchangeFailed);
+        Self { failure, detail: error.to_string() }
     }
 }
 
 impl From<PullError> for Refused {
     fn from(error: PullError) -> Self {
-        Self { reason: error.reason.as_str(), detail: error.detail }
+        Self { failure: TrialFailure::Pull(error.reason), detail: error.detail }
     }
 }

@@ -16,6 +16,7 @@ use waybill_tests::{
     process::command,
     require,
     skopeo::Skopeo,
+    stack::Plan,
 };
 
 /// A folder for what the command reads, and what it said.
@@ -239,4 +240,43 @@ async fn credential_helpers_are_asked_on_this_machine() {
     let search = Search::new([&canary]);
     search.assert_absent_in_bytes("what was printed", &printed);
     search.assert_absent_in_bytes("the process list", &notes);
+}
+
+#[tokio::test]
+async fn the_gateway_asks_the_registry_where_the_operator_allows_it() {
+    let (canary, guess) = (Canary::new("right"), Canary::new("wrong"));
+    let login = Login::new("ada", canary.value());
+    let skopeo = require!(Skopeo::find());
+    let registry = require!(DockerRegistry::start(std::slice::from_ref(&login)).await);
+    let image = TinyImage::new("verify").unwrap();
+    let reference = registry.push(&skopeo, &image, "team/app", "1", &login).await.unwrap();
+    let reference = reference.trim_start_matches("docker://");
+    let plan = Plan::default().plain_http(&[&registry.host()]);
+    let stack = require!(plan.clone().setting("WAYBILL_GATEWAY_VERIFY", "on").start().await);
+    let build = |image_id: &str, credentials: Value| {
+        json!({"workspace": "acme", "image_id": image_id, "existing_image_uri": reference,
+            "existing_image_creds": credentials, "verify": true})
+    };
+    let config: Value = serde_json::from_str(&login.authfile(&registry.host())).unwrap();
+    let right = stack.post("/v1/builds", &build("right", config)).await;
+    assert_eq!((right.status.as_u16(), &right.body["verified"]["digest"]), (201, &json!(image.digest())), "{right:?}");
+    let wrong = stack.post("/v1/builds", &build("wrong", json!(format!("ada:{}", guess.value())))).await;
+    assert_eq!((wrong.status.as_u16(), &wrong.body["verified"]["reason"]), (201, &json!("unauthorized")), "{wrong:?}");
+    let none = stack.post("/v1/builds", &build("none", Value::Null)).await;
+    assert_eq!((none.status.as_u16(), none.text("outcome")), (200, "skipped"), "{none:?}");
+
+    let events = stack.events().await;
+    let verified: Vec<&str> = events
+        .iter()
+        .filter(|event| event.name == "CredentialSecretVerified")
+        .map(|event| event.data["image_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(verified, ["right", "wrong"]);
+    let explained = stack.run(&["explain", "image", "wrong"]).await.stdout;
+    assert!(explained.contains("the registry did not accept them"), "{explained}");
+    Search::new([&canary, &guess]).assert_absent_in_dir(stack.dir());
+
+    let off = require!(plan.start().await);
+    let refused = off.post("/v1/builds", &build("img", json!("u:p"))).await;
+    assert_eq!((refused.status.as_u16(), refused.text("field")), (422, "verify"), "{refused:?}");
 }

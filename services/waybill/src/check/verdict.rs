@@ -121,7 +121,7 @@ impl Live {
     fn of(asked: Asked) -> Self {
         match asked {
             Ok(Given { digest, expires_at }) => Self::Ok { digest, login_expires_at: expires_at },
-            Err(Refused { reason, detail }) => Self::Failed { reason, detail },
+            Err(Refused { failure, detail }) => Self::Failed { reason: failure.as_str(), detail },
         }
     }
 
