@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use waybill_domain::{
     credentials::CredentialInput,
-    save::{BuildError, BuildRequest, decide_save},
+    save::{BuildError, BuildRequest, SaveDecision, decide_save},
 };
 use waybill_platform::{metrics, trace};
 use waybill_schemas::{Event, WorkspaceId};
@@ -119,6 +119,10 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
     log_received(&build);
     let decision = decide_save(&build, trace::now()).map_err(|error| unreadable(&error))?;
     let wanted = verify::wanted(app.verifies.as_ref(), verify, &build.workspace, &decision)?;
+    let detail = match &decision {
+        SaveDecision::Skip(skip) => skip.detail.clone(),
+        SaveDecision::Save(_) => None,
+    };
     let event = fact::of(&app, build, decision)?;
     let recorder = app.recorder.clone();
     let recording = async move {
@@ -132,7 +136,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
         Ok((receipt, verified))
     };
     let (receipt, verified) = app.see_through(recording).await?;
-    answer::of_build(&receipt, verified)
+    answer::of_build(&receipt, verified, detail)
 }
 
 /// Counts what is new; a repeated request was counted when it came first.

@@ -85,7 +85,9 @@ fn answer(child: &mut Child, server: &str, limit: Duration) -> Option<(ExitStatu
     let output = child.stdout.take()?;
     let (sender, printed) = mpsc::channel();
     thread::spawn(move || {
-        let mut text = Zeroizing::new(String::new());
+        // Large enough from the start, so that no copy is left behind by growing it.
+        let capacity = usize::try_from(MOST).unwrap_or_default();
+        let mut text = Zeroizing::new(String::with_capacity(capacity));
         let _ = output.take(MOST).read_to_string(&mut text);
         // Nobody waits for it any more after the limit.
         let _ = sender.send(text);
@@ -103,6 +105,15 @@ fn answer(child: &mut Child, server: &str, limit: Duration) -> Option<(ExitStatu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_does_not_answer_is_not_waited_for() {
+        let mut silent = Command::new("sleep");
+        let mut child = silent.arg("600").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        assert!(answer(&mut child, "a.b", Duration::from_millis(20)).is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
