@@ -4,6 +4,7 @@
 //! journey, [`unmarshal`] reads them where they are used. A value leaves this module through [`Secret::expose`] only;
 //! no `Debug` form and no error holds one.
 
+mod docker_config;
 mod error;
 mod family;
 mod input;
@@ -13,14 +14,16 @@ mod keys;
 mod login;
 mod marshal;
 mod named;
+mod node;
 mod parse;
 mod role;
 mod secret;
 
+pub use docker_config::{CredentialHelper, DockerConfig, DockerLogin};
 pub use error::{CredentialError, UnmarshalError};
 pub use input::CredentialInput;
 pub use json::{JsonError, JsonProblem};
 pub use login::{AwsKeys, AwsRole, BasicLogin, TokenLogin};
 pub use marshal::{Marshalled, marshal, unmarshal};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_for};
 pub use secret::Secret;
