@@ -7,7 +7,8 @@ use waybill_tests::{find, require};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// What people read.
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "services/waybill/DEBUGGING.md"];
+const DOCUMENTS: [&str; 4] =
+    ["README.md", "ARCHITECTURE.md", "services/waybill/DEBUGGING.md", "services/waybill/REGISTRIES.md"];
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
