@@ -85,4 +85,20 @@ pub enum UnmarshalError {
         /// Name of the missing key.
         missing: &'static str,
     },
+    /// A value cannot be used.
+    #[error("{key} cannot be used: {problem}")]
+    InvalidValue {
+        /// Name of the key, and of the field in it.
+        key: &'static str,
+        /// What is wrong, and what a usable value looks like.
+        problem: &'static str,
+    },
+    /// A value asks for what no worker does.
+    #[error("{key} is not supported: {problem}")]
+    UnsupportedValue {
+        /// Name of the key, and of the field in it.
+        key: &'static str,
+        /// Why not, and what to pass instead.
+        problem: &'static str,
+    },
 }

@@ -1,6 +1,6 @@
 //! What a provider needs of the credentials, by kind.
 
-use super::{Marshalled, Secret, UnmarshalError};
+use super::{GoogleKeys, Marshalled, Secret, UnmarshalError};
 
 /// A user name and a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub struct AwsKeys {
     pub session_token: Option<Secret>,
     /// The region, such as `eu-west-1`.
     pub region: String,
+}
+
+/// Google credentials: a token that works as it is, or keys that one is had for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GoogleLogin {
+    /// An access token.
+    Token(Secret),
+    /// A key file.
+    Keys(GoogleKeys),
 }
 
 impl Marshalled {
@@ -64,6 +73,17 @@ impl Marshalled {
             session_token: self.value("AWS_SESSION_TOKEN").cloned(),
             region: self.required("AWS_REGION")?.expose().to_owned(),
         })
+    }
+
+    /// The access token of `gcp` credentials, or else their key file.
+    ///
+    /// # Errors
+    /// [`UnmarshalError`] with the key or the field of the key file that is missing or cannot be used.
+    pub fn google(&self) -> Result<GoogleLogin, UnmarshalError> {
+        match (self.value("GCP_ACCESS_TOKEN"), self.value("GOOGLE_APPLICATION_CREDENTIALS")) {
+            (None, Some(file)) => GoogleKeys::parse(file).map(GoogleLogin::Keys),
+            _ => self.required("GCP_ACCESS_TOKEN").cloned().map(GoogleLogin::Token),
+        }
     }
 
     fn login_with(&self, password: &'static str) -> Result<BasicLogin, UnmarshalError> {

@@ -6,6 +6,7 @@
 
 mod error;
 mod family;
+mod google;
 mod input;
 mod json;
 mod keys;
@@ -15,9 +16,10 @@ mod parse;
 mod secret;
 
 pub use error::{CredentialError, UnmarshalError};
+pub use google::{GoogleKeys, GoogleUser, ServiceAccount};
 pub use input::CredentialInput;
 pub use json::{JsonError, JsonProblem};
-pub use login::{AwsKeys, BasicLogin, TokenLogin};
+pub use login::{AwsKeys, BasicLogin, GoogleLogin, TokenLogin};
 pub use marshal::{Marshalled, marshal, unmarshal};
 pub use parse::{Parsed, parse};
 pub use secret::Secret;
