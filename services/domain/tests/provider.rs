@@ -45,14 +45,15 @@ fn credentials_become_a_login() {
     let basic = format!(r#"{{"USERNAME":"u","PASSWORD":"{CANARY}"}}"#);
     let token = format!(r#"{{"TOKEN":"{CANARY}"}}"#);
     let aws = format!(r#"{{"AWS_ACCESS_KEY_ID":"a","AWS_SECRET_ACCESS_KEY":"{CANARY}","AWS_REGION":"eu-west-1"}}"#);
-    for (cred_type, values) in [("basic", &basic), ("token", &token), ("aws", &aws)] {
+    let google = format!(r#"{{"GCP_ACCESS_TOKEN":"{CANARY}"}}"#);
+    for (cred_type, values) in [("basic", &basic), ("token", &token), ("aws", &aws), ("gcp", &google)] {
         let plan = plan_with_credentials(&attached("a.b/app:1", "a.b"), json("a.b", cred_type, values).as_ref());
         assert!(!format!("{plan:?}").contains(CANARY), "{cred_type}: printed");
         let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider") };
         assert_eq!((plan.provider_name().as_str(), plan.cred_type.as_str()), ("creds-a.b", cred_type));
         let fits = matches!(
             (cred_type, &plan.login),
-            ("basic", Login::Basic(_)) | ("token", Login::Bearer(_)) | ("aws", Login::Ecr(_))
+            ("basic" | "gcp", Login::Basic(_)) | ("token", Login::Bearer(_)) | ("aws", Login::Ecr(_))
         );
         assert!(fits, "{cred_type}: {:?}", plan.login);
     }

@@ -10,7 +10,10 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkerId;
 
-use crate::pull::{PullConfig, read_ca_file};
+use crate::{
+    provider::CloudConfig,
+    pull::{PullConfig, read_ca_file},
+};
 
 /// A worker's configuration.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct WorkerConfig {
     pub pull: PullConfig,
     /// ECR endpoint instead of AWS's own (`WAYBILL_AWS_ECR_ENDPOINT`).
     pub ecr_endpoint: Option<String>,
+    /// Where the other clouds are asked (`WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the one that a key names).
+    pub clouds: CloudConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
@@ -55,6 +60,11 @@ impl WorkerConfig {
             limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
         };
         let ecr_endpoint = reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url);
+        let clouds = CloudConfig {
+            google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
+            ca_file: pull.ca_file.clone(),
+            limit: None,
+        };
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
@@ -70,9 +80,17 @@ impl WorkerConfig {
         }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
-            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, scheduler_key, pull, ecr_endpoint, concurrency, health })
-            }
+            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => Ok(Self {
+                nats,
+                worker_id,
+                sealing_key,
+                scheduler_key,
+                pull,
+                ecr_endpoint,
+                clouds,
+                concurrency,
+                health,
+            }),
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
         }
     }
@@ -148,6 +166,7 @@ mod tests {
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
+            ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "http://127.0.0.1:5557/token"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
         ];
         pairs.extend(more.map(|(key, value)| (key, value.to_owned())));
@@ -157,6 +176,7 @@ mod tests {
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
         assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
+        assert!(config.clouds.google_endpoint.is_some() && config.clouds.ca_file.is_some());
     }
 
     #[test]
@@ -171,6 +191,7 @@ mod tests {
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", "http://localhost"),
             ("WAYBILL_WORKER_CA_FILE", "none.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
+            ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "oauth2.googleapis.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));

@@ -61,7 +61,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         () = shutdown.cancelled() => return Ok(()),
         () = register(&registrar) => {}
     }
-    let tokens = TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint, limit: None });
+    let tokens = TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint, limit: None }).with_clouds(config.clouds);
     let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
     let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull });
     let remind = move || {
