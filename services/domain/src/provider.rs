@@ -4,7 +4,8 @@ use waybill_schemas::v1::{AttachSkipReason, ContainerCredentialsAttached, CredTy
 
 use crate::{
     credentials::{
-        AwsKeys, BasicLogin, GoogleKeys, GoogleLogin, Marshalled, Secret, TokenLogin, UnmarshalError, unmarshal,
+        AwsKeys, AzureKeys, BasicLogin, GoogleKeys, GoogleLogin, Marshalled, Secret, TokenLogin, UnmarshalError,
+        unmarshal,
     },
     reference::{ImageReference, RegistryHost},
 };
@@ -49,6 +50,8 @@ pub enum Login {
     Ecr(AwsKeys),
     /// A Google key, exchanged for an access token, which is the password of [`GOOGLE_TOKEN_USER`].
     Google(GoogleKeys),
+    /// A service principal of Azure, whose token the registry exchanges for one of its own.
+    Azure(AzureKeys),
 }
 
 /// User name with which Google's registries take an access token as the password
@@ -151,7 +154,8 @@ fn login(marshalled: &Marshalled) -> Result<Login, Failure> {
         CredType::Token => marshalled.token().map(Login::from).map_err(incomplete),
         CredType::Aws => marshalled.aws().map(Login::Ecr).map_err(incomplete),
         CredType::Gcp => marshalled.google().map(Login::from).map_err(incomplete),
-        unsupported @ (CredType::Azure | CredType::Public | CredType::Unknown) => {
+        CredType::Azure => marshalled.azure().map(Login::Azure).map_err(incomplete),
+        unsupported @ (CredType::Public | CredType::Unknown) => {
             let detail = format!("there is no provider for credentials of type {unsupported}");
             Err(Failure::new(ProviderFailure::Unsupported, detail))
         }

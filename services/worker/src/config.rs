@@ -30,7 +30,8 @@ pub struct WorkerConfig {
     pub pull: PullConfig,
     /// ECR endpoint instead of AWS's own (`WAYBILL_AWS_ECR_ENDPOINT`).
     pub ecr_endpoint: Option<String>,
-    /// Where the other clouds are asked (`WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the one that a key names).
+    /// Where the other clouds are asked: `WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the endpoint that a key names,
+    /// `WAYBILL_AZURE_LOGIN_ENDPOINT` instead of a cloud's identity service.
     pub clouds: CloudConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
@@ -62,6 +63,8 @@ impl WorkerConfig {
         let ecr_endpoint = reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url);
         let clouds = CloudConfig {
             google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
+            azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
+            plain_http: pull.plain_http.clone(),
             ca_file: pull.ca_file.clone(),
             limit: None,
         };
@@ -167,6 +170,7 @@ mod tests {
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "http://127.0.0.1:5557/token"),
+            ("WAYBILL_AZURE_LOGIN_ENDPOINT", "http://127.0.0.1:5558"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
         ];
         pairs.extend(more.map(|(key, value)| (key, value.to_owned())));
@@ -176,7 +180,8 @@ mod tests {
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
         assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
-        assert!(config.clouds.google_endpoint.is_some() && config.clouds.ca_file.is_some());
+        assert!(config.clouds.google_endpoint.is_some() && config.clouds.azure_endpoint.is_some());
+        assert_eq!((config.clouds.ca_file, config.clouds.plain_http), (config.pull.ca_file, config.pull.plain_http));
     }
 
     #[test]
@@ -192,6 +197,7 @@ mod tests {
             ("WAYBILL_WORKER_CA_FILE", "none.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "oauth2.googleapis.com"),
+            ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));

@@ -4,6 +4,7 @@
 //! journey, [`unmarshal`] reads them where they are used. A value leaves this module through [`Secret::expose`] only;
 //! no `Debug` form and no error holds one.
 
+mod azure;
 mod error;
 mod family;
 mod google;
@@ -15,6 +16,7 @@ mod marshal;
 mod parse;
 mod secret;
 
+pub use azure::AzureKeys;
 pub use error::{CredentialError, UnmarshalError};
 pub use google::{GoogleKeys, GoogleUser, ServiceAccount};
 pub use input::CredentialInput;

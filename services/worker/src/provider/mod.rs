@@ -1,5 +1,6 @@
 //! Credential providers: each gives logins for one registry host, and for no other.
 
+mod azure;
 mod cache;
 mod clouds;
 mod ecr;
@@ -76,6 +77,7 @@ impl Provider {
             Login::Basic(login) => Kind::Static(RegistryLogin::Basic(login)),
             Login::Bearer(token) => Kind::Static(RegistryLogin::Bearer(token)),
             Login::Ecr(keys) => Kind::Ecr(tokens.source(workspace, &plan.registry, &keys)),
+            Login::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &plan.registry, &keys)),
             Login::Google(keys) => Kind::Cloud(tokens.clouds.google(workspace, &plan.registry, &keys)),
         };
         Self { registry: plan.registry, kind }

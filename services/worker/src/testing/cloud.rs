@@ -66,6 +66,10 @@ impl FakeCloud {
         self.server.url()
     }
 
+    pub(crate) fn host(&self) -> &str {
+        self.server.host()
+    }
+
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
         self.shared.script.lock().unwrap()
     }

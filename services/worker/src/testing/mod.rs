@@ -1,5 +1,6 @@
 //! What the tests of this crate share: tiny servers, a log in memory, and captured log lines.
 
+mod azure;
 mod cloud;
 mod ecr;
 mod google;
@@ -9,6 +10,7 @@ mod log;
 mod registry;
 mod server;
 
+pub(crate) use azure::{TENANT, azure};
 pub(crate) use cloud::{Call, FakeCloud, Script};
 pub(crate) use ecr::FakeEcr;
 pub(crate) use google::{EMAIL, RSA_KEY, TOKEN_URI, google};
