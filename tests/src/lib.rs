@@ -4,6 +4,7 @@
 //! they are dropped or when the test dies. It knows nothing of the other Waybill crates. The tests are one binary,
 //! `tests/suite`, with a module per concern.
 
+pub mod azure;
 pub mod canary;
 pub mod docker_registry;
 pub mod ecr;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod figures;
 pub mod fill;
 pub mod find;
+pub mod google;
 pub mod http;
 pub mod image;
 pub mod jaeger;

@@ -104,11 +104,17 @@ struct Manifest {
 impl Registry {
     /// Starts an empty registry without accounts on a free port of 127.0.0.1.
     pub fn start(scheme: Scheme) -> Result<Self, StartError> {
+        Self::start_with(scheme, |_| Router::new())
+    }
+
+    /// Starts one that also serves the routes made for its accounts.
+    pub fn start_with(scheme: Scheme, routes: impl FnOnce(&Accounts) -> Router) -> Result<Self, StartError> {
         let mut shared = None;
         let serving = Serving::start("the in-process registry", |address| {
             let state = Arc::new(State::new(scheme, format!("http://{address}/token")));
             shared = Some(state.clone());
-            Router::new().fallback(answer::handle).with_state(state)
+            let more = routes(&state.accounts);
+            Router::new().fallback(answer::handle).with_state(state).merge(more)
         })?;
         let gone = || StartError::setup("the in-process registry")(std::io::Error::other("it made no routes"));
         Ok(Self { state: shared.ok_or_else(gone)?, serving })

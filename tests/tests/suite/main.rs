@@ -11,6 +11,7 @@
 mod bench;
 mod canary;
 mod chain;
+mod clouds;
 mod crash;
 mod dev;
 mod doctor;
