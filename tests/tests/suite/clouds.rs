@@ -83,18 +83,35 @@ async fn cloud_keys_become_logins() {
 async fn what_a_cloud_refuses_is_told_in_its_words() {
     let canary = Canary::new("azure secret");
     let clouds = require!(Clouds::start("another").await);
-    let external = json!({ "type": "external_account", "credential_source": { "file": "/etc/hostname" } }).to_string();
     clouds.ask("secret", "azure", azure(canary.value())).await;
     clouds.ask("account", "gcp", json!({ "GOOGLE_APPLICATION_CREDENTIALS": Google::key_file("b@c.example") })).await;
-    clouds.ask("external", "gcp", json!({ "GOOGLE_APPLICATION_CREDENTIALS": external })).await;
     let cases = [
         ("secret", "token_exchange_failed", "invalid_client: AADSTS7000215: Invalid client secret provided."),
         ("account", "token_exchange_failed", "invalid_grant: Invalid grant: account not found"),
-        ("external", "unsupported", "credential_source.file is not supported: a worker reads no file"),
     ];
     for (name, code, words) in cases {
         expect(&clouds.stack, ["container", name], (1, "provider", code, words)).await;
     }
     assert!(clouds.registry.seen().is_empty(), "no pull as somebody else: {:?}", clouds.registry.seen());
     Search::new([&canary]).assert_absent_in_dir(clouds.stack.dir());
+}
+
+#[tokio::test]
+async fn keys_that_lead_elsewhere_are_refused_when_they_are_saved() {
+    let stack = require!(Plan::default().start().await);
+    let external = json!({ "type": "external_account", "credential_source": { "file": "/etc/hostname" } }).to_string();
+    let tenant = json!({ "AZURE_CLIENT_ID": "a", "AZURE_CLIENT_SECRET": "b", "AZURE_TENANT_ID": "../common" });
+    let cases = [
+        (
+            "eu-docker.pkg.dev/team/app:1",
+            json!({ "GOOGLE_APPLICATION_CREDENTIALS": external }),
+            "GOOGLE_APPLICATION_CREDENTIALS.credential_source.file is not supported: a worker reads no file",
+        ),
+        ("my.azurecr.io/team/app:1", tenant, "the value of AZURE_TENANT_ID is malformed"),
+    ];
+    for (reference, credentials, words) in cases {
+        let answer = stack.build("acme", "img", reference, credentials).await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert!(answer.text("detail").contains(words), "{answer:?}");
+    }
 }

@@ -3,6 +3,9 @@
 use super::{Marshalled, Secret, UnmarshalError};
 use crate::reference::{AzureCloud, Registry};
 
+/// What a tenant looks like, for messages.
+pub(super) const TENANT: &str = "the directory's GUID or a domain name such as contoso.onmicrosoft.com";
+
 /// A service principal, and where its tokens come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AzureKeys {
@@ -24,10 +27,7 @@ impl Marshalled {
     pub fn azure(&self) -> Result<AzureKeys, UnmarshalError> {
         let tenant = self.required("AZURE_TENANT_ID")?.expose();
         if !is_tenant(tenant) {
-            return Err(UnmarshalError::InvalidValue {
-                key: "AZURE_TENANT_ID",
-                problem: "expected the directory's GUID or a domain name such as contoso.onmicrosoft.com",
-            });
+            return Err(UnmarshalError::InvalidValue { key: "AZURE_TENANT_ID", expected: TENANT });
         }
         Ok(AzureKeys {
             tenant: tenant.to_owned(),
@@ -57,7 +57,7 @@ fn closed() -> UnmarshalError {
 }
 
 /// A GUID, or a name of two or more labels (RFC 1123). Words that stand for every directory, such as `common`, are neither.
-fn is_tenant(text: &str) -> bool {
+pub(super) fn is_tenant(text: &str) -> bool {
     let label = |label: &str| {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         (1..=63).contains(&label.len()) && label.bytes().all(legal) && !label.starts_with('-') && !label.ends_with('-')
@@ -112,7 +112,7 @@ mod tests {
             &format!("{}.b", "a".repeat(64)),
         ] {
             let said = said("my.azurecr.io", tenant);
-            assert!(said.starts_with("AZURE_TENANT_ID cannot be used: expected"), "{tenant}: {said}");
+            assert!(said.starts_with("the value of AZURE_TENANT_ID is malformed; expected"), "{tenant}: {said}");
         }
     }
 

@@ -57,6 +57,14 @@ pub enum CredentialError {
         /// What a valid value looks like.
         expected: &'static str,
     },
+    /// A value asks for what no worker does.
+    #[error("{key} is not supported: {problem}")]
+    UnsupportedValue {
+        /// Name of the key, and of the field in it.
+        key: &'static str,
+        /// Why not, and what to pass instead.
+        problem: &'static str,
+    },
 }
 
 /// Why marshalled credentials cannot be read.
@@ -86,12 +94,12 @@ pub enum UnmarshalError {
         missing: &'static str,
     },
     /// A value cannot be used.
-    #[error("{key} cannot be used: {problem}")]
+    #[error("the value of {key} is malformed; expected {expected}")]
     InvalidValue {
         /// Name of the key, and of the field in it.
         key: &'static str,
-        /// What is wrong, and what a usable value looks like.
-        problem: &'static str,
+        /// What a valid value looks like.
+        expected: &'static str,
     },
     /// A value asks for what no worker does.
     #[error("{key} is not supported: {problem}")]

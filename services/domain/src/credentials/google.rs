@@ -8,7 +8,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::error::Category;
 use waybill_schemas::v1::CredType;
 
-use super::{Secret, UnmarshalError};
+use super::{CredentialError, Secret, UnmarshalError};
 
 /// Hosts that issue Google's tokens. A key file names one of them, and no other is asked.
 const TOKEN_HOSTS: [&str; 3] = ["oauth2.googleapis.com", "accounts.google.com", "sts.googleapis.com"];
@@ -80,8 +80,8 @@ impl GoogleKeys {
             (None, Self::ServiceAccount(account)) if is_google(&account.token_uri) => Ok(&account.token_uri),
             (None, Self::ServiceAccount(_)) => Err(UnmarshalError::InvalidValue {
                 key: "GOOGLE_APPLICATION_CREDENTIALS.token_uri",
-                problem: "expected an https address on oauth2.googleapis.com, accounts.google.com or \
-                          sts.googleapis.com; another one is the operator's to set, as WAYBILL_GOOGLE_TOKEN_ENDPOINT",
+                expected: "an https address on oauth2.googleapis.com, accounts.google.com or sts.googleapis.com; \
+                           another one is the operator's to set, as WAYBILL_GOOGLE_TOKEN_ENDPOINT",
             }),
         }
     }
@@ -168,13 +168,24 @@ const EXTERNAL_SOURCES: [(&str, &str, &str); 5] = [
     ),
 ];
 
+/// Whether a key file may be saved. Whom it asks for tokens is left to the worker, whose operator may have set an endpoint.
+pub(super) fn check(text: &Secret) -> Result<(), CredentialError> {
+    let refused = |error| match error {
+        UnmarshalError::Incomplete { cred_type, missing } => CredentialError::Incomplete { cred_type, missing },
+        UnmarshalError::UnsupportedValue { key, problem } => CredentialError::UnsupportedValue { key, problem },
+        UnmarshalError::InvalidValue { key, expected } => CredentialError::InvalidValue { key, expected },
+        _ => CredentialError::InvalidValue { key: KEY_FILE, expected: "the JSON text of a key file" },
+    };
+    GoogleKeys::parse(text).map(drop).map_err(refused)
+}
+
 /// serde_json's own messages may repeat the text.
 fn unreadable(error: &serde_json::Error) -> UnmarshalError {
-    let problem = match error.classify() {
-        Category::Data => "it is not an object of strings, or has a field twice; pass the key file as it was written",
-        Category::Syntax | Category::Eof | Category::Io => "it is not JSON; pass the key file's text, not its path",
+    let expected = match error.classify() {
+        Category::Data => "a JSON object with each field once, as Google wrote the key file",
+        Category::Syntax | Category::Eof | Category::Io => "the JSON text of a key file, not its path",
     };
-    UnmarshalError::InvalidValue { key: KEY_FILE, problem }
+    UnmarshalError::InvalidValue { key: KEY_FILE, expected }
 }
 
 fn given(value: Option<Secret>, key: &'static str) -> Result<Secret, UnmarshalError> {
@@ -215,10 +226,10 @@ mod tests {
                     .to_owned(),
                 "https://oauth2.googleapis.com/token",
             ),
-            ("/etc/key.json".to_owned(), "GOOGLE_APPLICATION_CREDENTIALS cannot be used: it is not JSON"),
-            ("\"hunter2\"".to_owned(), "GOOGLE_APPLICATION_CREDENTIALS cannot be used: it is not an object"),
-            (r#"{"type":"service_account","private_key":["hunter2"]}"#.to_owned(), "it is not an object of strings"),
-            (r#"{"type":"hunter2","type":"hunter2"}"#.to_owned(), "has a field twice"),
+            ("/etc/key.json".to_owned(), "GOOGLE_APPLICATION_CREDENTIALS is malformed; expected the JSON text"),
+            ("\"hunter2\"".to_owned(), "GOOGLE_APPLICATION_CREDENTIALS is malformed; expected a JSON object"),
+            (r#"{"type":"service_account","private_key":["hunter2"]}"#.to_owned(), "expected a JSON object"),
+            (r#"{"type":"hunter2","type":"hunter2"}"#.to_owned(), "expected a JSON object with each field once"),
             ("{}".to_owned(), "lack GOOGLE_APPLICATION_CREDENTIALS.type"),
             (r#"{"type":"hunter2"}"#.to_owned(), "GOOGLE_APPLICATION_CREDENTIALS.type is not supported"),
             (r#"{"type":"impersonated_service_account"}"#.to_owned(), ".type is not supported"),
@@ -264,7 +275,7 @@ mod tests {
             "https://oauth2.googleapis.com/token?a=b",
         ] {
             let text = with(uri);
-            assert!(said(&text).contains("token_uri cannot be used: expected an https address"), "{uri}");
+            assert!(said(&text).contains("token_uri is malformed; expected an https address"), "{uri}");
             let keys = GoogleKeys::parse(&Secret::from(text.as_str())).unwrap();
             assert_eq!(keys.token_endpoint(Some("http://127.0.0.1:1")), Ok("http://127.0.0.1:1"), "{uri}");
         }

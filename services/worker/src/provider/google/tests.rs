@@ -175,7 +175,7 @@ async fn an_unfit_key_is_named_and_nobody_is_asked() {
     let cases = [
         (account("s3cr3t-client&=+"), Some(()), "private_key cannot be used: expected an RSA key in PEM"),
         (account(&broken), Some(()), "private_key cannot be used: expected an RSA key in PEM"),
-        (elsewhere(format!("{}/token", fake.url())), None, "token_uri cannot be used: expected an https address"),
+        (elsewhere(format!("{}/token", fake.url())), None, "token_uri is malformed; expected an https address"),
     ];
     for (file, endpoint, words) in cases {
         let operators = cache(&fake.url(), None);
