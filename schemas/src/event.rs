@@ -62,7 +62,9 @@ events! {
     CredentialSecretSkipped,
     CredentialSecretRotated,
     CredentialSecretRevoked,
+    CredentialSecretVerified,
     ContainerRequested,
+    ContainerEnded,
     WorkerRegistered,
     ContainerCredentialsAttached,
     ContainerCredentialsSkipped,
@@ -89,10 +91,12 @@ impl EventType {
         Self::CredentialSecretSkipped,
         Self::CredentialSecretRotated,
         Self::CredentialSecretRevoked,
+        Self::CredentialSecretVerified,
     ];
     /// Events on a container's own subject.
     pub const OF_CONTAINER: &'static [Self] = &[
         Self::ContainerRequested,
+        Self::ContainerEnded,
         Self::CredentialProviderAttached,
         Self::CredentialProviderFailed,
         Self::ImagePullSucceeded,
@@ -158,11 +162,13 @@ impl Event {
             Self::CredentialSecretSaved(v1::CredentialSecretSaved { workspace, image_id, .. })
             | Self::CredentialSecretSkipped(v1::CredentialSecretSkipped { workspace, image_id, .. })
             | Self::CredentialSecretRevoked(v1::CredentialSecretRevoked { workspace, image_id, .. })
+            | Self::CredentialSecretVerified(v1::CredentialSecretVerified { workspace, image_id, .. })
             | Self::CredentialSecretRotated(v1::CredentialSecretRotated {
                 secret: v1::CredentialSecretSaved { workspace, image_id, .. },
                 ..
             }) => Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event },
             Self::ContainerRequested(v1::ContainerRequested { workspace, container_id, .. })
+            | Self::ContainerEnded(v1::ContainerEnded { workspace, container_id })
             | Self::CredentialProviderAttached(v1::CredentialProviderAttached { workspace, container_id, .. })
             | Self::CredentialProviderFailed(v1::CredentialProviderFailed { workspace, container_id, .. })
             | Self::ImagePullSucceeded(v1::ImagePullSucceeded { workspace, container_id, .. })

@@ -178,6 +178,7 @@ mod tests {
             "waybill.events.image.ws1.img-1.CredentialSecretRotated",
             "waybill.events.image.ws1.img-1.CredentialSecretRevoked",
             "waybill.events.container.ws1.c_1.ContainerRequested",
+            "waybill.events.container.ws1.c_1.ContainerEnded",
             "waybill.events.container.ws1.c_1.ImagePullFailed",
             "waybill.events.worker.w1.ws1.c_1.ContainerCredentialsAttached",
             "waybill.events.worker.w1.registered",

@@ -1,12 +1,15 @@
-//! Debian's docker-registry (the reference implementation) with htpasswd accounts, over plain HTTP on loopback.
+//! Debian's docker-registry (the reference implementation) with htpasswd accounts, over plain HTTP or TLS on loopback.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use crate::authority::PrivateCa;
 use crate::error::StartError;
 use crate::find;
+use crate::http;
 use crate::image::TinyImage;
 use crate::login::Login;
 use crate::port::Port;
@@ -31,17 +34,31 @@ pub struct DockerRegistry {
 impl DockerRegistry {
     /// Starts an empty registry that these accounts, and nobody else, may read and write.
     pub async fn start(accounts: &[Login]) -> Result<Self, StartError> {
+        Self::start_with(accounts, None).await
+    }
+
+    /// The same over TLS, with a private authority's certificate.
+    pub async fn start_tls(accounts: &[Login], authority: &PrivateCa) -> Result<Self, StartError> {
+        Self::start_with(accounts, Some(authority)).await
+    }
+
+    async fn start_with(accounts: &[Login], tls: Option<&PrivateCa>) -> Result<Self, StartError> {
         let binary =
             find::program("docker-registry", "run `infra/justw test` (Debian: apt-get install docker-registry)")?;
         let scratch = Scratch::new("registry")?;
         let port = Port::reserve().map_err(StartError::setup("a free port for docker-registry"))?;
-        let config = write_config(&scratch, &port, accounts)?;
+        let config = write_config(&scratch, &port, accounts, tls)?;
         let mut command = command(binary);
         command.arg("serve").arg(config);
         let mut process = Process::spawn("docker-registry", command, scratch.path())?;
+        let (scheme, client) = match tls {
+            Some(authority) => ("https", authority.client()?),
+            None => ("http", http::client().map_err(io::Error::other).map_err(StartError::setup("an HTTP client"))?),
+        };
+        let url = format!("{scheme}://{}/v2/", port.host());
         // It is ready when it refuses those who do not log in.
-        let url = format!("http://{}/v2/", port.host());
-        ready::until_http(&mut process, START, &url, |status| status == StatusCode::UNAUTHORIZED).await?;
+        let refuses = async || http::status(&client, &url).await == Some(StatusCode::UNAUTHORIZED);
+        ready::until(&mut process, START, refuses).await?;
         Ok(Self { process, port, scratch })
     }
 
@@ -83,13 +100,22 @@ impl DockerRegistry {
 }
 
 /// Writes `config.yml` and `htpasswd`; the former is JSON, which is YAML too.
-fn write_config(scratch: &Scratch, port: &Port, accounts: &[Login]) -> Result<PathBuf, StartError> {
+fn write_config(
+    scratch: &Scratch,
+    port: &Port,
+    accounts: &[Login],
+    tls: Option<&PrivateCa>,
+) -> Result<PathBuf, StartError> {
     let htpasswd = scratch.file("htpasswd", htpasswd(accounts)?)?;
     let storage = scratch.folder("storage")?;
+    let tls = tls.map_or_else(
+        || serde_json::json!({}),
+        |authority| serde_json::json!({ "certificate": authority.certificate(), "key": authority.key() }),
+    );
     let config = serde_json::json!({
         "version": "0.1",
         "storage": { "filesystem": { "rootdirectory": storage } },
-        "http": { "addr": port.host(), "secret": uuid::Uuid::new_v4() },
+        "http": { "addr": port.host(), "secret": uuid::Uuid::new_v4(), "tls": tls },
         "auth": { "htpasswd": { "realm": "waybill-tests", "path": htpasswd } },
     });
     scratch.file("config.yml", config.to_string())

@@ -4,6 +4,7 @@
 //! they are dropped or when the test dies. It knows nothing of the other Waybill crates. The tests are one binary,
 //! `tests/suite`, with a module per concern.
 
+pub mod authority;
 pub mod azure;
 pub mod canary;
 pub mod docker_registry;
@@ -30,4 +31,5 @@ pub mod scratch;
 pub mod serving;
 pub mod skopeo;
 pub mod stack;
+pub mod sts;
 pub mod wait;

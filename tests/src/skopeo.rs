@@ -42,6 +42,11 @@ impl Skopeo {
         Ok(Self(find::program("skopeo", "Debian: apt-get install skopeo")?))
     }
 
+    /// The program, for a test that says itself where credentials come from.
+    pub fn program(&self) -> &Path {
+        &self.0
+    }
+
     /// Pushes the OCI layout in `layout` to `reference` (`host/repository:tag`), keeping its digests.
     pub async fn push(&self, layout: &Path, reference: &str, login: Option<&Login>) -> Result<(), SkopeoError> {
         let source = format!("oci:{}", layout.display());

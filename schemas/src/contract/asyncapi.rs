@@ -76,6 +76,7 @@ fn operations() -> Value {
         let by = match event {
             event if EventType::OF_IMAGE.contains(event) => "The gateway",
             EventType::ContainerRequested => "The gateway or any orchestrator",
+            EventType::ContainerEnded => "The worker, the gateway or any orchestrator",
             EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => "The scheduler",
             EventType::QuarantineRetried | EventType::QuarantineDiscarded => "The operator",
             _ => "The worker",

@@ -1,4 +1,4 @@
-//! What the orchestrator says: a container is about to start.
+//! What the orchestrator says: a container is about to start, or has ended.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,6 +22,17 @@ pub struct ContainerRequested {
     /// True for a container that builds an image: it brings its own credentials and gets none.
     #[serde(default)]
     pub build_container: bool,
+}
+
+/// A container is gone: it needs no credentials any more, and hears of no rotation. Published by its worker, by the gateway or
+/// by any NATS client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerEnded {
+    /// Owner of the container.
+    pub workspace: WorkspaceId,
+    /// The container.
+    pub container_id: ContainerId,
 }
 
 /// Languages without optional values write "" for "none".

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{quarantine::printable, words};
+use super::{ProviderFailure, PullFailure, quarantine::printable, words};
 use crate::{ImageId, Sealed, Timestamp, WorkspaceId};
 
 words! {
@@ -146,4 +146,30 @@ pub struct CredentialSecretRevoked {
     #[serde(default, deserialize_with = "printable", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200))]
     pub reason: Option<String>,
+}
+
+/// The gateway asked the registry whether saved credentials work, once, when they were saved. Published by the gateway.
+///
+/// They do if there is a `digest`. If not, one of the failures says why; the credentials stay saved all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSecretVerified {
+    /// Owner of the image.
+    pub workspace: WorkspaceId,
+    /// The image.
+    pub image_id: ImageId,
+    /// Stream sequence of the `CredentialSecretSaved` that was asked about.
+    pub saved_by: u64,
+    /// Digest of the manifest that the registry has for the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Why there was no login to ask with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_failure: Option<ProviderFailure>,
+    /// What the registry answered instead of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_failure: Option<PullFailure>,
+    /// More words for people, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }

@@ -8,11 +8,11 @@ mod outcome;
 mod quarantine;
 mod worker;
 
-pub use container::ContainerRequested;
+pub use container::{ContainerEnded, ContainerRequested};
 pub use decision::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped};
 pub use image::{
     CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretSkipped,
-    CredentialSource, SaveSkipReason,
+    CredentialSecretVerified, CredentialSource, SaveSkipReason,
 };
 pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,

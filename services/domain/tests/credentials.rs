@@ -131,7 +131,11 @@ fn typed_views_name_what_is_missing() {
     let keys = r#"{"AWS_ACCESS_KEY_ID":"AKIA1","AWS_SECRET_ACCESS_KEY":"s","AWS_REGION":"eu-west-1"}"#;
     let keys = read("aws", keys).aws().unwrap();
     assert_eq!((keys.access_key_id.as_str(), keys.region.as_str()), ("AKIA1", "eu-west-1"));
-    assert_eq!((keys.secret_access_key.expose(), keys.session_token), ("s", None));
+    assert_eq!((keys.secret_access_key.expose(), keys.session_token, keys.role), ("s", None, None));
+    let role =
+        r#"{"AWS_ACCESS_KEY_ID":"AKIA1","AWS_SECRET_ACCESS_KEY":"s","AWS_REGION":"eu-west-1","AWS_ROLE_ARN":"r"}"#;
+    let role = read("aws", role).aws().unwrap().role.unwrap();
+    assert_eq!((role.arn.as_str(), role.external_id, role.session_name.as_str()), ("r", None, "waybill"));
 }
 
 fn host(case: &Row) -> RegistryHost {

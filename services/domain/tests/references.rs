@@ -10,6 +10,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use support::{Row, rows, variant};
 use waybill_domain::reference::{
@@ -23,11 +25,20 @@ const HOSTS: &str = include_str!("testdata/hosts.txt");
 fn references_parse_as_the_table_says() {
     let cases = rows(REFERENCES);
     assert!(cases.len() >= 150, "only {} cases", cases.len());
+    assert_distinct(&cases);
     for case in cases {
         match (case.raw(1), ImageReference::parse(&case.text(0))) {
             ("!", Err(refused)) => assert_eq!(variant(&refused), case.raw(2), "{case}"),
             (_, parsed) => assert_reference(&case, parsed),
         }
+    }
+}
+
+/// A row that repeats another one's input tests nothing.
+fn assert_distinct(cases: &[Row]) {
+    let mut seen = BTreeSet::new();
+    for case in cases {
+        assert!(seen.insert(case.text(0)), "{case}: is in the table twice");
     }
 }
 
@@ -44,7 +55,9 @@ fn assert_reference(case: &Row, parsed: Result<ImageReference, ReferenceError>) 
 
 #[test]
 fn hosts_parse_as_the_table_says() {
-    for case in rows(HOSTS) {
+    let cases = rows(HOSTS);
+    assert_distinct(&cases);
+    for case in cases {
         match (case.raw(1), RegistryHost::parse(&case.text(0))) {
             ("!", Err(refused)) => assert_eq!(variant(&refused), case.raw(2), "{case}"),
             (_, parsed) => {

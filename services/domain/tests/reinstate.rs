@@ -49,6 +49,10 @@ fn what_can_be_put_back_and_what_stands_in_the_way() {
         (&["registered:w", "saved:i", "requested:i:w", "registered:w", "rotated:i"], 3, without(3)),
         (&["registered:w", "saved:i", "requested:i:w", "revoked:i"], 2, changed(4)),
         (&["registered:w", "saved:i", "requested:i:w", "requested:j:w", "rotated:i"], 3, changed(6)),
+        (&["registered:w", "saved:i", "requested:i:w", "ended:c"], 3, Ok(())),
+        (&["registered:w", "saved:i", "requested:i:w", "ended:c"], 2, Ok(())),
+        (&["registered:w", "saved:i", "requested:i:w", "ended:c", "requested:i:w"], 3, Ok(())),
+        (&["registered:w", "saved:i", "requested:i:w", "ended:c", "rotated:i"], 3, changed(6)),
     ];
     for (words, hidden, expected) in cases {
         let world = World::hiding(words, *hidden);
@@ -81,6 +85,8 @@ fn word() -> impl Strategy<Value = &'static str> {
         "requested:j:v:open",
         "requested:i:w:open",
         "requested:j:w:d",
+        "ended:c",
+        "ended:d",
     ])
 }
 

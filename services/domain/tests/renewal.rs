@@ -68,6 +68,13 @@ fn who_is_told_of_a_change() {
             "registered:w saved:i requested:i:w requested:i:w rotated:i",
             "attached 2 for 3, attached 2 for 5, attached 7 for 5",
         ),
+        // Nobody tells a container that is gone.
+        ("registered:w saved:i requested:i:w ended:c rotated:i", "attached 2 for 3"),
+        ("registered:w saved:i requested:i:w ended:c revoked:i", "attached 2 for 3"),
+        (
+            "registered:w saved:i requested:i:w ended:c requested:i:w rotated:i",
+            "attached 2 for 3, attached 2 for 6, attached 8 for 6",
+        ),
         // Nothing was given.
         ("saved:i requested:i:w rotated:i", "unknown_worker 1 for 2"),
         ("registered:w requested:i:w saved:i rotated:i", "no_secret_for_image 0 for 2"),
@@ -105,6 +112,8 @@ fn word() -> impl Strategy<Value = &'static str> {
         "requested:i:v:d",
         "requested:j:w:e",
         "requested:j:v",
+        "ended:c",
+        "ended:d",
     ])
 }
 

@@ -1,6 +1,10 @@
 //! The save decision as a table: a build, and what becomes of its credentials.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[allow(dead_code, reason = "shared with other tests")]
+mod support;
+
+use support::expand;
 use waybill_domain::{
     credentials::CredentialInput,
     save::{BuildError, BuildRequest, SaveDecision, decide_save},
@@ -90,6 +94,30 @@ fn what_is_saved() {
         assert_eq!((plan.cred_type, plan.target.source), (cred_type, source), "{name}");
         assert!(plan.credentials.expose().contains(CANARY), "{name}");
         assert!(!format!("{plan:?}{build:?}").contains(CANARY), "{name}: printed");
+    }
+}
+
+#[test]
+fn the_expiry_is_known_from_the_start() {
+    // 2026-01-01T01:00:00Z, which is an hour from now, and the moment itself.
+    let (later, at_once) = (expand("<jwt:1767229200>"), expand("<jwt:1767225600>"));
+    let cases = [
+        ("a password that does not say", text(&format!("u:{CANARY}")), Some(None)),
+        ("a password", text(&format!("u:{later}")), Some(Some("2026-01-01T01:00:00Z"))),
+        ("a token", keys(&[("TOKEN", &later)]), Some(Some("2026-01-01T01:00:00Z"))),
+        ("a token that has ended", keys(&[("TOKEN", &at_once)]), None),
+        ("a password that has ended", text(&format!("u:{at_once}")), None),
+        ("a user's token that has ended", keys(&[("USERNAME", "u"), ("TOKEN", &at_once)]), None),
+    ];
+    for (name, credentials, expected) in cases {
+        let found = match decide(&existing("a.b/app", credentials)).unwrap() {
+            SaveDecision::Save(plan) => Some(plan.expires_at.map(|at| at.to_string())),
+            SaveDecision::Skip(skip) => {
+                assert_eq!(skip.reason, Skip::ExpiredCredentials, "{name}");
+                None
+            }
+        };
+        assert_eq!(found, expected.map(|at| at.map(str::to_owned)), "{name}");
     }
 }
 

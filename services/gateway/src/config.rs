@@ -24,6 +24,9 @@ pub struct GatewayConfig {
     pub sealing_key: PrivateKey,
     /// Who may open what is saved (`WAYBILL_SCHEDULER_SEALING_KEY`).
     pub scheduler_key: PublicKey,
+    /// Whether builds may have their credentials tried at the registry (`WAYBILL_GATEWAY_VERIFY`): the gateway then speaks to
+    /// hosts that its clients choose.
+    pub verify: bool,
     /// Limits of one request.
     pub limits: Limits,
 }
@@ -66,13 +69,14 @@ impl GatewayConfig {
         let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
             text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
         });
+        let verify = reader.or("WAYBILL_GATEWAY_VERIFY", on_or_off, || false);
         let limits = limits(&mut reader);
         let tokens = in_file(&mut reader, "WAYBILL_GATEWAY_TOKENS_FILE", &tokens, |text| text.expose().parse());
         let sealing_key = in_file(&mut reader, "WAYBILL_GATEWAY_SEALING_KEY_FILE", &seed, PrivateKey::from_seed);
         reader.finish()?;
         match (tokens, sealing_key, scheduler_key) {
             (Some(tokens), Some(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, listen, tokens, sealing_key, scheduler_key, limits })
+                Ok(Self { nats, listen, tokens, sealing_key, scheduler_key, verify, limits })
             }
             _ => Err(ConfigError { problems: vec![EMPTY_FILE.to_owned()] }),
         }
@@ -102,6 +106,14 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         body: reader.or("WAYBILL_GATEWAY_BODY_SECONDS", seconds, || default.body),
         append: reader.or("WAYBILL_GATEWAY_APPEND_SECONDS", seconds, || default.append),
         drain: reader.or("WAYBILL_GATEWAY_DRAIN_SECONDS", seconds, || default.drain),
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off"),
     }
 }
 

@@ -14,7 +14,7 @@ pub mod tokens;
 
 pub use config::GatewayConfig;
 pub use http::openapi;
-pub use port::{Appender, Explains, Sibling};
+pub use port::{Appender, Explains, NotAccepted, Sibling, Unverified, Verifies, VerifyFailure};
 pub use serve::{GatewayError, run};
 
 /// `ce-source` of the gateway's events.

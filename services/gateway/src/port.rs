@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use waybill_domain::explain::Explanation;
+use waybill_domain::{credentials::Secret, explain::Explanation, reference::ImageReference};
 use waybill_platform::{
     explain::Explainer,
     log::{AppendError, Appended, EventLog, Expect, LogError, NewEvent},
 };
-use waybill_schemas::{ContainerId, DecodeError, ImageId, Recorded, RecordedEvent, Subject, WorkspaceId};
+use waybill_schemas::{
+    ContainerId, DecodeError, ImageId, Recorded, RecordedEvent, Subject, WorkspaceId,
+    v1::{ProviderFailure, PullFailure},
+};
 
 /// A sibling in the log: an event, or something that could not be decoded.
 pub type Sibling = Recorded<Result<RecordedEvent, DecodeError>>;
@@ -48,6 +51,41 @@ impl Appender for EventLog {
             Ok(messages.into_iter().map(sibling).collect())
         })
     }
+}
+
+/// Credentials to ask a registry about.
+#[derive(Debug)]
+pub struct Unverified {
+    /// Owner of the image. Nothing is shared between workspaces.
+    pub workspace: WorkspaceId,
+    /// The image to ask for.
+    pub image: ImageReference,
+    /// The credentials, as they are sealed.
+    pub credentials: Secret,
+}
+
+/// Why credentials are not known to work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAccepted {
+    /// Why.
+    pub failure: VerifyFailure,
+    /// More words for people, without secrets.
+    pub detail: String,
+}
+
+/// Which step failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyFailure {
+    /// There is no login to ask with.
+    Provider(ProviderFailure),
+    /// The registry did not give the manifest.
+    Pull(PullFailure),
+}
+
+/// Asks registries whether credentials work. How is not the gateway's business.
+pub trait Verifies: Send + Sync + 'static {
+    /// The digest of the image's manifest, fetched with the credentials, within a time of the implementation's own.
+    fn verify<'a>(&'a self, asked: &'a Unverified) -> BoxFuture<'a, Result<String, NotAccepted>>;
 }
 
 /// Answers questions from the log.

@@ -7,7 +7,7 @@ use waybill_platform::{
     log::{AppendError, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{Envelope, Event, MAX_BODY_BYTES, RecordedEvent, Subject};
+use waybill_schemas::{Derivation, Envelope, Event, MAX_BODY_BYTES, RecordedEvent, Subject, derived_id};
 
 use crate::{
     SOURCE,
@@ -66,6 +66,23 @@ impl Recorder {
         })
     }
 
+    /// Appends what follows from an event, once.
+    pub(crate) async fn follow(&self, cause: &Receipt, kind: Derivation, event: Event) -> Result<(), RecordError> {
+        let envelope = Envelope {
+            causation_id: Some(cause.event_id),
+            correlation_id: Some(cause.event_id),
+            ..new_envelope(derived_id(cause.event_id, kind))
+        };
+        self.log.append(&NewEvent { envelope, event }, Expect::LastSibling(cause.sequence), self.limit).await?;
+        Ok(())
+    }
+
+    /// What followed from an event, if it did.
+    pub(crate) async fn followed(&self, cause: &Receipt, kind: Derivation) -> Result<Option<Event>, RecordError> {
+        let siblings = self.log.history(&cause.event.subject()).await?;
+        Ok(find(&siblings, derived_id(cause.event_id, kind)).map(|(_, recorded)| recorded.event.clone()))
+    }
+
     /// What the log holds of the same image as the event's, in its order: all of it, or what came before the event of a key.
     pub(crate) async fn before(
         &self,
@@ -119,7 +136,11 @@ fn check_size(event: &Event) -> Result<(), RecordError> {
 }
 
 fn new_event(id: Uuid, event: Event) -> NewEvent {
-    let envelope = Envelope {
+    NewEvent { envelope: new_envelope(id), event }
+}
+
+fn new_envelope(id: Uuid) -> Envelope {
+    Envelope {
         id,
         source: SOURCE.to_owned(),
         source_version: None,
@@ -128,8 +149,7 @@ fn new_event(id: Uuid, event: Event) -> NewEvent {
         correlation_id: Some(id),
         traceparent: None,
         tracestate: None,
-    };
-    NewEvent { envelope, event }
+    }
 }
 
 fn fresh(new: NewEvent, sequence: u64) -> Receipt {

@@ -13,6 +13,7 @@ use waybill_platform::{
 use crate::{
     GatewayConfig,
     http::{App, router},
+    port::Verifies,
     probe,
     record::Recorder,
     server,
@@ -34,11 +35,15 @@ pub enum GatewayError {
     },
 }
 
-/// Serves until shutdown; then finishes what is under way.
+/// Serves until shutdown; then finishes what is under way. Without `verifies`, no registry is ever asked.
 ///
 /// # Errors
 /// [`GatewayError`].
-pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(), GatewayError> {
+pub async fn run(
+    config: GatewayConfig,
+    verifies: Option<Arc<dyn Verifies>>,
+    shutdown: CancellationToken,
+) -> Result<(), GatewayError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
     let log = EventLog::connect(config.nats).await?;
@@ -48,6 +53,7 @@ pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(
     let explainer = Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now };
     let app = App {
         explains: Arc::new(explainer),
+        verifies,
         recorder: Recorder { log: Arc::new(log), limit: config.limits.append },
         tokens: config.tokens,
         sealing_key: config.sealing_key,

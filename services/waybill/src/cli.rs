@@ -78,6 +78,17 @@ pub(crate) enum Command {
         Exit status: 0 all well, 1 something needs attention, 2 wrong usage. What cannot be checked is told, and is no \
         reason for 1.")]
     Doctor(DoctorArguments),
+    /// Write a container's login as an auth.json of this user, for clients that read one; print its path.
+    #[command(
+        after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/waybill\n  \
+        WAYBILL_SOCKET=/run/waybill/waybill.sock WAYBILL_ACCESS_FILE=/run/waybill/acme/c1/access waybill login-file"
+    )]
+    LoginFile(crate::node::LoginFileArguments),
+    /// Have this node's worker forget a container's logins, and remove its access key and login file.
+    #[command(
+        after_help = "Examples:\n  waybill container-ended --container c1 --workspace acme --node-dir /run/waybill"
+    )]
+    ContainerEnded(crate::node::Whose),
 }
 
 #[derive(Debug, Default, Args)]

@@ -7,6 +7,7 @@ mod doctor;
 mod events;
 mod explain;
 mod init;
+mod node;
 mod operator;
 mod output;
 mod place;
@@ -63,6 +64,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
         Command::Replay(arguments) => replay::run(&home, &arguments),
         Command::Projection(arguments) => projection::run(&home, &arguments),
+        Command::LoginFile(arguments) => node::login_file(&home, &arguments),
+        Command::ContainerEnded(whose) => node::container_ended(&home, &whose),
         Command::Doctor(arguments) => doctor::run(&home, &arguments),
     }
     .map(|()| ExitCode::SUCCESS)

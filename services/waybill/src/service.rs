@@ -19,7 +19,7 @@ use crate::{Failure, core_dumps};
 pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
     let settings = Settings::load(home, "gateway")?;
     let config = GatewayConfig::read(&settings)?;
-    serve("waybill-gateway", &settings, |shutdown| async { Ok(waybill_gateway::run(config, shutdown).await?) })
+    serve("waybill-gateway", &settings, |shutdown| async { Ok(waybill_gateway::run(config, None, shutdown).await?) })
 }
 
 /// `waybill scheduler`.

@@ -1,17 +1,18 @@
 //! What a worker is told at start.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use waybill_domain::reference::RegistryHost;
 use waybill_platform::{
-    config::{ConfigError, Settings},
+    config::{ConfigError, Reader, Settings},
     log::NatsConfig,
     sealing::{PrivateKey, PublicKey},
 };
 use waybill_schemas::WorkerId;
 
 use crate::{
-    provider::CloudConfig,
+    provider::{CloudConfig, EcrConfig},
     pull::{PullConfig, read_ca_file},
 };
 
@@ -28,8 +29,8 @@ pub struct WorkerConfig {
     pub scheduler_key: PublicKey,
     /// How images are pulled.
     pub pull: PullConfig,
-    /// ECR endpoint instead of AWS's own (`WAYBILL_AWS_ECR_ENDPOINT`).
-    pub ecr_endpoint: Option<String>,
+    /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
+    pub aws: EcrConfig,
     /// Where the other clouds are asked: `WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the endpoint that a key names,
     /// `WAYBILL_AZURE_LOGIN_ENDPOINT` instead of a cloud's identity service.
     pub clouds: CloudConfig,
@@ -37,6 +38,10 @@ pub struct WorkerConfig {
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
     pub health: Option<SocketAddr>,
+    /// Folder where programs of the node find their containers' logins (`WAYBILL_WORKER_NODE_DIR`); off if not given.
+    pub node_dir: Option<PathBuf>,
+    /// Group that may use them beside the worker's user, as a gid (`WAYBILL_WORKER_SOCKET_GROUP`).
+    pub node_group: Option<u32>,
 }
 
 impl WorkerConfig {
@@ -56,30 +61,32 @@ impl WorkerConfig {
         });
         let pull = PullConfig {
             plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
+            internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
             ca_file: reader.path("WAYBILL_WORKER_CA_FILE"),
             image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
             limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
         };
-        let ecr_endpoint = reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url);
+        let aws = EcrConfig {
+            endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
+            sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
+            ca: ca(&mut reader, &pull),
+            limit: None,
+        };
         let clouds = CloudConfig {
             google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
             azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
             plain_http: pull.plain_http.clone(),
-            ca_file: pull.ca_file.clone(),
+            ca: aws.ca.clone(),
             limit: None,
         };
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
         });
+        let node_dir = reader.path("WAYBILL_WORKER_NODE_DIR");
+        let node_group = reader.optional("WAYBILL_WORKER_SOCKET_GROUP", gid);
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
-        }
-        if let Some(file) = &pull.ca_file
-            && let Err(error) = read_ca_file(file)
-        {
-            let file = file.display();
-            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
         }
         reader.finish()?;
         match (worker_id, sealing_key, scheduler_key) {
@@ -89,12 +96,27 @@ impl WorkerConfig {
                 sealing_key,
                 scheduler_key,
                 pull,
-                ecr_endpoint,
+                aws,
                 clouds,
                 concurrency,
                 health,
+                node_dir,
+                node_group,
             }),
             _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
+        }
+    }
+}
+
+/// The certificates of `WAYBILL_WORKER_CA_FILE`, which AWS's clients trust as well.
+fn ca(reader: &mut Reader<'_>, pull: &PullConfig) -> Option<Bytes> {
+    let file = pull.ca_file.as_ref()?;
+    match read_ca_file(file) {
+        Ok(pem) => Some(pem.into()),
+        Err(error) => {
+            let file = file.display();
+            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
+            None
         }
     }
 }
@@ -113,6 +135,10 @@ fn concurrency(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|count| (1..=256).contains(count)).ok_or("a number from 1 to 256")
 }
 
+fn gid(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "a group's number, as `getent group NAME` shows it")
+}
+
 fn url(text: &str) -> Result<String, &'static str> {
     let valid = text.starts_with("http://") || text.starts_with("https://");
     if valid { Ok(text.to_owned()) } else { Err("an http:// or https:// address") }
@@ -123,7 +149,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
-    use crate::testing::assert_absent;
+    use crate::testing::{PrivateCa, assert_absent};
 
     /// A home with the worker's secret files, and the settings that name them.
     fn home(dir: &Path) -> Vec<(&'static str, String)> {
@@ -153,35 +179,43 @@ mod tests {
         let config = read(dir.path(), &home(dir.path())).unwrap();
         assert_eq!((config.worker_id.to_string().as_str(), config.concurrency), ("node-1", 16));
         assert_eq!((config.pull.limit, config.pull.image_dir), (Duration::from_secs(300), None));
-        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.ecr_endpoint.is_none());
+        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.aws.endpoint.is_none());
         assert_eq!(config.nats.inbox_prefix, "_INBOX_worker-node-1");
     }
 
     #[test]
     fn everything_can_be_said() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        fs::copy(PrivateCa::new().file(), dir.path().join("ca.pem")).unwrap();
         let mut pairs = home(dir.path());
         let more = [
             ("WAYBILL_WORKER_IMAGE_DIR", "images"),
+            ("WAYBILL_WORKER_NODE_DIR", "node"),
+            ("WAYBILL_WORKER_SOCKET_GROUP", "1000"),
             ("WAYBILL_WORKER_CONCURRENCY", "3"),
             ("WAYBILL_WORKER_PULL_SECONDS", "7"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", " localhost:5000, [::1]:5000,,A.B "),
+            ("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", "auth.internal, gitlab.internal:8443"),
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "http://127.0.0.1:5557/token"),
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "http://127.0.0.1:5558"),
+            ("WAYBILL_AWS_STS_ENDPOINT", "http://127.0.0.1:5556"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
         ];
         pairs.extend(more.map(|(key, value)| (key, value.to_owned())));
         let config = read(dir.path(), &pairs).unwrap();
         let hosts: Vec<&str> = config.pull.plain_http.iter().map(RegistryHost::as_str).collect();
         assert_eq!(hosts, ["localhost:5000", "[::1]:5000", "a.b"]);
+        let hosts: Vec<&str> = config.pull.internal_token_services.iter().map(RegistryHost::as_str).collect();
+        assert_eq!(hosts, ["auth.internal", "gitlab.internal:8443"]);
         assert_eq!((config.concurrency, config.pull.limit), (3, Duration::from_secs(7)));
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
-        assert!(config.pull.ca_file.is_some() && config.health.is_some() && config.ecr_endpoint.is_some());
+        assert_eq!((config.node_dir, config.node_group), (Some(dir.path().join("node")), Some(1000)));
+        assert!(config.pull.ca_file.is_some() && config.health.is_some());
+        assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
         assert!(config.clouds.google_endpoint.is_some() && config.clouds.azure_endpoint.is_some());
-        assert_eq!((config.clouds.ca_file, config.clouds.plain_http), (config.pull.ca_file, config.pull.plain_http));
+        assert_eq!((config.clouds.ca, config.clouds.plain_http), (config.aws.ca, config.pull.plain_http));
     }
 
     #[test]
@@ -199,6 +233,7 @@ mod tests {
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "oauth2.googleapis.com"),
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
+            ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
         let error = read(dir.path(), &pairs).unwrap_err().to_string();

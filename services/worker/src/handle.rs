@@ -13,6 +13,7 @@ use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::
 
 use crate::{
     access::{Access, Keys, NoAccess},
+    node::Running,
     outcome::Decision,
     port::OutcomeLog,
     pull::{PullConfig, PullError},
@@ -30,6 +31,8 @@ pub(crate) struct Handler<L> {
     pub(crate) log: L,
     pub(crate) keys: Keys,
     pub(crate) pull: PullConfig,
+    /// Where programs of the node find their logins, if anywhere.
+    pub(crate) running: Option<Running>,
 }
 
 /// Why an outcome is not recorded.
@@ -94,16 +97,30 @@ impl<L: OutcomeLog> Handler<L> {
         }
         let access = self.keys.access(decision).await;
         let step = if step == Step::Provide { self.report_provider(decision, &access).await? } else { step };
+        self.tell_node(decision, step, &access);
         let Step::Pull { provided_by } = step else { return Ok(()) };
         if decision.renews() {
             return Ok(());
         }
         let pulled = match &access {
-            Ok(access) => pull_for(&self.pull, decision, access).await,
+            Ok(access) => self.pull(decision, access).await,
             // A provider was recorded before the worker died, and cannot be had again: the pull is what fails.
             Err(none) => Err(none.as_pull_error()),
         };
         self.report_pull(decision, pulled, provided_by).await
+    }
+
+    /// Pulls; once more with newer credentials, if the registry refused these and they were rotated meanwhile.
+    async fn pull(&self, decision: &Decision, access: &Access) -> Result<String, PullError> {
+        let pulled = pull_for(&self.pull, decision, access).await;
+        if let (Err(error), Access::Custom { .. }) = (&pulled, access)
+            && error.may_be_stale()
+            && let Some(newer) = self.newer_access(decision).await
+        {
+            tracing::info!(container_id = %decision.container_id(), "the credentials were rotated during the pull, pulling with the new ones");
+            return pull_for(&self.pull, decision, &newer).await;
+        }
+        pulled
     }
 
     async fn recorded_step(&self, decision: &Decision) -> Result<Step, HandleError> {

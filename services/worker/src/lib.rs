@@ -1,11 +1,13 @@
 //! The worker of a node: turns attached credentials into a provider, pulls, and reports each outcome.
 //!
-//! [`provider`] and [`pull`] need no NATS: a runtime can use them on their own.
+//! [`provider`], [`pull`] and [`node`] need no NATS: a runtime can use them on their own.
 
 mod access;
+mod attached;
 mod config;
 mod dispatch;
 mod handle;
+pub mod node;
 mod outcome;
 mod port;
 pub mod provider;

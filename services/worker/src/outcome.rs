@@ -68,6 +68,14 @@ impl Decision {
         }
     }
 
+    /// When the attached credentials stop working, where known.
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        match &self.said {
+            Said::Attached(said) => said.expires_at,
+            Said::Skipped(_) => None,
+        }
+    }
+
     pub(crate) fn requested_by(&self) -> u64 {
         match &self.said {
             Said::Attached(said) => said.requested_by,
@@ -84,7 +92,7 @@ impl Decision {
         rests_on > Some(self.requested_by())
     }
 
-    fn worker_id(&self) -> &WorkerId {
+    pub(crate) fn worker_id(&self) -> &WorkerId {
         match &self.said {
             Said::Attached(said) => &said.worker_id,
             Said::Skipped(said) => &said.worker_id,

@@ -1,6 +1,6 @@
 //! From configuration to a worker that serves its queue.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use waybill_platform::{
@@ -8,14 +8,16 @@ use waybill_platform::{
     log::{Delivered, EventLog, LogError},
     sealing::KeyError,
 };
-use waybill_schemas::Subject;
+use waybill_schemas::{Subject, WorkerId};
 
 use crate::{
     WorkerConfig,
     access::Keys,
+    attached::FromLog,
     dispatch::dispatch,
     handle::Handler,
-    provider::{EcrConfig, TokenCache},
+    node::{Answerer, NodeDir, NodeDirError, NodeError, Running, Server},
+    provider::TokenCache,
     register::Registrar,
 };
 
@@ -31,6 +33,12 @@ pub enum WorkerError {
     /// The sealing key is not usable.
     #[error("the sealing key cannot be used")]
     Key(#[from] KeyError),
+    /// The node's folder does not work.
+    #[error("the node's folder cannot be used")]
+    NodeDir(#[from] NodeDirError),
+    /// The node's socket does not work.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// The health endpoint could not be served.
     #[error("cannot serve health checks on {address}; is the port free?")]
     Health {
@@ -61,9 +69,11 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         () = shutdown.cancelled() => return Ok(()),
         () = register(&registrar) => {}
     }
-    let tokens = TokenCache::new(EcrConfig { endpoint: config.ecr_endpoint, limit: None }).with_clouds(config.clouds);
+    let tokens = TokenCache::new(config.aws).with_clouds(config.clouds);
     let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
-    let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull });
+    let running = config.node_dir.map(|dir| running(&dir, config.node_group)).transpose()?;
+    let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull, running });
+    serve_node(&handler, &config.worker_id, &shutdown)?;
     let remind = move || {
         let registrar = registrar.clone();
         async move { registrar.remind().await }
@@ -71,6 +81,24 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     let queue = log.work(&config.worker_id, config.concurrency, queue_ready, remind);
     let work = |delivered| handler.clone().handle(delivered);
     dispatch(queue, config.concurrency, container_of, work, &shutdown).await;
+    Ok(())
+}
+
+/// The containers that programs of the node may ask about.
+fn running(dir: &Path, group: Option<u32>) -> Result<Running, NodeDirError> {
+    Running::open(NodeDir::open(dir, group)?)
+}
+
+/// Answers programs of the node, if there is a folder for it.
+fn serve_node(
+    handler: &Arc<Handler<EventLog>>,
+    worker_id: &WorkerId,
+    shutdown: &CancellationToken,
+) -> Result<(), NodeError> {
+    let Some(running) = handler.running.clone() else { return Ok(()) };
+    let log = FromLog { handler: handler.clone(), worker_id: worker_id.clone() };
+    let server = Server::bind(Answerer::new(running, Arc::new(log)))?;
+    tokio::spawn(server.serve(shutdown.clone()));
     Ok(())
 }
 

@@ -104,17 +104,21 @@ struct Manifest {
 impl Registry {
     /// Starts an empty registry without accounts on a free port of 127.0.0.1.
     pub fn start(scheme: Scheme) -> Result<Self, StartError> {
-        Self::start_with(scheme, |_| Router::new())
+        Self::with_accounts(scheme, &Accounts::default())
     }
 
-    /// Starts one that also serves the routes made for its accounts.
-    pub fn start_with(scheme: Scheme, routes: impl FnOnce(&Accounts) -> Router) -> Result<Self, StartError> {
+    /// Starts an empty registry whose accounts are those of others, as one ECR issues the tokens of many registries.
+    pub fn with_accounts(scheme: Scheme, accounts: &Accounts) -> Result<Self, StartError> {
+        Self::with_routes(scheme, accounts, Router::new())
+    }
+
+    /// Likewise, with further routes of its own.
+    pub fn with_routes(scheme: Scheme, accounts: &Accounts, routes: Router) -> Result<Self, StartError> {
         let mut shared = None;
         let serving = Serving::start("the in-process registry", |address| {
-            let state = Arc::new(State::new(scheme, format!("http://{address}/token")));
+            let state = Arc::new(State::new(scheme, format!("http://{address}/token"), accounts.clone()));
             shared = Some(state.clone());
-            let more = routes(&state.accounts);
-            Router::new().fallback(answer::handle).with_state(state).merge(more)
+            Router::new().fallback(answer::handle).with_state(state).merge(routes)
         })?;
         let gone = || StartError::setup("the in-process registry")(std::io::Error::other("it made no routes"));
         Ok(Self { state: shared.ok_or_else(gone)?, serving })
@@ -175,12 +179,12 @@ impl Registry {
 }
 
 impl State {
-    fn new(scheme: Scheme, realm: String) -> Self {
+    fn new(scheme: Scheme, realm: String, accounts: Accounts) -> Self {
         let lifetime = if let Scheme::Bearer(lifetime) = scheme { lifetime } else { Duration::ZERO };
         Self {
             scheme,
             realm: Mutex::new(realm),
-            accounts: Accounts::default(),
+            accounts,
             tokens: Tokens::new(lifetime),
             faults: Faults::default(),
             content: Mutex::default(),

@@ -10,7 +10,7 @@ use waybill_tests::{
     google::Google,
     image::TinyImage,
     login::Login,
-    registry::{Registry, Scheme},
+    registry::{Accounts, Registry, Scheme},
     require,
     stack::{Plan, Stack},
 };
@@ -30,8 +30,9 @@ impl Clouds {
     async fn start(azure_secret: &str) -> Result<Self, StartError> {
         let azure = Azure::start(azure_secret)?;
         let bearer = Scheme::Bearer(Duration::from_secs(300));
-        let registry = Registry::start_with(bearer, |accounts| azure.exchange(accounts))?;
-        let google = Google::start(registry.accounts())?;
+        let accounts = Accounts::default();
+        let registry = Registry::with_routes(bearer, &accounts, azure.exchange(&accounts))?;
+        let google = Google::start(&accounts)?;
         let image = TinyImage::new("clouds").map_err(StartError::setup("an image"))?;
         let reference = registry.serve("team/app", "1", &image);
         let plan = Plan::default()

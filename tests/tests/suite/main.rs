@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, also in the functions that they share, and their tables of cases have long types"
 )]
 
+mod authority;
 mod bench;
 mod canary;
 mod chain;
@@ -17,6 +18,7 @@ mod dev;
 mod doctor;
 mod documents;
 mod ecr;
+mod ecr_roles;
 mod events;
 mod explain;
 mod foreign;
@@ -25,7 +27,9 @@ mod harness;
 mod hostile;
 mod isolation;
 mod log;
+mod many;
 mod metrics;
+mod node;
 mod permissions;
 mod quarantine;
 mod rebuild;

@@ -51,15 +51,6 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
 
     let (built, ran) = (build.text("trace_id").to_owned(), container.text("trace_id").to_owned());
     assert_ne!(built, ran);
-    let spans = collector
-        .wait_for(PATIENCE, "the whole trace", |spans| {
-            let ended = find(spans, &ran, "waybill-worker", &process(ATTACHED)).is_some();
-            let saved = find(spans, &built, "waybill-scheduler", &process(SAVED)).is_some();
-            (ended && saved).then(|| spans.to_vec())
-        })
-        .await
-        .unwrap();
-
     let server = "POST /v1/containers".to_owned();
     let chain = [
         ("waybill-gateway", server.clone(), Kind::Server, None),
@@ -72,6 +63,15 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
         ("waybill-worker", "pull image".to_owned(), Kind::Client, Some(process(ATTACHED))),
         ("waybill-worker", publish(PULLED), Kind::Producer, Some(process(ATTACHED))),
     ];
+    let spans = collector
+        .wait_for(PATIENCE, "the whole trace", |spans| {
+            // Each process sends its spans when it likes.
+            let ended = chain.iter().all(|(service, name, ..)| find(spans, &ran, service, name).is_some());
+            let saved = find(spans, &built, "waybill-scheduler", &process(SAVED)).is_some();
+            (ended && saved).then(|| spans.to_vec())
+        })
+        .await
+        .unwrap();
     let trace: Vec<&Span> = spans.iter().filter(|span| span.trace_id == ran).collect();
     for (service, name, kind, parent) in &chain {
         let span = find(&spans, &ran, service, name).unwrap_or_else(|| panic!("no {service} {name} in {trace:#?}"));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::keys::Keys;
-use super::{CredentialError, Secret, azure, google};
-use crate::reference::{EcrRegistry, Registry};
+use super::{CredentialError, Secret, azure, google, named, role};
+use crate::reference::{EcrRegistry, Registry, RegistryHost};
 
 /// The values of one kind of credentials, under the names they are carried by.
 pub(super) type Values = BTreeMap<String, Secret>;
@@ -34,15 +34,22 @@ enum Serves {
     ServiceAndGeneric(fn(&Registry) -> bool),
     /// Those of the service only.
     Service(fn(&Registry) -> bool),
+    /// Those of the service and self-hosted ones, of which a key names the one that the keys are for.
+    ServiceAndNamed(fn(&Registry) -> bool, &'static str),
 }
 
 impl Family {
     /// Whether the registry takes these keys at all.
-    pub(super) fn serves(&self, registry: &Registry) -> bool {
+    pub(super) fn serves(&self, host: &RegistryHost, keys: &Keys) -> bool {
+        let registry = host.kind();
         match self.serves {
             Serves::Any => true,
-            Serves::ServiceAndGeneric(own) => own(registry) || *registry == Registry::Generic,
-            Serves::Service(own) => own(registry),
+            Serves::ServiceAndGeneric(own) => own(&registry) || registry == Registry::Generic,
+            Serves::Service(own) => own(&registry),
+            Serves::ServiceAndNamed(own, key) => {
+                let named = |name: &Secret| RegistryHost::parse(name.expose()).is_ok_and(|named| named == *host);
+                (own(&registry) || registry == Registry::Generic) && keys.first(&[key]).is_none_or(named)
+            }
         }
     }
 
@@ -50,7 +57,7 @@ impl Family {
     pub(super) fn is_own_of(&self, registry: &Registry) -> bool {
         match self.serves {
             Serves::Any => false,
-            Serves::ServiceAndGeneric(own) | Serves::Service(own) => own(registry),
+            Serves::ServiceAndGeneric(own) | Serves::Service(own) | Serves::ServiceAndNamed(own, _) => own(registry),
         }
     }
 
@@ -61,7 +68,7 @@ impl Family {
 }
 
 /// All families. Of several that a registry takes, its own goes first and then this order decides.
-pub(super) static FAMILIES: [Family; 8] = [
+pub(super) static FAMILIES: [Family; 11] = [
     Family {
         cred_type: CredType::Basic,
         service: "any registry",
@@ -82,7 +89,7 @@ pub(super) static FAMILIES: [Family; 8] = [
         cred_type: CredType::Aws,
         service: "Amazon ECR",
         telling: &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],
-        supporting: &["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CREDENTIAL_EXPIRATION"],
+        supporting: &["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CREDENTIAL_EXPIRATION", "AWS_ROLE_ARN"],
         serves: Serves::ServiceAndGeneric(|kind| matches!(kind, Registry::Ecr(_) | Registry::EcrPublic)),
         extract: aws,
     },
@@ -126,6 +133,31 @@ pub(super) static FAMILIES: [Family; 8] = [
         serves: Serves::Service(|kind| *kind == Registry::Ngc),
         extract: ngc,
     },
+    Family {
+        cred_type: CredType::Basic,
+        service: "GitLab",
+        telling: &["CI_DEPLOY_PASSWORD", "GITLAB_TOKEN", "CI_REGISTRY_PASSWORD", "CI_JOB_TOKEN"],
+        supporting: &["CI_DEPLOY_USER", "GITLAB_USERNAME", "CI_REGISTRY_USER"],
+        serves: Serves::ServiceAndNamed(|kind| *kind == Registry::Gitlab, "CI_REGISTRY"),
+        extract: named::gitlab,
+    },
+    Family {
+        cred_type: CredType::Basic,
+        service: "Quay.io",
+        telling: &["QUAY_PASSWORD", "QUAY_TOKEN"],
+        supporting: &["QUAY_USERNAME"],
+        serves: Serves::Service(|kind| *kind == Registry::Quay),
+        extract: named::quay,
+    },
+    Family {
+        cred_type: CredType::Basic,
+        service: "Harbor",
+        telling: &["HARBOR_PASSWORD"],
+        supporting: &["HARBOR_USERNAME"],
+        // There is no Harbor but self-hosted ones.
+        serves: Serves::ServiceAndGeneric(|_| false),
+        extract: named::harbor,
+    },
 ];
 
 fn basic(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
@@ -136,10 +168,7 @@ fn basic(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
 }
 
 fn docker_hub(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
-    let need = Need { keys, cred_type: CredType::Basic };
-    let username = need.user("DOCKERHUB_USERNAME", &["DOCKERHUB_USERNAME"])?;
-    let password = need.one("DOCKERHUB_PASSWORD", &["DOCKERHUB_PASSWORD", "DOCKERHUB_TOKEN"])?;
-    Ok(values([("USERNAME", Some(username)), ("PASSWORD", Some(password))]))
+    Need { keys, cred_type: CredType::Basic }.login("DOCKERHUB_USERNAME", &["DOCKERHUB_PASSWORD", "DOCKERHUB_TOKEN"])
 }
 
 /// With a user name the token is a password that the registry's token service takes; alone it is a bearer token.
@@ -180,12 +209,16 @@ fn aws(keys: &Keys, registry: &Registry) -> Result<Values, CredentialError> {
         return Err(need.missing("AWS_SESSION_TOKEN"));
     }
     let region = aws_region(&need, registry)?;
+    let [role, external_id, session_name] = role::values(keys)?;
     Ok(values([
         ("AWS_ACCESS_KEY_ID", Some(id)),
         ("AWS_SECRET_ACCESS_KEY", Some(secret)),
         ("AWS_SESSION_TOKEN", session),
         ("AWS_REGION", Some(region)),
         ("AWS_CREDENTIAL_EXPIRATION", keys.first(&["AWS_CREDENTIAL_EXPIRATION"]).cloned()),
+        ("AWS_ROLE_ARN", role),
+        ("AWS_EXTERNAL_ID", external_id),
+        ("AWS_ROLE_SESSION_NAME", session_name),
     ]))
 }
 
@@ -239,14 +272,14 @@ fn azure(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
 }
 
 /// Takes required keys, naming the one that is missing.
-struct Need<'k> {
-    keys: &'k Keys,
-    cred_type: CredType,
+pub(super) struct Need<'k> {
+    pub(super) keys: &'k Keys,
+    pub(super) cred_type: CredType,
 }
 
 impl Need<'_> {
     /// The value of the first of `keys` that has one; `missing` is the name to ask for.
-    fn one(&self, missing: &'static str, keys: &[&str]) -> Result<Secret, CredentialError> {
+    pub(super) fn one(&self, missing: &'static str, keys: &[&str]) -> Result<Secret, CredentialError> {
         self.keys.first(keys).cloned().ok_or_else(|| self.missing(missing))
     }
 
@@ -259,11 +292,18 @@ impl Need<'_> {
         }
     }
 
-    fn missing(&self, missing: &'static str) -> CredentialError {
+    /// A user name, and the first of `passwords` that has a value.
+    pub(super) fn login(&self, username: &'static str, passwords: &[&'static str]) -> Result<Values, CredentialError> {
+        let missing = passwords.first().copied().unwrap_or("PASSWORD");
+        let (username, password) = (self.user(username, &[username])?, self.one(missing, passwords)?);
+        Ok(values([("USERNAME", Some(username)), ("PASSWORD", Some(password))]))
+    }
+
+    pub(super) fn missing(&self, missing: &'static str) -> CredentialError {
         CredentialError::Incomplete { cred_type: self.cred_type, missing }
     }
 }
 
-fn values<const N: usize>(pairs: [(&str, Option<Secret>); N]) -> Values {
+pub(super) fn values<const N: usize>(pairs: [(&str, Option<Secret>); N]) -> Values {
     pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }

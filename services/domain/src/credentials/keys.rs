@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Secret;
 
 /// Every key with a meaning. A client's key is one of these whatever its case (`username`, `aws_access_key_id`).
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 39] = [
     "USERNAME",
     "PASSWORD",
     "REGISTRY_USERNAME",
@@ -18,6 +18,9 @@ const KNOWN: [&str; 23] = [
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_ROLE_ARN",
+    "AWS_EXTERNAL_ID",
+    "AWS_ROLE_SESSION_NAME",
     "GCP_ACCESS_TOKEN",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "AZURE_CLIENT_ID",
@@ -29,6 +32,19 @@ const KNOWN: [&str; 23] = [
     "GITHUB_USERNAME",
     "GITHUB_TOKEN",
     "NGC_API_KEY",
+    "CI_REGISTRY",
+    "CI_REGISTRY_USER",
+    "CI_REGISTRY_PASSWORD",
+    "CI_DEPLOY_USER",
+    "CI_DEPLOY_PASSWORD",
+    "CI_JOB_TOKEN",
+    "GITLAB_USERNAME",
+    "GITLAB_TOKEN",
+    "QUAY_USERNAME",
+    "QUAY_PASSWORD",
+    "QUAY_TOKEN",
+    "HARBOR_USERNAME",
+    "HARBOR_PASSWORD",
 ];
 
 /// A client's keys: the known ones under their one name, without those that have no value.
@@ -92,7 +108,7 @@ impl Keys {
 /// User names and passwords are taken as they are, since a space may be part of them; the rest (key ids, tokens, regions,
 /// times, JSON) cannot begin or end with whitespace, which comes from files and shells.
 fn usable(key: &str, value: &Secret) -> Option<Secret> {
-    let verbatim = key.ends_with("USERNAME") || key.ends_with("PASSWORD");
+    let verbatim = ["USERNAME", "_USER", "PASSWORD"].iter().any(|end| key.ends_with(end));
     let text = if verbatim { value.expose() } else { value.expose().trim() };
     (!text.is_empty()).then(|| Secret::from(text))
 }

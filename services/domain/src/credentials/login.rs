@@ -31,6 +31,19 @@ pub struct AwsKeys {
     pub session_token: Option<Secret>,
     /// The region, such as `eu-west-1`.
     pub region: String,
+    /// The role to ask as, if not as the keys' owner.
+    pub role: Option<AwsRole>,
+}
+
+/// An IAM role that keys may assume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsRole {
+    /// Its ARN, such as `arn:aws:iam::123456789012:role/pull`.
+    pub arn: String,
+    /// What its owner agreed on with whoever assumes it.
+    pub external_id: Option<Secret>,
+    /// The session's name in the account's records.
+    pub session_name: String,
 }
 
 /// Google credentials: a token that works as it is, or keys that one is had for.
@@ -72,6 +85,16 @@ impl Marshalled {
             secret_access_key: self.required("AWS_SECRET_ACCESS_KEY")?.clone(),
             session_token: self.value("AWS_SESSION_TOKEN").cloned(),
             region: self.required("AWS_REGION")?.expose().to_owned(),
+            role: self.role(),
+        })
+    }
+
+    fn role(&self) -> Option<AwsRole> {
+        let session_name = self.value("AWS_ROLE_SESSION_NAME").map_or("waybill", |name| name.expose());
+        Some(AwsRole {
+            arn: self.value("AWS_ROLE_ARN")?.expose().to_owned(),
+            external_id: self.value("AWS_EXTERNAL_ID").cloned(),
+            session_name: session_name.to_owned(),
         })
     }
 

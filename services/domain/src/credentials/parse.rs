@@ -8,7 +8,7 @@ use waybill_schemas::{Timestamp, v1::CredType};
 use super::family::{FAMILIES, Family, Values, expires_at};
 use super::json::{self, Object};
 use super::keys::Keys;
-use super::{CredentialError, CredentialInput, Secret};
+use super::{CredentialError, CredentialInput, Secret, jwt};
 use crate::reference::{ReferenceError, Registry, RegistryHost};
 
 /// Credentials of a known kind, complete as far as can be told without asking anyone.
@@ -20,7 +20,7 @@ pub struct Parsed {
     pub claimed: Option<RegistryHost>,
     /// Values under the names they are carried by: `USERNAME` and `PASSWORD`; `TOKEN` and perhaps `USERNAME`; `AWS_…`.
     pub values: BTreeMap<String, Secret>,
-    /// When they stop working, where they say so.
+    /// When they stop working, where they say so: `AWS_CREDENTIAL_EXPIRATION`, or the `exp` of a JSON Web Token.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -126,10 +126,10 @@ fn from_keys(
         return nothing(host);
     }
     let kind = host.kind();
-    if let Some(family) = deciding_family(&keys, claimed_type, &kind) {
+    if let Some(family) = deciding_family(&keys, claimed_type, host) {
         return found(family.cred_type, family.extract(&keys, &kind)?);
     }
-    if let Some(elsewhere) = FAMILIES.iter().find(|family| !family.serves(&kind) && is_given(family, &keys)) {
+    if let Some(elsewhere) = FAMILIES.iter().find(|family| !family.serves(host, &keys) && is_given(family, &keys)) {
         return Err(mismatch(elsewhere.service.to_owned(), host));
     }
     match claimed_type {
@@ -139,9 +139,10 @@ fn from_keys(
 }
 
 /// The host's own family before the others, and keys that tell before keys that only support.
-fn deciding_family(keys: &Keys, claimed_type: Option<CredType>, kind: &Registry) -> Option<&'static Family> {
+fn deciding_family(keys: &Keys, claimed_type: Option<CredType>, host: &RegistryHost) -> Option<&'static Family> {
+    let kind = &host.kind();
     let eligible =
-        |family: &&Family| family.serves(kind) && claimed_type.is_none_or(|claimed| claimed == family.cred_type);
+        |family: &&Family| family.serves(host, keys) && claimed_type.is_none_or(|claimed| claimed == family.cred_type);
     let own = FAMILIES.iter().filter(|family| family.is_own_of(kind));
     let others = FAMILIES.iter().filter(|family| !family.is_own_of(kind));
     let mut ordered = own.chain(others).filter(eligible);
@@ -172,9 +173,11 @@ fn nothing(host: &RegistryHost) -> Result<Parsed, CredentialError> {
     }
 }
 
+/// They stop working when the first of their parts does.
 fn found(cred_type: CredType, values: Values) -> Result<Parsed, CredentialError> {
     let expiration = values.get("AWS_CREDENTIAL_EXPIRATION").filter(|_| cred_type == CredType::Aws);
-    let expires_at = expiration.map(expires_at).transpose()?;
+    let tokens = values.values().filter(|_| cred_type != CredType::Unknown).filter_map(jwt::expires_at);
+    let expires_at = tokens.chain(expiration.map(expires_at).transpose()?).min();
     Ok(Parsed { cred_type, claimed: None, values, expires_at })
 }
 

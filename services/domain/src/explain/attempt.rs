@@ -20,6 +20,8 @@ pub(super) struct Attempt<'h> {
     pub(super) pull: Option<Recorded<Pulled<'h>>>,
     /// Further decisions, after rotations and a revocation, each with what the worker made of it.
     pub(super) renewals: Vec<Renewed<'h>>,
+    /// Sequence of the container's end.
+    pub(super) ended: Option<u64>,
     /// The request's event and everything that followed from it, as they stand in the log.
     pub(super) events: Vec<Recorded<&'h RecordedEvent>>,
 }
@@ -86,10 +88,17 @@ fn attempt<'h>(history: &'h History, recorded: Recorded<&'h RecordedEvent>) -> O
         provider: None,
         pull: None,
         renewals: Vec::new(),
+        ended: None,
         events: vec![recorded],
     };
     let request_id = recorded.value.envelope.id;
     for later in history.events().filter(|later| later.sequence > recorded.sequence) {
+        if let Event::ContainerEnded(ended) = &later.value.event
+            && ended.workspace == request.workspace
+            && ended.container_id == request.container_id
+        {
+            attempt.ended.get_or_insert(later.sequence);
+        }
         attempt.take(later, request_id);
     }
     Some(attempt)

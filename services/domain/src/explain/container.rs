@@ -9,7 +9,7 @@ use super::{
     Earlier, Explanation, History, Readers,
     attempt::{Attempt, Decided, Provided, Pulled, Renewed, attempts},
     broken::{no_image, no_provider, withheld},
-    cause::{no_credentials, quarantined},
+    cause::{Builds, no_credentials, quarantined},
     open::{Owed, awaiting_decision, awaiting_worker},
     step::steps,
     verdict::{Code, Hop, State, Verdict},
@@ -39,8 +39,9 @@ pub fn explain_container(
     let mut notes = Vec::new();
     let verdict = match &newest {
         Some(attempt) => {
-            notes = notes_on(history, attempt);
-            judge(history, attempt, readers, now)
+            let verdict = judge(history, attempt, readers, now);
+            notes = notes_on(history, attempt, verdict.state, now);
+            verdict
         }
         None => not_requested(history, workspace, container_id),
     };
@@ -107,6 +108,7 @@ fn since_changed(history: &History, attempt: &Attempt<'_>, readers: &Readers, no
         Decided::Skipped(skipped) => skipped.image_event,
     });
     if let Some((sequence, at)) = attempt.builds.changed_after
+        && attempt.ended.is_none_or(|ended| sequence < ended)
         && matches!(&attempt.decision, Some(Recorded { value: Decided::Attached(_), .. }))
         && told.flatten() < Some(sequence)
         && !matches!(renewed, Some(Renewed { decision: Recorded { value: Decided::Skipped(_), .. }, .. }))
@@ -239,7 +241,7 @@ fn worker_owes(attempt: &Attempt<'_>, decision: u64, readers: &Readers, now: Tim
 }
 
 /// What is worth knowing beside the verdict.
-fn notes_on(history: &History, attempt: &Attempt<'_>) -> Vec<String> {
+fn notes_on(history: &History, attempt: &Attempt<'_>, state: State, now: Timestamp) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(Recorded { value: Decided::Skipped(skipped), sequence, at }) = &attempt.decision
         && attempt.pull.is_none()
@@ -249,6 +251,7 @@ fn notes_on(history: &History, attempt: &Attempt<'_>) -> Vec<String> {
         let cause = missing(history, attempt, &decision).map(|cause| cause.sentence);
         notes.extend(cause.map(|cause| format!("no credentials were attached: {cause}")));
     }
+    notes.extend(attempt.ended.map(|sequence| format!("the container ended at sequence {sequence}")));
     for renewed in &attempt.renewals {
         if let Decided::Attached(attached) = renewed.decision.value {
             let (by, place) = (attached.saved_by, renewed.decision.sequence);
@@ -258,10 +261,33 @@ fn notes_on(history: &History, attempt: &Attempt<'_>) -> Vec<String> {
         }
     }
     let newest = attempt.renewals.last().map(|renewed| &renewed.decision).or(attempt.decision.as_ref());
-    if let Some(Recorded { value: Decided::Attached(attached), .. }) = newest {
-        notes.extend(attached.expires_at.map(|expiry| format!("the credentials expire at {expiry}")));
+    let used = match newest.map(|decision| decision.value) {
+        Some(Decided::Attached(attached)) => Some((attached.saved_by, attached.expires_at)),
+        Some(Decided::Skipped(_)) => None,
+        None => attempt.builds.saved.as_ref().map(|saved| (saved.sequence, saved.value.expires_at)),
+    };
+    // Where expired credentials broke a hop, the verdict says so.
+    match used {
+        Some((_, Some(expiry))) if expiry > now => notes.push(format!("the credentials expire at {expiry}")),
+        Some((sequence, Some(expiry))) if state != State::Broken => {
+            notes.push(format!(
+                "the credentials expired at {expiry}; {}",
+                after_expiry(history, attempt, sequence, now)
+            ));
+        }
+        _ => {}
     }
     notes
+}
+
+/// What the next container that asks for the image finds in place of expired credentials.
+fn after_expiry(history: &History, attempt: &Attempt<'_>, expired: u64, now: Timestamp) -> String {
+    let workspace = &attempt.request.value.workspace;
+    let newest = image_of(attempt).and_then(|image_id| Builds::before(u64::MAX, history, workspace, image_id).saved);
+    match newest.filter(|saved| saved.sequence > expired && saved.value.expires_at.is_none_or(|expiry| expiry > now)) {
+        Some(saved) => format!("the next container gets those saved at sequence {}", saved.sequence),
+        None => "build again with new ones before the next container asks".to_owned(),
+    }
 }
 
 /// The build that the request depends on, the first one that came too late, and the request's own events.

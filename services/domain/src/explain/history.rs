@@ -62,6 +62,7 @@ impl History {
     ) -> impl DoubleEndedIterator<Item = Recorded<&'h RecordedEvent>> {
         self.events().filter(move |recorded| match &recorded.value.event {
             Event::CredentialSecretSkipped(e) => e.workspace == *workspace && e.image_id == *image_id,
+            Event::CredentialSecretVerified(e) => e.workspace == *workspace && e.image_id == *image_id,
             Event::CredentialSecretRevoked(e) => e.workspace == *workspace && e.image_id == *image_id,
             event => event.saved().is_some_and(|e| e.workspace == *workspace && e.image_id == *image_id),
         })

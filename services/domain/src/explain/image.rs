@@ -1,6 +1,6 @@
 //! Explaining an image: what its builds left for containers to come.
 
-use waybill_schemas::{ImageId, Recorded, Timestamp, WorkspaceId, v1::CredentialSecretSaved};
+use waybill_schemas::{Event, ImageId, Recorded, Timestamp, WorkspaceId, v1::CredentialSecretSaved};
 
 use super::{
     Explanation, History,
@@ -25,6 +25,7 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
                     "a later build saved none ({reason}, sequence {place}); the earlier ones stay in use"
                 ));
             }
+            notes.extend(unverified(history, workspace, image_id, saved.sequence));
             of_saved(image_id, saved, now)
         }
         None => not_needed(no_credentials(history, workspace, image_id, &builds)),
@@ -48,6 +49,20 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
         earlier: Vec::new(),
         notes,
     }
+}
+
+/// What the registry said when it was asked about the credentials and did not accept them.
+fn unverified(history: &History, workspace: &WorkspaceId, image_id: &ImageId, saved_by: u64) -> Option<String> {
+    history.builds(workspace, image_id).find_map(|recorded| match &recorded.value.event {
+        Event::CredentialSecretVerified(e) if e.saved_by == saved_by && e.digest.is_none() => {
+            let words = e.detail.as_deref().unwrap_or("no more is known");
+            Some(format!(
+                "the registry did not accept them when they were saved (sequence {}): {words}",
+                recorded.sequence
+            ))
+        }
+        _ => None,
+    })
 }
 
 fn of_saved(image_id: &ImageId, saved: &Recorded<&CredentialSecretSaved>, now: Timestamp) -> Verdict {

@@ -100,6 +100,16 @@ fn told(event: &Event) -> Option<Told> {
             let says = format!("{} of sequence {}{why}", e.secret_name, e.revokes);
             Some((Hop::Saved, StepOutcome::Skipped, Some(AttachSkipReason::SecretRevoked.as_str()), says))
         }
+        Event::CredentialSecretVerified(e) => Some(match &e.digest {
+            Some(digest) => {
+                (Hop::Saved, StepOutcome::Done, None, format!("the registry accepts them, and has {digest}"))
+            }
+            None => {
+                let exchange = e.provider_failure.map(|reason| reason.as_str());
+                let reason = exchange.or(e.pull_failure.map(|reason| reason.as_str()));
+                (Hop::Saved, StepOutcome::Failed, reason, e.detail.clone().unwrap_or_default())
+            }
+        }),
         Event::CredentialSecretSkipped(e) => {
             let missing = e.missing_key.as_ref().map_or_else(String::new, |key| format!("{key} is missing; "));
             let says = format!("{missing}{}", e.image_ref.as_deref().unwrap_or("no image reference"));

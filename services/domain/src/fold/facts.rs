@@ -170,7 +170,7 @@ impl RequestFact {
     }
 }
 
-/// A container that was given an image's credentials, until it asks again or they are revoked.
+/// A container that was given an image's credentials, until it asks again, ends, or they are revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedFact {
     /// Id of the request's event.

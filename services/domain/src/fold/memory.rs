@@ -22,6 +22,8 @@ pub struct MemoryFacts {
     pub pending: BTreeMap<PendingKey, Pending>,
     /// Containers that have credentials, and whose.
     pub served: BTreeMap<ContainerKey, (ImageKey, ServedFact)>,
+    /// The newest end of each container that ended.
+    pub ended: BTreeMap<ContainerKey, u64>,
 }
 
 impl MemoryFacts {
@@ -37,6 +39,7 @@ impl MemoryFacts {
                 drop(self.served.insert(ContainerKey::of(&served.request), (image, served)));
             }
             Change::RemoveServed(_, container) => drop(self.served.remove(&container)),
+            Change::PutEnded(container, sequence) => drop(self.ended.insert(container, sequence)),
         }
     }
 }
@@ -67,6 +70,10 @@ impl Facts for MemoryFacts {
 
     fn served_to(&self, container: &ContainerKey) -> Result<Option<(ImageKey, ServedFact)>, Infallible> {
         Ok(self.served.get(container).cloned())
+    }
+
+    fn ended(&self, container: &ContainerKey) -> Result<Option<u64>, Infallible> {
+        Ok(self.ended.get(container).copied())
     }
 
     fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, Infallible> {

@@ -61,6 +61,12 @@ pub trait Facts {
     /// The store's own.
     fn served_to(&self, container: &ContainerKey) -> Result<Option<(ImageKey, ServedFact)>, Self::Error>;
 
+    /// Sequence of the newest end of a container.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn ended(&self, container: &ContainerKey) -> Result<Option<u64>, Self::Error>;
+
     /// Requests that came, or were decided about again, after a sequence, in any order. Only a retry of a quarantined
     /// event asks, so it may take its time.
     ///
@@ -86,6 +92,8 @@ pub enum Change {
     PutServed(ImageKey, ServedFact),
     /// A container no longer has an image's credentials.
     RemoveServed(ImageKey, ContainerKey),
+    /// A container ended, at this sequence.
+    PutEnded(ContainerKey, u64),
 }
 
 /// Something in the log that the fold passes over, for an operator to look at.
@@ -138,6 +146,7 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
             Ok(Folded::changes(vec![Change::PutWorker(worker_id.clone(), fact)]))
         }
         Event::ContainerRequested(request) => fold_requested(facts, recorded, request),
+        Event::ContainerEnded(ended) => Ok(Folded::changes(renew::ended(facts, recorded.sequence, ended)?)),
         Event::ContainerCredentialsAttached(e) => {
             let key = decided_key(e.requested_by, Some(e.saved_by));
             fold_decided(facts, recorded, key, Outcome::Attached { saved_by: e.saved_by })
@@ -146,7 +155,8 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
             let key = decided_key(e.requested_by, e.image_event);
             fold_decided(facts, recorded, key, Outcome::Skipped { reason: e.reason })
         }
-        Event::CredentialProviderAttached(_)
+        Event::CredentialSecretVerified(_)
+        | Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
         | Event::ImagePullSucceeded(_)
         | Event::ImagePullFailed(_)

@@ -6,12 +6,12 @@
 use waybill_schemas::{
     Event, Recorded, RecordedEvent,
     v1::{
-        AttachSkipReason, ContainerRequested, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved,
-        CredentialSecretSkipped, WorkerRegistered,
+        AttachSkipReason, ContainerEnded, ContainerRequested, CredentialSecretRevoked, CredentialSecretRotated,
+        CredentialSecretSaved, CredentialSecretSkipped, WorkerRegistered,
     },
 };
 
-use super::{Change, Facts, Folded, ImageFact, ImageKey, Outcome, RequestFact, fold};
+use super::{Change, ContainerKey, Facts, Folded, ImageFact, ImageKey, Outcome, RequestFact, fold};
 
 /// Why an event cannot be put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,19 @@ pub fn reinstate<F: Facts>(
         }
         Event::WorkerRegistered(registered) => registration(facts, recorded, registered),
         Event::ContainerRequested(request) => requested(facts, recorded, request),
+        Event::ContainerEnded(ContainerEnded { workspace, container_id }) => {
+            let renewed = |request: &RequestFact| {
+                let mine = request.workspace == *workspace && request.container_id == *container_id;
+                request
+                    .renewed_by
+                    .filter(|changed| mine && request.sequence < recorded.sequence && *changed > recorded.sequence)
+            };
+            // It was told of a change that it would not have heard of.
+            match facts.requests_after(recorded.sequence)?.iter().find_map(renewed) {
+                Some(changed) => Ok(Err(Obstacle::FactsChanged { changed })),
+                None => Ok(Ok(fold(facts, recorded)?)),
+            }
+        }
         // Decisions are found by their request, wherever they stand; the others change no row.
         _ => Ok(Ok(fold(facts, recorded)?)),
     }
@@ -86,7 +99,7 @@ fn build<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey
         _ if saves && request.renewed_by > Some(recorded.sequence) => true,
         _ if request.sequence < recorded.sequence => false,
         // Newer credentials were used, or credentials at all.
-        Outcome::Attached { saved_by } => saves && saved_by < recorded.sequence,
+        Outcome::Attached { saved_by } => saves && saved_by <= recorded.sequence,
         Outcome::Skipped { .. } => true,
     };
     if let Some(obstacle) = first(facts, recorded, |request| is_of(request, key) && affected(request))? {
@@ -178,6 +191,9 @@ fn requested<F: Facts>(
         .iter()
         .filter(|other| other.workspace == request.workspace && other.container_id == request.container_id);
     let mut folded = fold(facts, recorded)?;
+    if facts.ended(&ContainerKey::of(request))? > Some(recorded.sequence) {
+        folded.changes.retain(|change| !matches!(change, Change::PutServed(..)));
+    }
     for other in of_container {
         if let Some(changed) = other.renewed_by.filter(|_| other.sequence < recorded.sequence) {
             // The container would have had other credentials by then.

@@ -2,7 +2,7 @@
 
 use waybill_schemas::{
     Recorded, RecordedEvent,
-    v1::{AttachSkipReason, ContainerRequested, CredentialSecretRevoked, CredentialSecretSaved},
+    v1::{AttachSkipReason, ContainerEnded, ContainerRequested, CredentialSecretRevoked, CredentialSecretSaved},
 };
 
 use super::{
@@ -35,6 +35,16 @@ pub(super) fn requested<F: Facts>(
         };
         changes.push(Change::PutServed(image, served));
     }
+    Ok(changes)
+}
+
+/// A container that is gone has nothing any more.
+pub(super) fn ended<F: Facts>(facts: &F, sequence: u64, ended: &ContainerEnded) -> Changes<F::Error> {
+    let container = ContainerKey { workspace: ended.workspace.clone(), container_id: ended.container_id.clone() };
+    let before = facts.served_to(&container)?.filter(|(_, served)| served.requested_by < sequence);
+    let last = facts.ended(&container)?.unwrap_or(0).max(sequence);
+    let mut changes = vec![Change::PutEnded(container.clone(), last)];
+    changes.extend(before.map(|(image, _)| Change::RemoveServed(image, container)));
     Ok(changes)
 }
 

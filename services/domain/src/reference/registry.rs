@@ -115,10 +115,10 @@ const ACR_SUFFIXES: [(&str, AzureCloud); 4] = [
 ];
 
 impl Registry {
-    /// The service at a host name: canonical, without a port.
+    /// The service at a host name: canonical, without a port. (Docker Hub's aliases stay as they are where they have one.)
     pub(super) fn of(hostname: &str) -> Self {
         match hostname {
-            "docker.io" => Registry::DockerHub,
+            "docker.io" | "index.docker.io" | "registry-1.docker.io" => Registry::DockerHub,
             "ghcr.io" => Registry::Ghcr,
             "nvcr.io" => Registry::Ngc,
             "quay.io" => Registry::Quay,
@@ -195,4 +195,70 @@ fn label_before<'a, T: Copy>(hostname: &'a str, suffixes: &[(&str, T)]) -> Optio
 /// The text, if it is one label. (Canonical host names have no empty ones.)
 fn single_label(text: &str) -> Option<&str> {
     (!text.contains('.')).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every partition's hosts, after the account's label, with the region that they name.
+    const ECR: [(&str, AwsPartition, &str, bool, bool); 22] = [
+        ("dkr.ecr.eu-west-1.amazonaws.com", AwsPartition::Standard, "eu-west-1", false, false),
+        ("dkr.ecr-fips.us-east-2.amazonaws.com", AwsPartition::Standard, "us-east-2", true, false),
+        ("dkr-ecr.us-west-2.on.aws", AwsPartition::Standard, "us-west-2", false, true),
+        ("dkr-ecr-fips.us-west-2.on.aws", AwsPartition::Standard, "us-west-2", true, true),
+        ("dkr.ecr.us-gov-west-1.amazonaws.com", AwsPartition::UsGov, "us-gov-west-1", false, false),
+        ("dkr.ecr-fips.us-gov-east-1.amazonaws.com", AwsPartition::UsGov, "us-gov-east-1", true, false),
+        ("dkr-ecr.us-gov-west-1.on.aws", AwsPartition::UsGov, "us-gov-west-1", false, true),
+        ("dkr-ecr-fips.us-gov-west-1.on.aws", AwsPartition::UsGov, "us-gov-west-1", true, true),
+        ("dkr.ecr.cn-north-1.amazonaws.com.cn", AwsPartition::China, "cn-north-1", false, false),
+        ("dkr.ecr-fips.cn-north-1.amazonaws.com.cn", AwsPartition::China, "cn-north-1", true, false),
+        ("dkr-ecr.cn-northwest-1.on.amazonwebservices.com.cn", AwsPartition::China, "cn-northwest-1", false, true),
+        ("dkr-ecr-fips.cn-north-1.on.amazonwebservices.com.cn", AwsPartition::China, "cn-north-1", true, true),
+        ("dkr.ecr.eusc-de-east-1.amazonaws.eu", AwsPartition::EuSovereign, "eusc-de-east-1", false, false),
+        ("dkr-ecr.eusc-de-east-1.on.amazonwebservices.eu", AwsPartition::EuSovereign, "eusc-de-east-1", false, true),
+        ("dkr.ecr.us-iso-east-1.c2s.ic.gov", AwsPartition::Iso, "us-iso-east-1", false, false),
+        ("dkr-ecr.us-iso-east-1.on.aws.ic.gov", AwsPartition::Iso, "us-iso-east-1", false, true),
+        ("dkr.ecr.us-isob-east-1.sc2s.sgov.gov", AwsPartition::IsoB, "us-isob-east-1", false, false),
+        ("dkr-ecr-fips.us-isob-east-1.on.aws.scloud", AwsPartition::IsoB, "us-isob-east-1", true, true),
+        ("dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", AwsPartition::IsoE, "eu-isoe-west-1", false, false),
+        ("dkr-ecr.eu-isoe-west-1.on.cloud-aws.adc-e.uk", AwsPartition::IsoE, "eu-isoe-west-1", false, true),
+        ("dkr.ecr.us-isof-south-1.csp.hci.ic.gov", AwsPartition::IsoF, "us-isof-south-1", false, false),
+        ("dkr-ecr.us-isof-south-1.on.aws.hci.ic.gov", AwsPartition::IsoF, "us-isof-south-1", false, true),
+    ];
+
+    #[test]
+    fn ecr_in_every_partition() {
+        for (rest, partition, region, fips, dual_stack) in ECR {
+            let (account, region) = ("123456789012".to_owned(), region.to_owned());
+            let expected = Registry::Ecr(EcrRegistry { account, region, partition, fips, dual_stack });
+            assert_eq!(Registry::of(&format!("123456789012.{rest}")), expected, "{rest}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_ecr() {
+        for (rest, ..) in ECR {
+            let likes = [
+                format!("123456789012.{rest}.evil.com"),
+                format!("123456789012.{rest}x"),
+                format!("evil.123456789012.{rest}"),
+                format!("12345678901.{rest}"),
+                format!("12345678901a.{rest}"),
+                rest.to_owned(),
+                format!("123456789012.{}", rest.replacen("ecr", "ecrs", 1)),
+                format!(
+                    "123456789012.{}",
+                    rest.replacen("ecr.", "ecr.evil.com.", 1).replacen("fips.", "fips.evil.", 1)
+                ),
+            ];
+            for host in likes {
+                assert_eq!(Registry::of(&host), Registry::Generic, "{host}");
+            }
+        }
+        assert_eq!(Registry::of("public.ecr.aws"), Registry::EcrPublic);
+        for host in ["public.ecr.aws.evil.com", "evil.public.ecr.aws", "ecr-public.aws.com.evil.com", "ecr.aws"] {
+            assert_eq!(Registry::of(host), Registry::Generic, "{host}");
+        }
+    }
 }

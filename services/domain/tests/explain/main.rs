@@ -88,6 +88,46 @@ fn the_timeline_tells_who_did_what_when() {
 }
 
 #[test]
+fn what_expires_is_told_before_it_does() {
+    let expire = "the credentials expire at 2026-01-01T01:00:00Z";
+    let again =
+        "the credentials expired at 2026-01-01T01:00:00Z; build again with new ones before the next container asks";
+    let newer = "the credentials expired at 2026-01-01T01:00:00Z; the next container gets those saved at sequence 7";
+    let life = "saved:until=60 registered requested attached provider pulled";
+    let cases = [
+        ("saved:until=60 registered requested", "", &[expire][..]),
+        ("saved:until=60 registered requested", "now=61", &[again]),
+        ("saved:until=60 registered requested attached", "", &[expire]),
+        (life, "now=59", &[expire]),
+        (life, "now=60", &[again]),
+        (life, "saved:until=60 now=60", &[again]),
+        (life, "saved:until=90 now=60", &[newer]),
+        (life, "saved now=60", &[newer]),
+        ("saved registered requested attached provider pulled", "now=60", &[]),
+        ("saved:until=60 registered requested attached provider pull:denied", "", &[expire]),
+        ("saved:until=5 registered requested attached provider pull:unauthorized", "", &[]),
+        ("saved:until=1 registered requested skip:secret_expired", "", &[]),
+    ];
+    for (words, later, notes) in cases {
+        let world = World::of(&format!("{words} {later}"));
+        assert_eq!(explained(&world.history(), world.now()).notes, notes, "{words} {later}");
+    }
+}
+
+#[test]
+fn the_saved_step_says_until_when() {
+    let cases = [
+        ("saved:until=60", "oci-registry-a-b (basic) for a.b/team/app:1, until 2026-01-01T01:00:00Z"),
+        ("saved", "oci-registry-a-b (basic) for a.b/team/app:1"),
+    ];
+    for (words, says) in cases {
+        let world = World::of(words);
+        let explained = explain_image(&world.history(), &workspace(), &image(), world.now());
+        assert_eq!(explained.timeline[0].says, says, "{words}");
+    }
+}
+
+#[test]
 fn earlier_requests_are_told_in_short() {
     let world = World::of("requested skip:no_secret_for_image default pull:denied saved requested attached");
     let explained = explained(&world.history(), world.now());

@@ -89,6 +89,7 @@ impl World {
                 self.saved_by = self.next();
                 self.fresh(revoked(revokes));
             }
+            "ended" => self.fresh(v1::ContainerEnded { workspace: workspace(), container_id: container() }.into()),
             "renewed" => self.further(attached(self.saved_by, self.requested_by(), self.expires_at)),
             "dropped" => self.further(no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by))),
             "requested" => self.requested(detail),

@@ -1,4 +1,4 @@
-//! A log from words: `saved:i`, `rotated:i`, `revoked:i`, `skipped:i`, `registered:w`, and `requested:i:w`, or
+//! A log from words: `saved:i`, `rotated:i`, `revoked:i`, `skipped:i`, `registered:w`, `ended:c`, and `requested:i:w`, or
 //! `requested:i:w:c` for another container than `c`. Each decision that the fold leads to follows at once; with `:open` at
 //! the end of a request, none about it does.
 
@@ -156,6 +156,7 @@ fn event(parts: &[&str], newest: u64) -> Event {
             missing_key: None,
         }
         .into(),
+        "ended" => v1::ContainerEnded { workspace, container_id: name.parse().unwrap() }.into(),
         "registered" => {
             v1::WorkerRegistered { worker_id: name.parse().unwrap(), sealing_key: KEY.parse().unwrap() }.into()
         }

@@ -1,5 +1,7 @@
 //! Reads the case tables under `testdata/`: one case a line, columns separated by `|`.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
 /// A case with its line number, for messages.
 pub(crate) struct Row {
     line: usize,
@@ -39,13 +41,15 @@ pub(crate) fn rows(table: &str) -> Vec<Row> {
     table.lines().enumerate().filter(is_case).map(case).collect()
 }
 
-/// Replaces `<text*N>` by N times text, `<U+0041>` by that character and `<>` by nothing.
+/// Replaces `<text*N>` by N times text, `<U+0041>` by that character, `<jwt:N>` by a token with that `exp`, and `<>` by
+/// nothing.
 pub(crate) fn expand(column: &str) -> String {
     let Some((before, rest)) = column.split_once('<') else {
         return column.to_owned();
     };
     let (inside, after) = rest.split_once('>').expect("a closing >");
     let text = match (inside.strip_prefix("U+"), inside.rsplit_once('*')) {
+        (None, None) if inside.starts_with("jwt:") => jwt(inside.trim_start_matches("jwt:")),
         (Some(hex), _) => {
             let code = u32::from_str_radix(hex, 16).expect("a code point in hexadecimal");
             char::from_u32(code).expect("a character").to_string()
@@ -54,6 +58,12 @@ pub(crate) fn expand(column: &str) -> String {
         (None, None) => inside.to_owned(),
     };
     format!("{before}{text}{}", expand(after))
+}
+
+/// A token of the shape of RFC 7519; its signature is a canary.
+fn jwt(exp: &str) -> String {
+    let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    format!("{}.{}.hunter2", part(r#"{"alg":"RS256","typ":"JWT"}"#), part(&format!(r#"{{"sub":"s","exp":{exp}}}"#)))
 }
 
 /// The name of an enum variant, from its `Debug` form.

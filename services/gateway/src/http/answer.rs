@@ -16,7 +16,10 @@ use waybill_schemas::{
     v1::{CredType, CredentialSecretSaved, CredentialSecretSkipped, SaveSkipReason},
 };
 
-use super::problem::{self, Problem};
+use super::{
+    problem::{self, Problem},
+    verify::VerifiedAnswer,
+};
 use crate::record::Receipt;
 
 /// Where an event stands.
@@ -65,6 +68,10 @@ pub(super) struct SavedAnswer {
     /// Kind of the credentials.
     #[schema(schema_with = cred_types)]
     cred_type: &'static str,
+    /// With `verify: true`: what the registry said of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    verified: Option<VerifiedAnswer>,
     #[serde(flatten)]
     place: Place,
 }
@@ -136,20 +143,21 @@ pub(super) fn log_build(receipt: &Receipt) {
 }
 
 /// The answer to a build: what the log holds, which for a repeated request is what the first one recorded.
-pub(super) fn of_build(receipt: &Receipt) -> Result<Response, Problem> {
+pub(super) fn of_build(receipt: &Receipt, verified: Option<VerifiedAnswer>) -> Result<Response, Problem> {
     match &receipt.event {
-        Event::CredentialSecretSaved(event) => Ok(with(receipt, StatusCode::CREATED, saved(event, receipt))),
+        Event::CredentialSecretSaved(event) => Ok(with(receipt, StatusCode::CREATED, saved(event, receipt, verified))),
         Event::CredentialSecretSkipped(event) => Ok(with(receipt, StatusCode::OK, skipped(event, receipt))),
         _ => Err(problem::internal()),
     }
 }
 
-fn saved(event: &CredentialSecretSaved, receipt: &Receipt) -> SavedAnswer {
+fn saved(event: &CredentialSecretSaved, receipt: &Receipt, verified: Option<VerifiedAnswer>) -> SavedAnswer {
     SavedAnswer {
         outcome: Saved::Saved,
         registry: event.registry.clone(),
         secret_name: event.secret_name.clone(),
         cred_type: event.cred_type.as_str(),
+        verified,
         place: Place::of(receipt),
     }
 }

@@ -18,7 +18,7 @@ use super::{
     body, fact,
     openapi::Problems,
     problem::Problem,
-    request,
+    request, verify,
 };
 use crate::record::Receipt;
 
@@ -47,6 +47,9 @@ pub(super) struct BuildBody {
     /// Whether the build changed the image, so that its result is pulled from elsewhere.
     #[serde(default)]
     modified: bool,
+    /// Whether to try saved credentials at the registry before answering. They stay saved whatever it says.
+    #[serde(default)]
+    verify: bool,
 }
 
 /// Registry credentials in one of three forms: an object of environment-style keys such as `AWS_ACCESS_KEY_ID` or
@@ -104,18 +107,26 @@ pub(super) enum Credentials {
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let of_token = request::authenticate(&app, &headers)?;
     let key = request::idempotency_key(&headers)?;
-    let build = read(body::read(&headers, body, app.limits).await?, of_token)?;
+    let body: BuildBody = body::read(&headers, body, app.limits).await?;
+    let verify = body.verify;
+    let build = read(body, of_token)?;
     log_received(&build);
     let decision = decide_save(&build, trace::now()).map_err(|error| unreadable(&error))?;
+    let wanted = verify::wanted(app.verifies.as_ref(), verify, &build.workspace, &decision)?;
     let event = fact::of(&app, build, decision)?;
     let recorder = app.recorder.clone();
     let recording = async move {
         let receipt = recorder.record("builds", event, key.as_ref()).await?;
         answer::log_build(&receipt);
         count(&receipt);
-        Ok(receipt)
+        let verified = match wanted.filter(|_| receipt.event.saved().is_some()) {
+            Some(wanted) => Some(wanted.settle(&recorder, &receipt).await?),
+            None => None,
+        };
+        Ok((receipt, verified))
     };
-    answer::of_build(&app.see_through(recording).await?)
+    let (receipt, verified) = app.see_through(recording).await?;
+    answer::of_build(&receipt, verified)
 }
 
 /// Counts what is new; a repeated request was counted when it came first.

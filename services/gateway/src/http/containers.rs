@@ -1,4 +1,4 @@
-//! `POST /v1/containers`: a container was placed on a worker and needs its image.
+//! `POST /v1/containers`: a container was placed on a worker and needs its image; and `/ended`: it is gone.
 
 use std::sync::Arc;
 
@@ -10,7 +10,10 @@ use axum::{
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
-use waybill_schemas::{WorkspaceId, v1::ContainerRequested};
+use waybill_schemas::{
+    WorkspaceId,
+    v1::{ContainerEnded, ContainerRequested},
+};
 
 use super::{
     App,
@@ -90,4 +93,56 @@ fn read(body: ContainerBody, of_token: &WorkspaceId) -> Result<ContainerRequeste
         worker_id: request::id(body.worker_id)?,
         build_container: body.build_container,
     })
+}
+
+/// A container that is gone.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndedBody {
+    /// Owner of the container.
+    #[schema(example = "acme", pattern = "^[A-Za-z0-9_-]{1,128}$")]
+    workspace: String,
+    /// The container.
+    #[schema(example = "c-1", pattern = "^[A-Za-z0-9_-]{1,128}$")]
+    container_id: String,
+}
+
+/// Says that a container is gone.
+///
+/// It hears of no rotation or revocation any more.
+#[utoipa::path(
+    post,
+    path = "/v1/containers/ended",
+    tag = "containers",
+    request_body(content = EndedBody, example = json!({"workspace": "acme", "container_id": "c-1"})),
+    security(("bearer" = [])),
+    params((
+        "Idempotency-Key" = Option<String>, Header,
+        description = "1 to 128 visible ASCII characters. The same key again, in the same workspace about the same \
+                       container, is the same event.",
+    )),
+    responses(
+        (
+            status = 202, description = "The end is recorded", body = Place,
+            headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
+        ),
+        Problems,
+    )
+)]
+pub(super) async fn ended(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let of_token = request::authenticate(&app, &headers)?;
+    let key = request::idempotency_key(&headers)?;
+    let body: EndedBody = body::read(&headers, body, app.limits).await?;
+    let (workspace, container_id) = (request::authorize(body.workspace, of_token)?, request::id(body.container_id)?);
+    let recorder = app.recorder.clone();
+    let recording = async move {
+        let event = ContainerEnded { workspace, container_id };
+        let told = event.container_id.clone();
+        let receipt = recorder.record("ended", event.into(), key.as_ref()).await?;
+        let replayed = receipt.replayed.then_some(true);
+        tracing::info!(container_id = %told, sequence = receipt.sequence, replayed, "container ended");
+        Ok(receipt)
+    };
+    let receipt = app.see_through(recording).await?;
+    Ok(answer::with(&receipt, StatusCode::ACCEPTED, Place::of(&receipt)))
 }

@@ -13,6 +13,7 @@ mod problem;
 mod request;
 mod secrets;
 mod span;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -30,13 +31,20 @@ use waybill_platform::{
     sealing::{PrivateKey, PublicKey},
 };
 
-use crate::{config::Limits, port::Explains, record::Recorder, tokens::Tokens};
+use crate::{
+    config::Limits,
+    port::{Explains, Verifies},
+    record::Recorder,
+    tokens::Tokens,
+};
 use problem::Problem;
 
 /// What the handlers share.
 pub(crate) struct App {
     pub(crate) recorder: Recorder,
     pub(crate) explains: Arc<dyn Explains>,
+    /// Who asks registries; none where that is off.
+    pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
     pub(crate) sealing_key: PrivateKey,
     pub(crate) scheduler_key: PublicKey,
@@ -60,10 +68,11 @@ impl App {
 }
 
 /// The routes that record something, each with the path under which the document has it.
-fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 4] {
+fn recording_routes() -> [(&'static str, MethodRouter<Arc<App>>); 5] {
     [
         ("/v1/builds", post(builds::post)),
         ("/v1/containers", post(containers::post)),
+        ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/rotate", post(secrets::rotate)),
         ("/v1/secrets/revoke", post(secrets::revoke)),
     ]

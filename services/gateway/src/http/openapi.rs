@@ -27,7 +27,7 @@ use super::{
         description = "Builds and container requests come in here and become events in the log. A request is answered \
                        when the log has acknowledged its event. What became of it is explained from the log."
     ),
-    paths(builds::post, containers::post, secrets::rotate, secrets::revoke, explain::image, explain::container, healthz, readyz, metrics, openapi_json),
+    paths(builds::post, containers::post, containers::ended, secrets::rotate, secrets::revoke, explain::image, explain::container, healthz, readyz, metrics, openapi_json),
     components(schemas(Problem, builds::Credentials)),
     modifiers(&Bearer)
 )]

@@ -9,7 +9,7 @@ use waybill_schemas::WorkerId;
 
 use super::{
     ProjectionError,
-    rows::{CONTAINERS, IMAGES, PENDING, REQUESTS, SERVED, WORKERS, decode, encode},
+    rows::{CONTAINERS, ENDED, IMAGES, PENDING, REQUESTS, SERVED, WORKERS, decode, encode},
 };
 
 pub(super) struct TransactionFacts<'t> {
@@ -19,6 +19,7 @@ pub(super) struct TransactionFacts<'t> {
     pending: Table<'t, (u64, u64), &'static [u8]>,
     served: Table<'t, &'static str, &'static [u8]>,
     containers: Table<'t, &'static str, &'static [u8]>,
+    ended: Table<'t, &'static str, &'static [u8]>,
 }
 
 impl<'t> TransactionFacts<'t> {
@@ -30,6 +31,7 @@ impl<'t> TransactionFacts<'t> {
             pending: transaction.open_table(PENDING)?,
             served: transaction.open_table(SERVED)?,
             containers: transaction.open_table(CONTAINERS)?,
+            ended: transaction.open_table(ENDED)?,
         })
     }
 
@@ -59,6 +61,10 @@ impl<'t> TransactionFacts<'t> {
             Change::RemoveServed(image, container) => {
                 self.served.remove(served_key(&image, &container).as_str())?;
                 self.containers.remove(container_key(&container).as_str())?;
+            }
+            Change::PutEnded(container, sequence) => {
+                let row = encode("ended", &sequence)?;
+                self.ended.insert(container_key(&container).as_str(), row.as_slice())?;
             }
         }
         Ok(())
@@ -120,6 +126,10 @@ impl Facts for TransactionFacts<'_> {
         let served = self.served.get(served_key(&image, container).as_str())?;
         let served = served.map(|row| decode("served", row.value())).transpose()?;
         Ok(served.map(|served| (image, served)))
+    }
+
+    fn ended(&self, container: &ContainerKey) -> Result<Option<u64>, ProjectionError> {
+        self.ended.get(container_key(container).as_str())?.map(|row| decode("ended", row.value())).transpose()
     }
 
     fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, ProjectionError> {

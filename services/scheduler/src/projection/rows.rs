@@ -21,6 +21,8 @@ pub(super) const CONTAINERS: TableDefinition<'static, &str, &[u8]> = TableDefini
 pub(super) const QUARANTINE: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("quarantine");
 /// Of those, what was given up, by sequence.
 pub(super) const DISCARDED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("discarded");
+/// Sequence of the newest end of a container, by `<workspace>/<container_id>`.
+pub(super) const ENDED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("ended");
 /// The position.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -57,14 +59,20 @@ pub(super) fn existing<T>(opened: Result<T, TableError>) -> Result<Option<T>, Pr
 type Named<K> = (&'static str, TableDefinition<'static, K, &'static [u8]>);
 
 /// Tables whose keys are text.
-const TEXTS: [Named<&str>; 5] =
-    [("images", IMAGES), ("meta", META), ("workers", WORKERS), ("served", SERVED), ("containers", CONTAINERS)];
+const TEXTS: [Named<&str>; 6] = [
+    ("images", IMAGES),
+    ("meta", META),
+    ("workers", WORKERS),
+    ("served", SERVED),
+    ("containers", CONTAINERS),
+    ("ended", ENDED),
+];
 /// Tables whose keys are sequences.
 const NUMBERS: [Named<u64>; 2] = [("quarantine", QUARANTINE), ("discarded", DISCARDED)];
 
 /// Names of the tables, in the order in which rows are given.
-pub const TABLES: [&str; 9] =
-    ["images", "meta", "workers", "served", "containers", "pending", "quarantine", "discarded", "requests"];
+pub const TABLES: [&str; 10] =
+    ["images", "meta", "workers", "served", "containers", "ended", "pending", "quarantine", "discarded", "requests"];
 
 pub(super) fn all(transaction: &ReadTransaction) -> Result<Vec<Row>, ProjectionError> {
     let mut rows = Vec::new();

@@ -152,6 +152,11 @@ fn own_probes(role: &Role) -> Vec<Probe> {
             publish("register", true, format!("waybill.events.worker.{id}.registered")),
             read("read back its registration", true, &format!("waybill.events.worker.{id}.registered")),
             api("use its consumer", true, format!("CONSUMER.INFO.{STREAM}.worker-{id}"), Value::Null),
+            read(
+                "read its own decisions again",
+                true,
+                &format!("waybill.events.worker.{id}.{NOBODY}.{NOBODY}.ContainerCredentialsAttached"),
+            ),
             publish("register as another worker", false, format!("waybill.events.worker.{NOBODY}.registered")),
             publish(
                 "publish decisions for itself",

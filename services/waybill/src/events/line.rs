@@ -76,6 +76,13 @@ fn summary(event: &Event) -> (String, String, bool) {
             format!("{} ({}) in place of sequence {}", e.secret.secret_name, e.secret.cred_type, e.replaces),
             false,
         ),
+        Event::CredentialSecretVerified(e) => {
+            let failed =
+                e.provider_failure.map(|reason| reason.as_str()).or(e.pull_failure.map(|reason| reason.as_str()));
+            let refused = with_detail(failed.unwrap_or("not accepted"), e.detail.as_deref());
+            let accepted = e.digest.as_ref().map(|digest| format!("the registry accepts them, and has {digest}"));
+            (format!("{}/{}", e.workspace, e.image_id), accepted.unwrap_or(refused), e.digest.is_none())
+        }
         Event::CredentialSecretRevoked(e) => {
             let reason = e.reason.as_deref().unwrap_or("no reason given");
             let says = format!("{} of sequence {}: {reason}", e.secret_name, e.revokes);
@@ -85,6 +92,7 @@ fn summary(event: &Event) -> (String, String, bool) {
             let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
             (format!("{}/{}", e.workspace, e.container_id), format!("{image} on {}", e.worker_id), false)
         }
+        Event::ContainerEnded(e) => (format!("{}/{}", e.workspace, e.container_id), "ended".to_owned(), false),
         Event::WorkerRegistered(e) => (e.worker_id.to_string(), format!("key {}", e.sealing_key), false),
         Event::ContainerCredentialsAttached(e) => (
             format!("{}/{}", e.workspace, e.container_id),

@@ -112,7 +112,8 @@ fn create(name: &str, filters: &[String]) -> impl Iterator<Item = Grant> {
 
 fn gateway() -> Vec<Grant> {
     let published = EventType::OF_IMAGE.iter().map(|event| format!("waybill.events.image.*.*.{event}"));
-    let published = published.chain([format!("waybill.events.container.*.*.{}", EventType::ContainerRequested)]);
+    let of_containers = [EventType::ContainerRequested, EventType::ContainerEnded];
+    let published = published.chain(of_containers.map(|event| format!("waybill.events.container.*.*.{event}")));
     let read = [
         "waybill.events.image.*.*.>",
         "waybill.events.container.*.*.>",
@@ -164,11 +165,19 @@ fn operator() -> Vec<Grant> {
 /// A worker creates no consumer: whoever may, can have another's messages delivered elsewhere. The scheduler makes it.
 fn worker(id: &WorkerId) -> Vec<Grant> {
     let consumer = format!("worker-{id}");
-    let outcomes = EventType::OUTCOMES.iter().map(|event| format!("waybill.events.container.*.*.{event}"));
+    let outcomes = EventType::OUTCOMES
+        .iter()
+        .chain(&[EventType::ContainerEnded])
+        .map(|event| format!("waybill.events.container.*.*.{event}"));
     let registered = format!("waybill.events.worker.{id}.registered");
     let read_request =
         api(format!("DIRECT.GET.{STREAM}.waybill.events.container.*.*.{}", EventType::ContainerRequested));
+    // After a restart a worker looks up what was attached to the containers that it served: its own decisions only.
+    let read_decisions = EventType::DECISIONS
+        .iter()
+        .map(|event| api(format!("DIRECT.GET.{STREAM}.waybill.events.worker.{id}.*.*.{event}")));
     write_and_verify(outcomes.chain([registered]))
+        .chain(read_decisions)
         .chain([
             read_request,
             api(format!("CONSUMER.INFO.{STREAM}.{consumer}")),
@@ -181,8 +190,9 @@ fn worker(id: &WorkerId) -> Vec<Grant> {
 fn orchestrator(workspace: &WorkspaceId) -> Vec<Grant> {
     let consumer = format!("orchestrator-{workspace}");
     let read = [format!("waybill.events.worker.*.{workspace}.>"), format!("waybill.events.container.{workspace}.>")];
-    let published = format!("waybill.events.container.{workspace}.*.{}", EventType::ContainerRequested);
-    write_and_verify([published])
+    let published = [EventType::ContainerRequested, EventType::ContainerEnded]
+        .map(|event| format!("waybill.events.container.{workspace}.*.{event}"));
+    write_and_verify(published)
         .chain(create(&consumer, &read))
         .chain(consume(&consumer))
         .chain([plain(format!("$JS.ACK.{STREAM}.{consumer}.>"))])

@@ -87,7 +87,10 @@ fn worker(role: &Role, id: &str, health_port: u16, public: &Public) -> String {
          WAYBILL_SCHEDULER_SEALING_KEY={}\n\
          WAYBILL_WORKER_HEALTH_LISTEN=127.0.0.1:{health_port}\n\
          # Registries without TLS, as host:port, comma separated:\n\
-         # WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES=localhost:5000\n",
+         # WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES=localhost:5000\n\
+         # Where programs of the node find their containers' logins, and the group (a gid) that may besides this user:\n\
+         # WAYBILL_WORKER_NODE_DIR=/run/waybill\n\
+         # WAYBILL_WORKER_SOCKET_GROUP=0\n",
         user(role),
         public.scheduler
     )

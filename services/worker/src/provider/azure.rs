@@ -2,17 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 use tracing::Instrument as _;
 use waybill_domain::{
-    credentials::{AzureKeys, BasicLogin, Secret},
+    credentials::{AzureKeys, BasicLogin, Secret, jwt_expires_at},
     reference::RegistryHost,
 };
 use waybill_platform::trace;
-use waybill_schemas::v1::CredType;
-use zeroize::Zeroizing;
+use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
     ProviderError,
@@ -71,7 +69,7 @@ impl AzureExchange {
         let password = exchanged.map_err(timed_out)??;
         let issued_at = OffsetDateTime::now_utc();
         // Without an end it serves this once.
-        let expires_at = end_of(&password).unwrap_or(issued_at);
+        let expires_at = jwt_expires_at(&password).map_or(issued_at, Timestamp::instant);
         tracing::debug!(%expires_at, "Azure registry token received");
         Ok(Token { login: BasicLogin { username: USER.to_owned(), password }, issued_at, expires_at })
     }
@@ -143,18 +141,6 @@ impl Exchange for AzureExchange {
 fn given(token: Option<Secret>, issuer: &str, otherwise: &str) -> Result<Secret, ProviderError> {
     let unusable = || ProviderError::Unusable { issuer: issuer.to_owned(), words: otherwise.to_owned() };
     token.filter(|token| !token.is_empty()).ok_or_else(unusable)
-}
-
-/// When a token ends, by its `exp` claim (RFC 7519, section 4.1.4). The signature is the registry's to judge.
-fn end_of(token: &Secret) -> Option<OffsetDateTime> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: i64,
-    }
-    let claims = token.expose().split('.').nth(1)?;
-    let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?);
-    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    OffsetDateTime::from_unix_timestamp(exp).ok()
 }
 
 #[cfg(test)]

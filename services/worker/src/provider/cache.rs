@@ -12,8 +12,9 @@ use waybill_domain::{credentials::AwsKeys, reference::RegistryHost};
 use waybill_schemas::WorkspaceId;
 
 use super::{
+    aws::http_client,
     clouds::{CloudConfig, Clouds},
-    ecr::{EcrConfig, EcrExchange, http_client},
+    ecr::{EcrConfig, EcrExchange},
     token::{Exchange, TokenSource},
 };
 
@@ -69,8 +70,8 @@ impl TokenCache {
         let key = (workspace.to_string(), registry.to_string(), fingerprint(keys));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(key, CAPACITY, || {
-            let http = self.http.get_or_init(http_client).clone();
-            Arc::new(TokenSource::new(EcrExchange::new(keys, &self.ecr, http)))
+            let http = self.http.get_or_init(|| http_client(self.ecr.ca.as_deref())).clone();
+            Arc::new(TokenSource::new(EcrExchange::new(keys, registry, &self.ecr, http)))
         })
     }
 }
@@ -103,7 +104,11 @@ fn in_use<E>(source: &Source<E>) -> bool {
 fn fingerprint(keys: &AwsKeys) -> [u8; 32] {
     let mut hash = Sha256::new();
     let session = keys.session_token.as_ref().map_or("", |token| token.expose());
-    for part in [keys.access_key_id.as_str(), keys.secret_access_key.expose(), session, keys.region.as_str()] {
+    let role = keys.role.as_ref().map_or(["", "", ""], |role| {
+        [&role.arn, role.external_id.as_ref().map_or("", |id| id.expose()), &role.session_name]
+    });
+    let own = [keys.access_key_id.as_str(), keys.secret_access_key.expose(), session, keys.region.as_str()];
+    for part in own.into_iter().chain(role) {
         hash.update(part.len().to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -112,9 +117,10 @@ fn fingerprint(keys: &AwsKeys) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use waybill_domain::credentials::Secret;
+    use waybill_domain::credentials::{AwsRole, Secret};
 
     use super::*;
+    use crate::testing::FakeEcr;
 
     fn keys(id: &str, secret: &str, session: Option<&str>, region: &str) -> AwsKeys {
         AwsKeys {
@@ -122,7 +128,14 @@ mod tests {
             secret_access_key: Secret::from(secret),
             session_token: session.map(Secret::from),
             region: region.to_owned(),
+            role: None,
         }
+    }
+
+    fn as_role(arn: &str, external_id: Option<&str>, session_name: &str) -> AwsKeys {
+        let external_id = external_id.map(Secret::from);
+        let role = AwsRole { arn: arn.to_owned(), external_id, session_name: session_name.to_owned() };
+        AwsKeys { role: Some(role), ..keys("id", "secret", None, "eu-west-1") }
     }
 
     #[test]
@@ -142,17 +155,23 @@ mod tests {
             source("acme", "a.b", &keys("id", "secret", Some("session"), "eu-west-1")),
             source("acme", "a.b", &keys("id", "secret", None, "eu-west-2")),
             source("acme", "a.b", &keys("idsecret", "", None, "eu-west-1")),
+            source("acme", "a.b", &as_role("r", None, "waybill")),
+            source("acme", "a.b", &as_role("r", Some("x"), "waybill")),
+            source("acme", "a.b", &as_role("r", None, "other")),
+            source("acme", "a.b", &as_role("r2", None, "waybill")),
         ];
-        for (number, other) in others.iter().enumerate() {
-            assert!(!Arc::ptr_eq(&first, other), "case {number}");
+        let all: Vec<_> = others.iter().chain([&first]).collect();
+        for (number, one) in all.iter().enumerate() {
+            assert!(!all.iter().skip(number + 1).any(|other| Arc::ptr_eq(one, other)), "case {number}");
         }
     }
 
     #[test]
     fn the_cache_is_bounded_and_lets_idle_keys_go() {
-        let http = http_client();
+        let http = http_client(None);
         let make = || {
-            let exchange = EcrExchange::new(&keys("id", "s", None, "eu-west-1"), &EcrConfig::default(), http.clone());
+            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
+            let exchange = EcrExchange::new(&keys, &host, &EcrConfig::default(), http.clone());
             Arc::new(TokenSource::new(exchange))
         };
         let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
@@ -162,5 +181,42 @@ mod tests {
         drop(held);
         sources.get(key(9), 2, make);
         assert_eq!(sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
+    }
+
+    #[tokio::test]
+    async fn of_idle_tokens_the_longest_unused_goes_first_and_an_exchange_under_way_stays() {
+        let fake = FakeEcr::start().await;
+        let config = EcrConfig { endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
+        let http = http_client(None);
+        let make = || {
+            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
+            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone())))
+        };
+        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
+        let mut sources = Sources::default();
+        for number in [0, 1] {
+            sources.get(key(number), 2, make).token().await.unwrap();
+        }
+        sources.get(key(0), 2, make);
+        sources.get(key(2), 2, make).token().await.unwrap();
+        let kept = |sources: &Sources<EcrExchange>| sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>();
+        assert_eq!((kept(&sources), fake.calls()), (vec![0, 2], 3), "0 was used after 1");
+
+        // Whoever asked for it is gone; its exchange is not.
+        fake.hold();
+        let source = sources.get(key(3), 2, make);
+        let asking = tokio::spawn(async move { source.token().await.map(drop) });
+        while fake.calls() < 4 {
+            tokio::task::yield_now().await;
+        }
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+        for number in 4..8 {
+            sources.get(key(number), 2, make);
+        }
+        assert!(kept(&sources).contains(&3), "{:?}", kept(&sources));
+        fake.release();
+        assert!(sources.get(key(3), 2, make).token().await.is_ok());
+        assert_eq!(fake.calls(), 4, "and it serves the next one");
     }
 }

@@ -1,11 +1,11 @@
 //! Exchanges with Google and Azure: where they are asked, and one token source for each set of keys.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use waybill_domain::{
     credentials::{AzureKeys, GoogleKeys},
@@ -31,8 +31,8 @@ pub struct CloudConfig {
     pub azure_endpoint: Option<String>,
     /// Hosts that are spoken to without TLS: an Azure registry exchanges tokens itself.
     pub plain_http: Vec<RegistryHost>,
-    /// A further certificate authority, PEM.
-    pub ca_file: Option<PathBuf>,
+    /// Further certificate authorities, PEM.
+    pub ca: Option<Bytes>,
     /// How long one exchange may take, retries included; 20 s if not given.
     pub limit: Option<Duration>,
 }
@@ -110,7 +110,7 @@ impl Clouds {
         let key = (workspace.to_string(), registry.to_string(), fingerprint(parts));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(key, CAPACITY, || {
-            let http = self.http.get_or_init(|| Http::new(self.config.ca_file.as_deref())).clone();
+            let http = self.http.get_or_init(|| Http::new(self.config.ca.as_deref())).clone();
             Arc::new(TokenSource::new(make(http)))
         })
     }

@@ -1,130 +1,159 @@
 //! AWS ECR: keys are exchanged for a user name and a token that works for some hours (GetAuthorizationToken).
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sdk_ecr::{
-    Client,
-    config::{
-        BehaviorVersion, Region, SharedHttpClient, http::HttpResponse, retry::RetryConfig, timeout::TimeoutConfig,
-    },
-    error::{ProvideErrorMetadata as _, SdkError},
-    operation::get_authorization_token::{GetAuthorizationTokenError, GetAuthorizationTokenOutput},
-};
-use aws_smithy_http_client::tls::{Provider as TlsProvider, rustls_provider::CryptoMode};
+use aws_sdk_ecr::{Client, config::SharedHttpClient, operation::get_authorization_token::GetAuthorizationTokenOutput};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use time::OffsetDateTime;
-use tracing::{Instrument as _, instrument::WithSubscriber as _, subscriber::NoSubscriber};
-use waybill_domain::credentials::{AwsKeys, BasicLogin, Secret};
-use waybill_platform::trace;
+use tokio::time::Instant;
+use waybill_domain::{
+    credentials::{AwsKeys, AwsRole, BasicLogin, Secret},
+    reference::{AwsPartition, EcrRegistry, Registry, RegistryHost},
+};
 use waybill_schemas::v1::CredType;
 use zeroize::Zeroizing;
 
 use super::{
     ProviderError,
+    aws::{Call, sdk_config},
+    ecr_public, sts,
     token::{Exchange, Token},
 };
 use crate::redact::Redactor;
 
 /// How long one exchange may take, retries included.
 const LIMIT: Duration = Duration::from_secs(20);
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const ATTEMPTS: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where ECR is asked.
+/// Where AWS is asked.
 #[derive(Debug, Clone, Default)]
 pub struct EcrConfig {
-    /// Endpoint instead of AWS's own for the region.
+    /// ECR's endpoint instead of AWS's own for the region.
     pub endpoint: Option<String>,
+    /// STS's endpoint instead of AWS's own for the region.
+    pub sts_endpoint: Option<String>,
+    /// Certificate authorities to trust beside the system's, PEM, and valid.
+    pub ca: Option<Bytes>,
     /// How long one exchange may take, retries included; 20 s if not given.
     pub limit: Option<Duration>,
 }
 
 /// Exchanges one set of keys.
 pub(super) struct EcrExchange {
-    client: Client,
+    keys: Credentials,
+    role: Option<AwsRole>,
     region: String,
-    limit: Duration,
+    api: Api,
+    config: EcrConfig,
+    http: SharedHttpClient,
     redactor: Redactor,
 }
 
+/// Which API issues a registry's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Api {
+    /// ECR's endpoint in the region that has the properties of the registry's own host.
+    Private { fips: bool, dual_stack: bool },
+    /// ECR Public's.
+    Public,
+}
+
+/// A token in Base64 and its end, in seconds since 1970.
+pub(super) type Grant = (Option<String>, Option<i64>);
+
+impl Api {
+    fn of(registry: &RegistryHost) -> Self {
+        match registry.kind() {
+            Registry::Ecr(EcrRegistry { fips, dual_stack, partition, .. }) => {
+                // AWS's rules know no such API of the other partitions; their usual one gives the same tokens.
+                let has_dual_stack =
+                    matches!(partition, AwsPartition::Standard | AwsPartition::UsGov | AwsPartition::China);
+                Self::Private { fips, dual_stack: dual_stack && has_dual_stack }
+            }
+            Registry::EcrPublic => Self::Public,
+            _ => Self::Private { fips: false, dual_stack: false },
+        }
+    }
+
+    fn service(self) -> &'static str {
+        match self {
+            Self::Private { .. } => "ECR",
+            Self::Public => "ECR Public",
+        }
+    }
+
+    fn is_fips(self) -> bool {
+        matches!(self, Self::Private { fips: true, .. })
+    }
+}
+
 impl EcrExchange {
-    pub(super) fn new(keys: &AwsKeys, config: &EcrConfig, http: SharedHttpClient) -> Self {
-        let secrets = keys.session_token.iter().chain([&keys.secret_access_key]);
+    pub(super) fn new(keys: &AwsKeys, registry: &RegistryHost, config: &EcrConfig, http: SharedHttpClient) -> Self {
+        let external_id = keys.role.iter().filter_map(|role| role.external_id.as_ref());
+        let secrets = keys.session_token.iter().chain([&keys.secret_access_key]).chain(external_id);
+        let redactor = Redactor::new(secrets);
+        let token = keys.session_token.as_ref().map(|token| token.expose().to_owned());
         Self {
-            client: client(keys, config, http),
+            keys: Credentials::new(&keys.access_key_id, keys.secret_access_key.expose(), token, None, "waybill"),
+            role: keys.role.clone(),
             region: keys.region.clone(),
-            limit: config.limit.unwrap_or(LIMIT),
-            redactor: Redactor::new(secrets),
+            api: Api::of(registry),
+            config: config.clone(),
+            http,
+            redactor,
         }
     }
 
-    async fn ask(&self) -> Result<Token, ProviderError> {
-        // At TRACE the SDK prints the answer as it came, with the token: it gets no subscriber at all.
-        let request = self.client.get_authorization_token().send().with_subscriber(NoSubscriber::new());
-        let answer = tokio::time::timeout(self.limit, request).await;
-        let answer = answer.map_err(|_| self.timed_out())?;
-        let token = token(&answer.map_err(|error| self.failed(&error))?)
-            .map_err(|words| ProviderError::Unusable { issuer: self.issuer(), words: words.to_owned() })?;
-        tracing::debug!(region = self.region, expires_at = %token.expires_at, "ECR token received");
-        Ok(token)
+    fn call<'c>(&'c self, service: &'static str, method: &'static str, redactor: &'c Redactor) -> Call<'c> {
+        let limit = self.config.limit.unwrap_or(LIMIT);
+        Call { service, method, region: &self.region, until: Instant::now() + limit, limit, redactor }
     }
 
-    fn timed_out(&self) -> ProviderError {
-        ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() }
+    /// With a role: its keys first, and the token ends no later than they do.
+    async fn as_role(&self, role: &AwsRole) -> Result<Token, ProviderError> {
+        let call = self.call("STS", "AssumeRole", &self.redactor);
+        let shared = sdk_config(self.keys.clone(), &self.region, self.http.clone());
+        let client = sts::client(&shared, self.config.sts_endpoint.as_deref(), self.api.is_fips());
+        let session = sts::assume(&client, role, &call).await?;
+        let mut redactor = self.redactor.clone();
+        session.hide(&mut redactor);
+        let next = Call { service: self.api.service(), method: "GetAuthorizationToken", redactor: &redactor, ..call };
+        let token = self.ask(session.keys, &next).await?;
+        Ok(Token { expires_at: session.expires_at.map_or(token.expires_at, |end| end.min(token.expires_at)), ..token })
     }
 
-    /// The SDK's own texts repeat requests and answers; what is told is the code, the message, or the innermost cause.
-    fn failed(&self, error: &SdkError<GetAuthorizationTokenError, HttpResponse>) -> ProviderError {
-        let issuer = self.issuer();
-        let words = |text: &str| self.redactor.clean(text);
-        match error {
-            SdkError::ServiceError(refused) => match refused.err().code() {
-                Some(code) => {
-                    let message = refused.err().message().unwrap_or("no reason given");
-                    ProviderError::Refused { issuer, words: words(&format!("{code}: {message}")) }
-                }
-                None => {
-                    let words =
-                        format!("an answer with status {} that cannot be read", refused.raw().status().as_u16());
-                    ProviderError::Unusable { issuer, words }
-                }
-            },
-            SdkError::TimeoutError(_) => self.timed_out(),
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => self.timed_out(),
-            SdkError::DispatchFailure(failure) => {
-                let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost);
-                ProviderError::Unreachable { issuer, words: words(&cause) }
+    async fn ask(&self, keys: Credentials, call: &Call<'_>) -> Result<Token, ProviderError> {
+        let shared = sdk_config(keys, &self.region, self.http.clone());
+        let grant = match self.api {
+            Api::Public => ecr_public::ask(&shared, self.config.endpoint.as_deref(), call).await?,
+            Api::Private { fips, dual_stack } => {
+                let builder = aws_sdk_ecr::config::Builder::from(&shared);
+                let mut builder = builder.use_fips(fips).use_dual_stack(dual_stack);
+                builder.set_endpoint_url(self.config.endpoint.clone());
+                let answer = call.make(Client::from_conf(builder.build()).get_authorization_token().send()).await?;
+                grant(answer)
             }
-            SdkError::ResponseError(_) => {
-                ProviderError::Unusable { issuer, words: "an answer that cannot be read".to_owned() }
-            }
-            _ => ProviderError::Unusable { issuer, words: "the request cannot be made".to_owned() },
-        }
+        };
+        token(grant).map_err(|words| call.unusable(words))
     }
 }
 
 impl Exchange for EcrExchange {
     async fn exchange(&self) -> Result<Token, ProviderError> {
-        let span = tracing::info_span!(
-            "exchange",
-            otel.name = "ecr GetAuthorizationToken",
-            otel.kind = "client",
-            rpc.system = "aws-api",
-            rpc.service = "ECR",
-            rpc.method = "GetAuthorizationToken",
-            cloud.region = self.region,
-            otel.status_code = tracing::field::Empty,
-            otel.status_description = tracing::field::Empty,
-        );
-        let outcome = self.ask().instrument(span.clone()).await;
-        trace::record_outcome(&span, outcome.as_ref().err());
-        outcome
+        let token = match &self.role {
+            Some(role) => self.as_role(role).await?,
+            None => {
+                let call = self.call(self.api.service(), "GetAuthorizationToken", &self.redactor);
+                self.ask(self.keys.clone(), &call).await?
+            }
+        };
+        tracing::debug!(region = self.region, expires_at = %token.expires_at, "ECR token received");
+        Ok(token)
     }
 
     fn issuer(&self) -> String {
-        format!("ECR in {}", self.region)
+        format!("{} in {}", self.api.service(), self.region)
     }
 
     fn cred_type(&self) -> CredType {
@@ -133,11 +162,16 @@ impl Exchange for EcrExchange {
 }
 
 /// `proxyEndpoint` is left aside: the token is for the image's registry, and an answer cannot move it elsewhere.
-fn token(answer: &GetAuthorizationTokenOutput) -> Result<Token, &'static str> {
-    let data = answer.authorization_data().first().ok_or("an answer without a token")?;
-    let login = data.authorization_token().and_then(login).ok_or("a token that is not base64 of user:password")?;
+fn grant(answer: GetAuthorizationTokenOutput) -> Option<Grant> {
+    let data = answer.authorization_data?.into_iter().next()?;
+    Some((data.authorization_token, data.expires_at.map(|at| at.secs())))
+}
+
+fn token(grant: Option<Grant>) -> Result<Token, &'static str> {
+    let (token, end) = grant.ok_or("an answer without a token")?;
+    let login = token.as_deref().and_then(login).ok_or("a token that is not base64 of user:password")?;
     let issued_at = OffsetDateTime::now_utc();
-    let expires_at = data.expires_at().and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok());
+    let expires_at = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
     // Without an end it serves this once.
     Ok(Token { login, issued_at, expires_at: expires_at.unwrap_or(issued_at) })
 }
@@ -148,37 +182,39 @@ fn login(token: &str) -> Option<BasicLogin> {
     Some(BasicLogin { username: username.to_owned(), password: Secret::from(password) })
 }
 
-fn innermost(error: &(impl Error + 'static)) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecr::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 
-/// One HTTP client for every set of keys: requests are signed one by one, and loading the trust store is slow.
-pub(super) fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(TlsProvider::Rustls(CryptoMode::Ring)).build_https()
-}
+    use super::*;
 
-/// Only the supplied keys are used: no profile, no environment, no metadata service.
-fn client(keys: &AwsKeys, config: &EcrConfig, http: SharedHttpClient) -> Client {
-    let credentials = Credentials::new(
-        keys.access_key_id.clone(),
-        keys.secret_access_key.expose(),
-        keys.session_token.as_ref().map(|token| token.expose().to_owned()),
-        None,
-        "waybill",
-    );
-    let mut builder = aws_sdk_ecr::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(keys.region.clone()))
-        .credentials_provider(credentials)
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_PAUSE))
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build())
-        .http_client(http);
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.endpoint_url(endpoint);
+    /// Registry hosts, and the address of the API that AWS's own rules give for them.
+    #[tokio::test]
+    async fn which_api_is_asked_for_a_registry() {
+        let cases = [
+            ("dkr.ecr.eu-west-1.amazonaws.com", "https://api.ecr.eu-west-1.amazonaws.com"),
+            ("dkr.ecr-fips.us-east-2.amazonaws.com", "https://api.ecr-fips.us-east-2.amazonaws.com"),
+            ("dkr.ecr-fips.us-gov-west-1.amazonaws.com", "https://api.ecr-fips.us-gov-west-1.amazonaws.com"),
+            ("dkr.ecr.cn-north-1.amazonaws.com.cn", "https://api.ecr.cn-north-1.amazonaws.com.cn"),
+            ("dkr-ecr.us-west-2.on.aws", "https://ecr.us-west-2.api.aws"),
+            ("dkr-ecr-fips.us-west-2.on.aws", "https://ecr-fips.us-west-2.api.aws"),
+            ("dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", "https://ecr.cn-north-1.api.amazonwebservices.com.cn"),
+            ("dkr.ecr.us-iso-east-1.c2s.ic.gov", "https://api.ecr.us-iso-east-1.c2s.ic.gov"),
+            ("dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "https://api.ecr.us-isob-east-1.sc2s.sgov.gov"),
+            ("dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", "https://api.ecr.eu-isoe-west-1.cloud.adc-e.uk"),
+            ("dkr.ecr.us-isof-south-1.csp.hci.ic.gov", "https://api.ecr.us-isof-south-1.csp.hci.ic.gov"),
+            ("dkr.ecr.eusc-de-east-1.amazonaws.eu", "https://api.ecr.eusc-de-east-1.amazonaws.eu"),
+            ("dkr-ecr.eusc-de-east-1.on.amazonwebservices.eu", "https://api.ecr.eusc-de-east-1.amazonaws.eu"),
+            ("dkr-ecr.us-iso-east-1.on.aws.ic.gov", "https://api.ecr.us-iso-east-1.c2s.ic.gov"),
+            ("dkr-ecr-fips.us-isob-east-1.on.aws.scloud", "https://api.ecr-fips.us-isob-east-1.sc2s.sgov.gov"),
+        ];
+        for (rest, expected) in cases {
+            let host = RegistryHost::parse(&format!("123456789012.{rest}")).unwrap();
+            let Registry::Ecr(EcrRegistry { region, .. }) = host.kind() else { panic!("{host}") };
+            let Api::Private { fips, dual_stack } = Api::of(&host) else { panic!("{host}") };
+            let params = Params::builder().region(region).use_fips(fips).use_dual_stack(dual_stack).build().unwrap();
+            let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
+            assert_eq!(endpoint.url(), expected, "{host}");
+        }
     }
-    Client::from_conf(builder.build())
 }

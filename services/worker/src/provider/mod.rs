@@ -1,14 +1,17 @@
 //! Credential providers: each gives logins for one registry host, and for no other.
 
+mod aws;
 mod azure;
 mod cache;
 mod clouds;
 mod ecr;
+mod ecr_public;
 mod error;
 mod freshness;
 mod google;
 mod oauth;
 mod rs256;
+mod sts;
 mod token;
 
 use std::{fmt, sync::Arc};

@@ -1,6 +1,6 @@
 //! Token endpoints of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
 
-use std::{error::Error, path::Path, time::Duration};
+use std::{error::Error, time::Duration};
 
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use waybill_domain::credentials::Secret;
 use zeroize::Zeroizing;
 
 use super::ProviderError;
-use crate::{pull::read_ca_file, redact::Redactor};
+use crate::redact::Redactor;
 
 /// How long one exchange may take, retries included.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -28,23 +28,22 @@ const USER_AGENT: &str = concat!("waybill/", env!("CARGO_PKG_VERSION"));
 pub(super) struct Http(Result<reqwest::Client, String>);
 
 impl Http {
-    /// A client that trusts this certificate authority too.
-    pub(super) fn new(ca_file: Option<&Path>) -> Self {
+    /// A client that trusts these certificate authorities too.
+    pub(super) fn new(ca: Option<&[u8]>) -> Self {
         // A provider that is installed already is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self(client(ca_file).map_err(|error| waybill_platform::chain(error.as_ref())))
+        Self(client(ca).map_err(|error| waybill_platform::chain(&error)))
     }
 }
 
-fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, Box<dyn Error + Send + Sync>> {
-    let pem = ca_file.map(read_ca_file).transpose()?;
-    let certificate = pem.map(|pem| reqwest::Certificate::from_pem(&pem)).transpose()?;
+fn client(ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
+    let trusted = ca.map(reqwest::Certificate::from_pem_bundle).transpose()?;
     let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .tls_certs_merge(certificate)
+        .tls_certs_merge(trusted.unwrap_or_default())
         .connect_timeout(CONNECT_LIMIT)
         .user_agent(USER_AGENT);
-    Ok(builder.build()?)
+    builder.build()
 }
 
 /// An endpoint, and how it is called in errors.

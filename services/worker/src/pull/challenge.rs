@@ -76,6 +76,21 @@ mod tests {
             (&["Bearer service=\"s\""], Challenge::None),
             (&["Bearer service=\"s\"", "Basic realm=\"r\""], Challenge::Basic),
             (&["Negotiate"], Challenge::None),
+            (&["Negotiate, Basic realm=\"r\""], Challenge::Basic),
+            (&["Negotiate dG9rZW4=", "Bearer realm=\"https://a/t\""], bearer("https://a/t", None)),
+            (&["Basic realm=\"Bearer realm=x, y\""], Challenge::Basic),
+            (
+                &["Bearer realm=\"https://a/t?x=1,2\",service=\"a, b\",scope=\"repository:x:pull,push\""],
+                bearer("https://a/t?x=1,2", Some("a, b")),
+            ),
+            (
+                &["Bearer scope=\"repository:x:pull,push\", realm=\"https://a/t\" , Basic realm=\"a, b\""],
+                bearer("https://a/t", None),
+            ),
+            (&["Bearer realm=\"https://a/t\",service=\"a \\\"b\\\"\""], bearer("https://a/t", Some("a \"b\""))),
+            (&["Bearer error=\"invalid_token\", Bearer realm=\"https://a/t\""], bearer("https://a/t", None)),
+            (&["Bearer realm=\"https://a/t\", Bearer realm=\"https://b/t\""], bearer("https://a/t", None)),
+            (&["Bearer realm=\"broken", "Bearer realm=\"https://b/t\""], bearer("https://b/t", None)),
             (&["\u{1}=,,\"", ""], Challenge::None),
         ];
         for (values, expected) in cases {

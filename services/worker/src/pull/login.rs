@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, StatusCode, header::WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, StatusCode, Url, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
 use waybill_domain::{
     credentials::{BasicLogin, Secret},
@@ -15,54 +15,57 @@ use waybill_schemas::v1::PullFailure;
 use zeroize::Zeroizing;
 
 use super::{
-    PullError,
+    PullConfig, PullError,
     challenge::{Challenge, challenge, token_service},
     classify::{self, Symptom},
-    transport::read_bounded,
+    guard::{NotPublic, judge_literal, vouched_for},
+    transport::{Transport, read_bounded},
 };
 use crate::{provider::RegistryLogin, redact::Redactor};
 
 /// How long a token works if its issuer does not say ("Token Authentication", `expires_in`).
 const USUAL_LIFE: Duration = Duration::from_secs(60);
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// The user name under which Docker's tools keep an identity token.
+const IDENTITY_TOKEN_USER: &str = "<token>";
 const MOST_BYTES: usize = 256 * 1024;
 
 /// What goes with each request.
 #[derive(Debug)]
-pub(super) enum Access<'p> {
+pub(super) enum Access {
     Anonymous,
-    Basic(&'p BasicLogin),
+    Basic(BasicLogin),
     /// A token, and how long it works if that is limited.
     Bearer(Secret, Option<Duration>),
 }
 
 /// One login at one registry.
 pub(super) struct Greeting<'p> {
-    /// A client that follows no redirects: whoever is sent a password is who was meant.
-    pub(super) http: &'p Client,
+    /// Its clients follow no redirects: whoever is sent a password is who was meant.
+    pub(super) transport: &'p Transport,
+    pub(super) config: &'p PullConfig,
     pub(super) image: &'p ImageReference,
     pub(super) login: &'p RegistryLogin,
-    pub(super) plain_http: &'p [RegistryHost],
     pub(super) base: &'p str,
     pub(super) redactor: &'p Redactor,
 }
 
-impl<'p> Greeting<'p> {
-    pub(super) async fn access(&self) -> Result<Access<'p>, PullError> {
+impl Greeting<'_> {
+    pub(super) async fn access(&self) -> Result<Access, PullError> {
         if let RegistryLogin::Bearer(token) = self.login {
             let unsendable = "the token holds characters that no request can carry; save it again without them";
             let error = || PullError::new(PullFailure::Unauthorized, unsendable);
             return if sendable(token.expose()) { Ok(Access::Bearer(token.clone(), None)) } else { Err(error()) };
         }
         match (self.ping().await?, self.login) {
-            (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login)),
+            (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login.clone())),
             (Challenge::None | Challenge::Basic, _) => Ok(Access::Anonymous),
             (Challenge::Bearer { realm, service }, _) => self.token(&realm, service.as_deref()).await,
         }
     }
 
     async fn ping(&self) -> Result<Challenge, PullError> {
-        let answer = self.send(self.http.get(format!("{}/v2/", self.base))).await?;
+        let answer = self.send(self.transport.http.get(format!("{}/v2/", self.base))).await?;
         let values = answer.headers().get_all(WWW_AUTHENTICATE);
         let challenge = challenge(values.iter().filter_map(|value| value.to_str().ok()));
         let status = answer.status();
@@ -72,20 +75,11 @@ impl<'p> Greeting<'p> {
         Ok(challenge)
     }
 
-    async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access<'p>, PullError> {
-        let mut url =
-            token_service(realm, self.plain_http).map_err(|problem| self.error(PullFailure::RegistryError, problem))?;
-        let scope = format!("repository:{}:pull", self.image.repository());
-        url.query_pairs_mut().append_pair("scope", &scope);
-        if let Some(service) = service {
-            url.query_pairs_mut().append_pair("service", service);
-        }
-        let request = self.http.get(url);
-        let request = match self.login {
-            RegistryLogin::Basic(login) => request.basic_auth(&login.username, Some(login.password.expose())),
-            _ => request,
-        };
-        let answer = self.send(request).await?;
+    async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access, PullError> {
+        let url = token_service(realm, &self.config.plain_http)
+            .map_err(|problem| self.error(PullFailure::RegistryError, problem))?;
+        self.judge(&url)?;
+        let answer = self.ask(url, service).await?;
         let status = answer.status();
         if !status.is_success() {
             return Err(self.status_error("its token service", status.as_u16(), answer).await);
@@ -98,6 +92,43 @@ impl<'p> Greeting<'p> {
         let seconds = answer.expires_in.and_then(|seconds| seconds.as_u64());
         let life = seconds.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
         Ok(Access::Bearer(token.ok_or_else(malformed)?, Some(life)))
+    }
+
+    /// Lets nobody in who a registry has no business to name.
+    fn judge(&self, service: &Url) -> Result<(), PullError> {
+        if vouched_for(service, self.image.registry(), self.config) {
+            return Ok(());
+        }
+        self.transport.guard.judge(service.host_str().unwrap_or_default());
+        judge_literal(service).map_err(|refused| self.error(PullFailure::RegistryError, &refused.to_string()))
+    }
+
+    /// Asks for a token. An identity token has a request of its own (distribution's "OAuth2 Token Authentication"), which not
+    /// every service knows.
+    async fn ask(&self, mut url: Url, service: Option<&str>) -> Result<reqwest::Response, PullError> {
+        let scope = format!("repository:{}:pull", self.image.repository());
+        let mut form = vec![("scope", scope.as_str())];
+        form.extend(service.map(|service| ("service", service)));
+        let login = match self.login {
+            RegistryLogin::Basic(login) => Some(login),
+            _ => None,
+        };
+        if let Some(login) = login.filter(|login| login.username == IDENTITY_TOKEN_USER) {
+            let grant = [("grant_type", "refresh_token"), ("client_id", "waybill")];
+            let token = [("refresh_token", login.password.expose())];
+            let fields: Vec<_> = grant.into_iter().chain(form.clone()).chain(token).collect();
+            let answer = self.send(self.transport.http.post(url.clone()).form(&fields)).await?;
+            if ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&answer.status()) {
+                return Ok(answer);
+            }
+        }
+        url.query_pairs_mut().extend_pairs(form);
+        let request = self.transport.http.get(url);
+        self.send(match login {
+            Some(login) => request.basic_auth(&login.username, Some(login.password.expose())),
+            None => request,
+        })
+        .await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, PullError> {
@@ -116,6 +147,9 @@ impl<'p> Greeting<'p> {
     }
 
     fn transport_error(&self, error: &reqwest::Error) -> PullError {
+        if NotPublic::caused(error) {
+            return self.error(PullFailure::RegistryError, &NotPublic.to_string());
+        }
         let (symptom, words) = classify::of_transport(error);
         let place = error.url().and_then(|url| url.host_str()).filter(|host| *host != bare(self.image.registry()));
         let words = place.map_or_else(|| words.clone(), |host| format!("its token service {host}: {words}"));

@@ -1,10 +1,13 @@
 //! Pulls: the manifest and, when asked, configuration and layers into an OCI image layout.
 
+mod bounded;
 mod challenge;
 mod classify;
+mod guard;
 mod layout;
 mod login;
 mod manifest;
+mod public;
 mod scratch;
 mod session;
 mod transport;
@@ -24,6 +27,8 @@ pub use transport::read_ca_file;
 pub struct PullConfig {
     /// Hosts that are spoken to without TLS.
     pub plain_http: Vec<RegistryHost>,
+    /// Token services that registries may name although they are in the operator's own network.
+    pub internal_token_services: Vec<RegistryHost>,
     /// A further certificate authority, PEM.
     pub ca_file: Option<PathBuf>,
     /// Where OCI layouts are written; only the manifest is pulled without it.
@@ -34,7 +39,13 @@ pub struct PullConfig {
 
 impl Default for PullConfig {
     fn default() -> Self {
-        Self { plain_http: Vec::new(), ca_file: None, image_dir: None, limit: Duration::from_secs(300) }
+        Self {
+            plain_http: Vec::new(),
+            internal_token_services: Vec::new(),
+            ca_file: None,
+            image_dir: None,
+            limit: Duration::from_secs(300),
+        }
     }
 }
 

@@ -6,11 +6,12 @@ use oci_client::{
     Client, Reference, RegistryOperation, client::LayerDescriptor, errors::OciDistributionError, secrets::RegistryAuth,
     token_cache::RegistryTokenType,
 };
+use reqwest::{Url, header::ACCEPT};
 use tokio::io::AsyncWrite;
-use waybill_domain::{credentials::Secret, reference::ImageReference};
+use waybill_domain::reference::ImageReference;
 
 use super::{
-    PullConfig, PullError,
+    PullConfig, PullError, bounded,
     classify::classify,
     login::{Access, Greeting},
     manifest::Document,
@@ -36,6 +37,7 @@ pub(super) struct Session<'p> {
     transport: Transport,
     reference: Reference,
     client: Client,
+    access: Access,
     until: Option<Instant>,
     redactor: Redactor,
 }
@@ -49,8 +51,8 @@ impl<'p> Session<'p> {
     ) -> Result<Self, PullError> {
         let transport = Transport::new(config)?;
         let client = transport.oci_client()?;
-        let (reference, redactor) = (reference(image), Redactor::of(login));
-        let mut session = Self { config, image, login, transport, reference, client, until: None, redactor };
+        let (reference, redactor, access) = (reference(image), Redactor::of(login), Access::Anonymous);
+        let mut session = Self { config, image, login, transport, reference, client, access, until: None, redactor };
         session.log_in().await?;
         Ok(session)
     }
@@ -58,11 +60,21 @@ impl<'p> Session<'p> {
     /// The manifest that the image reference names, or the one with a digest.
     pub(super) async fn manifest(&mut self, digest: Option<&str>) -> Result<Document, PullError> {
         self.stay_logged_in().await?;
-        let by_digest = digest.map(|digest| self.reference.clone_with_digest(digest.to_owned()));
-        let reference = by_digest.as_ref().unwrap_or(&self.reference);
-        let pulled = self.client.pull_manifest_raw(reference, &RegistryAuth::Anonymous, MANIFEST_TYPES).await;
-        let (body, digest) = pulled.map_err(|error| self.error(&error))?;
-        Ok(Document { body, digest })
+        let wanted = digest.or(self.image.digest());
+        let name = wanted.or(self.image.tag()).unwrap_or("latest");
+        let base = self.transport.base(self.image.registry());
+        let url = format!("{base}/v2/{}/manifests/{name}", self.image.repository());
+        let ask = |url: Url, at_registry: bool| {
+            let request = self.transport.http.get(url).header(ACCEPT, MANIFEST_TYPES.join(", "));
+            match &self.access {
+                Access::Basic(login) if at_registry => {
+                    request.basic_auth(&login.username, Some(login.password.expose()))
+                }
+                Access::Bearer(token, _) if at_registry => request.bearer_auth(token.expose()),
+                _ => request,
+            }
+        };
+        bounded::get(&url, wanted, ask).await.map_err(|error| self.error(&error))
     }
 
     /// A blob, verified while it is written. Other addresses that a manifest may give for it are not asked: they would be the
@@ -85,17 +97,17 @@ impl<'p> Session<'p> {
     /// Hands the client what goes with its requests, so that it never logs in by itself.
     async fn log_in(&mut self) -> Result<(), PullError> {
         let greeting = Greeting {
-            http: &self.transport.http,
+            transport: &self.transport,
+            config: self.config,
             image: self.image,
             login: self.login,
-            plain_http: &self.config.plain_http,
             base: &self.transport.base(self.image.registry()),
             redactor: &self.redactor,
         };
         let access = greeting.access().await?;
         let registry = self.reference.resolve_registry();
         self.until = None;
-        match access {
+        match &access {
             Access::Anonymous => self.client.store_auth_if_needed(registry, &RegistryAuth::Anonymous).await,
             Access::Basic(login) => {
                 let password = login.password.expose().to_owned();
@@ -106,15 +118,12 @@ impl<'p> Session<'p> {
             Access::Bearer(token, life) => {
                 let auth = RegistryAuth::Bearer(token.expose().to_owned());
                 self.client.store_auth_if_needed(registry, &auth).await;
-                self.remember(&token, life);
+                self.redactor.add(token);
+                self.until = life.map(|life| Instant::now() + life.saturating_sub(AHEAD.min(life / 10)));
             }
         }
+        self.access = access;
         Ok(())
-    }
-
-    fn remember(&mut self, token: &Secret, life: Option<Duration>) {
-        self.redactor.add(token);
-        self.until = life.map(|life| Instant::now() + life.saturating_sub(AHEAD.min(life / 10)));
     }
 
     fn error(&self, error: &OciDistributionError) -> PullError {

@@ -1,12 +1,16 @@
 //! Connections to registries: whom to trust, how long to wait, how much to read.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
-use super::{PullConfig, PullError};
+use super::{PullConfig, PullError, guard::PublicOnly};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -15,17 +19,24 @@ const USER_AGENT: &str = concat!("waybill/", env!("CARGO_PKG_VERSION"));
 /// Reads a PEM file of certificate authorities.
 ///
 /// # Errors
-/// When the file cannot be read, or holds no certificate.
+/// When the file cannot be read, holds no certificate, or one that cannot be trusted.
 pub fn read_ca_file(file: &Path) -> io::Result<Vec<u8>> {
     let pem = fs::read(file)?;
-    let holds_one = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
-    if holds_one { Ok(pem) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no PEM certificate")) }
+    let invalid = |words: &str| io::Error::new(io::ErrorKind::InvalidData, words);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| invalid("it is no whole PEM file"))?;
+        roots.add(certificate).map_err(|_| invalid("it holds a certificate that is malformed"))?;
+    }
+    if roots.is_empty() { Err(invalid("it holds no PEM certificate")) } else { Ok(pem) }
 }
 
 /// The two clients of a pull.
 pub(super) struct Transport {
-    /// For logging in; it follows no redirects.
+    /// For logging in and for manifests; it follows no redirects.
     pub(super) http: reqwest::Client,
+    /// What keeps `http` out of private networks.
+    pub(super) guard: Arc<PublicOnly>,
     ca: Option<Vec<u8>>,
     plain_http: Vec<String>,
 }
@@ -40,14 +51,16 @@ impl Transport {
             None => None,
         };
         let certificates = ca.iter().map(|pem| reqwest::Certificate::from_pem(pem)).collect::<Result<Vec<_>, _>>();
+        let guard = Arc::new(PublicOnly::default());
         let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(guard.clone())
             .tls_certs_merge(certificates.map_err(unusable)?)
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
             .user_agent(USER_AGENT);
         let plain_http = config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect();
-        Ok(Self { http: builder.build().map_err(unusable)?, ca, plain_http })
+        Ok(Self { http: builder.build().map_err(unusable)?, guard, ca, plain_http })
     }
 
     /// A new OCI client. It keeps the first credential that it saw for a registry, so each login has a client of its own.

@@ -15,7 +15,7 @@ use axum::{
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::Server;
+use super::{PrivateCa, Server};
 
 /// A form, as the cloud saw it.
 #[derive(Debug, Clone)]
@@ -56,9 +56,18 @@ pub(crate) struct FakeCloud {
 
 impl FakeCloud {
     pub(crate) async fn start(judge: Judge) -> Self {
+        Self::start_on(judge, Server::start).await
+    }
+
+    /// With TLS: `https://` and its [`host`](Self::host).
+    pub(crate) async fn start_tls(judge: Judge, ca: &PrivateCa) -> Self {
+        Self::start_on(judge, |router| Server::start_tls(ca, router)).await
+    }
+
+    async fn start_on<S: Future<Output = Server>>(judge: Judge, serve: impl FnOnce(Router) -> S) -> Self {
         let script = Mutex::new(Script { life: 3600, spoilt: Vec::new(), calls: Vec::new() });
         let shared = Arc::new(Shared { judge, script, gate: Semaphore::new(Semaphore::MAX_PERMITS) });
-        let server = Server::start(Router::new().fallback(handle).with_state(shared.clone())).await;
+        let server = serve(Router::new().fallback(handle).with_state(shared.clone())).await;
         Self { server, shared }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
-use super::Server;
+use super::{PrivateCa, Server};
 
 /// Password of the n-th token.
 const TOKEN: &str = "ecr-token";
@@ -42,10 +42,24 @@ pub(crate) struct FakeEcr {
 impl FakeEcr {
     /// Issues twelve-hour tokens.
     pub(crate) async fn start() -> Self {
+        let shared = Self::shared();
+        Self { server: Server::start(routes(&shared)).await, shared }
+    }
+
+    /// The same over TLS.
+    pub(crate) async fn start_tls(ca: &PrivateCa) -> Self {
+        let shared = Self::shared();
+        Self { server: Server::start_tls(ca, routes(&shared)).await, shared }
+    }
+
+    /// `https://127.0.0.1:<port>`, where it was started with TLS.
+    pub(crate) fn tls_endpoint(&self) -> String {
+        format!("https://{}", self.server.host())
+    }
+
+    fn shared() -> Arc<Shared> {
         let script = Script { life: 12 * 3600, failures: Vec::new(), body: None, calls: Vec::new() };
-        let shared = Arc::new(Shared { script: Mutex::new(script), gate: Semaphore::new(Semaphore::MAX_PERMITS) });
-        let server = Server::start(Router::new().fallback(handle).with_state(shared.clone())).await;
-        Self { server, shared }
+        Arc::new(Shared { script: Mutex::new(script), gate: Semaphore::new(Semaphore::MAX_PERMITS) })
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -65,9 +79,23 @@ impl FakeEcr {
         self.shared.gate.close();
     }
 
+    /// Has every call wait from now on.
+    pub(crate) fn hold(&self) {
+        self.shared.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Answers the calls that wait, and those to come.
+    pub(crate) fn release(&self) {
+        self.shared.gate.add_permits(Semaphore::MAX_PERMITS);
+    }
+
     pub(crate) fn password(number: usize) -> String {
         format!("{TOKEN}-{number}")
     }
+}
+
+fn routes(shared: &Arc<Shared>) -> Router {
+    Router::new().fallback(handle).with_state(shared.clone())
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
@@ -85,7 +113,10 @@ async fn handle(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     } else {
         let (status, code) = script.failures.remove(0);
         // As hostile as can be: it repeats what it knows.
-        (status, json!({ "__type": code, "message": "the key s3cr3t-aws-key and s3cr3t-session are no good" }))
+        (
+            status,
+            json!({ "__type": code, "message": "the key s3cr3t-aws-key and s3cr3t-session s3cr3t-role-key are no good" }),
+        )
     };
     let content_type = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
     (StatusCode::from_u16(status).unwrap(), content_type, body.to_string()).into_response()

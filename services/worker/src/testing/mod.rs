@@ -9,6 +9,8 @@ mod lines;
 mod log;
 mod registry;
 mod server;
+mod sts;
+mod tls;
 
 pub(crate) use azure::{TENANT, azure};
 pub(crate) use cloud::{Call, FakeCloud, Script};
@@ -16,9 +18,11 @@ pub(crate) use ecr::FakeEcr;
 pub(crate) use google::{EMAIL, RSA_KEY, TOKEN_URI, google};
 pub(crate) use image::{Image, digest_of};
 pub(crate) use lines::Lines;
-pub(crate) use log::FakeLog;
+pub(crate) use log::{FakeLog, Stored};
 pub(crate) use registry::{Answer, Asked, FakeRegistry, answer, basic_header, envelope};
 pub(crate) use server::{Server, nobody};
+pub(crate) use sts::{FakeSts, ROLE_KEY, ROLE_SECRET, ROLE_SESSION};
+pub(crate) use tls::PrivateCa;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 

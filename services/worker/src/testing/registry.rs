@@ -11,14 +11,17 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use super::{Image, Server, digest_of};
+use super::{Image, PrivateCa, Server, digest_of};
 
 /// A request, as the registry saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) body: String,
 }
 
 /// Status, headers, body.
@@ -54,7 +57,17 @@ impl FakeRegistry {
     /// Serves the image as `team/app:1`, but for the requests that `choose` answers. A 599 is never answered.
     pub(crate) async fn start(image: Image, choose: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared { image, choose: Box::new(choose), asked: Mutex::default() });
-        let server = Server::start(Router::new().fallback(handle).with_state(shared.clone())).await;
+        let server = Server::start(routes(&shared)).await;
+        Self { server, shared }
+    }
+
+    /// The same over TLS.
+    pub(crate) async fn start_tls(
+        ca: &PrivateCa,
+        choose: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared { image: Image::new(), choose: Box::new(choose), asked: Mutex::default() });
+        let server = Server::start_tls(ca, routes(&shared)).await;
         Self { server, shared }
     }
 
@@ -86,12 +99,21 @@ impl FakeRegistry {
     }
 }
 
+fn routes(shared: &Arc<Shared>) -> Router {
+    Router::new().fallback(handle).with_state(shared.clone())
+}
+
 async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let header = request.headers().get("authorization");
+    let (parts, body) = request.into_parts();
+    let header = parts.headers.get("authorization");
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let asked = Asked {
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
+        method: parts.method.to_string(),
+        host: parts.headers["host"].to_str().unwrap().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
         authorization: header.map(|value| value.to_str().unwrap().to_owned()),
+        body: String::from_utf8(body.to_vec()).unwrap(),
     };
     shared.asked.lock().unwrap().push(asked.clone());
     let (status, headers, body) = (shared.choose)(&asked).unwrap_or_else(|| shared.image.answer(&asked.path));

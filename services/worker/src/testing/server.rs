@@ -6,6 +6,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::PrivateCa;
+
 pub(crate) struct Server {
     host: String,
     task: JoinHandle<()>,
@@ -16,6 +18,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { host, task }
+    }
+
+    /// With TLS, as `127.0.0.1` and as `localhost`.
+    pub(crate) async fn start_tls(ca: &PrivateCa, router: Router) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let task = tokio::spawn(ca.serve(listener, router));
         Self { host, task }
     }
 

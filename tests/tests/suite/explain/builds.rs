@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use waybill_platform::trace;
@@ -58,6 +59,12 @@ async fn against_a_real_registry() {
     assert!(steps[1..].iter().all(|step| step["after_ms"].as_i64().is_some()), "{answer:#}");
 }
 
+/// A JSON Web Token that expires at this second of the epoch.
+fn jwt(exp: u64) -> String {
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    format!("{}.{}.c2ln", part(json!({ "alg": "RS256" })), part(json!({ "exp": exp })))
+}
+
 /// What the gateway decides from the request alone, each with a container that suffers from it.
 #[tokio::test]
 async fn what_a_build_can_lack() {
@@ -85,6 +92,7 @@ async fn what_a_build_can_lack() {
         })),
     )
     .await;
+    build("ended", creds(json!({ "USERNAME": "u", "PASSWORD": jwt(1_577_836_800) }))).await;
     build("public", json!({ "existing_image_uri": "public.ecr.aws/team/app:1" })).await;
     build("nameless", json!({ "existing_image_uri": "" })).await;
     stack.build("umbrella", "theirs", &reference, json!("u:p")).await;
@@ -93,6 +101,7 @@ async fn what_a_build_can_lack() {
         ("modified", (1, "saved", "image_modified", "the build changed")),
         ("mismatch", (1, "saved", "registry_mismatch", "for another registry than")),
         ("expired", (1, "saved", "expired_credentials", "had expired when the build gave them")),
+        ("ended", (1, "saved", "expired_credentials", "had expired when the build gave them")),
         ("nameless", (1, "saved", "no_image_reference", "named no image reference")),
         ("theirs", (1, "saved", "other_workspace", "built in workspace umbrella")),
         ("never", (1, "saved", "nothing_built", "no build of image never")),
@@ -102,6 +111,8 @@ async fn what_a_build_can_lack() {
         stack.wait_for_outcome(&container).await;
         expect(&stack, ["container", &container], expected).await;
     }
+    stack.build("acme", "lasting", &reference, json!({ "TOKEN": jwt(4_102_444_800) })).await;
+    expect(&stack, ["image", "lasting"], (0, "saved", "saved", "until 2100-01-01T00:00:00Z")).await;
     // A pull from a public registry would leave this machine.
     expect(&stack, ["image", "public"], (0, "saved", "public_registry", "public.ecr.aws is a public registry")).await;
     expect(&stack, ["image", "modified"], (0, "saved", "image_modified", "the build changed")).await;

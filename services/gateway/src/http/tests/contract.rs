@@ -81,6 +81,7 @@ fn good(path: &str) -> Value {
         "/v1/builds" => json!({"workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_creds": "u:p"}),
         "/v1/secrets/rotate" => json!({"workspace": "acme", "image_id": "i", "credentials": "u:q"}),
         "/v1/secrets/revoke" => json!({"workspace": "acme", "image_id": "i", "reason": "closed"}),
+        "/v1/containers/ended" => json!({"workspace": "acme", "container_id": "c"}),
         _ => json!({"workspace": "acme", "container_id": "c", "worker_id": "w"}),
     }
 }

@@ -12,3 +12,4 @@ mod schema;
 mod secrets;
 mod spans;
 mod support;
+mod verify;

@@ -21,6 +21,7 @@ use crate::{
     config::Limits,
     fake::Fake,
     http::{App, router},
+    port::Verifies,
     record::Recorder,
     tokens,
 };
@@ -63,7 +64,17 @@ impl Gateway {
         Self::with(Limits { body_bytes: 256 * 1024, body: short, append: short, drain: short })
     }
 
+    /// One that may ask registries.
+    pub(super) fn verifying(verifies: Arc<dyn Verifies>) -> Self {
+        let short = Duration::from_millis(200);
+        Self::made(Limits { body_bytes: 256 * 1024, body: short, append: short, drain: short }, Some(verifies))
+    }
+
     pub(super) fn with(limits: Limits) -> Self {
+        Self::made(limits, None)
+    }
+
+    fn made(limits: Limits, verifies: Option<Arc<dyn Verifies>>) -> Self {
         let recordings = TaskTracker::new();
         let (log, health) = (Arc::new(Fake::default()), HealthState::default());
         let (gateway, scheduler) = (PrivateKey::generate(), PrivateKey::generate());
@@ -71,6 +82,7 @@ impl Gateway {
         let app = App {
             recorder: Recorder { log: log.clone(), limit: limits.append },
             explains: log.clone(),
+            verifies,
             tokens: file.parse().unwrap(),
             sealing_key: gateway,
             scheduler_key: scheduler.public().unwrap(),

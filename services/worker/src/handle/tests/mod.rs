@@ -1,6 +1,7 @@
 //! Decisions from delivery to outcome, against a log in memory, a tiny registry and a tiny ECR.
 
 mod again;
+mod node;
 mod outcomes;
 mod secrecy;
 
@@ -41,12 +42,12 @@ impl Bench {
         let keys = Keys { own, scheduler: scheduler.public().unwrap(), tokens: TokenCache::new(ecr) };
         let plain_http = vec![RegistryHost::parse(registry).unwrap()];
         let pull = PullConfig { plain_http, ..PullConfig::default() };
-        let handler = Handler { log: FakeLog::starting_at(100), keys, pull };
+        let handler = Handler { log: FakeLog::starting_at(100), keys, pull, running: None };
         Self { handler, scheduler, registry: registry.to_owned() }
     }
 
     fn ecr(registry: &str, ecr: &FakeEcr) -> Self {
-        Self::with_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), limit: None })
+        Self::with_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() })
     }
 
     fn reference(&self) -> String {

@@ -146,15 +146,21 @@ async fn a_token_from_before_that_is_refused_is_exchanged_once_more() {
 #[tokio::test]
 async fn a_refused_token_is_exchanged_exactly_once() {
     let ecr = FakeEcr::start().await;
+    let expired = "Your authorization token has expired. Reauthenticate and try again.";
     // What is denied for another reason than its age is not tried again.
-    for (refusal, reason, calls) in
-        [(envelope(401, "UNAUTHORIZED", "no"), "unauthorized", 2), (envelope(403, "DENIED", "not yours"), "denied", 1)]
-    {
+    for (refusal, reason, calls) in [
+        (envelope(401, "UNAUTHORIZED", "no"), "unauthorized", 2),
+        (envelope(403, "DENIED", expired), "denied", 2),
+        (envelope(403, "DENIED", "not yours"), "denied", 1),
+    ] {
         let registry = taking_only(99, refusal).await;
         let bench = Bench::ecr(registry.host(), &ecr);
         let before = ecr.calls();
         bench.first(bench.aws("c-1")).await;
         bench.first(bench.aws("c-2")).await;
         assert_eq!((bench.field(3, "reason"), ecr.calls() - before), (json!(reason), calls));
+        let asked = registry.asked();
+        let manifests = asked.iter().filter(|asked| asked.path.contains("/manifests/")).count();
+        assert_eq!(manifests, 1 + calls, "c-1's, c-2's, and one more where there is a new token");
     }
 }

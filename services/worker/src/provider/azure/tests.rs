@@ -1,14 +1,15 @@
 //! Azure's exchange against an identity service and a registry that check what they are sent.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use waybill_domain::provider::{CustomPlan, Login};
-use waybill_schemas::Timestamp;
 
 use super::*;
 use crate::{
     provider::{Issued, Provider, RegistryLogin, TokenCache, ecr::EcrConfig},
-    testing::{FakeCloud, Lines, TENANT, assert_absent, azure, nobody},
+    testing::{FakeCloud, Lines, PrivateCa, TENANT, assert_absent, azure, nobody},
 };
 
 const SECRET: &str = "s3cr3t-azure&=+";
@@ -151,4 +152,22 @@ async fn an_issuer_that_does_not_answer() {
     fake.hang();
     let silent = login(&fake, SECRET, &cache(&fake, Some(Duration::from_millis(300)))).await.unwrap_err();
     assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+}
+
+#[tokio::test]
+async fn an_operator_s_authority_is_trusted_with_both_steps() {
+    let ca = PrivateCa::new();
+    let fake = FakeCloud::start_tls(azure, &ca).await;
+    let pem = Bytes::from(std::fs::read(ca.file()).unwrap());
+    let config = |ca: Option<Bytes>| CloudConfig {
+        azure_endpoint: Some(format!("https://{}/", fake.host())),
+        ca,
+        ..CloudConfig::default()
+    };
+    let tokens = |ca| TokenCache::new(EcrConfig::default()).with_clouds(config(ca));
+    assert_eq!(token_id(&login(&fake, SECRET, &tokens(Some(pem))).await.unwrap()), "refresh-2");
+    let stranger = login(&fake, SECRET, &tokens(None)).await.unwrap_err();
+    let words = stranger.to_string();
+    assert!(stranger.is_unreachable() && words.contains("certificate"), "{stranger}");
+    assert_eq!(fake.calls(), 2);
 }

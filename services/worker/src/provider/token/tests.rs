@@ -130,6 +130,59 @@ async fn an_ageing_token_is_used_while_one_request_replaces_it() {
     assert_eq!(source.exchange.calls.load(SeqCst), 2, "the issuer is left alone for a while");
 }
 
+/// A token of twelve hours, with this much of them left.
+fn held(left: Duration) -> Token {
+    let expires_at = OffsetDateTime::now_utc() + left;
+    let login = BasicLogin { username: "AWS".to_owned(), password: Secret::from("held") };
+    Token { login, issued_at: expires_at - Duration::hours(12), expires_at }
+}
+
+#[tokio::test]
+async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked() {
+    let (fresh, ageing, expired) = (Duration::hours(6), Duration::minutes(4), Duration::seconds(-1));
+    let (resting, rested) = (Duration::minutes(1), Duration::seconds(-1));
+    let cases = [
+        ("nothing held", None, None, 1, "token-1"),
+        ("nothing held, and it failed a moment ago", None, Some(resting), 1, "token-1"),
+        ("fresh", Some(fresh), None, 0, "held"),
+        ("fresh, and it failed a moment ago", Some(fresh), Some(resting), 0, "held"),
+        ("ageing", Some(ageing), None, 1, "held"),
+        ("ageing, and it failed a moment ago", Some(ageing), Some(resting), 0, "held"),
+        ("ageing, and it failed a while ago", Some(ageing), Some(rested), 1, "held"),
+        ("expired", Some(expired), None, 1, "token-1"),
+        ("expired, and it failed a moment ago", Some(expired), Some(resting), 1, "token-1"),
+    ];
+    for (name, left, rest, calls, password) in cases {
+        let source = Fake::source(Duration::hours(12));
+        source.exchange.gate.add_permits(1);
+        *source.state() =
+            State { held: left.map(held), flight: None, rest_until: rest.map(|rest| OffsetDateTime::now_utc() + rest) };
+        let (token, from_before) = source.token().await.unwrap();
+        assert_eq!((token.login.password.expose(), from_before), (password, password == "held"), "{name}");
+        while source.state().flight.is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(source.exchange.calls.load(SeqCst), calls, "{name}");
+        // What was had is used from then on, and a success ends the rest.
+        let (next, from_before) = source.token().await.unwrap();
+        let expected = if calls == 0 { "held" } else { "token-1" };
+        assert_eq!((next.login.password.expose(), from_before), (expected, true), "{name}");
+        assert_eq!(source.state().rest_until.is_some(), rest.is_some() && calls == 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_refused_waits_for_the_replacement_that_is_under_way() {
+    let source = Fake::source(Duration::hours(12));
+    source.state().held = Some(held(Duration::minutes(4)));
+    let (token, _) = source.token().await.unwrap();
+    source.forget(&token.login);
+    for answer in ask(&source, 10).await {
+        assert_eq!(answer.unwrap(), "token-1");
+    }
+    assert_eq!(source.exchange.calls.load(SeqCst), 1, "one exchange for both");
+}
+
 #[tokio::test]
 async fn only_the_refused_token_is_forgotten() {
     let source = Fake::source(Duration::hours(1));

@@ -2,8 +2,10 @@
 
 mod content;
 mod failures;
+mod identity;
 mod logins;
 mod redirects;
+mod services;
 
 use std::time::Duration;
 

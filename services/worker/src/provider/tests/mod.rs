@@ -1,14 +1,20 @@
 //! Providers against a tiny ECR.
 
+mod roles;
+
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use serde_json::json;
+use time::OffsetDateTime;
 use waybill_domain::credentials::AwsKeys;
 use waybill_schemas::v1::CredType;
 
 use super::*;
-use crate::testing::{FakeEcr, Lines, assert_absent, nobody};
+use crate::testing::{FakeEcr, Lines, PrivateCa, assert_absent, nobody};
+
+mod many;
 
 const SECRETS: [&str; 2] = ["s3cr3t-aws-key", "s3cr3t-session"];
 
@@ -22,11 +28,12 @@ fn keys() -> AwsKeys {
         secret_access_key: Secret::from(SECRETS[0]),
         session_token: Some(Secret::from(SECRETS[1])),
         region: "eu-west-1".to_owned(),
+        role: None,
     }
 }
 
 fn cache(endpoint: String) -> TokenCache {
-    TokenCache::new(EcrConfig { endpoint: Some(endpoint), limit: None })
+    TokenCache::new(EcrConfig { endpoint: Some(endpoint), ..EcrConfig::default() })
 }
 
 fn provider(login: Login, cred_type: CredType, tokens: &TokenCache) -> Provider {
@@ -175,9 +182,40 @@ async fn an_issuer_that_does_not_answer() {
     assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
     let fake = FakeEcr::start().await;
     fake.hang();
-    let limited = EcrConfig { endpoint: Some(fake.endpoint()), limit: Some(Duration::from_millis(300)) };
+    let limited =
+        EcrConfig { limit: Some(Duration::from_millis(300)), endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
     let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
     assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+}
+
+#[tokio::test]
+async fn the_public_registry_s_tokens_are_those_of_its_own_service() {
+    let fake = FakeEcr::start().await;
+    let token = STANDARD.encode("AWS:public-token");
+    fake.script().body = Some(json!({ "authorizationData": { "authorizationToken": token, "expiresAt": 1 } }));
+    let (registry, login) = (host("public.ecr.aws"), Login::Ecr(AwsKeys { region: "us-east-1".to_owned(), ..keys() }));
+    let plan = CustomPlan { registry: registry.clone(), cred_type: CredType::Aws, login };
+    let provider = Provider::new(plan, &"acme".parse().unwrap(), &cache(fake.endpoint()));
+    assert_eq!(password(&provider.login(&registry).await.unwrap()), "public-token");
+    let headers = fake.script().calls[0].clone();
+    assert_eq!(headers["x-amz-target"], "SpencerFrontendService.GetAuthorizationToken");
+    assert!(headers["authorization"].to_str().unwrap().contains("/us-east-1/ecr-public/"), "{headers:?}");
+    fake.script().failures = vec![(400, "AccessDeniedException")];
+    let error = provider.login(&registry).await.unwrap_err().to_string();
+    assert!(error.starts_with("ECR Public in us-east-1: AccessDeniedException"), "{error}");
+}
+
+#[tokio::test]
+async fn aws_is_trusted_by_the_operator_s_own_authority_too() {
+    let ca = PrivateCa::new();
+    let fake = FakeEcr::start_tls(&ca).await;
+    let with = |ca: Option<bytes::Bytes>| {
+        ecr(&TokenCache::new(EcrConfig { endpoint: Some(fake.tls_endpoint()), ca, ..EcrConfig::default() }))
+    };
+    let pem = std::fs::read(ca.file()).unwrap();
+    assert_eq!(password(&with(Some(pem.into())).login(&host("a.b")).await.unwrap()), "ecr-token-1");
+    let error = with(None).login(&host("a.b")).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unreachable { .. }) && error.to_string().contains("certificate"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,203 @@
+//! A kubelet image credential provider: one request on standard input, one response on standard output.
+//!
+//! The protocol is `credentialprovider.kubelet.k8s.io/v1`
+//! (<https://kubernetes.io/docs/tasks/administer-cluster/kubelet-credential-provider/>). The environment says on whose
+//! behalf it asks: `WAYBILL_SOCKET` and `WAYBILL_ACCESS_FILE`, for a kubelet the access file of a workspace.
+
+#[path = "../core_dumps.rs"]
+mod core_dumps;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use waybill_domain::reference::{ImageReference, ReferenceError};
+use waybill_worker::node::{Answer, Client, ClientError, Code, GivenLogin, Request};
+use zeroize::Zeroizing;
+
+const API_VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
+const REQUEST: &str = "CredentialProviderRequest";
+const RESPONSE: &str = "CredentialProviderResponse";
+/// Longest request, in bytes.
+const MAX_INPUT: u64 = 1024 * 1024;
+/// How long a login without an end is kept: a pod's containers start on one question, and a rotation is seen by the next
+/// pull but one at most. Asking again costs a few milliseconds and no exchange.
+const STATIC: Duration = Duration::MINUTE;
+/// A login is not kept until its very end, so that a pull that starts with it can be done with it.
+const MARGIN: Duration = Duration::MINUTE;
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the request is not JSON with apiVersion, kind and image")]
+    NoRequest,
+    #[error(
+        "apiVersion {0:?} is not spoken here; set apiVersion: {API_VERSION} in the kubelet's CredentialProviderConfig"
+    )]
+    ApiVersion(String),
+    #[error("kind {0:?} is not a {REQUEST}")]
+    Kind(String),
+    #[error("image: {0}")]
+    Image(#[from] ReferenceError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot read or write: {}", .0.kind())]
+    Io(#[from] io::Error),
+}
+
+/// A request, as far as it matters here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    image: String,
+    service_account_token: Option<waybill_domain::credentials::Secret>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    cache_key_type: &'static str,
+    cache_duration: String,
+    /// The kubelet drops the response to a request with a token that does not say this. The answer is the same whatever
+    /// the token is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_account_token_cache_type: Option<&'static str>,
+    auth: BTreeMap<String, Auth<'a>>,
+}
+
+#[derive(Serialize)]
+struct Auth<'a> {
+    username: &'a str,
+    password: &'a str,
+}
+
+fn main() -> ExitCode {
+    match core_dumps::forbid().map_err(Failure::Io).and_then(|()| run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Who has closed its end is not told.
+            let _ = writeln!(io::stderr().lock(), "waybill-credential-provider: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let mut text = Zeroizing::new(String::new());
+    io::stdin().lock().take(MAX_INPUT).read_to_string(&mut text)?;
+    // The parser's own words may quote what it read.
+    let asked: Asked = serde_json::from_str(&text).map_err(|_| Failure::NoRequest)?;
+    if asked.api_version != API_VERSION {
+        return Err(Failure::ApiVersion(asked.api_version));
+    }
+    if asked.kind != REQUEST {
+        return Err(Failure::Kind(asked.kind));
+    }
+    let image = ImageReference::parse(&asked.image)?;
+    let given = login(&image)?;
+    let response = response(&image, given.as_ref(), asked.service_account_token.is_some(), OffsetDateTime::now_utc());
+    let text = Zeroizing::new(serde_json::to_string(&response).map_err(io::Error::from)?);
+    Ok(writeln!(io::stdout().lock(), "{}", text.as_str())?)
+}
+
+/// The image's login; none where there are no credentials for its registry.
+fn login(image: &ImageReference) -> Result<Option<GivenLogin>, Failure> {
+    let client = Client::from_env(|key| std::env::var_os(key))?;
+    let image = image.to_string();
+    match client.ask(|access| Request::Get { access, registry: None, image: Some(image) }) {
+        Ok(Answer::Login(given)) => Ok(Some(given)),
+        Ok(_) => Err(ClientError::NotOurs(client.socket).into()),
+        Err(ClientError::Refused(error)) if error.code == Code::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn response<'a>(
+    image: &ImageReference,
+    given: Option<&'a GivenLogin>,
+    has_token: bool,
+    now: OffsetDateTime,
+) -> Response<'a> {
+    let keep = given.map_or(Duration::ZERO, |given| keep(given.expires_at.map(|end| end.instant()), now));
+    let auth = given.map(|given| {
+        let auth = Auth { username: &given.username, password: given.password.expose() };
+        (format!("{}/{}", image.registry(), image.repository()), auth)
+    });
+    Response {
+        kind: RESPONSE,
+        api_version: API_VERSION,
+        cache_key_type: "Image",
+        cache_duration: spell(keep),
+        service_account_token_cache_type: has_token.then_some("ServiceAccount"),
+        auth: auth.into_iter().collect(),
+    }
+}
+
+/// How long the kubelet may keep a login.
+fn keep(end: Option<OffsetDateTime>, now: OffsetDateTime) -> Duration {
+    end.map_or(STATIC, |end| (end - now - MARGIN).max(Duration::ZERO))
+}
+
+/// As Go's `time.Duration` prints itself, in whole seconds.
+fn spell(duration: Duration) -> String {
+    let (hours, minutes, seconds) =
+        (duration.whole_hours(), duration.whole_minutes() % 60, duration.whole_seconds() % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_kept_for_as_long_as_it_is_good() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        let cases = [
+            (None, "1m0s"),
+            (Some(Duration::hours(12)), "11h59m0s"),
+            (Some(Duration::seconds(12 * 3600 + 7)), "11h59m7s"),
+            (Some(Duration::minutes(60)), "59m0s"),
+            (Some(Duration::seconds(150)), "1m30s"),
+            (Some(Duration::milliseconds(61_900)), "1s"),
+            (Some(Duration::seconds(61)), "1s"),
+            (Some(Duration::seconds(60)), "0s"),
+            (Some(Duration::seconds(5)), "0s"),
+            (Some(Duration::hours(-1)), "0s"),
+        ];
+        for (left, expected) in cases {
+            assert_eq!(spell(keep(left.map(|left| now + left), now)), expected, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn the_response_tells_the_true_end() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        let end = Some((now + Duration::hours(2)).into());
+        let given = GivenLogin {
+            username: "AWS".to_owned(),
+            password: "token".into(),
+            expires_at: end,
+            registry: "a.b".to_owned(),
+        };
+        let image = ImageReference::parse("a.b:5000/team/app:1").unwrap();
+        let text = serde_json::to_string(&response(&image, Some(&given), false, now)).unwrap();
+        let expected = concat!(
+            r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","#,
+            r#""cacheKeyType":"Image","cacheDuration":"1h59m0s","#,
+            r#""auth":{"a.b:5000/team/app":{"username":"AWS","password":"token"}}}"#
+        );
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,71 @@
+//! A runtime that uses the worker as a library: it attaches credentials to a container, asks for a login as it starts the
+//! container, and lets other programs of the node ask through the socket. No NATS is involved.
+//!
+//! `cargo run -p waybill-worker --example embed`
+
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::{error::Error, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+use waybill_domain::{
+    credentials::{BasicLogin, Secret},
+    provider::{CustomPlan, Login},
+    reference::ImageReference,
+};
+use waybill_schemas::{ContainerId, WorkspaceId, v1::CredType};
+use waybill_worker::{
+    node::{Answer, Answerer, Attachment, Client, NoAttached, NodeDir, Owner, Request, Running, SOCKET, Server},
+    provider::{EcrConfig, Provider, RegistryLogin, TokenCache},
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (workspace, container): (WorkspaceId, ContainerId) = ("acme".parse()?, "c1".parse()?);
+    let image = ImageReference::parse("registry.example.com/team/app:1")?;
+
+    // A provider gives logins for one registry host and no other. One cache serves all providers of a process: containers
+    // of a workspace that have the same keys share a token.
+    let tokens = TokenCache::new(EcrConfig::default());
+    let login = BasicLogin { username: "ada".to_owned(), password: Secret::from("from the build") };
+    let plan =
+        CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login: Login::Basic(login) };
+    let provider = Provider::new(plan, &workspace, &tokens);
+
+    // What runs on the node. A newer decision is put in the same way and replaces this one.
+    let scratch = tempfile::tempdir()?;
+    let running = Running::open(NodeDir::open(scratch.path(), None)?)?;
+    running.put(
+        &workspace,
+        &container,
+        Attachment { provider, image: image.clone(), expires_at: None, decided_by: 1 },
+    )?;
+
+    // The runtime itself asks the provider, each time it needs a login: tokens are renewed on the way.
+    let attachment = running.attachment(&workspace, &container).ok_or("the container has no credentials")?;
+    let issued = attachment.provider.login(image.registry()).await?;
+    if let RegistryLogin::Basic(login) = &issued.login {
+        println!("{} is pulled as {}, until {:?}", image, login.username, issued.expires_at);
+    }
+
+    // Other programs ask through the socket, showing the container's access file.
+    let server = Server::bind(Answerer::new(running.clone(), Arc::new(NoAttached)))?;
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.clone()));
+    let client = Client {
+        socket: running.dir().root().join(SOCKET),
+        access_file: running.dir().access_file(&Owner::Container(workspace.clone(), container.clone())),
+    };
+    let registry = Some(image.registry().to_string());
+    let asked =
+        tokio::task::spawn_blocking(move || client.ask(|access| Request::Get { access, registry, image: None }));
+    if let Answer::Login(given) = asked.await?? {
+        println!("docker-credential-waybill would be given {} for {}", given.username, given.registry);
+    }
+
+    // The container has ended: its key opens nothing any more, and its files are gone.
+    running.drop_access(&workspace, &container)?;
+    stop.cancel();
+    serving.await?;
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What is attached to a container of this node: kept as decisions are served, and read from the log after a restart.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+use uuid::Uuid;
+use waybill_domain::reference::ImageReference;
+use waybill_platform::{
+    log::{Expect, NewEvent},
+    trace,
+};
+use waybill_schemas::{
+    ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId,
+    v1::{ContainerEnded, ProviderFailure},
+};
+
+use crate::{
+    access::{Access, NoAccess},
+    handle::Handler,
+    node::{Attached, Attachment, Code, Error, nothing_attached},
+    outcome::Decision,
+    port::OutcomeLog,
+    provider::Provider,
+    source,
+    step::Step,
+};
+
+impl<L: OutcomeLog> Handler<L> {
+    /// Keeps the provider of a decision that is in force; a decision without one ends an earlier one's.
+    pub(crate) fn tell_node(&self, decision: &Decision, step: Step, access: &Result<Access, NoAccess>) {
+        let Some(running) = &self.running else { return };
+        let (workspace, container_id) = (decision.workspace(), decision.container_id());
+        let provider = match (step, access) {
+            (Step::Pull { .. }, Ok(Access::Custom { provider, .. })) => Some(provider),
+            _ => None,
+        };
+        let kept = match provider.and_then(|provider| attachment(decision, provider)) {
+            Some(attachment) => running.put(workspace, container_id, attachment),
+            None => running.drop_older(workspace, container_id, decision.sequence),
+        };
+        if let Err(error) = kept {
+            let error = waybill_platform::chain(&error);
+            tracing::error!(%workspace, %container_id, error, "programs of the node cannot have this container's logins");
+        }
+    }
+
+    /// The access that a decision newer than this one gives, if there is one: credentials may be rotated while a pull is
+    /// under way.
+    pub(crate) async fn newer_access(&self, decision: &Decision) -> Option<Access> {
+        let (workspace, container_id) = (decision.workspace(), decision.container_id());
+        let newest = self.newest(decision.worker_id(), workspace, container_id).await.ok()?;
+        if newest.decided_by <= decision.sequence {
+            return None;
+        }
+        let issued = newest.provider.login(newest.provider.registry()).await.ok()?;
+        Some(Access::Custom { provider: newest.provider, issued })
+    }
+
+    /// What the newest decision attached.
+    async fn newest(
+        &self,
+        worker_id: &WorkerId,
+        workspace: &WorkspaceId,
+        container: &ContainerId,
+    ) -> Result<Attachment, Error> {
+        let subject = Subject::Decision {
+            worker_id: worker_id.clone(),
+            workspace: workspace.clone(),
+            container_id: container.clone(),
+            event: EventType::ContainerCredentialsAttached,
+        };
+        let history = self.log.history(&subject).await.map_err(|error| {
+            tracing::warn!(%workspace, container_id = %container, error = waybill_platform::chain(&error), "decisions cannot be read");
+            unavailable()
+        })?;
+        let decisions = history.into_iter().filter_map(|(sequence, recorded)| Decision::of(sequence, recorded));
+        let newest = decisions.max_by_key(|decision| decision.sequence).ok_or_else(|| nothing_attached(container))?;
+        match self.keys.access(&newest).await {
+            Ok(Access::Custom { provider, .. }) => {
+                attachment(&newest, &provider).ok_or_else(|| nothing_attached(container))
+            }
+            Ok(Access::DefaultChain) => Err(nothing_attached(container)),
+            Err(none) if none.failure.reason == ProviderFailure::TokenExchangeFailed => {
+                Err(Error { code: Code::ExchangeFailed, message: none.failure.detail })
+            }
+            Err(none) => Err(Error { code: Code::NotFound, message: none.failure.detail }),
+        }
+    }
+}
+
+/// How long a runtime waits for the log to take a container's end.
+const ENDED_LIMIT: Duration = Duration::from_secs(5);
+
+fn unavailable() -> Error {
+    let message = "the log does not answer, and the worker has started anew since the container did; try again";
+    Error { code: Code::Unavailable, message: message.to_owned() }
+}
+
+fn attachment(decision: &Decision, provider: &Provider) -> Option<Attachment> {
+    // A plan with credentials has compared the reference with the registry, so it parses.
+    let image = ImageReference::parse(decision.image_ref()?).ok()?;
+    let expires_at = decision.expires_at();
+    Some(Attachment { provider: provider.clone(), image, expires_at, decided_by: decision.sequence })
+}
+
+/// The decisions for one worker, in the log.
+pub(crate) struct FromLog<L> {
+    pub(crate) handler: Arc<Handler<L>>,
+    pub(crate) worker_id: WorkerId,
+}
+
+impl<L: OutcomeLog> Attached for FromLog<L> {
+    fn attached<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Attachment, Error>> {
+        Box::pin(self.handler.newest(&self.worker_id, workspace, container))
+    }
+
+    fn ended<'a>(&'a self, workspace: &'a WorkspaceId, container: &'a ContainerId) -> BoxFuture<'a, ()> {
+        let event = ContainerEnded { workspace: workspace.clone(), container_id: container.clone() };
+        let id = Uuid::new_v4();
+        let envelope = Envelope {
+            id,
+            source: source(&self.worker_id),
+            source_version: None,
+            time: Some(trace::now()),
+            causation_id: None,
+            correlation_id: Some(id),
+            traceparent: None,
+            tracestate: None,
+        };
+        let new = NewEvent { envelope, event: event.into() };
+        Box::pin(async move {
+            let appending = timeout(ENDED_LIMIT, self.handler.log.append(&new, Expect::Nothing));
+            match appending.await {
+                Ok(Ok(appended)) => {
+                    tracing::debug!(%workspace, container_id = %container, sequence = appended.sequence, "end recorded");
+                }
+                Ok(Err(error)) => {
+                    let error = waybill_platform::chain(&error);
+                    tracing::warn!(%workspace, container_id = %container, error, "the container's end is not recorded");
+                }
+                Err(_) => {
+                    tracing::warn!(%workspace, container_id = %container, "the log did not take the container's end in time");
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! What programs of the node find: the provider in force, and after a restart the newest decision's.
+
+use std::sync::Arc;
+
+use waybill_schemas::RecordedEvent;
+
+use super::*;
+use crate::{
+    attached::FromLog,
+    node::{Answer, Answerer, NodeDir, Request, Running},
+    testing::{FakeRegistry, Image},
+};
+
+struct Node {
+    scratch: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self { scratch: tempfile::tempdir().unwrap() }
+    }
+
+    /// The folder as a worker that starts finds it.
+    fn running(&self) -> Running {
+        Running::open(NodeDir::open(self.scratch.path(), None).unwrap()).unwrap()
+    }
+
+    /// `user password` or the code, asked with the key of container `c-1`; none without a key.
+    async fn get(&self, bench: Bench) -> Option<String> {
+        let access = std::fs::read_to_string(self.scratch.path().join("acme/c-1/access")).ok()?;
+        let running = bench.handler.running.clone().unwrap();
+        let log = FromLog { handler: Arc::new(bench.handler), worker_id: "w1".parse().unwrap() };
+        let request = Request::Get { access: access.into(), registry: None, image: None };
+        match Answerer::new(running, Arc::new(log)).answer(&request).await {
+            Answer::Login(given) => Some(format!("{} {}", given.username, given.password.expose())),
+            Answer::Error { error } => Some(error.code.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn bench(node: &Node, registry: &FakeRegistry) -> Bench {
+    let mut bench = Bench::new(registry.host());
+    bench.handler.running = Some(node.running());
+    bench
+}
+
+impl Bench {
+    /// Decisions in the log, as the scheduler recorded them.
+    fn record(&self, sequence: u64, said: impl Into<Event>) {
+        let Decision { id, .. } = decision(self.ada("c-1"));
+        let envelope = Envelope { id, ..decision(self.ada("c-1")).envelope(Derivation::Provider, trace::now()) };
+        let event = RecordedEvent { envelope, event: said.into() };
+        self.handler.log.stored().push(crate::testing::Stored { sequence, event, expected: Expect::Nothing });
+    }
+}
+
+#[tokio::test]
+async fn a_decision_in_force_is_kept_and_one_without_credentials_ends_it() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let expected = Some(format!("ada {PASSWORD}"));
+    let node = Node::new();
+    let bench_1 = bench(&node, &registry);
+    bench_1.first(bench_1.ada("c-1")).await;
+    assert_eq!(node.get(bench_1).await, expected);
+
+    for reason in [AttachSkipReason::NoSecretForImage, AttachSkipReason::SecretExpired] {
+        let node = Node::new();
+        let bench = bench(&node, &registry);
+        bench.first(bench.ada("c-1")).await;
+        bench.handler.log.stored().clear();
+        bench.first(bench.skipped(reason)).await;
+        assert_eq!(node.get(bench).await, None, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_the_newest_decision_counts() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+
+    let after = bench(&node, &registry);
+    after.record(DECIDED, after.ada("c-1"));
+    assert_eq!(node.get(after).await, Some(format!("ada {PASSWORD}")));
+
+    let rotated = bench(&node, &registry);
+    rotated.record(DECIDED, rotated.ada("c-1"));
+    let new = json!({ "USERNAME": "ada", "PASSWORD": "rotated" });
+    rotated.record(DECIDED + 5, rotated.attached("c-1", CredType::Basic, &new));
+    assert_eq!(node.get(rotated).await.as_deref(), Some("ada rotated"));
+
+    let withdrawn = bench(&node, &registry);
+    withdrawn.record(DECIDED, withdrawn.ada("c-1"));
+    withdrawn.record(DECIDED + 5, withdrawn.skipped(AttachSkipReason::NoSecretForImage));
+    assert_eq!(node.get(withdrawn).await.as_deref(), Some("not_found"));
+
+    let nothing = bench(&node, &registry);
+    assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
+}
+
+/// The registry takes new credentials only, and they are in the log behind the decision that is being served.
+#[tokio::test]
+async fn a_pull_goes_on_with_credentials_that_were_rotated_meanwhile() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", "rotated").await;
+    let new = json!({ "USERNAME": "ada", "PASSWORD": "rotated" });
+    let rotated = Bench::new(registry.host());
+    rotated.record(DECIDED + 5, rotated.attached("c-1", CredType::Basic, &new));
+    rotated.first(rotated.ada("c-1")).await;
+    assert_eq!(rotated.handler.log.names().last().copied(), Some("ImagePullSucceeded"));
+    let asked = registry.asked().len();
+
+    let wrong = Bench::new(registry.host());
+    wrong.record(DECIDED, wrong.ada("c-1"));
+    wrong.first(wrong.ada("c-1")).await;
+    assert_eq!(wrong.handler.log.names().last().copied(), Some("ImagePullFailed"));
+    assert!(registry.asked().len() - asked < asked, "nothing newer, so no second pull");
+}

@@ -1,0 +1,159 @@
+//! Who gets which login.
+
+use waybill_domain::provider::{CustomPlan, Login};
+use waybill_schemas::v1::CredType;
+
+use super::*;
+use crate::{
+    node::NodeDir,
+    provider::{EcrConfig, Provider, TokenCache},
+};
+
+/// Credentials for an image, attached by the decision with this sequence; the password is `pw-` and the user's name.
+pub(in crate::node) fn attachment(image: &str, user: &str, decided_by: u64) -> Attachment {
+    let password = Secret::new(format!("pw-{user}"));
+    of(image, Login::Basic(BasicLogin { username: user.to_owned(), password }), decided_by)
+}
+
+fn of(image: &str, login: Login, decided_by: u64) -> Attachment {
+    let image = ImageReference::parse(image).unwrap();
+    let plan = CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login };
+    let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
+    Attachment { provider, image, expires_at: None, decided_by }
+}
+
+struct Node {
+    _scratch: tempfile::TempDir,
+    answerer: Answerer,
+}
+
+impl Node {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let running = Running::open(NodeDir::open(scratch.path(), None).unwrap()).unwrap();
+        Self { _scratch: scratch, answerer: Answerer::new(running, Arc::new(NoAttached)) }
+    }
+
+    fn put(&self, workspace: &str, container: &str, new: Attachment) {
+        self.answerer.running.put(&workspace.parse().unwrap(), &container.parse().unwrap(), new).unwrap();
+    }
+
+    /// The key of `workspace` or `workspace/container`.
+    fn key(&self, owner: &str) -> Secret {
+        let root = self.answerer.running.dir().root();
+        Secret::new(std::fs::read_to_string(root.join(owner).join("access")).unwrap())
+    }
+
+    /// `user password` or the code.
+    async fn get(&self, access: &Secret, registry: Option<&str>, image: Option<&str>) -> String {
+        let (registry, image) = (registry.map(str::to_owned), image.map(str::to_owned));
+        let request = Request::Get { access: access.clone(), registry, image };
+        match self.answerer.answer(&request).await {
+            Answer::Login(given) => format!("{} {} {}", given.registry, given.username, given.password.expose()),
+            Answer::Error { error } => error.code.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_gives_its_own_container_s_login_for_its_own_host() {
+    let node = Node::new();
+    node.put("ws", "c1", attachment("a.b/app:1", "u1", 1));
+    node.put("ws", "c2", attachment("a.b/app:1", "u2", 2));
+    node.put("other", "c1", attachment("a.b/app:1", "u3", 3));
+    node.put("ws", "hub", attachment("ubuntu", "u4", 4));
+    node.put("ws", "bearer", of("a.b/app:1", Login::Bearer(Secret::from("t")), 5));
+    let cases = [
+        ("ws/c1", Some("a.b"), None, "a.b u1 pw-u1"),
+        ("ws/c1", None, None, "a.b u1 pw-u1"),
+        (
+            "ws/c1",
+            None,
+            Some("a.b/another@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+            "a.b u1 pw-u1",
+        ),
+        ("ws/c2", Some("A.B"), None, "a.b u2 pw-u2"),
+        ("other/c1", Some("a.b"), None, "a.b u3 pw-u3"),
+        ("ws/hub", Some("index.docker.io"), None, "docker.io u4 pw-u4"),
+        ("ws/hub", None, Some("library/ubuntu"), "docker.io u4 pw-u4"),
+        ("ws/c1", Some("c.d"), None, "not_found"),
+        ("ws/c1", Some("a.b:443"), None, "not_found"),
+        ("ws/c1", None, Some("ubuntu"), "not_found"),
+        ("ws/c1", Some("a b"), None, "bad_request"),
+        ("ws/c1", Some("a.b"), Some("a.b/c"), "bad_request"),
+        ("ws/bearer", Some("a.b"), None, "not_expressible"),
+    ];
+    for (owner, registry, image, expected) in cases {
+        assert_eq!(node.get(&node.key(owner), registry, image).await, expected, "{owner} {registry:?} {image:?}");
+    }
+    for unknown in ["", "x", &"A".repeat(43)] {
+        assert_eq!(node.get(&Secret::from(unknown), Some("a.b"), None).await, "no_access");
+    }
+}
+
+#[tokio::test]
+async fn a_workspace_s_key_gives_what_is_beyond_doubt() {
+    let node = Node::new();
+    node.put("ws", "c1", attachment("a.b/one:1", "u1", 1));
+    node.put("ws", "c2", attachment("a.b/two:1", "u2", 2));
+    node.put("ws", "c3", attachment("c.d/one:1", "u3", 3));
+    node.put("ws", "c4", attachment("c.d/two:1", "u3", 4));
+    node.put("other", "c1", attachment("e.f/one:1", "u5", 5));
+    let cases = [
+        (None, Some("a.b/one:7"), "a.b u1 pw-u1"),
+        (None, Some("a.b/two"), "a.b u2 pw-u2"),
+        (None, Some("a.b/three"), "ambiguous"),
+        (Some("a.b"), None, "ambiguous"),
+        (None, Some("c.d/three"), "c.d u3 pw-u3"),
+        (Some("c.d"), None, "c.d u3 pw-u3"),
+        (None, Some("e.f/one:1"), "not_found"),
+        (None, None, "bad_request"),
+    ];
+    for (registry, image, expected) in cases {
+        assert_eq!(node.get(&node.key("ws"), registry, image).await, expected, "{registry:?} {image:?}");
+    }
+    let Answer::Logins { logins } = node.answerer.answer(&Request::List { access: node.key("ws") }).await else {
+        panic!("no list");
+    };
+    assert_eq!(logins, BTreeMap::from([("c.d".to_owned(), "u3".to_owned())]));
+}
+
+#[tokio::test]
+async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
+    let node = Node::new();
+    let (workspace, container) = ("ws".parse().unwrap(), "c1".parse().unwrap());
+    node.put("ws", "c1", attachment("a.b/app:1", "old", 5));
+    let key = node.key("ws/c1");
+    node.put("ws", "c1", attachment("a.b/app:1", "new", 9));
+    node.put("ws", "c1", attachment("a.b/app:1", "late", 7));
+    node.answerer.running.drop_older(&workspace, &container, 8).unwrap();
+    assert_eq!(node.get(&key, None, None).await, "a.b new pw-new", "the key stays over a rotation");
+
+    let folder = node.answerer.running.dir().root().join("ws/c1");
+    std::fs::write(folder.join("auth.json"), "{}").unwrap();
+    let of_workspace = node.answerer.answer(&Request::End { access: node.key("ws") }).await;
+    assert!(matches!(of_workspace, Answer::Error { error } if error.code == Code::BadRequest));
+    let ended = node.answerer.answer(&Request::End { access: key.clone() }).await;
+    assert!(matches!(ended, Answer::Ended { ended: true }), "{ended:?}");
+    assert!(!folder.exists());
+    assert_eq!(node.get(&key, None, None).await, "no_access");
+    assert_eq!(node.get(&node.key("ws"), None, Some("a.b/app:1")).await, "not_found");
+    node.put("ws", "c1", attachment("a.b/app:1", "again", 10));
+    assert_eq!(node.get(&key, None, None).await, "no_access", "the old key never opens again");
+    assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b again pw-again");
+}
+
+#[tokio::test]
+async fn credentials_end_when_they_say() {
+    let node = Node::new();
+    let now = OffsetDateTime::now_utc();
+    let until = |hours: i64| Some((now + time::Duration::hours(hours)).into());
+    node.put("ws", "over", Attachment { expires_at: until(-1), ..attachment("a.b/app:1", "u", 1) });
+    node.put("ws", "good", Attachment { expires_at: until(1), ..attachment("c.d/app:1", "u", 2) });
+    assert_eq!(node.get(&node.key("ws/over"), Some("a.b"), None).await, "expired");
+    assert_eq!(node.get(&node.key("ws/over"), Some("c.d"), None).await, "not_found");
+    let request = Request::Get { access: node.key("ws/good"), registry: None, image: None };
+    let Answer::Login(given) = node.answerer.answer(&request).await else { panic!("no login") };
+    assert_eq!(given.expires_at, until(1));
+}

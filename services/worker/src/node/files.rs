@@ -1,0 +1,230 @@
+//! The node's folder: who may read it, and the access keys in it. Every file is written whole or not at all.
+
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+};
+
+use waybill_schemas::{ContainerId, WorkspaceId};
+
+use super::{key::AccessKey, running::Owner};
+
+/// Name of a key's file.
+const ACCESS: &str = "access";
+
+/// The node's folder, and the group that may use it beside the worker's own user.
+#[derive(Debug, Clone)]
+pub struct NodeDir {
+    root: PathBuf,
+    group: Option<u32>,
+}
+
+/// A part of the node's folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}; check WAYBILL_WORKER_NODE_DIR, and WAYBILL_WORKER_SOCKET_GROUP where it is set", .path.display())]
+pub struct NodeDirError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl NodeDirError {
+    pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+impl NodeDir {
+    /// Makes the folder, or takes one that is there: for its owner only, and for the group (its gid) if there is one.
+    ///
+    /// # Errors
+    /// [`NodeDirError`].
+    pub fn open(root: &Path, group: Option<u32>) -> Result<Self, NodeDirError> {
+        let dir = Self { root: root.to_owned(), group };
+        fs::create_dir_all(root).map_err(NodeDirError::at("make the folder", root))?;
+        dir.protect(root, 0o700, 0o750)?;
+        Ok(dir)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the access key of a container, or of a workspace, lies.
+    pub fn access_file(&self, owner: &Owner) -> PathBuf {
+        Self::access_file_in(&self.root, owner)
+    }
+
+    /// Where it lies in a folder that somebody else has opened.
+    pub fn access_file_in(root: &Path, owner: &Owner) -> PathBuf {
+        folder(root, owner).join(ACCESS)
+    }
+
+    pub(super) fn group(&self) -> Option<u32> {
+        self.group
+    }
+
+    /// Gives a new file to the group, if there is one; `alone` and `shared` are its modes without and with.
+    pub(super) fn protect(&self, path: &Path, alone: u32, shared: u32) -> Result<(), NodeDirError> {
+        let mode = if self.group.is_some() { shared } else { alone };
+        let given = match self.group {
+            Some(gid) => chown(path, None, Some(gid)),
+            None => Ok(()),
+        };
+        given
+            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+            .map_err(NodeDirError::at("protect", path))
+    }
+
+    /// The key in the owner's file; a new one where there is none or it is damaged.
+    pub(super) fn keep_key(&self, owner: &Owner) -> Result<AccessKey, NodeDirError> {
+        let path = self.access_file(owner);
+        if let Some(key) = fs::read_to_string(&path).ok().as_deref().and_then(AccessKey::parse) {
+            return Ok(key);
+        }
+        let no_random = || io::Error::other("the system gave no random numbers");
+        let key = AccessKey::generate().ok_or_else(no_random).map_err(NodeDirError::at("make a key for", &path))?;
+        self.make_folder(owner)?;
+        self.replace(&path, key.expose().as_bytes())?;
+        Ok(key)
+    }
+
+    /// Removes a container's folder, with its key and its login files.
+    pub(super) fn remove(&self, workspace: &WorkspaceId, container: &ContainerId) -> Result<(), NodeDirError> {
+        let folder = self.root.join(workspace.as_str()).join(container.as_str());
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NodeDirError::at("remove", &folder)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every owner with a key in the folder, which is given to whom the settings say now. What is no key of ours is passed
+    /// over.
+    pub(super) fn keys(&self) -> Result<Vec<(Owner, AccessKey)>, NodeDirError> {
+        let mut found = Vec::new();
+        for workspace in names::<WorkspaceId>(&self.root)? {
+            let whole = Owner::Workspace(workspace.clone());
+            let containers = names::<ContainerId>(&folder(&self.root, &whole))?;
+            let owners = containers.into_iter().map(|container| Owner::Container(workspace.clone(), container));
+            for owner in owners.chain([whole]) {
+                let file = self.access_file(&owner);
+                let Some(key) = fs::read_to_string(&file).ok().as_deref().and_then(AccessKey::parse) else { continue };
+                self.make_folder(&owner)?;
+                self.protect(&file, 0o600, 0o640)?;
+                found.push((owner, key));
+            }
+        }
+        Ok(found)
+    }
+
+    fn make_folder(&self, owner: &Owner) -> Result<(), NodeDirError> {
+        let whole = self.root.join(owner.workspace().as_str());
+        for folder in [&whole, &folder(&self.root, owner)] {
+            if !folder.is_dir() {
+                fs::create_dir(folder).map_err(NodeDirError::at("make the folder", folder))?;
+            }
+            self.protect(folder, 0o700, 0o750)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the file beside its place and moves it there.
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), NodeDirError> {
+        let beside = path.with_extension("new");
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            file.write_all(content)?;
+            file.sync_all()
+        };
+        write().map_err(NodeDirError::at("write", path))?;
+        self.protect(&beside, 0o600, 0o640)?;
+        fs::rename(&beside, path).map_err(NodeDirError::at("write", path))
+    }
+}
+
+fn folder(root: &Path, owner: &Owner) -> PathBuf {
+    match owner {
+        Owner::Workspace(workspace) => root.join(workspace.as_str()),
+        Owner::Container(workspace, container) => root.join(workspace.as_str()).join(container.as_str()),
+    }
+}
+
+/// The folders below a folder whose names are ids.
+fn names<T: std::str::FromStr>(folder: &Path) -> Result<Vec<T>, NodeDirError> {
+    let entries = fs::read_dir(folder).map_err(NodeDirError::at("list", folder))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(NodeDirError::at("list", folder))?;
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        names.extend(entry.file_name().to_str().filter(|_| is_folder).and_then(|name| name.parse().ok()));
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::credentials::Secret;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn container() -> Owner {
+        Owner::Container("ws".parse().unwrap(), "c1".parse().unwrap())
+    }
+
+    #[test]
+    fn keys_are_their_owners_alone_and_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("deep/node");
+        let dir = NodeDir::open(&root, None).unwrap();
+        let key = dir.keep_key(&container()).unwrap();
+        let whole = Owner::Workspace("ws".parse().unwrap());
+        dir.keep_key(&whole).unwrap();
+        assert_eq!((mode(&root), mode(&root.join("ws")), mode(&root.join("ws/c1"))), (0o700, 0o700, 0o700));
+        assert_eq!((mode(&root.join("ws/access")), mode(&root.join("ws/c1/access"))), (0o600, 0o600));
+        assert!(dir.keep_key(&container()).unwrap().is(&Secret::from(key.expose())));
+        let found = dir.keys().unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().any(|(owner, found)| *owner == container() && found.is(&Secret::from(key.expose()))));
+
+        fs::write(dir.access_file(&container()), "").unwrap();
+        assert_eq!(dir.keys().unwrap().len(), 1, "a damaged key opens nothing");
+        assert!(!dir.keep_key(&container()).unwrap().is(&Secret::from(key.expose())), "and is replaced");
+        dir.remove(&"ws".parse().unwrap(), &"c1".parse().unwrap()).unwrap();
+        dir.remove(&"ws".parse().unwrap(), &"c1".parse().unwrap()).unwrap();
+        assert!(!root.join("ws/c1").exists() && root.join("ws/access").exists());
+    }
+
+    #[test]
+    fn a_group_may_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        // The process's own group: any user may give files to it.
+        let group = std::os::unix::fs::MetadataExt::gid(&fs::metadata("/proc/self").unwrap());
+        let dir = NodeDir::open(scratch.path(), Some(group)).unwrap();
+        dir.keep_key(&container()).unwrap();
+        assert_eq!((mode(scratch.path()), mode(&scratch.path().join("ws/c1"))), (0o750, 0o750));
+        assert_eq!(mode(&dir.access_file(&container())), 0o640);
+        // Started again without the group.
+        let dir = NodeDir::open(scratch.path(), None).unwrap();
+        assert_eq!(dir.keys().unwrap().len(), 1);
+        assert_eq!((mode(scratch.path()), mode(&scratch.path().join("ws/c1"))), (0o700, 0o700));
+        assert_eq!(mode(&dir.access_file(&container())), 0o600);
+    }
+
+    #[test]
+    fn a_container_named_like_the_key_file_gets_no_key_and_harms_nobody() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(scratch.path(), None).unwrap();
+        dir.keep_key(&Owner::Workspace("ws".parse().unwrap())).unwrap();
+        let clash = Owner::Container("ws".parse().unwrap(), ACCESS.parse().unwrap());
+        assert!(dir.keep_key(&clash).is_err());
+        assert_eq!(dir.keys().unwrap().len(), 1);
+    }
+}

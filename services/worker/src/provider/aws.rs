@@ -1,0 +1,134 @@
+//! What all calls to AWS share: one connection, the supplied keys and no others, and refusals in AWS's own words.
+
+use std::{error::Error, future::Future, time::Duration};
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_ecr::{
+    config::{
+        BehaviorVersion, Region, SharedHttpClient, http::HttpResponse, retry::RetryConfig, timeout::TimeoutConfig,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+};
+use aws_smithy_http_client::tls::{Provider as TlsProvider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_types::SdkConfig;
+use tokio::time::Instant;
+use tracing::{Instrument as _, field::Empty, instrument::WithSubscriber as _, subscriber::NoSubscriber};
+use waybill_platform::trace;
+
+use super::ProviderError;
+use crate::redact::Redactor;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// One HTTP client for every set of keys: requests are signed one by one, and loading the trust store is slow.
+/// `ca` is valid PEM: the SDK panics over anything else.
+pub(super) fn http_client(ca: Option<&[u8]>) -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new().tls_provider(TlsProvider::Rustls(CryptoMode::Ring));
+    let trusted = ca.map(|pem| TrustStore::default().with_pem_certificate(pem));
+    let context = trusted.and_then(|store| TlsContext::builder().with_trust_store(store).build().ok());
+    builder.tls_context(context.unwrap_or_default()).build_https()
+}
+
+/// Only the given keys are used: no profile, no environment, no metadata service.
+pub(super) fn sdk_config(keys: Credentials, region: &str, http: SharedHttpClient) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_PAUSE))
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build())
+        .http_client(http)
+        .build()
+}
+
+/// One call of an operation.
+pub(super) struct Call<'c> {
+    /// The service, such as `ECR`.
+    pub(super) service: &'static str,
+    /// The operation, such as `GetAuthorizationToken`.
+    pub(super) method: &'static str,
+    pub(super) region: &'c str,
+    /// When it must have ended, retries included.
+    pub(super) until: Instant,
+    /// How long that is, for people.
+    pub(super) limit: Duration,
+    /// Knows what the call sends.
+    pub(super) redactor: &'c Redactor,
+}
+
+impl Call<'_> {
+    /// Who is asked, for errors.
+    pub(super) fn issuer(&self) -> String {
+        format!("{} in {}", self.service, self.region)
+    }
+
+    /// Makes the call, in a span of its own.
+    pub(super) async fn make<T, E: ProvideErrorMetadata>(
+        &self,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, ProviderError> {
+        let span = tracing::info_span!(
+            "exchange",
+            otel.name = format!("{} {}", self.service.to_ascii_lowercase(), self.method),
+            otel.kind = "client",
+            rpc.system = "aws-api",
+            rpc.service = self.service,
+            rpc.method = self.method,
+            cloud.region = self.region,
+            otel.status_code = Empty,
+            otel.status_description = Empty,
+        );
+        // At TRACE the SDK prints the answer as it came, with the token: it gets no subscriber at all.
+        let request = tokio::time::timeout_at(self.until, request.with_subscriber(NoSubscriber::new()));
+        let outcome = match request.instrument(span.clone()).await {
+            Ok(answer) => answer.map_err(|error| self.failed(&error)),
+            Err(_) => Err(self.timed_out()),
+        };
+        trace::record_outcome(&span, outcome.as_ref().err());
+        outcome
+    }
+
+    /// The error for an answer that holds no token.
+    pub(super) fn unusable(&self, words: &str) -> ProviderError {
+        ProviderError::Unusable { issuer: self.issuer(), words: words.to_owned() }
+    }
+
+    fn timed_out(&self) -> ProviderError {
+        ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() }
+    }
+
+    /// The SDK's own texts repeat requests and answers; what is told is the code, the message, or the innermost cause.
+    fn failed<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ProviderError {
+        let words = |text: &str| self.redactor.clean(text);
+        match error {
+            SdkError::ServiceError(refused) => match refused.err().code() {
+                Some(code) => {
+                    let message = refused.err().message().unwrap_or("no reason given");
+                    ProviderError::Refused { issuer: self.issuer(), words: words(&format!("{code}: {message}")) }
+                }
+                None => {
+                    let status = refused.raw().status().as_u16();
+                    self.unusable(&format!("an answer with status {status} that cannot be read"))
+                }
+            },
+            SdkError::TimeoutError(_) => self.timed_out(),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => self.timed_out(),
+            SdkError::DispatchFailure(failure) => {
+                let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost);
+                ProviderError::Unreachable { issuer: self.issuer(), words: words(&cause) }
+            }
+            SdkError::ResponseError(_) => self.unusable("an answer that cannot be read"),
+            _ => self.unusable("the request cannot be made"),
+        }
+    }
+}
+
+fn innermost(error: &(impl Error + 'static)) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

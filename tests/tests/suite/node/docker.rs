@@ -1,0 +1,187 @@
+//! `docker-credential-waybill`, byte for byte as <https://github.com/docker/docker-credential-helpers> has it.
+
+use super::*;
+use waybill_tests::{
+    canary::{Canary, Search},
+    require,
+};
+
+const NOT_FOUND: &str = "credentials not found in native keychain\n";
+
+#[tokio::test]
+async fn the_helper_speaks_the_published_protocol() {
+    let node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "p:\"ß\\")).await;
+    node.attach("acme", "hub", "team/app:1", &Login::new("hubert", "pw")).await;
+    node.attach("umbrella", "c1", "a.b/app:1", &Login::new("eve", "other")).await;
+
+    let given = |url: &str| format!("{{\"ServerURL\":\"{url}\",\"Username\":\"ada\",\"Secret\":\"p:\\\"ß\\\\\"}}\n");
+    let hub = "{\"ServerURL\":\"https://index.docker.io/v1/\",\"Username\":\"hubert\",\"Secret\":\"pw\"}\n".to_owned();
+    let stranger = "{\"ServerURL\":\"a.b\",\"Username\":\"eve\",\"Secret\":\"other\"}\n".to_owned();
+    let version = format!("docker-credential-waybill (waybill) v{}\n", env!("CARGO_PKG_VERSION"));
+    let usage = "usage: docker-credential-waybill <get|list|store|erase|version>\n";
+    let stored = r#"{"ServerURL":"a.b","Username":"u","Secret":"s"}"#;
+    let no_user = r#"{"ServerURL":"a.b","Username":"","Secret":"s"}"#;
+    let (no_url, no_username) = ("no credentials server URL\n", "no credentials username\n");
+    let table: [(&str, &str, &str, i32, String); 21] = [
+        ("acme/c1", "get", "a.b", 0, given("a.b")),
+        ("acme/c1", "get", "a.b\n", 0, given("a.b")),
+        ("acme/c1", "get", "https://a.b", 0, given("https://a.b")),
+        ("acme/c1", "get", "https://a.b/", 0, given("https://a.b/")),
+        ("acme/c1", "get", "https://a.b/v1/", 0, given("https://a.b/v1/")),
+        ("acme/c1", "get", "https://a.b/v2/", 0, given("https://a.b/v2/")),
+        ("acme/hub", "get", "https://index.docker.io/v1/", 0, hub),
+        ("umbrella/c1", "get", "a.b", 0, stranger),
+        ("acme/c1", "get", "c.d", 1, NOT_FOUND.to_owned()),
+        ("acme/c1", "get", "a.b:5000", 1, NOT_FOUND.to_owned()),
+        ("acme/c1", "get", "not a host", 1, NOT_FOUND.to_owned()),
+        ("acme/c1", "get", "", 1, no_url.to_owned()),
+        ("acme/c1", "list", "", 0, "{\"a.b\":\"ada\"}\n".to_owned()),
+        ("acme/hub", "list", "", 0, "{\"https://index.docker.io/v1/\":\"hubert\"}\n".to_owned()),
+        ("acme/c1", "version", "", 0, version),
+        ("acme/c1", "store", stored, 0, String::new()),
+        ("acme/c1", "store", "{}", 1, no_url.to_owned()),
+        ("acme/c1", "store", no_user, 1, no_username.to_owned()),
+        ("acme/c1", "erase", "a.b", 0, String::new()),
+        ("acme/c1", "erase", "", 1, no_url.to_owned()),
+        ("acme/c1", "put", "", 1, usage.to_owned()),
+    ];
+    for (owner, action, input, code, stdout) in table {
+        let said = node.docker(owner, action, input);
+        assert_eq!((said.code, said.stdout), (code, stdout), "{owner} {action} {input}: {}", said.stderr);
+        let typed = action == "get" && code == 1 && input.contains('.');
+        assert_eq!(said.stderr.contains("not_found"), typed, "{owner} {action} {input}: {}", said.stderr);
+    }
+    let gone = node.docker("acme/nobody", "get", "a.b");
+    assert!(gone.code == 1 && gone.stdout.contains("acme/nobody/access cannot be read"), "{}", gone.stdout);
+}
+
+#[tokio::test]
+async fn only_the_worker_s_user_gets_in_and_nothing_is_told_elsewhere() {
+    let (password, other) = (Canary::new("password"), Canary::new("other password"));
+    let collector = waybill_tests::otlp::Collector::start().unwrap();
+    let mut node = require!(Node::start(Plan::default().otlp(&collector).setting("WAYBILL_LOG", "trace")).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", password.value())).await;
+    node.attach("umbrella", "c2", "c.d/app:1", &Login::new("eve", other.value())).await;
+
+    let root = node.root();
+    let folders = [root.clone(), root.join("acme"), root.join("acme/c1")];
+    assert!(folders.iter().all(|folder| mode(folder) == 0o700));
+    for file in ["waybill.sock", "acme/access", "acme/c1/access", "umbrella/c2/access"] {
+        assert_eq!(mode(&root.join(file)), 0o600, "{file}");
+    }
+
+    let key = |owner: &str| std::fs::read_to_string(node.access(owner)).unwrap();
+    let keys = ["acme/c1", "umbrella/c2", "acme"].map(key);
+    assert!(node.docker("acme/c1", "get", "a.b").stdout.contains(password.value()));
+    for (owner, host) in [("umbrella/c2", "a.b"), ("umbrella", "a.b"), ("acme/c1", "c.d"), ("acme", "c.d")] {
+        assert_eq!(node.docker(owner, "get", host).stdout, NOT_FOUND, "{owner} {host}");
+    }
+    std::fs::write(root.join("forged"), "A".repeat(43)).unwrap();
+    let mut forged = node.program("docker-credential-waybill", "acme/c1");
+    forged.env("WAYBILL_ACCESS_FILE", root.join("forged")).arg("get");
+    let refused = run(forged, "a.b");
+    assert!(refused.code == 1 && refused.stdout.starts_with("waybill: no_access"), "{}", refused.stdout);
+
+    let search = Search::new([&password, &other]);
+    let logs = node.logs_with("login given to a program of the node").await;
+    for key in &keys {
+        assert!(!logs.contains(key.as_str()), "an access key is in the log");
+    }
+    search.assert_absent_in_bytes("the logs", logs.as_bytes());
+    search.assert_absent_in_dir(node.stack.dir());
+    search.assert_absent_in_dir(&root.join("acme/c1"));
+    for pid in node.stack.pids() {
+        search.assert_absent_in_process(pid);
+    }
+}
+
+/// Needs root, which alone may start programs of other users.
+#[tokio::test]
+async fn a_group_gets_in_and_another_user_does_not() {
+    use std::os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    };
+    const USER: u32 = 65_533;
+    const GROUP: u32 = 65_532;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let node = require!(Node::start(Plan::default().setting("WAYBILL_WORKER_SOCKET_GROUP", GROUP.to_string())).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "pw")).await;
+    let root = node.root();
+    let of_group = |name: &str| {
+        let metadata = std::fs::metadata(root.join(name)).unwrap();
+        (metadata.permissions().mode() & 0o7777, metadata.gid())
+    };
+    let table = [("", 0o750), ("acme", 0o750), ("acme/c1", 0o750), ("acme/c1/access", 0o640), ("waybill.sock", 0o660)];
+    for (name, mode) in table {
+        assert_eq!(of_group(name), (mode, GROUP), "{name}");
+    }
+
+    // The way to the folder and to the program is open to everybody; the program is a copy in the test's own folder.
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(node.dir.path(), 0o755);
+    let helper = node.dir.path().join("helper");
+    std::fs::copy(find::workspace_binary("docker-credential-waybill").unwrap(), &helper).unwrap();
+    let as_user = |gid: u32| {
+        let mut child = command(&helper);
+        node.on_behalf(&mut child, "acme/c1");
+        child.uid(USER).gid(gid).arg("get");
+        run(child, "a.b")
+    };
+    let member = as_user(GROUP);
+    assert_eq!(member.code, 0, "{}", member.stdout);
+    let stranger = as_user(USER);
+    assert!(stranger.code == 1 && stranger.stdout.contains("cannot be read"), "{}", stranger.stdout);
+    // Even where the files were opened to everybody by mistake.
+    for (name, mode) in [("", 0o755), ("acme", 0o755), ("acme/c1", 0o755), ("acme/c1/access", 0o644)] {
+        open(&root.join(name), mode);
+    }
+    open(&root.join("waybill.sock"), 0o666);
+    let stranger = as_user(USER);
+    assert!(stranger.code == 1 && stranger.stdout.starts_with("waybill: no_access"), "{}", stranger.stdout);
+    node.logs_with("a process of another user asked for logins").await;
+}
+
+#[tokio::test]
+async fn a_restart_loses_nothing() {
+    let mut node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "one")).await;
+    node.attach("acme", "c2", "c.d/app:1", &Login::new("bob", "two")).await;
+    for container in ["c1", "c2"] {
+        // What has its outcome is not served again: the login can only come from the log.
+        node.stack.wait_for_outcome(container).await;
+    }
+    node.restart().await;
+    let given = "{\"ServerURL\":\"a.b\",\"Username\":\"ada\",\"Secret\":\"one\"}\n";
+    let said = node.docker("acme/c1", "get", "a.b");
+    assert_eq!(said.stdout, given, "{}", node.stack.logs());
+    assert_eq!(node.docker("acme/c1", "get", "c.d").stdout, NOT_FOUND);
+    // The workspace's key finds all of its containers again.
+    assert_eq!(node.docker("acme", "list", "").stdout, "{\"a.b\":\"ada\",\"c.d\":\"bob\"}\n");
+}
+
+#[tokio::test]
+async fn the_newest_decision_counts_and_the_key_stays() {
+    let mut node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "old")).await;
+    let key = std::fs::read(node.access("acme/c1")).unwrap();
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "new")).await;
+    let given = "{\"ServerURL\":\"a.b\",\"Username\":\"ada\",\"Secret\":\"new\"}\n";
+    let replaced = eventually(Duration::from_secs(30), "the new password", async || {
+        (node.docker("acme/c1", "get", "a.b").stdout == given).then_some(())
+    });
+    replaced.await.unwrap();
+    node.stack
+        .wait_for("both pulls", |events| {
+            (events.iter().filter(|event| event.is("ImagePullFailed", "c1")).count() == 2).then_some(())
+        })
+        .await;
+    node.restart().await;
+    assert_eq!(node.docker("acme/c1", "get", "a.b").stdout, given);
+    assert_eq!(std::fs::read(node.access("acme/c1")).unwrap(), key);
+}
