@@ -115,6 +115,17 @@ pub fn plan_with_credentials(attached: &ContainerCredentialsAttached, opened: Op
     }
 }
 
+/// How credentials would log in that are for no container yet: the JSON text that is sealed for the journey.
+///
+/// # Errors
+/// [`Failure`], as the worker would record it.
+pub fn plan_to_try(credentials: &Secret) -> Result<CustomPlan, Failure> {
+    let marshalled = unmarshal(credentials.expose())
+        .map_err(|error| Failure::new(ProviderFailure::UnparsableCredentials, error.to_string()))?;
+    let login = login(&marshalled)?;
+    Ok(CustomPlan { registry: marshalled.registry, cred_type: marshalled.cred_type, login })
+}
+
 fn custom(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> Result<CustomPlan, Failure> {
     let unseal_failed = || {
         let detail = "the credentials are not sealed to this worker's present key by this scheduler for this container";

@@ -6,7 +6,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    credentials::{CredentialError, CredentialInput, Secret, marshal, parse},
+    credentials::{CredentialError, CredentialInput, Secret, marshal, parse_for},
     reference::{ImageReference, ReferenceError},
 };
 
@@ -63,7 +63,7 @@ pub fn decide_rotation(
     now: Timestamp,
 ) -> Result<RotatePlan, RotateError> {
     let reference = ImageReference::parse(&saved.image_ref).map_err(RotateError::Reference)?;
-    let parsed = parse(credentials, reference.registry()).map_err(RotateError::Credentials)?;
+    let parsed = parse_for(credentials, &reference).map_err(RotateError::Credentials)?;
     if matches!(parsed.cred_type, CredType::Public | CredType::Unknown) {
         return Err(RotateError::Kind(parsed.cred_type));
     }

@@ -6,7 +6,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    credentials::{CredentialError, CredentialInput, Parsed, Secret, marshal, parse},
+    credentials::{CredentialError, CredentialInput, Parsed, Secret, marshal, parse_for},
     reference::{ImageReference, ReferenceError, Registry, secret_name},
 };
 
@@ -83,6 +83,8 @@ pub struct SaveSkip {
     pub cred_type: Option<CredType>,
     /// With `incomplete_credentials`: the name of the missing key.
     pub missing_key: Option<String>,
+    /// With `registry_mismatch`: whom the credentials are for, in words for people.
+    pub detail: Option<String>,
 }
 
 /// Input that no decision can be made about.
@@ -127,7 +129,7 @@ pub fn decide_save(build: &BuildRequest, now: Timestamp) -> Result<SaveDecision,
         return Ok(skip(SaveSkipReason::ImageModified, Some(subject.target)));
     }
     let Some(input) = subject.credentials else { return Ok(skip_without(subject.target)) };
-    match parse(input, subject.target.reference.registry()) {
+    match parse_for(input, &subject.target.reference) {
         Ok(parsed) => Ok(decide_parsed(subject.target, parsed, now)),
         Err(CredentialError::None) => Ok(skip_without(subject.target)),
         Err(CredentialError::Incomplete { cred_type, missing }) => Ok(SaveDecision::Skip(SaveSkip {
@@ -135,10 +137,15 @@ pub fn decide_save(build: &BuildRequest, now: Timestamp) -> Result<SaveDecision,
             target: Some(subject.target),
             cred_type: Some(cred_type),
             missing_key: Some(missing.to_owned()),
+            detail: None,
         })),
-        Err(CredentialError::RegistryMismatch { .. }) => {
-            Ok(skip(SaveSkipReason::RegistryMismatch, Some(subject.target)))
-        }
+        Err(mismatch @ CredentialError::RegistryMismatch { .. }) => Ok(SaveDecision::Skip(SaveSkip {
+            reason: SaveSkipReason::RegistryMismatch,
+            target: Some(subject.target),
+            cred_type: None,
+            missing_key: None,
+            detail: Some(mismatch.to_string()),
+        })),
         Err(source) => Err(BuildError::Credentials { field: subject.credentials_field, source }),
     }
 }
@@ -178,7 +185,13 @@ fn decide_parsed(target: Target, parsed: Parsed, now: Timestamp) -> SaveDecision
     };
     if let Some(reason) = reason {
         let cred_type = Some(parsed.cred_type);
-        return SaveDecision::Skip(SaveSkip { reason, target: Some(target), cred_type, missing_key: None });
+        return SaveDecision::Skip(SaveSkip {
+            reason,
+            target: Some(target),
+            cred_type,
+            missing_key: None,
+            detail: None,
+        });
     }
     let credentials = marshal(&parsed, target.reference.registry());
     SaveDecision::Save(SavePlan { target, cred_type: parsed.cred_type, expires_at: parsed.expires_at, credentials })
@@ -191,5 +204,5 @@ fn skip_without(target: Target) -> SaveDecision {
 }
 
 fn skip(reason: SaveSkipReason, target: Option<Target>) -> SaveDecision {
-    SaveDecision::Skip(SaveSkip { reason, target, cred_type: None, missing_key: None })
+    SaveDecision::Skip(SaveSkip { reason, target, cred_type: None, missing_key: None, detail: None })
 }

@@ -12,6 +12,8 @@ use crate::{
     trace,
 };
 
+/// Most messages on one subject that are looked at, the newest: an id can be used as often as somebody likes.
+const NEWEST: usize = 5_000;
 /// Most messages of a subject that are told of although they cannot be read; the newest ones.
 const UNREADABLE: usize = 20;
 /// A reader that was given something this lately is at work, even if it asks for nothing right now.
@@ -162,7 +164,9 @@ impl Explainer {
 
     /// Events on a subject, and what cannot be read there unless it was given up.
     async fn read(&self, filter: &str) -> Result<Vec<Entry>, LogError> {
-        let mut entries: Vec<Entry> = self.log.events_on(filter).await?.iter().map(entry).collect();
+        // What counted in the past may stand before what is newest now.
+        let most = if self.moment == Moment::Now { NEWEST } else { usize::MAX };
+        let mut entries: Vec<Entry> = self.log.newest_on(filter, most).await?.iter().map(entry).collect();
         let unreadable = entries.iter().rev().filter(|entry| matches!(entry.value, Seen::Unreadable { .. }));
         let unreadable: Vec<u64> = unreadable.map(|entry| entry.sequence).collect();
         let mut told = BTreeSet::new();
@@ -211,5 +215,6 @@ fn status(consumer: Option<ConsumerState>) -> ReaderStatus {
         acknowledged: state.acknowledged,
         reading: state.waiting > 0 || lately,
         last_active: state.last_active,
+        since: state.created,
     })
 }

@@ -49,6 +49,14 @@ pub(crate) enum Command {
         Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration, log away), 3 in flight"
     )]
     Explain(ExplainArguments),
+    /// Tell what the gateway would make of credentials for an image, and whether the registry takes them. Needs no server.
+    #[command(
+        after_help = "Examples:\n  waybill check registry.example.com/team/app:1 --creds credentials.json --live\n  \
+        waybill check ghcr.io/team/app --docker-config ~/.docker/config.json\n  \
+        pass show registry | waybill check registry.example.com/team/app:1 --creds - --json\n\n\
+        Exit status: 0 good, 1 not saved or not taken by the registry, 2 not asked or not answered"
+    )]
+    Check(crate::check::CheckArguments),
     /// Look at messages that cannot be read, have them read again, or give them up.
     #[command(
         after_help = "Examples:\n  waybill quarantine list\n  waybill quarantine show 17\n  waybill quarantine retry 17\n  \

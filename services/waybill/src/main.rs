@@ -1,5 +1,6 @@
 //! The one binary: `waybill <subcommand>`, and the only place that names concrete wiring.
 
+mod check;
 mod cli;
 mod core_dumps;
 mod dev;
@@ -17,6 +18,7 @@ mod replay;
 mod secrets;
 mod service;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -54,6 +56,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let home = cli.home;
     match cli.command {
         Command::Explain(arguments) => return Ok(explain::run(&home, &arguments)),
+        Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),

@@ -13,13 +13,16 @@ use waybill_scheduler::SchedulerConfig;
 use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
-use crate::{Failure, core_dumps};
+use crate::{Failure, core_dumps, verify};
 
 /// `waybill gateway`.
 pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
     let settings = Settings::load(home, "gateway")?;
     let config = GatewayConfig::read(&settings)?;
-    serve("waybill-gateway", &settings, |shutdown| async { Ok(waybill_gateway::run(config, None, shutdown).await?) })
+    let verifies = config.verify.then(|| verify::read(&settings)).transpose()?;
+    serve("waybill-gateway", &settings, |shutdown| async {
+        Ok(waybill_gateway::run(config, verifies, shutdown).await?)
+    })
 }
 
 /// `waybill scheduler`.

@@ -12,6 +12,7 @@ use waybill_platform::{
 use waybill_schemas::WorkerId;
 
 use crate::{
+    default_chain,
     provider::{CloudConfig, EcrConfig},
     pull::{PullConfig, read_ca_file},
 };
@@ -59,26 +60,7 @@ impl WorkerConfig {
         let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
             text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
         });
-        let pull = PullConfig {
-            plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
-            internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
-            ca_file: reader.path("WAYBILL_WORKER_CA_FILE"),
-            image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
-            limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
-        };
-        let aws = EcrConfig {
-            endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
-            sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
-            ca: ca(&mut reader, &pull),
-            limit: None,
-        };
-        let clouds = CloudConfig {
-            google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
-            azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
-            plain_http: pull.plain_http.clone(),
-            ca: aws.ca.clone(),
-            limit: None,
-        };
+        let (pull, aws, clouds) = registries(&mut reader, None);
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
@@ -108,14 +90,50 @@ impl WorkerConfig {
     }
 }
 
-/// The certificates of `WAYBILL_WORKER_CA_FILE`, which AWS's clients trust as well.
-fn ca(reader: &mut Reader<'_>, pull: &PullConfig) -> Option<Bytes> {
+/// How registries and AWS are asked. A certificate authority that is given goes before the setting.
+pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig, CloudConfig) {
+    let key = if ca_file.is_some() { "--ca-file" } else { "WAYBILL_WORKER_CA_FILE" };
+    let pull = PullConfig {
+        plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
+        internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
+        ca_file: ca_file.or_else(|| reader.path(key)),
+        image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
+        docker_config: docker_config(reader),
+        limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
+    };
+    let aws = EcrConfig {
+        endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
+        sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
+        ca: ca(reader, key, &pull),
+        limit: None,
+    };
+    let clouds = CloudConfig {
+        google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
+        azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
+        plain_http: pull.plain_http.clone(),
+        ca: aws.ca.clone(),
+        limit: None,
+    };
+    (pull, aws, clouds)
+}
+
+/// The node's own logins. Without them an image that came without credentials is asked for without any.
+fn docker_config(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let file = reader.path("WAYBILL_WORKER_DOCKER_CONFIG")?;
+    if let Err(error) = default_chain::read(&file) {
+        reader.problem(format!("WAYBILL_WORKER_DOCKER_CONFIG: {}: {error}", file.display()));
+    }
+    Some(file)
+}
+
+/// The further certificate authorities, which AWS's clients trust as well.
+fn ca(reader: &mut Reader<'_>, key: &str, pull: &PullConfig) -> Option<Bytes> {
     let file = pull.ca_file.as_ref()?;
     match read_ca_file(file) {
         Ok(pem) => Some(pem.into()),
         Err(error) => {
             let file = file.display();
-            reader.problem(format!("WAYBILL_WORKER_CA_FILE: {file}: {error}; name a PEM file of certificates"));
+            reader.problem(format!("{key}: {file}: {error}; name a PEM file of certificates"));
             None
         }
     }
@@ -229,6 +247,7 @@ mod tests {
             ("WAYBILL_WORKER_PULL_SECONDS", "soon"),
             ("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", "http://localhost"),
             ("WAYBILL_WORKER_CA_FILE", "none.pem"),
+            ("WAYBILL_WORKER_DOCKER_CONFIG", "none.json"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "oauth2.googleapis.com"),
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),

@@ -5,6 +5,7 @@
 mod access;
 mod attached;
 mod config;
+mod default_chain;
 mod dispatch;
 mod handle;
 pub mod node;
@@ -19,6 +20,7 @@ mod start;
 mod step;
 #[cfg(test)]
 mod testing;
+pub mod trial;
 
 pub use config::WorkerConfig;
 pub use start::{WorkerError, run};

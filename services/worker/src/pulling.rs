@@ -7,6 +7,7 @@ use waybill_schemas::v1::PullFailure;
 
 use crate::{
     access::{Access, NoAccess},
+    default_chain,
     outcome::Decision,
     provider::{Provider, ProviderError, RegistryLogin},
     pull::{PullConfig, PullError, pull},
@@ -46,7 +47,10 @@ async fn as_whom(
     name: &str,
 ) -> Result<String, PullError> {
     let (provider, issued) = match access {
-        Access::DefaultChain => return pull(config, image, &RegistryLogin::Anonymous, name).await,
+        Access::DefaultChain => {
+            let login = default_chain::login(config.docker_config.as_deref(), image)?;
+            return pull(config, image, &login, name).await;
+        }
         Access::Custom { provider, issued } => (provider, issued),
     };
     if provider.registry() != image.registry() {

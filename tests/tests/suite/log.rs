@@ -65,9 +65,11 @@ async fn length(log: &EventLog) -> u64 {
 #[tokio::test]
 async fn an_event_counts_once_however_often_it_is_appended() {
     let (nats, _log) = require!(server().await);
-    for history in
-        [HistoryAccess::AnyConsumer, HistoryAccess::Consumer("fixed".to_owned()), HistoryAccess::LastPerSubject]
-    {
+    for history in [
+        HistoryAccess::AnyConsumer,
+        HistoryAccess::Consumers { settling: "fixed".to_owned(), asking: "fixed-too".to_owned() },
+        HistoryAccess::LastPerSubject,
+    ] {
         let log = connect(nats.url(), history.clone()).await;
         let base = length(&log).await;
         let id = u128::from(base) * 1000 + 1;

@@ -29,6 +29,20 @@ pub enum CredentialError {
         /// Registry host of the image.
         image: String,
     },
+    /// A Docker configuration file says that a program has them.
+    #[error(
+        "the Docker configuration keeps the credentials for {image} in a program ({field}), which cannot run here; log in \
+         without {field}, so that they are in the file, or pass the keys"
+    )]
+    NeedsHelper {
+        /// Field of the file that names the program.
+        field: &'static str,
+        /// Registry host of the image.
+        image: String,
+    },
+    /// Not a Docker configuration file.
+    #[error("this is no Docker configuration; pass a JSON object with auths, as `docker login` writes it")]
+    DockerConfig,
     /// The text has none of the accepted forms.
     #[error("the credentials are neither a JSON object nor user:password; pass one of them, or an object of keys")]
     InvalidForm,

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::Secret;
+use super::node::{Node, read_members};
+use super::{CredentialError, DockerConfig, Secret};
 
-/// Credentials as a client gave them: a JSON object of environment-style keys, or a string.
+/// Credentials as a client gave them: a JSON object of environment-style keys, a Docker configuration, or a string.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CredentialInput {
     /// Environment-style keys, such as `AWS_ACCESS_KEY_ID` or `USERNAME`, with their values.
     Keys(BTreeMap<String, Secret>),
-    /// The JSON text `{"registry", "type", "credentials"}`, or `user:password`.
+    /// A Docker configuration file, as an object, or which value of it is malformed.
+    Docker(Result<DockerConfig, CredentialError>),
+    /// The JSON text `{"registry", "type", "credentials"}` or that of a Docker configuration file, or `user:password`.
     Text(Secret),
 }
 
@@ -26,6 +29,7 @@ impl CredentialInput {
     pub fn count(&self) -> usize {
         match self {
             Self::Keys(keys) => keys.len(),
+            Self::Docker(config) => config.as_ref().map_or(0, DockerConfig::count),
             Self::Text(text) => usize::from(!text.is_empty()),
         }
     }
@@ -36,6 +40,7 @@ impl fmt::Debug for CredentialInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keys(keys) => write!(f, "Keys({} redacted)", keys.len()),
+            Self::Docker(_) => f.write_str("Docker(redacted)"),
             Self::Text(_) => f.write_str("Text(redacted)"),
         }
     }
@@ -65,7 +70,16 @@ impl<'de> Visitor<'de> for InputVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CredentialInput, A::Error> {
-        read_keys(map).map(CredentialInput::Keys)
+        let members = read_members(map)?;
+        if DockerConfig::is_one(&members) {
+            return Ok(CredentialInput::Docker(DockerConfig::of(members)));
+        }
+        let key = |(key, node)| match node {
+            Node::Text(value) => Ok((key, value)),
+            Node::Null => Ok((key, Secret::from(""))),
+            Node::Object(_) | Node::Other => Err(de::Error::custom("a credential value must be a string")),
+        };
+        members.into_iter().map(key).collect::<Result<_, _>>().map(CredentialInput::Keys)
     }
 
     refuse_scalars!("credentials must be a string or an object of strings");

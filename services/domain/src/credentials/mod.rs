@@ -5,6 +5,7 @@
 //! no `Debug` form and no error holds one.
 
 mod azure;
+mod docker_config;
 mod error;
 mod family;
 mod google;
@@ -15,11 +16,13 @@ mod keys;
 mod login;
 mod marshal;
 mod named;
+mod node;
 mod parse;
 mod role;
 mod secret;
 
 pub use azure::AzureKeys;
+pub use docker_config::{CredentialHelper, DockerConfig, DockerLogin};
 pub use error::{CredentialError, UnmarshalError};
 pub use google::{GoogleKeys, GoogleUser, ServiceAccount};
 pub use input::CredentialInput;
@@ -27,5 +30,5 @@ pub use json::{JsonError, JsonProblem};
 pub use jwt::expires_at as jwt_expires_at;
 pub use login::{AwsKeys, AwsRole, BasicLogin, GoogleLogin, TokenLogin};
 pub use marshal::{Marshalled, marshal, unmarshal};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_for};
 pub use secret::Secret;

@@ -8,8 +8,8 @@ use waybill_schemas::{Timestamp, v1::CredType};
 use super::family::{FAMILIES, Family, Values, expires_at};
 use super::json::{self, Object};
 use super::keys::Keys;
-use super::{CredentialError, CredentialInput, Secret, jwt};
-use crate::reference::{ReferenceError, Registry, RegistryHost};
+use super::{CredentialError, CredentialInput, DockerConfig, DockerLogin, Secret, jwt};
+use crate::reference::{ImageReference, ReferenceError, Registry, RegistryHost};
 
 /// Credentials of a known kind, complete as far as can be told without asking anyone.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,16 +43,46 @@ impl fmt::Debug for Parsed {
 ///   substitute. Keys that name another service than the host's are a [`CredentialError::RegistryMismatch`].
 /// - Text that starts like JSON is the structured form; its `type`, if not `unknown`, narrows the families, and its
 ///   `registry` must be `host`.
+/// - A Docker configuration file, as text or as an object: what it has for the host is held against the families as keys.
 /// - Any other text is `user:password`, split at the first colon and taken as it is.
 ///
 /// # Errors
 /// [`CredentialError::None`] where nothing was given, unless `host` serves everyone; the others say what is wrong.
 pub fn parse(input: &CredentialInput, host: &RegistryHost) -> Result<Parsed, CredentialError> {
+    read(input, host, None)
+}
+
+/// As [`parse`], also with those entries of a Docker configuration file that are for some repositories only.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for(input: &CredentialInput, image: &ImageReference) -> Result<Parsed, CredentialError> {
+    read(input, image.registry(), Some(image.repository()))
+}
+
+fn read(input: &CredentialInput, host: &RegistryHost, repository: Option<&str>) -> Result<Parsed, CredentialError> {
     match input {
         CredentialInput::Keys(keys) => from_keys(keys, None, host),
+        CredentialInput::Docker(config) => from_docker(config.as_ref().map_err(Clone::clone)?, host, repository),
         CredentialInput::Text(text) if text.expose().trim().is_empty() => nothing(host),
-        CredentialInput::Text(text) if looks_like_json(text.expose()) => from_json(text.expose(), host),
+        CredentialInput::Text(text) if looks_like_json(text.expose()) => match DockerConfig::of_text(text.expose()) {
+            Some(config) => from_docker(&config?, host, repository),
+            None => from_json(text.expose(), host),
+        },
         CredentialInput::Text(text) => from_login(text.expose()),
+    }
+}
+
+fn from_docker(
+    config: &DockerConfig,
+    host: &RegistryHost,
+    repository: Option<&str>,
+) -> Result<Parsed, CredentialError> {
+    match config.login(host, repository) {
+        Ok(DockerLogin::Keys(keys)) => from_keys(&keys, None, host),
+        Ok(DockerLogin::Helper(helper)) => Err(helper.refusal(host)),
+        Err(CredentialError::None) => nothing(host),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! One request for a container, with everything that followed from it.
 
+use std::collections::BTreeSet;
+
 use waybill_schemas::{
     ContainerId, Derivation, Event, Recorded, RecordedEvent, WorkspaceId, derived_id,
     v1::{
@@ -51,23 +53,28 @@ pub(super) enum Pulled<'h> {
     Failed(&'h ImagePullFailed),
 }
 
+/// Most requests for one container that are looked at, the newest.
+const SHOWN: usize = 20;
+
 /// The requests for a container, oldest first. A request that was published twice is one.
 pub(super) fn attempts<'h>(
     history: &'h History,
     workspace: &WorkspaceId,
     container_id: &ContainerId,
 ) -> Vec<Attempt<'h>> {
-    let mut found: Vec<Recorded<&RecordedEvent>> = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for recorded in history.events() {
         if let Event::ContainerRequested(request) = &recorded.value.event
             && request.workspace == *workspace
             && request.container_id == *container_id
-            && found.iter().all(|earlier| earlier.value.envelope.id != recorded.value.envelope.id)
+            && seen.insert(recorded.value.envelope.id)
         {
             found.push(recorded);
         }
     }
-    let mut attempts: Vec<Attempt<'_>> = found.into_iter().filter_map(|recorded| attempt(history, recorded)).collect();
+    let old = found.len().saturating_sub(SHOWN);
+    let mut attempts: Vec<Attempt<'_>> =
+        found.into_iter().skip(old).filter_map(|recorded| attempt(history, recorded)).collect();
     if let Some((_, superseded)) = attempts.split_last_mut() {
         // Once the container has asked again, changes concern that request.
         superseded.iter_mut().for_each(|attempt| attempt.builds.changed_after = None);

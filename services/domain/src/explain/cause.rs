@@ -13,6 +13,8 @@ use super::{
 /// What the builds of an image said before a place in the log, and the first credentials saved after it.
 #[derive(Debug, Default)]
 pub(super) struct Builds<'h> {
+    /// The sequence before which they stand.
+    before: u64,
     /// The newest saved credentials before.
     pub(super) saved: Option<Recorded<&'h CredentialSecretSaved>>,
     /// What took those away before that, unless others were saved since.
@@ -33,7 +35,7 @@ impl<'h> Builds<'h> {
         workspace: &'h WorkspaceId,
         image_id: &'h ImageId,
     ) -> Self {
-        let mut builds = Self::default();
+        let mut builds = Self { before: sequence, ..Self::default() };
         // Sequence of the credentials that a container would get.
         let mut in_use = None;
         for recorded in history.builds(workspace, image_id) {
@@ -81,11 +83,16 @@ pub(super) fn no_credentials(
     if let Some(revoked) = &builds.revoked {
         return revoked_before(image_id, revoked);
     }
-    if let Some(after) = &builds.saved_after {
+    if let (Some(after), None) = (&builds.saved_after, &builds.saved) {
         return saved_after(image_id, after.sequence, after.at);
     }
+    if let Some(saved) = &builds.saved {
+        return not_read_in_time(saved.sequence, saved.at);
+    }
     let prefix = format!("waybill.events.image.{workspace}.{image_id}.");
-    if let Some(unreadable) = history.unreadable(&prefix).last() {
+    let skipped = builds.skipped.as_ref().map_or(0, |skipped| skipped.sequence);
+    let counts = |unreadable: &Recorded<&str>| (skipped..builds.before).contains(&unreadable.sequence);
+    if let Some(unreadable) = history.unreadable(&prefix).filter(counts).last() {
         return quarantined(Hop::Saved, unreadable);
     }
     if let Some(skipped) = &builds.skipped {
@@ -128,6 +135,17 @@ fn saved_after(image_id: &ImageId, sequence: u64, at: Timestamp) -> Verdict {
         Code::SavedAfterRequest,
         format!("the credentials of image {image_id} were saved after the container asked for them"),
         "Ask for the container again: it gets them now. Have the orchestrator wait for the build's answer.",
+    )
+    .at(sequence, at)
+}
+
+/// Credentials that were there, and that the scheduler did not know of.
+fn not_read_in_time(sequence: u64, at: Timestamp) -> Verdict {
+    Verdict::broken(
+        Hop::Saved,
+        Code::Quarantined,
+        format!("credentials were saved at sequence {sequence}, but the scheduler could not read them when it decided"),
+        format!("If `waybill quarantine list` has them, `waybill quarantine retry {sequence}`; then ask for the container again."),
     )
     .at(sequence, at)
 }

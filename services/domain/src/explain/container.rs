@@ -1,7 +1,7 @@
 //! Explaining a container: the verdict on its newest request, and what came before it.
 
 use waybill_schemas::{
-    ContainerId, ImageId, Recorded, Subject, Timestamp, WorkspaceId,
+    ContainerId, EventType, ImageId, Recorded, Subject, Timestamp, WorkspaceId,
     v1::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ImagePullFailed, PullFailure},
 };
 
@@ -41,7 +41,7 @@ pub fn explain_container(
         Some(attempt) => {
             let verdict = judge(history, attempt, readers, now);
             notes = notes_on(history, attempt, verdict.state, now);
-            verdict
+            unread(history, attempt, &verdict).unwrap_or(verdict)
         }
         None => not_requested(history, workspace, container_id),
     };
@@ -51,6 +51,26 @@ pub fn explain_container(
     let timeline = newest.map(|attempt| steps(timeline(history, &attempt))).unwrap_or_default();
     let id = container_id.to_string();
     Explanation { kind: "container", workspace: workspace.clone(), id, verdict, timeline, earlier, notes }
+}
+
+/// A message that cannot be read and says more than what can: a newer request, or what an open hop waits for.
+fn unread(history: &History, attempt: &Attempt<'_>, verdict: &Verdict) -> Option<Verdict> {
+    let request = attempt.request.value;
+    let (workspace, container_id) = (&request.workspace, &request.container_id);
+    let asked = attempt.request.sequence;
+    let newest = |prefix: &str| history.unreadable_after(asked, prefix);
+    let container = format!("waybill.events.container.{workspace}.{container_id}.");
+    if let Some(again) = newest(&format!("{container}{}", EventType::ContainerRequested)) {
+        return Some(quarantined(Hop::Requested, again));
+    }
+    let missing = match verdict.code {
+        Code::LostByScheduler => {
+            newest(&format!("waybill.events.worker.{}.{workspace}.{container_id}.", request.worker_id))
+        }
+        Code::LostByWorker => newest(&container),
+        _ => None,
+    };
+    missing.map(|missing| quarantined(verdict.hop, missing))
 }
 
 fn not_requested(history: &History, workspace: &WorkspaceId, container_id: &ContainerId) -> Verdict {

@@ -68,6 +68,15 @@ impl History {
         })
     }
 
+    /// The newest message below a subject prefix that stands after a sequence and cannot be read.
+    pub(super) fn unreadable_after<'h>(&'h self, sequence: u64, prefix: &str) -> Option<Recorded<&'h str>> {
+        let found = self.entries.iter().rev().take_while(|entry| entry.sequence > sequence).find_map(|entry| {
+            let Seen::Unreadable { subject, error } = &entry.value else { return None };
+            subject.starts_with(prefix).then_some((entry, error))
+        });
+        found.map(|(entry, error)| Recorded { sequence: entry.sequence, at: entry.at, value: error.as_str() })
+    }
+
     /// Messages below a subject prefix that cannot be read: their sequences and why.
     pub(super) fn unreadable<'h>(&'h self, prefix: &'h str) -> impl Iterator<Item = Recorded<&'h str>> {
         self.entries.iter().filter_map(move |entry| match &entry.value {

@@ -23,7 +23,13 @@ pub use readers::{ReaderState, ReaderStatus, Readers};
 pub use step::{Step, StepOutcome};
 pub use verdict::{Code, Hop, State, Verdict};
 
-use waybill_schemas::{Timestamp, WorkspaceId};
+use waybill_schemas::{Timestamp, WorkspaceId, v1::CredentialSecretSkipped};
+
+/// What a build that saves nothing would be explained with: a sentence and a remedy.
+pub fn skip_in_words(skipped: &CredentialSecretSkipped, at: Timestamp) -> (String, String) {
+    let verdict = cause::skipped_build(skipped, 0, at);
+    (verdict.sentence, verdict.remedy)
+}
 
 /// The answer to "what happened to this image, or this container?".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

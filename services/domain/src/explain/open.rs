@@ -9,8 +9,11 @@ use super::{
     verdict::{Code, Hop, Verdict},
 };
 
-/// A scheduler decides within milliseconds of reading. One that was given a request this long ago is stuck.
-const LOST_AFTER: Duration = Duration::from_secs(15);
+/// A scheduler decides within milliseconds of reading. One that has read everything, and heard of nothing new for so long,
+/// has no decision left to publish: what it publishes it reads.
+const QUIET: Duration = Duration::from_secs(15);
+/// One that goes on reading may have much to decide when it starts, but not for so long.
+const LOST_AFTER: Duration = Duration::from_secs(600);
 
 /// A request at a sequence has no decision.
 pub(super) fn awaiting_decision(sequence: u64, at: Timestamp, scheduler: &ReaderStatus, now: Timestamp) -> Verdict {
@@ -24,7 +27,10 @@ pub(super) fn awaiting_decision(sequence: u64, at: Timestamp, scheduler: &Reader
         ReaderStatus::Present(state) if state.position < sequence => {
             open(lag(state), if state.reading { "" } else { start })
         }
-        ReaderStatus::Present(_) if age(at, now) < LOST_AFTER => {
+        ReaderStatus::Present(state) if !state.reading => {
+            open("it was given the request, and is not reading any more".to_owned(), start)
+        }
+        ReaderStatus::Present(state) if !is_lost(state, at, now) => {
             open("it has read the request and has not decided yet".to_owned(), "")
         }
         ReaderStatus::Present(state) => Verdict::broken(
@@ -35,6 +41,11 @@ pub(super) fn awaiting_decision(sequence: u64, at: Timestamp, scheduler: &Reader
         ),
     };
     verdict.at(sequence, at)
+}
+
+fn is_lost(state: &ReaderState, at: Timestamp, now: Timestamp) -> bool {
+    let quiet = state.behind == 0 && age(state.last_active.map_or(at, |last| last.max(at)), now) >= QUIET;
+    quiet || age(state.since.map_or(at, |since| since.max(at)), now) >= LOST_AFTER
 }
 
 /// What the worker owes: a provider or a pull.

@@ -42,4 +42,6 @@ pub struct ReaderState {
     pub reading: bool,
     /// When it was last given a message or was done with one.
     pub last_active: Option<Timestamp>,
+    /// Since when it reads: a scheduler makes its reader when it starts.
+    pub since: Option<Timestamp>,
 }

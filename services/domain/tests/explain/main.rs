@@ -137,7 +137,14 @@ fn earlier_requests_are_told_in_short() {
 }
 
 fn reader(behind: u64, position: u64, acknowledged: u64, reading: bool) -> ReaderStatus {
-    ReaderStatus::Present(ReaderState { behind, position, acknowledged, reading, last_active: Some(minute(1)) })
+    let (last_active, since) = (Some(minute(1)), Some(minute(0)));
+    ReaderStatus::Present(ReaderState { behind, position, acknowledged, reading, last_active, since })
+}
+
+/// A reader that is given messages all the time.
+fn busy(last_active: Timestamp, since: Timestamp) -> ReaderStatus {
+    let (last_active, since) = (Some(last_active), Some(since));
+    ReaderStatus::Present(ReaderState { behind: 0, position: 9, acknowledged: 0, reading: true, last_active, since })
 }
 
 #[test]
@@ -159,6 +166,31 @@ fn open_hops_tell_whose_turn_it_is_and_whether_they_are_lost() {
             "has not decided yet",
         ),
         (long_after, reader(0, 3, 0, true), broken, Code::LostByScheduler, "has read up to sequence 3"),
+        // It is catching up, or was killed: nothing is lost.
+        (long_after, reader(9, 12, 0, true), open, Code::AwaitingDecision, "has not decided yet"),
+        (long_after, busy(minute(5), minute(0)), open, Code::AwaitingDecision, "has not decided yet"),
+        (long_after, reader(0, 3, 0, false), open, Code::AwaitingDecision, "is not reading any more"),
+        (
+            "saved registered requested now=14",
+            busy(minute(14), minute(0)),
+            broken,
+            Code::LostByScheduler,
+            "has read up",
+        ),
+        (
+            "saved registered requested now=14",
+            busy(minute(14), minute(13)),
+            open,
+            Code::AwaitingDecision,
+            "not decided",
+        ),
+        (
+            "saved registered requested garbage:worker now=14",
+            reader(0, 4, 0, true),
+            broken,
+            Code::Quarantined,
+            "sequence 4",
+        ),
         (decided, ReaderStatus::Absent, open, Code::AwaitingProvider, "no consumer yet"),
         (decided, reader(1, 3, 3, false), open, Code::AwaitingProvider, "has not been seen for 4 min 0 s"),
         (decided, reader(2, 2, 2, true), open, Code::AwaitingProvider, "it is 2 events behind"),

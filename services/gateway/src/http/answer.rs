@@ -88,6 +88,10 @@ pub(super) struct SkippedAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "AWS_SECRET_ACCESS_KEY")]
     missing_key: Option<String>,
+    /// With `registry_mismatch`: whom the credentials are for. Not in the log, so not told to a repeated request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<String>,
     /// Registry host of the image, where the build named one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "registry.example.com")]
@@ -143,10 +147,16 @@ pub(super) fn log_build(receipt: &Receipt) {
 }
 
 /// The answer to a build: what the log holds, which for a repeated request is what the first one recorded.
-pub(super) fn of_build(receipt: &Receipt, verified: Option<VerifiedAnswer>) -> Result<Response, Problem> {
+/// `detail` is this request's own.
+pub(super) fn of_build(
+    receipt: &Receipt,
+    verified: Option<VerifiedAnswer>,
+    detail: Option<String>,
+) -> Result<Response, Problem> {
+    let detail = detail.filter(|_| !receipt.replayed);
     match &receipt.event {
         Event::CredentialSecretSaved(event) => Ok(with(receipt, StatusCode::CREATED, saved(event, receipt, verified))),
-        Event::CredentialSecretSkipped(event) => Ok(with(receipt, StatusCode::OK, skipped(event, receipt))),
+        Event::CredentialSecretSkipped(event) => Ok(with(receipt, StatusCode::OK, skipped(event, receipt, detail))),
         _ => Err(problem::internal()),
     }
 }
@@ -162,11 +172,12 @@ fn saved(event: &CredentialSecretSaved, receipt: &Receipt, verified: Option<Veri
     }
 }
 
-fn skipped(event: &CredentialSecretSkipped, receipt: &Receipt) -> SkippedAnswer {
+fn skipped(event: &CredentialSecretSkipped, receipt: &Receipt, detail: Option<String>) -> SkippedAnswer {
     SkippedAnswer {
         outcome: Skipped::Skipped,
         reason: event.reason.as_str(),
         missing_key: event.missing_key.clone(),
+        detail,
         registry: event.registry.clone(),
         secret_name: event.secret_name.clone(),
         cred_type: event.cred_type.map(CredType::as_str),

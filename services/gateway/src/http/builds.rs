@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use waybill_domain::{
     credentials::CredentialInput,
-    save::{BuildError, BuildRequest, decide_save},
+    save::{BuildError, BuildRequest, SaveDecision, decide_save},
 };
 use waybill_platform::{metrics, trace};
 use waybill_schemas::{Event, WorkspaceId};
@@ -52,8 +52,9 @@ pub(super) struct BuildBody {
     verify: bool,
 }
 
-/// Registry credentials in one of three forms: an object of environment-style keys such as `AWS_ACCESS_KEY_ID` or
-/// `USERNAME`; the JSON text `{"registry", "type", "credentials"}`; or `user:password`.
+/// Registry credentials in one of four forms: an object of environment-style keys such as `AWS_ACCESS_KEY_ID` or
+/// `USERNAME`; a Docker configuration file with `auths`, as an object or as text; the JSON text
+/// `{"registry", "type", "credentials"}`; or `user:password`.
 #[derive(ToSchema)]
 #[schema(examples(json!({"USERNAME": "puller", "PASSWORD": "…"}), json!("puller:…")))]
 #[serde(untagged)]
@@ -61,6 +62,11 @@ pub(super) struct BuildBody {
 pub(super) enum Credentials {
     /// Environment-style keys.
     Keys(std::collections::BTreeMap<String, Option<String>>),
+    /// A Docker configuration file, of which the entry for the image's registry counts.
+    Docker {
+        /// Entries by registry, as `docker login` writes them.
+        auths: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+    },
     /// JSON text or `user:password`.
     Text(String),
 }
@@ -113,6 +119,10 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
     log_received(&build);
     let decision = decide_save(&build, trace::now()).map_err(|error| unreadable(&error))?;
     let wanted = verify::wanted(app.verifies.as_ref(), verify, &build.workspace, &decision)?;
+    let detail = match &decision {
+        SaveDecision::Skip(skip) => skip.detail.clone(),
+        SaveDecision::Save(_) => None,
+    };
     let event = fact::of(&app, build, decision)?;
     let recorder = app.recorder.clone();
     let recording = async move {
@@ -126,7 +136,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
         Ok((receipt, verified))
     };
     let (receipt, verified) = app.see_through(recording).await?;
-    answer::of_build(&receipt, verified)
+    answer::of_build(&receipt, verified, detail)
 }
 
 /// Counts what is new; a repeated request was counted when it came first.

@@ -65,6 +65,7 @@ fn skipped(build: BuildRequest, skip: SaveSkip) -> v1::CredentialSecretSkipped {
         registry = target.map(|target| target.registry()),
         source = target.map(|target| tracing::field::display(target.source)),
         reason = %skip.reason,
+        detail = skip.detail,
         "nothing to save"
     );
     v1::CredentialSecretSkipped {

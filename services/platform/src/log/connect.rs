@@ -17,8 +17,13 @@ const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 pub enum HistoryAccess {
     /// By a consumer with a name of its own choice: scheduler and operator.
     AnyConsumer,
-    /// By the one consumer name that its permissions allow.
-    Consumer(String),
+    /// By the consumer names that its permissions allow.
+    Consumers {
+        /// For settling doubtful appends.
+        settling: String,
+        /// For questions, which must not keep appends waiting.
+        asking: String,
+    },
     /// By the last message of each subject: workers create no consumers.
     LastPerSubject,
 }
@@ -47,7 +52,10 @@ impl NatsConfig {
     pub fn read(reader: &mut Reader<'_>, role: &str) -> Self {
         let history = match role {
             "scheduler" | "operator" => HistoryAccess::AnyConsumer,
-            "gateway" => HistoryAccess::Consumer("gateway-history".to_owned()),
+            "gateway" => HistoryAccess::Consumers {
+                settling: "gateway-history".to_owned(),
+                asking: "gateway-explain".to_owned(),
+            },
             _ => HistoryAccess::LastPerSubject,
         };
         Self {
@@ -92,7 +100,8 @@ impl EventLog {
             api_prefix: config.api_prefix.as_str().into(),
             history: config.history.clone(),
             name: config.name.as_str().into(),
-            reading_history: Arc::new(Mutex::new(())),
+            settling: Arc::new(Mutex::new(())),
+            asking: Arc::new(Mutex::new(())),
             connected,
         }
     }

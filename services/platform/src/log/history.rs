@@ -1,5 +1,7 @@
 //! What the log holds for one image, container or decision.
 
+use std::collections::VecDeque;
+
 use futures_util::TryStreamExt as _;
 use waybill_schemas::{EventType, Subject};
 
@@ -12,7 +14,11 @@ impl EventLog {
     /// [`LogError`] when the log does not answer.
     pub async fn history(&self, subject: &Subject) -> Result<Vec<RawMessage>, LogError> {
         match &self.history {
-            HistoryAccess::AnyConsumer | HistoryAccess::Consumer(_) => self.events_on(&subject.siblings()).await,
+            HistoryAccess::AnyConsumer => self.events_on(&subject.siblings()).await,
+            HistoryAccess::Consumers { settling, .. } => {
+                let _one_reader = self.settling.lock().await;
+                self.read_to_end(&subject.siblings(), Some(settling), usize::MAX).await
+            }
             HistoryAccess::LastPerSubject => self.last_of_each(subject).await,
         }
     }
@@ -22,12 +28,20 @@ impl EventLog {
     /// # Errors
     /// [`LogError`] when the log does not answer.
     pub async fn events_on(&self, filter: &str) -> Result<Vec<RawMessage>, LogError> {
+        self.newest_on(filter, usize::MAX).await
+    }
+
+    /// As [`events_on`](Self::events_on), of those only as many as `most`, from the end.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn newest_on(&self, filter: &str, most: usize) -> Result<Vec<RawMessage>, LogError> {
         match &self.history {
-            HistoryAccess::Consumer(name) => {
-                let _one_reader = self.reading_history.lock().await;
-                self.read_to_end(filter, Some(name)).await
+            HistoryAccess::Consumers { asking, .. } => {
+                let _one_reader = self.asking.lock().await;
+                self.read_to_end(filter, Some(asking), most).await
             }
-            HistoryAccess::AnyConsumer | HistoryAccess::LastPerSubject => self.read_to_end(filter, None).await,
+            HistoryAccess::AnyConsumer | HistoryAccess::LastPerSubject => self.read_to_end(filter, None, most).await,
         }
     }
 
@@ -45,29 +59,74 @@ impl EventLog {
         Ok(messages)
     }
 
-    async fn read_to_end(&self, filter: &str, name: Option<&str>) -> Result<Vec<RawMessage>, LogError> {
-        let (consumer, waiting) = match (self.create_reader(filter, 1, name).await, name) {
-            // A reading that was given up in the middle leaves its consumer, for another filter, until the server removes it.
-            (Err(_), Some(name)) => {
-                self.delete_consumer(name).await;
-                self.create_reader(filter, 1, Some(name)).await?
-            }
-            (created, _) => created?,
-        };
-        let mut messages = Vec::new();
+    async fn read_to_end(&self, filter: &str, name: Option<&str>, most: usize) -> Result<Vec<RawMessage>, LogError> {
+        if let Some(name) = name {
+            // A reading that was given up in the middle leaves its consumer, and a new one would go on where that stood.
+            self.delete_consumer(name).await;
+        }
+        let (consumer, waiting) = self.create_reader(filter, 1, name).await?;
+        let mut reading = Reading::new(most);
         if waiting > 0 {
             let mut stream = std::pin::pin!(Self::messages_of(&consumer).await?);
             while let Some(message) = stream.try_next().await? {
                 let last = message.pending == 0;
-                messages.push(message);
+                reading.take(filter, message);
                 if last {
                     break;
                 }
             }
         }
         self.delete_reader(&consumer).await;
-        Ok(messages)
+        reading.finish(waiting).ok_or_else(|| LogError::Unavailable {
+            what: format!("read {filter}"),
+            reason: "another process reads under the same name; try again".to_owned(),
+        })
     }
+}
+
+/// The messages of one reading. Two processes with one consumer name can take messages from each other: what is told is
+/// everything, or nothing.
+struct Reading {
+    most: usize,
+    kept: VecDeque<RawMessage>,
+    count: u64,
+    last: u64,
+    intact: bool,
+}
+
+impl Reading {
+    fn new(most: usize) -> Self {
+        Self { most, kept: VecDeque::new(), count: 0, last: 0, intact: true }
+    }
+
+    fn take(&mut self, filter: &str, message: RawMessage) {
+        self.intact &= message.sequence > self.last && matches(filter, &message.subject);
+        self.last = message.sequence;
+        self.count = self.count.saturating_add(1);
+        self.kept.push_back(message);
+        if self.kept.len() > self.most {
+            self.kept.pop_front();
+        }
+    }
+
+    /// The messages, if they are in order, match, and are as many as were there at the start.
+    fn finish(self, waiting: u64) -> Option<Vec<RawMessage>> {
+        (self.intact && self.count >= waiting).then(|| self.kept.into())
+    }
+}
+
+/// Whether a subject matches a filter, whose tokens may be `*`, and the last one `>`.
+fn matches(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", token) => return token.is_some(),
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
 }
 
 fn siblings(subject: &Subject) -> Vec<Subject> {
@@ -98,5 +157,53 @@ fn siblings(subject: &Subject) -> Vec<Subject> {
             .iter()
             .map(|event| Subject::Quarantine { sequence: *sequence, event: *event })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(sequence: u64, subject: &str) -> RawMessage {
+        let at = time::OffsetDateTime::UNIX_EPOCH.into();
+        let headers = async_nats::HeaderMap::new();
+        RawMessage { sequence, at, subject: subject.to_owned(), headers, payload: bytes::Bytes::new(), pending: 0 }
+    }
+
+    #[test]
+    fn a_reading_is_whole_or_nothing() {
+        type Case = (&'static str, &'static [(u64, &'static str)], u64, usize, Option<&'static [u64]>);
+        let cases: &[Case] = &[
+            ("nothing there", &[], 0, 9, Some(&[])),
+            ("all there", &[(3, "a.x"), (7, "a.y")], 2, 9, Some(&[3, 7])),
+            ("more came meanwhile", &[(3, "a.x"), (7, "a.y"), (8, "a.x")], 2, 9, Some(&[3, 7, 8])),
+            ("the newest of them", &[(3, "a.x"), (7, "a.y"), (8, "a.x")], 3, 2, Some(&[7, 8])),
+            ("somebody took one", &[(7, "a.y")], 2, 9, None),
+            ("began anew", &[(3, "a.x"), (3, "a.x"), (7, "a.y")], 2, 9, None),
+            ("another's filter", &[(3, "b.x"), (7, "b.y")], 2, 9, None),
+        ];
+        for (name, read, waiting, most, expected) in cases {
+            let mut reading = Reading::new(*most);
+            read.iter().for_each(|(sequence, subject)| reading.take("a.>", message(*sequence, subject)));
+            let kept = reading.finish(*waiting).map(|kept| kept.iter().map(|one| one.sequence).collect::<Vec<_>>());
+            assert_eq!(kept.as_deref(), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_filter_matches() {
+        let cases = [
+            ("a.b", "a.b", true),
+            ("a.b", "a.b.c", false),
+            ("a.b.c", "a.b", false),
+            ("a.*.c", "a.b.c", true),
+            ("a.*.c", "a.b.d", false),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b.c", false),
+        ];
+        for (filter, subject, expected) in cases {
+            assert_eq!(matches(filter, subject), expected, "{filter} {subject}");
+        }
     }
 }

@@ -64,6 +64,7 @@ pub struct EventLog {
     /// Whose readers these are, as the server lists them.
     name: Arc<str>,
     /// A consumer with a fixed name serves one reader at a time.
-    reading_history: Arc<Mutex<()>>,
+    settling: Arc<Mutex<()>>,
+    asking: Arc<Mutex<()>>,
     connected: watch::Receiver<bool>,
 }

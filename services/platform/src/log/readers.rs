@@ -25,12 +25,15 @@ pub struct ConsumerState {
     pub waiting: u64,
     /// When it was last given a message or acknowledged one.
     pub last_active: Option<Timestamp>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
 struct Info {
     error: Option<ApiError>,
     config: Option<InfoConfig>,
+    created: Option<Timestamp>,
     #[serde(default)]
     num_pending: u64,
     #[serde(default)]
@@ -124,6 +127,7 @@ impl EventLog {
             unacknowledged: info.num_ack_pending,
             waiting: info.num_waiting,
             last_active: info.delivered.last_active.max(info.ack_floor.last_active),
+            created: info.created,
         };
         Ok(Some((filter, state)))
     }

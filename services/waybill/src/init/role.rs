@@ -110,6 +110,9 @@ fn create(name: &str, filters: &[String]) -> impl Iterator<Item = Grant> {
     filters.iter().map(move |filter| api(format!("CONSUMER.CREATE.{STREAM}.{name}.{filter}")))
 }
 
+/// The gateway's readers: one settles appends, the other answers questions.
+const HISTORIES: [&str; 2] = ["gateway-history", "gateway-explain"];
+
 fn gateway() -> Vec<Grant> {
     let published = EventType::OF_IMAGE.iter().map(|event| format!("waybill.events.image.*.*.{event}"));
     let of_containers = [EventType::ContainerRequested, EventType::ContainerEnded];
@@ -122,8 +125,8 @@ fn gateway() -> Vec<Grant> {
     ]
     .map(str::to_owned);
     write_and_verify(published)
-        .chain(create("gateway-history", &read))
-        .chain(consume("gateway-history"))
+        .chain(HISTORIES.iter().flat_map(|name| create(name, &read)))
+        .chain(HISTORIES.iter().flat_map(|name| consume(name)))
         .chain(watch_readers())
         .chain([api(format!("DIRECT.GET.{STREAM}.waybill.events.quarantine.*.{}", EventType::QuarantineDiscarded))])
         .collect()

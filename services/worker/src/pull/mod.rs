@@ -33,6 +33,8 @@ pub struct PullConfig {
     pub ca_file: Option<PathBuf>,
     /// Where OCI layouts are written; only the manifest is pulled without it.
     pub image_dir: Option<PathBuf>,
+    /// The node's own logins, a Docker configuration file: for images without credentials only, and for all workspaces.
+    pub docker_config: Option<PathBuf>,
     /// How long a pull may take.
     pub limit: Duration,
 }
@@ -44,6 +46,7 @@ impl Default for PullConfig {
             internal_token_services: Vec::new(),
             ca_file: None,
             image_dir: None,
+            docker_config: None,
             limit: Duration::from_secs(300),
         }
     }

@@ -23,7 +23,11 @@ fn build(more: Value) -> Value {
 async fn what_is_saved() {
     let structured =
         json!({"registry": "a.b", "type": "basic", "credentials": {"USERNAME": "u", "PASSWORD": PASSWORD}});
+    let docker = json!({"auths": {"https://a.b/v2/": {"username": "u", "password": PASSWORD}}, "experimental": true});
     let cases = [
+        ("Docker configuration", docker.clone(), "basic"),
+        ("its text", json!(docker.to_string()), "basic"),
+        ("identity token", json!({"auths": {"a.b": {"identitytoken": PASSWORD}}}), "token"),
         ("user:password", json!(format!("u:{PASSWORD}")), "basic"),
         ("JSON text", json!(structured.to_string()), "basic"),
         ("keys", json!({"USERNAME": "u", "PASSWORD": PASSWORD, "TOKEN": null}), "basic"),
@@ -48,6 +52,17 @@ async fn what_is_saved() {
         let opened = open(&gateway.scheduler, &from, &place, &saved.credentials).unwrap();
         assert!(opened.expose().contains(PASSWORD), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_docker_configuration_for_other_registries_is_skipped_with_their_hosts() {
+    let gateway = Gateway::new();
+    let config = json!({"auths": {"c.d": {"username": "u", "password": PASSWORD}}});
+    let body = build(json!({"existing_image_uri": "a.b/app:1", "existing_image_creds": config}));
+    let said = gateway.post("/v1/builds", &body).await.json();
+    assert_eq!((&said["outcome"], &said["reason"]), (&json!("skipped"), &json!("registry_mismatch")));
+    let detail = said["detail"].as_str().unwrap();
+    assert!(detail.contains("for c.d, but the image is on a.b") && !detail.contains(PASSWORD), "{detail}");
 }
 
 #[tokio::test]

@@ -75,6 +75,20 @@ async fn bodies_of_builds() {
             Some("existing_image_creds"),
         ),
         (
+            "a Docker configuration that keeps them in a program",
+            r#"{"workspace":"acme","image_id":"i","existing_image_uri":"a.b/c","existing_image_creds":{"credsStore":"x"}}"#,
+            422,
+            "invalid-field",
+            Some("existing_image_creds"),
+        ),
+        (
+            "a Docker configuration with a malformed value",
+            r#"{"workspace":"acme","image_id":"i","existing_image_uri":"a.b/c","existing_image_creds":{"auths":{"a.b":{"auth":"canary"}}}}"#,
+            422,
+            "invalid-field",
+            Some("existing_image_creds"),
+        ),
+        (
             "credentials that are a number",
             r#"{"workspace":"acme","image_id":"i","base_image_creds":5}"#,
             422,

@@ -1,0 +1,127 @@
+//! A trial: would the registry give an image for these credentials? Nothing is written, and no event is made.
+
+use std::path::PathBuf;
+
+use waybill_domain::{
+    credentials::Secret,
+    provider::{CustomPlan, Failure, plan_to_try},
+    reference::{ImageReference, RegistryHost},
+};
+use waybill_platform::config::Reader;
+use waybill_schemas::{
+    Timestamp, WorkspaceId,
+    v1::{ProviderFailure, PullFailure},
+};
+
+use crate::{
+    config,
+    provider::{CloudConfig, EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
+    pull::{PullConfig, PullError, pull},
+};
+
+/// Asks registries as a worker does.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    pull: PullConfig,
+    aws: EcrConfig,
+    clouds: CloudConfig,
+}
+
+/// The registry gives the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Digest of the manifest, or of the index where it is one.
+    pub digest: String,
+    /// When the login stops working, where its issuer said so.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The registry, or who issues its tokens, does not give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Which step failed, and why.
+    pub failure: TrialFailure,
+    /// More words for people, without secrets.
+    pub detail: String,
+}
+
+/// The step that failed, with the reason code of the event that a worker would record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialFailure {
+    /// There is no login to ask with: as in `CredentialProviderFailed`.
+    Provider(ProviderFailure),
+    /// The registry did not give the manifest: as in `ImagePullFailed`.
+    Pull(PullFailure),
+}
+
+impl TrialFailure {
+    /// The reason code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider(reason) => reason.as_str(),
+            Self::Pull(reason) => reason.as_str(),
+        }
+    }
+}
+
+impl Trial {
+    /// The settings of a worker that say how registries are spoken to; and further hosts that are spoken to without TLS,
+    /// and another certificate authority.
+    pub fn read(
+        reader: &mut Reader<'_>,
+        plain_http: impl IntoIterator<Item = RegistryHost>,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
+        let (mut pull, aws, mut clouds) = config::registries(reader, ca_file);
+        pull.plain_http.extend(plain_http);
+        clouds.plain_http.clone_from(&pull.plain_http);
+        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws, clouds }
+    }
+
+    /// Asks for the manifest, with credentials as they are sealed, or without any.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn ask(
+        &self,
+        workspace: &WorkspaceId,
+        image: &ImageReference,
+        credentials: Option<&Secret>,
+    ) -> Result<Given, Refused> {
+        let plan = credentials.map(plan_to_try).transpose();
+        let refused =
+            |failure: Failure| Refused { failure: TrialFailure::Provider(failure.reason), detail: failure.detail };
+        let plan = plan.map_err(refused)?;
+        let (login, expires_at) = match plan {
+            Some(plan) => self.login(workspace, image, plan).await?,
+            None => (RegistryLogin::Anonymous, None),
+        };
+        let digest = pull(&self.pull, image, &login, "").await?;
+        Ok(Given { digest, expires_at })
+    }
+
+    async fn login(
+        &self,
+        workspace: &WorkspaceId,
+        image: &ImageReference,
+        plan: CustomPlan,
+    ) -> Result<(RegistryLogin, Option<Timestamp>), Refused> {
+        // No token of an earlier question, and none is kept.
+        let tokens = TokenCache::new(self.aws.clone()).with_clouds(self.clouds.clone());
+        let issued = Provider::new(plan, workspace, &tokens).login(image.registry()).await?;
+        Ok((issued.login, issued.expires_at))
+    }
+}
+
+impl From<ProviderError> for Refused {
+    fn from(error: ProviderError) -> Self {
+        let failure = TrialFailure::Provider(ProviderFailure::TokenExchangeFailed);
+        Self { failure, detail: error.to_string() }
+    }
+}
+
+impl From<PullError> for Refused {
+    fn from(error: PullError) -> Self {
+        Self { failure: TrialFailure::Pull(error.reason), detail: error.detail }
+    }
+}
