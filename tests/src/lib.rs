@@ -5,6 +5,7 @@
 //! `tests/suite`, with a module per concern.
 
 pub mod authority;
+pub mod azure;
 pub mod canary;
 pub mod docker_registry;
 pub mod ecr;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod figures;
 pub mod fill;
 pub mod find;
+pub mod google;
 pub mod http;
 pub mod image;
 pub mod jaeger;

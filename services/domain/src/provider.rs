@@ -3,7 +3,10 @@
 use waybill_schemas::v1::{AttachSkipReason, ContainerCredentialsAttached, CredType, DEFAULT_CHAIN, ProviderFailure};
 
 use crate::{
-    credentials::{AwsKeys, BasicLogin, Marshalled, Secret, TokenLogin, UnmarshalError, unmarshal},
+    credentials::{
+        AwsKeys, AzureKeys, BasicLogin, GoogleKeys, GoogleLogin, Marshalled, Secret, TokenLogin, UnmarshalError,
+        unmarshal,
+    },
     reference::{ImageReference, RegistryHost},
 };
 
@@ -45,13 +48,32 @@ pub enum Login {
     Bearer(Secret),
     /// AWS keys, exchanged with ECR for a user name and a token.
     Ecr(AwsKeys),
+    /// A Google key, exchanged for an access token, which is the password of [`GOOGLE_TOKEN_USER`].
+    Google(GoogleKeys),
+    /// A service principal of Azure, whose token the registry exchanges for one of its own.
+    Azure(AzureKeys),
 }
+
+/// User name with which Google's registries take an access token as the password
+/// (Artifact Registry, "Configure authentication to Artifact Registry for Docker").
+pub const GOOGLE_TOKEN_USER: &str = "oauth2accesstoken";
 
 impl From<TokenLogin> for Login {
     fn from(token: TokenLogin) -> Self {
         match token {
             TokenLogin::Bearer(token) => Self::Bearer(token),
             TokenLogin::Login(login) => Self::Basic(login),
+        }
+    }
+}
+
+impl From<GoogleLogin> for Login {
+    fn from(google: GoogleLogin) -> Self {
+        match google {
+            GoogleLogin::Token(password) => {
+                Self::Basic(BasicLogin { username: GOOGLE_TOKEN_USER.to_owned(), password })
+            }
+            GoogleLogin::Keys(keys) => Self::Google(keys),
         }
     }
 }
@@ -133,12 +155,18 @@ fn bound_host(attached: &ContainerCredentialsAttached, marshalled: &Marshalled) 
 }
 
 fn login(marshalled: &Marshalled) -> Result<Login, Failure> {
-    let incomplete = |error: UnmarshalError| Failure::new(ProviderFailure::UnparsableCredentials, error.to_string());
+    let incomplete = |error: UnmarshalError| {
+        let unsupported = matches!(error, UnmarshalError::UnsupportedValue { .. });
+        let reason = if unsupported { ProviderFailure::Unsupported } else { ProviderFailure::UnparsableCredentials };
+        Failure::new(reason, error.to_string())
+    };
     match marshalled.cred_type {
         CredType::Basic => marshalled.basic().map(Login::Basic).map_err(incomplete),
         CredType::Token => marshalled.token().map(Login::from).map_err(incomplete),
         CredType::Aws => marshalled.aws().map(Login::Ecr).map_err(incomplete),
-        unsupported @ (CredType::Gcp | CredType::Azure | CredType::Public | CredType::Unknown) => {
+        CredType::Gcp => marshalled.google().map(Login::from).map_err(incomplete),
+        CredType::Azure => marshalled.azure().map(Login::Azure).map_err(incomplete),
+        unsupported @ (CredType::Public | CredType::Unknown) => {
             let detail = format!("there is no provider for credentials of type {unsupported}");
             Err(Failure::new(ProviderFailure::Unsupported, detail))
         }

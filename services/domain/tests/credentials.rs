@@ -173,7 +173,7 @@ fn describe(refused: &CredentialError) -> String {
             format!(" {:?}{}", error.problem, error.field.map(|field| format!(" in {field}")).unwrap_or_default())
         }
         CredentialError::MissingField { field } => format!(" {field}"),
-        CredentialError::InvalidValue { key, .. } => format!(" {key}"),
+        CredentialError::InvalidValue { key, .. } | CredentialError::UnsupportedValue { key, .. } => format!(" {key}"),
         _ => String::new(),
     };
     format!("{}{details}", variant(refused))

@@ -45,14 +45,21 @@ fn credentials_become_a_login() {
     let basic = format!(r#"{{"USERNAME":"u","PASSWORD":"{CANARY}"}}"#);
     let token = format!(r#"{{"TOKEN":"{CANARY}"}}"#);
     let aws = format!(r#"{{"AWS_ACCESS_KEY_ID":"a","AWS_SECRET_ACCESS_KEY":"{CANARY}","AWS_REGION":"eu-west-1"}}"#);
-    for (cred_type, values) in [("basic", &basic), ("token", &token), ("aws", &aws)] {
+    let google = format!(r#"{{"GCP_ACCESS_TOKEN":"{CANARY}"}}"#);
+    let azure =
+        format!(r#"{{"AZURE_CLIENT_ID":"x","AZURE_CLIENT_SECRET":"{CANARY}","AZURE_TENANT_ID":"contoso.example"}}"#);
+    let cases = [("basic", &basic), ("token", &token), ("aws", &aws), ("gcp", &google), ("azure", &azure)];
+    for (cred_type, values) in cases {
         let plan = plan_with_credentials(&attached("a.b/app:1", "a.b"), json("a.b", cred_type, values).as_ref());
         assert!(!format!("{plan:?}").contains(CANARY), "{cred_type}: printed");
         let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider") };
         assert_eq!((plan.provider_name().as_str(), plan.cred_type.as_str()), ("creds-a.b", cred_type));
         let fits = matches!(
             (cred_type, &plan.login),
-            ("basic", Login::Basic(_)) | ("token", Login::Bearer(_)) | ("aws", Login::Ecr(_))
+            ("basic" | "gcp", Login::Basic(_))
+                | ("token", Login::Bearer(_))
+                | ("aws", Login::Ecr(_))
+                | ("azure", Login::Azure(_))
         );
         assert!(fits, "{cred_type}: {:?}", plan.login);
     }
@@ -92,7 +99,25 @@ fn what_cannot_become_a_login_says_why() {
             ProviderFailure::RegistryMismatch,
         ),
         ("no valid image", attached("::", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
-        ("no provider yet", right, json("a.b", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#), ProviderFailure::Unsupported),
+        ("no provider", right.clone(), json("a.b", "unknown", &basic), ProviderFailure::Unsupported),
+        (
+            "no Azure tenant",
+            right.clone(),
+            json("a.b", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#),
+            ProviderFailure::UnparsableCredentials,
+        ),
+        (
+            "no Google key",
+            right.clone(),
+            json("a.b", "gcp", &format!(r#"{{"GOOGLE_APPLICATION_CREDENTIALS":"{CANARY}"}}"#)),
+            ProviderFailure::UnparsableCredentials,
+        ),
+        (
+            "a Google key that leads elsewhere",
+            right,
+            json("a.b", "gcp", r#"{"GOOGLE_APPLICATION_CREDENTIALS":"{\"type\":\"external_account\"}"}"#),
+            ProviderFailure::Unsupported,
+        ),
     ];
     for (name, attached, opened, reason) in cases {
         let ProviderPlan::Fail(failure) = plan_with_credentials(&attached, opened.as_ref()) else { panic!("{name}") };

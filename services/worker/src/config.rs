@@ -13,7 +13,7 @@ use waybill_schemas::WorkerId;
 
 use crate::{
     default_chain,
-    provider::EcrConfig,
+    provider::{CloudConfig, EcrConfig},
     pull::{PullConfig, read_ca_file},
 };
 
@@ -32,6 +32,9 @@ pub struct WorkerConfig {
     pub pull: PullConfig,
     /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
     pub aws: EcrConfig,
+    /// Where the other clouds are asked: `WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the endpoint that a key names,
+    /// `WAYBILL_AZURE_LOGIN_ENDPOINT` instead of a cloud's identity service.
+    pub clouds: CloudConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_WORKER_HEALTH_LISTEN`).
@@ -57,7 +60,7 @@ impl WorkerConfig {
         let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
             text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
         });
-        let (pull, aws) = registries(&mut reader, None);
+        let (pull, aws, clouds) = registries(&mut reader, None);
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
@@ -76,6 +79,7 @@ impl WorkerConfig {
                 scheduler_key,
                 pull,
                 aws,
+                clouds,
                 concurrency,
                 health,
                 node_dir,
@@ -87,7 +91,7 @@ impl WorkerConfig {
 }
 
 /// How registries and AWS are asked. A certificate authority that is given goes before the setting.
-pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig) {
+pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig, CloudConfig) {
     let key = if ca_file.is_some() { "--ca-file" } else { "WAYBILL_WORKER_CA_FILE" };
     let pull = PullConfig {
         plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
@@ -103,7 +107,14 @@ pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (
         ca: ca(reader, key, &pull),
         limit: None,
     };
-    (pull, aws)
+    let clouds = CloudConfig {
+        google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
+        azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
+        plain_http: pull.plain_http.clone(),
+        ca: aws.ca.clone(),
+        limit: None,
+    };
+    (pull, aws, clouds)
 }
 
 /// The node's own logins. Without them an image that came without credentials is asked for without any.
@@ -205,6 +216,8 @@ mod tests {
             ("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", "auth.internal, gitlab.internal:8443"),
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
+            ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "http://127.0.0.1:5557/token"),
+            ("WAYBILL_AZURE_LOGIN_ENDPOINT", "http://127.0.0.1:5558"),
             ("WAYBILL_AWS_STS_ENDPOINT", "http://127.0.0.1:5556"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
         ];
@@ -219,6 +232,8 @@ mod tests {
         assert_eq!((config.node_dir, config.node_group), (Some(dir.path().join("node")), Some(1000)));
         assert!(config.pull.ca_file.is_some() && config.health.is_some());
         assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
+        assert!(config.clouds.google_endpoint.is_some() && config.clouds.azure_endpoint.is_some());
+        assert_eq!((config.clouds.ca, config.clouds.plain_http), (config.aws.ca, config.pull.plain_http));
     }
 
     #[test]
@@ -234,6 +249,8 @@ mod tests {
             ("WAYBILL_WORKER_CA_FILE", "none.pem"),
             ("WAYBILL_WORKER_DOCKER_CONFIG", "none.json"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
+            ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "oauth2.googleapis.com"),
+            ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
             ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),
         ];

@@ -69,7 +69,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         () = shutdown.cancelled() => return Ok(()),
         () = register(&registrar) => {}
     }
-    let tokens = TokenCache::new(config.aws);
+    let tokens = TokenCache::new(config.aws).with_clouds(config.clouds);
     let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
     let running = config.node_dir.map(|dir| running(&dir, config.node_group)).transpose()?;
     let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull, running });

@@ -15,7 +15,7 @@ use waybill_schemas::{
 
 use crate::{
     config,
-    provider::{EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
+    provider::{CloudConfig, EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
     pull::{PullConfig, PullError, pull},
 };
 
@@ -24,6 +24,7 @@ use crate::{
 pub struct Trial {
     pull: PullConfig,
     aws: EcrConfig,
+    clouds: CloudConfig,
 }
 
 /// The registry gives the image.
@@ -71,9 +72,10 @@ impl Trial {
         plain_http: impl IntoIterator<Item = RegistryHost>,
         ca_file: Option<PathBuf>,
     ) -> Self {
-        let (mut pull, aws) = config::registries(reader, ca_file);
+        let (mut pull, aws, mut clouds) = config::registries(reader, ca_file);
         pull.plain_http.extend(plain_http);
-        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws }
+        clouds.plain_http.clone_from(&pull.plain_http);
+        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws, clouds }
     }
 
     /// Asks for the manifest, with credentials as they are sealed, or without any.
@@ -105,7 +107,7 @@ impl Trial {
         plan: CustomPlan,
     ) -> Result<(RegistryLogin, Option<Timestamp>), Refused> {
         // No token of an earlier question, and none is kept.
-        let tokens = TokenCache::new(self.aws.clone());
+        let tokens = TokenCache::new(self.aws.clone()).with_clouds(self.clouds.clone());
         let issued = Provider::new(plan, workspace, &tokens).login(image.registry()).await?;
         Ok((issued.login, issued.expires_at))
     }

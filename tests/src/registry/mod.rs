@@ -109,11 +109,16 @@ impl Registry {
 
     /// Starts an empty registry whose accounts are those of others, as one ECR issues the tokens of many registries.
     pub fn with_accounts(scheme: Scheme, accounts: &Accounts) -> Result<Self, StartError> {
+        Self::with_routes(scheme, accounts, Router::new())
+    }
+
+    /// Likewise, with further routes of its own.
+    pub fn with_routes(scheme: Scheme, accounts: &Accounts, routes: Router) -> Result<Self, StartError> {
         let mut shared = None;
         let serving = Serving::start("the in-process registry", |address| {
             let state = Arc::new(State::new(scheme, format!("http://{address}/token"), accounts.clone()));
             shared = Some(state.clone());
-            Router::new().fallback(answer::handle).with_state(state)
+            Router::new().fallback(answer::handle).with_state(state).merge(routes)
         })?;
         let gone = || StartError::setup("the in-process registry")(std::io::Error::other("it made no routes"));
         Ok(Self { state: shared.ok_or_else(gone)?, serving })

@@ -13,6 +13,7 @@ mod bench;
 mod canary;
 mod chain;
 mod check;
+mod clouds;
 mod crash;
 mod default_chain;
 mod dev;

@@ -71,6 +71,14 @@ pub enum CredentialError {
         /// What a valid value looks like.
         expected: &'static str,
     },
+    /// A value asks for what no worker does.
+    #[error("{key} is not supported: {problem}")]
+    UnsupportedValue {
+        /// Name of the key, and of the field in it.
+        key: &'static str,
+        /// Why not, and what to pass instead.
+        problem: &'static str,
+    },
 }
 
 /// Why marshalled credentials cannot be read.
@@ -98,5 +106,21 @@ pub enum UnmarshalError {
         cred_type: CredType,
         /// Name of the missing key.
         missing: &'static str,
+    },
+    /// A value cannot be used.
+    #[error("the value of {key} is malformed; expected {expected}")]
+    InvalidValue {
+        /// Name of the key, and of the field in it.
+        key: &'static str,
+        /// What a valid value looks like.
+        expected: &'static str,
+    },
+    /// A value asks for what no worker does.
+    #[error("{key} is not supported: {problem}")]
+    UnsupportedValue {
+        /// Name of the key, and of the field in it.
+        key: &'static str,
+        /// Why not, and what to pass instead.
+        problem: &'static str,
     },
 }

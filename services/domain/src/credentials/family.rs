@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::keys::Keys;
-use super::{CredentialError, Secret, named, role};
+use super::{CredentialError, Secret, azure, google, named, role};
 use crate::reference::{EcrRegistry, Registry, RegistryHost};
 
 /// The values of one kind of credentials, under the names they are carried by.
@@ -249,6 +249,10 @@ pub(super) fn expires_at(expiration: &Secret) -> Result<Timestamp, CredentialErr
 fn gcp(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
     let need = Need { keys, cred_type: CredType::Gcp };
     need.one("GCP_ACCESS_TOKEN", &["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"])?;
+    // Where there is a token, the file is not read.
+    if let (false, Some(file)) = (keys.any(&["GCP_ACCESS_TOKEN"]), keys.first(&["GOOGLE_APPLICATION_CREDENTIALS"])) {
+        google::check(file)?;
+    }
     Ok(values(["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"].map(|key| (key, keys.first(&[key]).cloned()))))
 }
 
@@ -257,6 +261,9 @@ fn azure(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
     let id = need.one("AZURE_CLIENT_ID", &["AZURE_CLIENT_ID"])?;
     let secret = need.one("AZURE_CLIENT_SECRET", &["AZURE_CLIENT_SECRET"])?;
     let tenant = need.one("AZURE_TENANT_ID", &["AZURE_TENANT_ID"])?;
+    if !azure::is_tenant(tenant.expose()) {
+        return Err(CredentialError::InvalidValue { key: "AZURE_TENANT_ID", expected: azure::TENANT });
+    }
     Ok(values([
         ("AZURE_CLIENT_ID", Some(id)),
         ("AZURE_CLIENT_SECRET", Some(secret)),

@@ -27,7 +27,7 @@ struct Claims {
 }
 
 /// The expiry of a signed token. None for anything else, and for a token without a positive number as its `exp`.
-pub(super) fn expires_at(text: &Secret) -> Option<Timestamp> {
+pub fn expires_at(text: &Secret) -> Option<Timestamp> {
     if text.len() > MAX {
         return None;
     }

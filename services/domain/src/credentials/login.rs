@@ -1,6 +1,6 @@
 //! What a provider needs of the credentials, by kind.
 
-use super::{Marshalled, Secret, UnmarshalError};
+use super::{GoogleKeys, Marshalled, Secret, UnmarshalError};
 
 /// A user name and a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,15 @@ pub struct AwsRole {
     pub session_name: String,
 }
 
+/// Google credentials: a token that works as it is, or keys that one is had for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GoogleLogin {
+    /// An access token.
+    Token(Secret),
+    /// A key file.
+    Keys(GoogleKeys),
+}
+
 impl Marshalled {
     /// The login of `basic` credentials.
     ///
@@ -87,6 +96,17 @@ impl Marshalled {
             external_id: self.value("AWS_EXTERNAL_ID").cloned(),
             session_name: session_name.to_owned(),
         })
+    }
+
+    /// The access token of `gcp` credentials, or else their key file.
+    ///
+    /// # Errors
+    /// [`UnmarshalError`] with the key or the field of the key file that is missing or cannot be used.
+    pub fn google(&self) -> Result<GoogleLogin, UnmarshalError> {
+        match (self.value("GCP_ACCESS_TOKEN"), self.value("GOOGLE_APPLICATION_CREDENTIALS")) {
+            (None, Some(file)) => GoogleKeys::parse(file).map(GoogleLogin::Keys),
+            _ => self.required("GCP_ACCESS_TOKEN").cloned().map(GoogleLogin::Token),
+        }
     }
 
     fn login_with(&self, password: &'static str) -> Result<BasicLogin, UnmarshalError> {

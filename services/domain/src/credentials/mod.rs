@@ -4,9 +4,11 @@
 //! journey, [`unmarshal`] reads them where they are used. A value leaves this module through [`Secret::expose`] only;
 //! no `Debug` form and no error holds one.
 
+mod azure;
 mod docker_config;
 mod error;
 mod family;
+mod google;
 mod input;
 mod json;
 mod jwt;
@@ -19,11 +21,14 @@ mod parse;
 mod role;
 mod secret;
 
+pub use azure::AzureKeys;
 pub use docker_config::{CredentialHelper, DockerConfig, DockerLogin};
 pub use error::{CredentialError, UnmarshalError};
+pub use google::{GoogleKeys, GoogleUser, ServiceAccount};
 pub use input::CredentialInput;
 pub use json::{JsonError, JsonProblem};
-pub use login::{AwsKeys, AwsRole, BasicLogin, TokenLogin};
+pub use jwt::expires_at as jwt_expires_at;
+pub use login::{AwsKeys, AwsRole, BasicLogin, GoogleLogin, TokenLogin};
 pub use marshal::{Marshalled, marshal, unmarshal};
 pub use parse::{Parsed, parse, parse_for};
 pub use secret::Secret;

@@ -102,8 +102,8 @@ pub(super) fn no_provider(
                 "worker {worker_id} opened {} bytes marshalled as {} credentials and cannot use them: {words}",
                 attached.credentials_length, attached.cred_type
             ),
-            "Credentials are sealed as the JSON {\"registry\",\"type\",\"credentials\"}: save them through POST /v1/builds, \
-             which writes that form.",
+            "Build again with what is named put right. POST /v1/builds writes the JSON \
+             {\"registry\",\"type\",\"credentials\"} that is sealed.",
         ),
         ProviderFailure::TokenExchangeFailed => exchange(attached, failed, words),
         ProviderFailure::Unsupported => Verdict::broken(

@@ -13,28 +13,35 @@ use waybill_schemas::WorkspaceId;
 
 use super::{
     aws::http_client,
+    clouds::{CloudConfig, Clouds},
     ecr::{EcrConfig, EcrExchange},
-    token::TokenSource,
+    token::{Exchange, TokenSource},
 };
 
 /// Most token sources that are kept. Those in use beyond that are as many as containers being served.
-const CAPACITY: usize = 1024;
+pub(super) const CAPACITY: usize = 1024;
 
 /// Token sources by workspace, registry and keys. Workspaces never share one.
 #[derive(Clone)]
 pub struct TokenCache {
     ecr: EcrConfig,
     http: Arc<OnceLock<SharedHttpClient>>,
-    sources: Arc<Mutex<Sources>>,
+    sources: Arc<Mutex<Sources<EcrExchange>>>,
+    pub(super) clouds: Clouds,
 }
 
 type Key = (String, String, [u8; 32]);
-type Source = Arc<TokenSource<EcrExchange>>;
+pub(super) type Source<E> = Arc<TokenSource<E>>;
 
-#[derive(Default)]
-struct Sources {
-    by_key: BTreeMap<Key, (u64, Source)>,
+pub(super) struct Sources<E> {
+    by_key: BTreeMap<Key, (u64, Source<E>)>,
     uses: u64,
+}
+
+impl<E> Default for Sources<E> {
+    fn default() -> Self {
+        Self { by_key: BTreeMap::new(), uses: 0 }
+    }
 }
 
 impl fmt::Debug for TokenCache {
@@ -46,10 +53,20 @@ impl fmt::Debug for TokenCache {
 impl TokenCache {
     /// An empty cache.
     pub fn new(ecr: EcrConfig) -> Self {
-        Self { ecr, http: Arc::default(), sources: Arc::default() }
+        Self { ecr, http: Arc::default(), sources: Arc::default(), clouds: Clouds::default() }
     }
 
-    pub(super) fn source(&self, workspace: &WorkspaceId, registry: &RegistryHost, keys: &AwsKeys) -> Source {
+    /// The same cache, with the other clouds asked as configured.
+    pub fn with_clouds(self, config: CloudConfig) -> Self {
+        Self { clouds: Clouds::new(config), ..self }
+    }
+
+    pub(super) fn source(
+        &self,
+        workspace: &WorkspaceId,
+        registry: &RegistryHost,
+        keys: &AwsKeys,
+    ) -> Source<EcrExchange> {
         let key = (workspace.to_string(), registry.to_string(), fingerprint(keys));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(key, CAPACITY, || {
@@ -59,8 +76,8 @@ impl TokenCache {
     }
 }
 
-impl Sources {
-    fn get(&mut self, key: Key, capacity: usize, make: impl FnOnce() -> Source) -> Source {
+impl<E: Exchange> Sources<E> {
+    pub(super) fn get(&mut self, key: Key, capacity: usize, make: impl FnOnce() -> Source<E>) -> Source<E> {
         self.uses = self.uses.saturating_add(1);
         if let Some((used, source)) = self.by_key.get_mut(&key) {
             *used = self.uses;
@@ -79,7 +96,7 @@ impl Sources {
     }
 }
 
-fn in_use(source: &Source) -> bool {
+fn in_use<E>(source: &Source<E>) -> bool {
     Arc::strong_count(source) > 1
 }
 
@@ -159,7 +176,7 @@ mod tests {
         };
         let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
         let mut sources = Sources::default();
-        let held: Vec<Source> = (0..3).map(|number| sources.get(key(number), 2, make)).collect();
+        let held: Vec<Source<EcrExchange>> = (0..3).map(|number| sources.get(key(number), 2, make)).collect();
         assert_eq!(sources.by_key.len(), 3, "what is in use stays");
         drop(held);
         sources.get(key(9), 2, make);
@@ -182,7 +199,7 @@ mod tests {
         }
         sources.get(key(0), 2, make);
         sources.get(key(2), 2, make).token().await.unwrap();
-        let kept = |sources: &Sources| sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>();
+        let kept = |sources: &Sources<EcrExchange>| sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>();
         assert_eq!((kept(&sources), fake.calls()), (vec![0, 2], 3), "0 was used after 1");
 
         // Whoever asked for it is gone; its exchange is not.

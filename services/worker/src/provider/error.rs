@@ -45,6 +45,12 @@ pub enum ProviderError {
         /// What is wrong with the answer.
         words: String,
     },
+    /// The credentials themselves do not allow an exchange.
+    #[error("{words}; build again with credentials in order")]
+    Keys {
+        /// Which field, and what is wrong with it.
+        words: String,
+    },
 }
 
 impl ProviderError {

@@ -1,11 +1,16 @@
 //! Credential providers: each gives logins for one registry host, and for no other.
 
 mod aws;
+mod azure;
 mod cache;
+mod clouds;
 mod ecr;
 mod ecr_public;
 mod error;
 mod freshness;
+mod google;
+mod oauth;
+mod rs256;
 mod sts;
 mod token;
 
@@ -19,10 +24,12 @@ use waybill_domain::{
 use waybill_schemas::{Timestamp, WorkspaceId};
 
 pub use cache::TokenCache;
+pub use clouds::CloudConfig;
+use clouds::CloudExchange;
 pub use ecr::EcrConfig;
 use ecr::EcrExchange;
 pub use error::ProviderError;
-use token::TokenSource;
+use token::{Token, TokenSource};
 
 /// What is sent to a registry.
 #[derive(Debug, Clone)]
@@ -57,6 +64,7 @@ pub struct Provider {
 enum Kind {
     Static(RegistryLogin),
     Ecr(Arc<TokenSource<EcrExchange>>),
+    Cloud(Arc<TokenSource<CloudExchange>>),
 }
 
 impl fmt::Debug for Provider {
@@ -72,6 +80,8 @@ impl Provider {
             Login::Basic(login) => Kind::Static(RegistryLogin::Basic(login)),
             Login::Bearer(token) => Kind::Static(RegistryLogin::Bearer(token)),
             Login::Ecr(keys) => Kind::Ecr(tokens.source(workspace, &plan.registry, &keys)),
+            Login::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &plan.registry, &keys)),
+            Login::Google(keys) => Kind::Cloud(tokens.clouds.google(workspace, &plan.registry, &keys)),
         };
         Self { registry: plan.registry, kind }
     }
@@ -91,20 +101,24 @@ impl Provider {
         }
         match &self.kind {
             Kind::Static(login) => Ok(Issued { login: login.clone(), expires_at: None, from_before: false }),
-            Kind::Ecr(source) => {
-                let (token, from_before) = source.token().await?;
-                let expires_at = Some(token.expires_at.into());
-                Ok(Issued { login: RegistryLogin::Basic(token.login), expires_at, from_before })
-            }
+            Kind::Ecr(source) => source.token().await.map(issued),
+            Kind::Cloud(source) => source.token().await.map(issued),
         }
     }
 
     /// Forgets a login that the registry did not accept, so that the next one is new.
     pub fn forget(&self, refused: &RegistryLogin) {
-        if let (Kind::Ecr(source), RegistryLogin::Basic(login)) = (&self.kind, refused) {
-            source.forget(login);
+        match (&self.kind, refused) {
+            (Kind::Ecr(source), RegistryLogin::Basic(login)) => source.forget(login),
+            (Kind::Cloud(source), RegistryLogin::Basic(login)) => source.forget(login),
+            _ => {}
         }
     }
+}
+
+fn issued((token, from_before): (Token, bool)) -> Issued {
+    let expires_at = Some(token.expires_at.into());
+    Issued { login: RegistryLogin::Basic(token.login), expires_at, from_before }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What the tests of this crate share: tiny servers, a log in memory, and captured log lines.
 
+mod azure;
+mod cloud;
 mod ecr;
+mod google;
 mod image;
 mod lines;
 mod log;
@@ -9,7 +12,10 @@ mod server;
 mod sts;
 mod tls;
 
+pub(crate) use azure::{TENANT, azure};
+pub(crate) use cloud::{Call, FakeCloud, Script};
 pub(crate) use ecr::FakeEcr;
+pub(crate) use google::{EMAIL, RSA_KEY, TOKEN_URI, google};
 pub(crate) use image::{Image, digest_of};
 pub(crate) use lines::Lines;
 pub(crate) use log::{FakeLog, Stored};

@@ -21,7 +21,7 @@ async fn asked(stack: &Stack, question: &[&str]) -> (i32, Value) {
 }
 
 /// Asks as a program, as a person and over HTTP, and compares. The person's answer fits a terminal of 80 columns.
-async fn expect(stack: &Stack, question: [&str; 2], expected: Expected<'_>) {
+pub(crate) async fn expect(stack: &Stack, question: [&str; 2], expected: Expected<'_>) {
     let (status, hop, code, words) = expected;
     let (found, answer) = asked(stack, &question).await;
     let (verdict, answer_timeline) = (&answer["verdict"], answer["timeline"].clone());

@@ -5,6 +5,8 @@ use waybill_schemas::v1::PullFailure;
 use super::*;
 use crate::testing::{Answer, FakeRegistry, Image, Lines, basic_header, envelope};
 
+const EXTERNAL_ACCOUNT: &str = r#"{"type":"external_account","credential_source":{"file":"/var/run/token"}}"#;
+
 #[tokio::test]
 async fn attached_credentials_pull_the_image() {
     let (lines, _guard) = Lines::capture();
@@ -65,6 +67,9 @@ async fn without_a_provider_there_is_no_pull() {
     let registry = FakeRegistry::start(Image::new(), |_| None).await;
     let other = Bench::new(registry.host());
     let basic = |bench: &Bench, text: &str| bench.attached_text("c-1", CredType::Basic, text);
+    let google = |bench: &Bench, file: &str| {
+        bench.attached("c-1", CredType::Gcp, &json!({ "GOOGLE_APPLICATION_CREDENTIALS": file }))
+    };
     let elsewhere =
         json!({ "registry": "a.b", "type": "basic", "credentials": { "USERNAME": "u", "PASSWORD": "p" } }).to_string();
     type Make<'t> = Box<dyn Fn(&Bench) -> Event + 't>;
@@ -79,7 +84,8 @@ async fn without_a_provider_there_is_no_pull() {
         ),
         ("unparsable_credentials", Box::new(|bench| basic(bench, "{").into())),
         ("unparsable_credentials", Box::new(|bench| bench.attached("c-1", CredType::Basic, &json!({})).into())),
-        ("unsupported", Box::new(|bench| bench.attached("c-1", CredType::Gcp, &json!({ "TOKEN": "t" })).into())),
+        ("unparsable_credentials", Box::new(|bench| google(bench, "/etc/key.json").into())),
+        ("unsupported", Box::new(|bench| google(bench, EXTERNAL_ACCOUNT).into())),
         ("registry_mismatch", Box::new(|bench| basic(bench, &elsewhere).into())),
         ("credentials_withheld", Box::new(|bench| bench.skipped(Why::SecretExpired).into())),
         ("credentials_withheld", Box::new(|bench| bench.skipped(Why::UnknownWorker).into())),
@@ -93,7 +99,7 @@ async fn without_a_provider_there_is_no_pull() {
     }
     assert!(registry.asked().is_empty(), "no pull as somebody else");
     let told = lines.with("failed to parse image credentials JSON");
-    assert_eq!((told.len(), &told[0]["level"]), (2, &json!("WARN")));
+    assert_eq!((told.len(), &told[0]["level"]), (3, &json!("WARN")));
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ fn saids(bench: &Bench) -> Vec<ContainerCredentialsAttached> {
         bench.aws("c-2"),
         bench.attached("c-3", CredType::Token, &token),
         bench.attached("c-4", CredType::Gcp, &token),
+        bench.attached("c-9", CredType::Gcp, &json!({ "GCP_ACCESS_TOKEN": PASSWORD })),
+        bench.attached("c-10", CredType::Gcp, &json!({ "GOOGLE_APPLICATION_CREDENTIALS": PASSWORD })),
         bench.attached("c-5", CredType::Basic, &json!({ "USERNAME": PASSWORD })),
         bench.attached_text("c-6", CredType::Basic, PASSWORD),
         bench.attached_text("c-7", CredType::Basic, &format!("{{\"registry\": {PASSWORD}")),

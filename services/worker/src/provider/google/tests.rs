@@ -1,0 +1,188 @@
+//! Google's exchange against a token endpoint that verifies what it is sent.
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use waybill_domain::{
+    provider::{CustomPlan, Login},
+    reference::RegistryHost,
+};
+use waybill_schemas::Timestamp;
+
+use super::*;
+use crate::{
+    provider::{Issued, Provider, RegistryLogin, TokenCache, ecr::EcrConfig},
+    testing::{EMAIL, FakeCloud, Lines, RSA_KEY, TOKEN_URI, assert_absent, google, nobody},
+};
+
+const SECRETS: [&str; 4] =
+    ["s3cr3t-client&=+", "s3cr3t-refresh", "google-token-1", "MIIEvAIBADANBgkqhkiG9w0BAQEFAASCBKYwggSiAgEAAoIB"];
+
+fn account(key: &str) -> Value {
+    json!({
+        "type": "service_account", "client_email": EMAIL, "private_key_id": "key-1", "private_key": key,
+        "token_uri": TOKEN_URI,
+    })
+}
+
+fn user(secret: &str) -> Value {
+    json!({ "type": "authorized_user", "client_id": "client-1", "client_secret": secret, "refresh_token": SECRETS[1] })
+}
+
+fn keys(file: &Value) -> GoogleKeys {
+    GoogleKeys::parse(&Secret::from(file.to_string())).unwrap()
+}
+
+fn cache(url: &str, limit: Option<Duration>) -> TokenCache {
+    let google_endpoint = Some(format!("{url}/token"));
+    TokenCache::new(EcrConfig::default()).with_clouds(CloudConfig { google_endpoint, limit, ..CloudConfig::default() })
+}
+
+fn host() -> RegistryHost {
+    RegistryHost::parse("eu-docker.pkg.dev").unwrap()
+}
+
+fn provider(file: &Value, tokens: &TokenCache) -> Provider {
+    let plan = CustomPlan { registry: host(), cred_type: CredType::Gcp, login: Login::Google(keys(file)) };
+    Provider::new(plan, &"acme".parse().unwrap(), tokens)
+}
+
+async fn login(file: &Value, tokens: &TokenCache) -> Result<Issued, ProviderError> {
+    provider(file, tokens).login(&host()).await
+}
+
+fn password(issued: &Issued) -> &str {
+    match &issued.login {
+        RegistryLogin::Basic(login) if login.username == "oauth2accesstoken" => login.password.expose(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_signed_assertion_and_a_refresh_token_become_an_access_token() {
+    let (lines, _guard) = Lines::capture();
+    for file in [account(RSA_KEY), user(SECRETS[0])] {
+        let fake = FakeCloud::start(google).await;
+        let issued = login(&file, &cache(&fake.url(), None)).await.unwrap();
+        assert_eq!((password(&issued), fake.calls()), ("google-token-1", 1), "{file}");
+        let within = |seconds: i64| Timestamp::from(OffsetDateTime::now_utc() + time::Duration::seconds(seconds));
+        let end = issued.expires_at.unwrap();
+        assert!(within(3500) < end && end <= within(3600), "{end}");
+    }
+    for secret in SECRETS {
+        assert_absent(secret, "the log", &lines.text());
+    }
+}
+
+#[tokio::test]
+async fn twenty_logins_are_one_exchange_until_its_end() {
+    let fake = FakeCloud::start(google).await;
+    let (tokens, file) = (cache(&fake.url(), None), account(RSA_KEY));
+    fake.script().life = 0;
+    for issued in join_all((0..20).map(|_| login(&file, &tokens))).await {
+        assert_eq!(password(&issued.unwrap()), "google-token-1");
+    }
+    assert_eq!(fake.calls(), 1);
+    fake.script().life = 3600;
+    for _ in 0..3 {
+        assert_eq!(password(&login(&file, &tokens).await.unwrap()), "google-token-2", "the first one has ended");
+    }
+    let refused = login(&file, &tokens).await.unwrap();
+    provider(&file, &tokens).forget(&refused.login);
+    assert_eq!(password(&login(&file, &tokens).await.unwrap()), "google-token-3");
+    assert_eq!(
+        password(&login(&user(SECRETS[0]), &tokens).await.unwrap()),
+        "google-token-4",
+        "other keys, other token"
+    );
+}
+
+/// A spoilt answer as often as it is asked for; what comes of it.
+type Case = (&'static str, Value, u16, String, usize, fn(&ProviderError) -> bool, &'static str);
+
+#[tokio::test]
+async fn failures_have_a_kind_and_no_secrets() {
+    let (lines, _guard) = Lines::capture();
+    let refused: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Refused { .. });
+    let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
+    let file = || user(SECRETS[0]);
+    let quota = json!({ "error": { "status": "RESOURCE_EXHAUSTED", "message": format!("for {}", SECRETS[1]) } });
+    let cases: Vec<Case> = vec![
+        ("refused", user("s3cr3t-wrong"), 0, String::new(), 1, refused, "invalid_grant: Bad Request: [redacted]"),
+        ("spent", file(), 429, quota.to_string(), 3, refused, "RESOURCE_EXHAUSTED: for [redacted]"),
+        ("down", file(), 503, "<html>".to_owned(), 3, unusable, "status 503 that cannot be read"),
+        ("redirected", file(), 302, "{}".to_owned(), 1, unusable, "status 302 that cannot be read"),
+        ("no token", file(), 200, "{}".to_owned(), 1, unusable, "without an access_token"),
+        ("empty token", file(), 200, r#"{"access_token":""}"#.to_owned(), 1, unusable, "without an access_token"),
+        ("no JSON", file(), 200, SECRETS[0].to_owned(), 1, unusable, "status 200 that cannot be read"),
+        (
+            "wrong JSON",
+            file(),
+            200,
+            format!("{{\"access_token\":[\"{}\"]}}", SECRETS[1]),
+            1,
+            unusable,
+            "cannot be read",
+        ),
+        ("too long", file(), 200, "x".repeat(300 * 1024), 1, unusable, "far too long"),
+    ];
+    for (name, file, status, body, calls, kind, words) in cases {
+        let fake = FakeCloud::start(google).await;
+        (0..calls).filter(|_| status != 0).for_each(|_| fake.spoil(status, &body));
+        let error = login(&file, &cache(&fake.url(), None)).await.unwrap_err();
+        assert!(kind(&error) && error.to_string().contains(words), "{name}: {error}");
+        assert!(error.to_string().starts_with("Google at 127.0.0.1"), "{name}: {error}");
+        assert!(error.to_string().len() < 450 && !error.is_unreachable(), "{name}: {error}");
+        assert_eq!(fake.calls(), calls, "{name}");
+        for secret in SECRETS.iter().chain(&["s3cr3t-wrong"]) {
+            assert_absent(secret, name, &format!("{error} {error:?}"));
+        }
+    }
+    for secret in SECRETS {
+        assert_absent(secret, "the log", &lines.text());
+    }
+}
+
+#[tokio::test]
+async fn a_passing_fault_is_tried_again() {
+    let fake = FakeCloud::start(google).await;
+    fake.spoil(429, "{}");
+    fake.spoil(500, "oops");
+    let issued = login(&account(RSA_KEY), &cache(&fake.url(), None)).await.unwrap();
+    assert_eq!((password(&issued), fake.calls()), ("google-token-3", 3));
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer() {
+    let (away, _socket) = nobody();
+    let file = account(RSA_KEY);
+    let nobody = login(&file, &cache(&format!("http://{away}"), None)).await.unwrap_err();
+    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
+    let fake = FakeCloud::start(google).await;
+    fake.hang();
+    let silent = login(&file, &cache(&fake.url(), Some(Duration::from_millis(300)))).await.unwrap_err();
+    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+}
+
+#[tokio::test]
+async fn an_unfit_key_is_named_and_nobody_is_asked() {
+    let fake = FakeCloud::start(google).await;
+    let elsewhere = |uri: String| {
+        let mut file = account(RSA_KEY);
+        file["token_uri"] = uri.into();
+        file
+    };
+    let broken = RSA_KEY.replace("MII", "MIJ");
+    let cases = [
+        (account("s3cr3t-client&=+"), Some(()), "private_key cannot be used: expected an RSA key in PEM"),
+        (account(&broken), Some(()), "private_key cannot be used: expected an RSA key in PEM"),
+        (elsewhere(format!("{}/token", fake.url())), None, "token_uri is malformed; expected an https address"),
+    ];
+    for (file, endpoint, words) in cases {
+        let operators = cache(&fake.url(), None);
+        let tokens = endpoint.map_or_else(|| TokenCache::new(EcrConfig::default()), |()| operators);
+        let error = login(&file, &tokens).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_absent(SECRETS[0], "the error", &format!("{error} {error:?} {:?}", provider(&file, &tokens)));
+    }
+    assert_eq!(fake.calls(), 0);
+}

@@ -1,0 +1,211 @@
+//! Token endpoints of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
+
+use std::{error::Error, time::Duration};
+
+use reqwest::{StatusCode, header::CONTENT_TYPE};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use time::OffsetDateTime;
+use waybill_domain::credentials::Secret;
+use zeroize::Zeroizing;
+
+use super::ProviderError;
+use crate::redact::Redactor;
+
+/// How long one exchange may take, retries included.
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Pauses before the second and the third attempt.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+const MOST_BYTES: usize = 256 * 1024;
+/// No cloud's token lives longer than this is believed.
+const LONGEST_LIFE: u64 = 24 * 3600;
+const USER_AGENT: &str = concat!("waybill/", env!("CARGO_PKG_VERSION"));
+
+/// One HTTP client for every set of keys, or why there is none. It follows no redirects: whoever is sent a secret is who
+/// was meant.
+#[derive(Clone)]
+pub(super) struct Http(Result<reqwest::Client, String>);
+
+impl Http {
+    /// A client that trusts these certificate authorities too.
+    pub(super) fn new(ca: Option<&[u8]>) -> Self {
+        // A provider that is installed already is just as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self(client(ca).map_err(|error| waybill_platform::chain(&error)))
+    }
+}
+
+fn client(ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
+    let trusted = ca.map(reqwest::Certificate::from_pem_bundle).transpose()?;
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_merge(trusted.unwrap_or_default())
+        .connect_timeout(CONNECT_LIMIT)
+        .user_agent(USER_AGENT);
+    builder.build()
+}
+
+/// An endpoint, and how it is called in errors.
+pub(super) struct Endpoint<'e> {
+    pub(super) http: &'e Http,
+    pub(super) url: &'e str,
+    /// Such as `Google at oauth2.googleapis.com`.
+    pub(super) issuer: &'e str,
+    pub(super) redactor: &'e Redactor,
+}
+
+/// What a form carries, in order.
+pub(super) type Fields<'f> = [(&'f str, &'f str)];
+
+enum Attempt {
+    /// Worth another try.
+    Again(ProviderError),
+    Over(ProviderError),
+}
+
+impl From<Attempt> for ProviderError {
+    fn from(attempt: Attempt) -> Self {
+        match attempt {
+            Attempt::Again(error) | Attempt::Over(error) => error,
+        }
+    }
+}
+
+impl Endpoint<'_> {
+    /// Posts the form until there is an answer that stands: three times at most, as AWS's own client does.
+    pub(super) async fn post<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, ProviderError> {
+        for pause in PAUSES {
+            match self.attempt(fields).await {
+                Ok(answer) => return Ok(answer),
+                Err(Attempt::Over(error)) => return Err(error),
+                Err(Attempt::Again(error)) => tracing::debug!(%error, "asking for the token again"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(self.attempt(fields).await?)
+    }
+
+    async fn attempt<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, Attempt> {
+        let client = self.http.0.as_ref();
+        let client =
+            client.map_err(|error| Attempt::Over(self.unusable(&format!("no client can be made: {error}"))))?;
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = client.post(self.url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        let answer = request.send().await.map_err(|error| Attempt::Again(self.unreachable(&error)))?;
+        let status = answer.status();
+        let body = self.body(answer).await.map_err(Attempt::Over)?;
+        if !status.is_success() {
+            let error = self.refused(status, &body);
+            let passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+            return Err(if passing { Attempt::Again(error) } else { Attempt::Over(error) });
+        }
+        serde_json::from_slice(&body).map_err(|_| Attempt::Over(self.unreadable(status)))
+    }
+
+    async fn body(&self, mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+        let mut body = Zeroizing::new(Vec::new());
+        let broken = |_| self.unusable("an answer that cannot be read");
+        while let Some(part) = answer.chunk().await.map_err(broken)? {
+            if body.len().saturating_add(part.len()) > MOST_BYTES {
+                return Err(self.unusable("an answer that is far too long"));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ProviderError {
+        match serde_json::from_slice::<Value>(body).ok().as_ref().and_then(refusal) {
+            Some(words) => {
+                ProviderError::Refused { issuer: self.issuer.to_owned(), words: self.redactor.clean(&words) }
+            }
+            None => self.unreadable(status),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ProviderError {
+        let issuer = self.issuer.to_owned();
+        if error.is_timeout() {
+            return ProviderError::TimedOut { issuer, seconds: CONNECT_LIMIT.as_secs() };
+        }
+        ProviderError::Unreachable { issuer, words: self.redactor.clean(&innermost(error)) }
+    }
+
+    fn unreadable(&self, status: StatusCode) -> ProviderError {
+        self.unusable(&format!("an answer with status {} that cannot be read", status.as_u16()))
+    }
+
+    fn unusable(&self, words: &str) -> ProviderError {
+        ProviderError::Unusable { issuer: self.issuer.to_owned(), words: self.redactor.clean(words) }
+    }
+}
+
+/// The code and the words of a refusal: `error` and `error_description` (RFC 6749, section 5.2), Google's
+/// `error.status` and `error.message`, or a registry's `errors` (OCI distribution specification, "Error Codes").
+fn refusal(body: &Value) -> Option<String> {
+    let text = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    let told = |code: Option<String>, words: Option<String>| match (code, words) {
+        (Some(code), Some(words)) => Some(format!("{code}: {words}")),
+        (code, words) => code.or(words),
+    };
+    let error = body.get("error");
+    let first = body.get("errors").and_then(|errors| errors.get(0));
+    match (error, first) {
+        (Some(error @ Value::Object(_)), _) => told(text(error, "status"), text(error, "message")),
+        (Some(_), _) => told(text(body, "error"), text(body, "error_description")),
+        (None, Some(first)) => told(text(first, "code"), text(first, "message")),
+        (None, None) => None,
+    }
+}
+
+/// reqwest's own text repeats the address; what is told is the cause.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// `scheme://host[:port]/…` without all but the host.
+pub(super) fn host_of(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url).ok();
+    parsed.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| "an address without a host".to_owned())
+}
+
+/// The end of a token that lives this many seconds; without an end it serves once.
+pub(super) fn end(issued_at: OffsetDateTime, seconds: Option<u64>) -> OffsetDateTime {
+    issued_at + Duration::from_secs(seconds.unwrap_or(0).min(LONGEST_LIFE))
+}
+
+/// A redactor that knows one more secret.
+pub(super) fn knowing(redactor: &Redactor, secret: &Secret) -> Redactor {
+    let mut redactor = redactor.clone();
+    redactor.add(secret);
+    redactor
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_issuer_s_words() {
+        let cases = [
+            (json!({"error": "invalid_grant", "error_description": "Bad Request"}), Some("invalid_grant: Bad Request")),
+            (json!({"error": "invalid_client"}), Some("invalid_client")),
+            (json!({"error": {"code": 429, "status": "QUOTA", "message": "later"}}), Some("QUOTA: later")),
+            (json!({"errors": [{"code": "UNAUTHORIZED", "message": "no"}]}), Some("UNAUTHORIZED: no")),
+            (json!({"errors": []}), None),
+            (json!({"error": 5}), None),
+            (json!(["error"]), None),
+            (json!("error"), None),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(refusal(&body).as_deref(), expected, "{body}");
+        }
+    }
+}
