@@ -72,7 +72,10 @@ pub(super) async fn check(inspector: &Inspector, home: &Home, stream: &StreamInf
     let looks = workers.iter().map(async |id| {
         let key = home.workers().find(|(known, _)| *known == id).map(|(_, key)| key.map(ToString::to_string));
         let (registration, consumer) = tokio::join!(registration(inspector, id), consumer(inspector, id));
-        [judge_key(id, &registration, key.as_ref()), judge_consumer(id, &consumer, OffsetDateTime::now_utc())]
+        [
+            judge_key(id, &registration, key.as_ref()),
+            judge_consumer(id, &consumer, key.is_some(), OffsetDateTime::now_utc()),
+        ]
     });
     join_all(looks).await.into_iter().flatten().collect()
 }
@@ -153,7 +156,11 @@ fn seconds(at: Timestamp) -> String {
     text.split(['.', 'Z']).next().map_or_else(|| text.clone(), |whole| format!("{whole}Z"))
 }
 
-fn judge_consumer(id: &WorkerId, seen: &Seen, now: OffsetDateTime) -> Finding {
+/// Long enough for a worker to be retired rather than away.
+const RETIRED_AFTER: time::Duration = time::Duration::days(1);
+
+/// `own` says whether the worker is one of this home folder.
+fn judge_consumer(id: &WorkerId, seen: &Seen, own: bool, now: OffsetDateTime) -> Finding {
     let check = format!("consumer worker-{id}");
     let start = format!("start it, or see what its log says: waybill worker --id {id}");
     let consumer = match seen {
@@ -167,7 +174,12 @@ fn judge_consumer(id: &WorkerId, seen: &Seen, now: OffsetDateTime) -> Finding {
     let Consumer { num_pending, num_ack_pending, num_redelivered, num_waiting, delivered } = consumer;
     let last = delivered.last_active.map_or_else(|| "none delivered yet".to_owned(), |at| ago(now - at.instant()));
     let load = format!("{num_pending} waiting, {num_ack_pending} in work, {last}");
-    if *num_waiting == 0 {
+    // One that has as many as it serves at once asks for no more.
+    if *num_waiting == 0 && *num_ack_pending == 0 {
+        let unseen = delivered.last_active.is_none_or(|at| now - at.instant() > RETIRED_AFTER);
+        if !own && *num_pending == 0 && unseen {
+            return Finding::ok(check, format!("not pulling, and nothing waits for it: retired elsewhere? {load}"));
+        }
         return Finding::attention(check, format!("worker {id} is not pulling; {load}"), start);
     }
     if *num_redelivered > 0 {
@@ -225,25 +237,37 @@ mod tests {
     fn consumers() {
         let id: WorkerId = "w3".parse().unwrap();
         let now = at().instant() + time::Duration::minutes(5);
-        let consumer = |waiting, pending, redelivered| {
+        let with = |waiting, pending, redelivered, num_ack_pending| {
             let delivered = Delivered { last_active: Some(at()) };
             let (num_waiting, num_pending, num_redelivered) = (waiting, pending, redelivered);
-            Seen::Consumer(Consumer { num_waiting, num_pending, num_redelivered, num_ack_pending: 2, delivered })
+            Seen::Consumer(Consumer { num_waiting, num_pending, num_redelivered, num_ack_pending, delivered })
         };
+        let consumer = |waiting, pending, redelivered| with(waiting, pending, redelivered, 2);
+        let days = time::Duration::days(2);
         let cases = [
             (consumer(1, 0, 0), Well, "0 waiting, 2 in work, last delivery 5 min ago"),
             (consumer(1, 1000, 0), Well, "1000 waiting"),
             (consumer(1, 1001, 0), Attention, "falls behind"),
-            (consumer(0, 3, 0), Attention, "worker w3 is not pulling; 3 waiting"),
+            (with(0, 3, 0, 0), Attention, "worker w3 is not pulling; 3 waiting"),
+            (consumer(0, 3, 0), Well, "3 waiting, 2 in work"),
             (consumer(1, 0, 4), Attention, "4 decisions are tried again"),
             (Seen::Consumer(Consumer { num_waiting: 1, ..Consumer::default() }), Well, "none delivered yet"),
             (Seen::Missing, Attention, "does not exist"),
             (Seen::Untold("why".to_owned()), Unknown, "why"),
         ];
         for (seen, status, says) in cases {
-            let finding = judge_consumer(&id, &seen, now);
+            let finding = judge_consumer(&id, &seen, true, now);
             assert_eq!(finding.status, status, "{seen:?}");
             assert!(finding.says.contains(says), "{finding:?}");
+        }
+        // A worker of another home folder that is gone for good is no reason to look; one that is waited for is.
+        for (seen, own, later, status) in [
+            (with(0, 0, 0, 0), false, days, Well),
+            (with(0, 0, 0, 0), true, days, Attention),
+            (with(0, 1, 0, 0), false, days, Attention),
+            (with(0, 0, 0, 0), false, time::Duration::ZERO, Attention),
+        ] {
+            assert_eq!(judge_consumer(&id, &seen, own, now + later).status, status, "{seen:?} {own}");
         }
     }
 }

@@ -56,13 +56,22 @@ pub(super) fn one(home: &Path, sequence: u64, payload: bool, as_json: bool) -> R
     text::title(&mut out, output::coloured(), &format!("{sequence} {}", text::printable(&row.subject)))?;
     let mut fields = told(&row);
     fields.push(("body".to_owned(), format!("{} bytes", row.body().len())));
-    let headers = row.headers.iter().map(|(name, value)| (text::printable(name), text::printable(value)));
-    fields.extend(headers);
+    fields.extend(headers(&row, payload).map(|(name, value)| (text::printable(name), text::printable(value))));
     text::fields(&mut out, 2, &fields)?;
     if payload {
         writeln!(out, "{}", row.payload)?;
     }
     Ok(())
+}
+
+/// Headers with their values where those are an event's; others may hold what does not belong there, as the body may.
+fn headers(row: &Quarantined, payload: bool) -> impl Iterator<Item = (&str, &str)> {
+    row.headers.iter().map(move |(name, value)| {
+        let lower = name.to_ascii_lowercase();
+        let own = ["ce-", "nats-"].iter().any(|prefix| lower.starts_with(prefix));
+        let shown = payload || own || matches!(lower.as_str(), "traceparent" | "tracestate");
+        (name.as_str(), if shown { value.as_str() } else { "(withheld)" })
+    })
 }
 
 /// The body only where it was asked for: it may hold sealed credentials, or somebody's mistake.
@@ -72,7 +81,7 @@ fn document(sequence: u64, row: &Quarantined, payload: bool) -> Value {
         "subject": row.subject,
         "time": row.at,
         "error": row.error,
-        "headers": row.headers,
+        "headers": headers(row, payload).collect::<Vec<_>>(),
         "bytes": row.body().len(),
         "payload": payload.then_some(&row.payload),
         "held": row.held,

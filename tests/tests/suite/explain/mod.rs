@@ -5,6 +5,7 @@ mod builds;
 mod open;
 mod past;
 mod pulls;
+mod rest;
 mod workers;
 
 use serde_json::Value;
