@@ -3,173 +3,20 @@
 //! [`Verifier`] sees every event just before it is folded, while the facts still hold what the fold decided. It keeps only
 //! decisions whose request has not come yet. Ciphertext is not compared: sealing needs keys, which are not in the log.
 
-use std::collections::BTreeMap;
+mod decided;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use uuid::Uuid;
 use waybill_schemas::{
-    ContainerId, Event, ImageId, PublicSealingKey, Recorded, RecordedEvent, Timestamp, WorkerId, WorkspaceId,
-    v1::{AttachSkipReason, CredType},
+    Event, PublicSealingKey, Recorded, RecordedEvent,
+    v1::{AttachSkipReason, QuarantineRetried},
 };
 
-use crate::fold::{AttachPlan, Decision, Facts, Pending, PendingKey, SkipPlan, decided_key};
+use crate::fold::{Change, Decision, Facts, Pending, PendingKey, decided_key, fold};
 
-/// A decision as its event states it, without the credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Decided {
-    /// Id of the decision's event.
-    pub id: Uuid,
-    /// Owner of the container.
-    pub workspace: WorkspaceId,
-    /// The container.
-    pub container_id: ContainerId,
-    /// Its image.
-    pub image_id: Option<ImageId>,
-    /// The worker that the decision is addressed to.
-    pub worker_id: WorkerId,
-    /// Sequence of the request.
-    pub requested_by: u64,
-    /// `attached` or `skipped`.
-    pub outcome: &'static str,
-    /// Why nothing is attached.
-    pub reason: Option<AttachSkipReason>,
-    /// Sequence of the build event that it rests on.
-    pub saved_by: Option<u64>,
-    /// Reference to pull.
-    pub image_ref: Option<String>,
-    /// Its registry host.
-    pub registry: Option<String>,
-    /// Label of the secret.
-    pub secret_name: Option<String>,
-    /// Kind of the credentials.
-    pub cred_type: Option<CredType>,
-    /// When they stop working.
-    pub expires_at: Option<Timestamp>,
-    /// The key that they are sealed to.
-    pub sealed_to: Option<PublicSealingKey>,
-}
-
-impl Decided {
-    /// What an event states; none if it is no decision.
-    pub fn recorded(recorded: &RecordedEvent) -> Option<Self> {
-        let id = recorded.envelope.id;
-        match recorded.event.clone() {
-            Event::ContainerCredentialsAttached(event) => Some(Self {
-                id,
-                workspace: event.workspace,
-                container_id: event.container_id,
-                image_id: Some(event.image_id),
-                worker_id: event.worker_id,
-                requested_by: event.requested_by,
-                outcome: "attached",
-                reason: None,
-                saved_by: Some(event.saved_by),
-                image_ref: Some(event.image_ref),
-                registry: Some(event.registry),
-                secret_name: Some(event.secret_name),
-                cred_type: Some(event.cred_type),
-                expires_at: event.expires_at,
-                sealed_to: Some(event.credentials.recipient),
-            }),
-            Event::ContainerCredentialsSkipped(event) => Some(Self {
-                id,
-                workspace: event.workspace,
-                container_id: event.container_id,
-                image_id: event.image_id,
-                worker_id: event.worker_id,
-                requested_by: event.requested_by,
-                outcome: "skipped",
-                reason: Some(event.reason),
-                saved_by: event.image_event,
-                image_ref: event.image_ref,
-                registry: event.registry,
-                secret_name: None,
-                cred_type: None,
-                expires_at: None,
-                sealed_to: None,
-            }),
-            _ => None,
-        }
-    }
-
-    /// What the fold decided.
-    fn again(pending: &Pending) -> Self {
-        match &pending.decision {
-            Decision::Attach(plan) => Self::attached(pending, plan),
-            Decision::Skip(plan) => Self::skipped(pending, plan),
-        }
-    }
-
-    fn attached(pending: &Pending, plan: &AttachPlan) -> Self {
-        let saved = &plan.saved;
-        Self {
-            outcome: "attached",
-            image_id: Some(plan.image_id.clone()),
-            saved_by: Some(saved.sequence),
-            image_ref: Some(saved.image_ref.clone()),
-            registry: Some(saved.registry.clone()),
-            secret_name: Some(saved.secret_name.clone()),
-            cred_type: Some(saved.cred_type),
-            expires_at: saved.expires_at,
-            sealed_to: Some(plan.worker_key.clone()),
-            ..Self::of_request(pending)
-        }
-    }
-
-    fn skipped(pending: &Pending, plan: &SkipPlan) -> Self {
-        Self {
-            outcome: "skipped",
-            reason: Some(plan.reason),
-            saved_by: plan.image_event,
-            image_ref: plan.image_ref.clone(),
-            registry: plan.registry.clone(),
-            ..Self::of_request(pending)
-        }
-    }
-
-    fn of_request(pending: &Pending) -> Self {
-        let request = &pending.request;
-        Self {
-            id: pending.decision_id(),
-            workspace: request.workspace.clone(),
-            container_id: request.container_id.clone(),
-            image_id: request.image_id.clone(),
-            worker_id: request.worker_id.clone(),
-            requested_by: pending.requested_by,
-            outcome: "",
-            reason: None,
-            saved_by: None,
-            image_ref: None,
-            registry: None,
-            secret_name: None,
-            cred_type: None,
-            expires_at: None,
-            sealed_to: None,
-        }
-    }
-
-    /// Names of the fields in which two decisions differ.
-    fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let fields = [
-            ("id", self.id == other.id),
-            ("workspace", self.workspace == other.workspace),
-            ("container_id", self.container_id == other.container_id),
-            ("image_id", self.image_id == other.image_id),
-            ("worker_id", self.worker_id == other.worker_id),
-            ("requested_by", self.requested_by == other.requested_by),
-            ("outcome", self.outcome == other.outcome),
-            ("reason", self.reason == other.reason),
-            ("saved_by", self.saved_by == other.saved_by),
-            ("image_ref", self.image_ref == other.image_ref),
-            ("registry", self.registry == other.registry),
-            ("secret_name", self.secret_name == other.secret_name),
-            ("cred_type", self.cred_type == other.cred_type),
-            ("expires_at", self.expires_at == other.expires_at),
-            ("sealed_to", self.sealed_to == other.sealed_to),
-        ];
-        fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
-    }
-}
+pub use decided::Decided;
 
 /// How a recorded decision is not the one that the log leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -181,20 +28,23 @@ pub enum Problem {
     Second(u64),
     /// It was recorded before its request, which came at this sequence.
     BeforeRequest(u64),
-    /// It answers no request.
+    /// It answers nothing that is open: no request, rotation or revocation.
     NoRequest,
+    /// There is none, although one that comes later in the order of decisions is recorded, at this sequence.
+    Missing(u64),
 }
 
-/// A recorded decision that is not the one that the log leads to.
+/// A recorded decision that is not the one that the log leads to, or that is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Divergence {
-    /// Sequence of the recorded decision.
+    /// Sequence of the recorded decision; of a missing one, that of the event that it should have been made for.
     pub sequence: u64,
     /// What is wrong with it.
     pub problem: Problem,
-    /// The decision as recorded.
-    pub recorded: Decided,
-    /// The decision that the log leads to; none where there is nothing to decide.
+    /// The decision as recorded; none where it is missing.
+    pub recorded: Option<Decided>,
+    /// The decision that the log leads to; none where there is nothing to decide. For a second one the first, once it
+    /// was looked up.
     pub expected: Option<Decided>,
 }
 
@@ -216,6 +66,10 @@ pub struct Verifier {
     usable: fn(&PublicSealingKey) -> bool,
     /// Decisions whose request has not come, by its id.
     early: BTreeMap<Uuid, Vec<(u64, Decided)>>,
+    /// The last decision in the order in which they are made, and its sequence.
+    furthest: Option<(PendingKey, u64)>,
+    /// Sequences of events that came back from quarantine: what is decided for them comes out of order.
+    retried: BTreeSet<u64>,
     found: Vec<Divergence>,
     tally: Tally,
 }
@@ -223,7 +77,14 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier at the start of the log. `usable` tells whether something can be sealed to a key.
     pub fn new(usable: fn(&PublicSealingKey) -> bool) -> Self {
-        Self { usable, early: BTreeMap::new(), found: Vec::new(), tally: Tally::default() }
+        Self {
+            usable,
+            early: BTreeMap::new(),
+            furthest: None,
+            retried: BTreeSet::new(),
+            found: Vec::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// Looks at the next event, with the facts as they are before it is folded.
@@ -232,17 +93,38 @@ impl Verifier {
     /// Those of `facts`.
     pub fn see<F: Facts>(&mut self, facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<(), F::Error> {
         let envelope = &recorded.value.envelope;
-        if let Event::ContainerRequested(_) = recorded.value.event {
-            let new = facts.request(envelope.id)?.is_none();
-            self.tally.requests = self.tally.requests.saturating_add(u64::from(new));
-            for (sequence, decided) in self.early.remove(&envelope.id).unwrap_or_default() {
-                self.note(sequence, Problem::BeforeRequest(recorded.sequence), decided, None);
+        match &recorded.value.event {
+            Event::ContainerRequested(_) => {
+                let new = facts.request(envelope.id)?.is_none();
+                self.tally.requests = self.tally.requests.saturating_add(u64::from(new));
+                if let Some(early) = self.early.remove(&envelope.id) {
+                    self.too_early(facts, recorded, early)?;
+                }
             }
+            Event::QuarantineRetried(QuarantineRetried { sequence }) => drop(self.retried.insert(*sequence)),
+            _ => {}
         }
         match Decided::recorded(&recorded.value) {
             Some(decided) => self.decision(facts, recorded.sequence, envelope.causation_id, decided),
             None => Ok(()),
         }
+    }
+
+    /// At the end of the log, looks at a decision that it does not hold, in the order of the outbox. False when this one and
+    /// those that follow only wait for their turn: decisions are recorded in order.
+    pub fn open(&mut self, pending: &Pending) -> bool {
+        let key = pending.key();
+        let Some((_, later)) = self.furthest.filter(|(furthest, _)| key < *furthest) else { return false };
+        if !self.retried.contains(&key.caused_by) {
+            let expected = Some(Decided::again(pending));
+            self.found.push(Divergence {
+                sequence: key.caused_by,
+                problem: Problem::Missing(later),
+                recorded: None,
+                expected,
+            });
+        }
+        true
     }
 
     /// At the end of the log: everything that diverges, by sequence, and what was compared.
@@ -252,6 +134,23 @@ impl Verifier {
         }
         self.found.sort_by_key(|divergence| divergence.sequence);
         (self.found, self.tally)
+    }
+
+    /// Decisions that stand before the request, with the one that the request leads to.
+    fn too_early<F: Facts>(
+        &mut self,
+        facts: &F,
+        request: &Recorded<RecordedEvent>,
+        early: Vec<(u64, Decided)>,
+    ) -> Result<(), F::Error> {
+        let decided = fold(facts, request)?.changes.into_iter().find_map(|change| match change {
+            Change::PutPending(pending) => Some(Decided::again(&pending)),
+            _ => None,
+        });
+        for (sequence, recorded) in early {
+            self.note(sequence, Problem::BeforeRequest(request.sequence), recorded, decided.clone());
+        }
+        Ok(())
     }
 
     fn decision<F: Facts>(
@@ -282,6 +181,9 @@ impl Verifier {
     }
 
     fn compare(&mut self, sequence: u64, recorded: Decided, pending: &Pending) {
+        if self.furthest.is_none_or(|(furthest, _)| furthest < pending.key()) {
+            self.furthest = Some((pending.key(), sequence));
+        }
         let unsealed = self.unsealed(&recorded, pending);
         let failed = unsealed.is_some();
         let expected = unsealed.unwrap_or_else(|| Decided::again(pending));
@@ -295,7 +197,7 @@ impl Verifier {
     }
 
     fn note(&mut self, sequence: u64, problem: Problem, recorded: Decided, expected: Option<Decided>) {
-        self.found.push(Divergence { sequence, problem, recorded, expected });
+        self.found.push(Divergence { sequence, problem, recorded: Some(recorded), expected });
     }
 
     /// The decision to attach as it is recorded where sealing failed, if that is what may have happened.

@@ -124,6 +124,7 @@ fn verify(steps: Vec<Step>, usable: bool) -> (Vec<Divergence>, Tally) {
         let folded = fold(&facts, &recorded).unwrap();
         folded.changes.into_iter().for_each(|change| facts.apply(change));
     }
+    facts.pending.values().all(|pending| verifier.open(pending));
     verifier.finish()
 }
 
@@ -140,6 +141,13 @@ fn what_diverges() {
     let elsewhere = (decision_id(9), Some(id(9)), good.clone().into());
     let outcome = ["outcome", "reason", "secret_name", "cred_type", "expires_at", "sealed_to"];
     let with_image = v1::ContainerCredentialsSkipped { image_event: Some(2), ..skipped(Skip::UnsealFailed) };
+    // Another request at a sequence, and its decision.
+    let overtaken = |requested_by: u64| {
+        let decision = v1::ContainerCredentialsAttached { requested_by, ..attached() };
+        let answer = (decision_id(requested_by), Some(id(requested_by)), decision.into());
+        vec![(id(requested_by), None, requested().into()), answer]
+    };
+    let retried = (id(4), None, v1::QuarantineRetried { sequence: REQUEST }.into());
     let cases: Vec<(&str, Vec<Step>, Vec<(u64, Problem)>)> = vec![
         ("no decision yet", vec![], vec![]),
         ("as decided", vec![answer(good.clone())], vec![]),
@@ -181,15 +189,27 @@ fn what_diverges() {
             differs(&["id"]),
         ),
         ("for no request", vec![elsewhere.clone()], vec![(4, Problem::NoRequest)]),
-        ("without a cause", vec![(id(4), None, good.into())], vec![(4, Problem::NoRequest)]),
+        ("without a cause", vec![(id(4), None, good.clone().into())], vec![(4, Problem::NoRequest)]),
         (
             "before its request",
             vec![elsewhere, (id(9), None, requested().into())],
             vec![(4, Problem::BeforeRequest(5))],
         ),
+        ("none, and one for a later request", overtaken(4), vec![(REQUEST, Problem::Missing(5))]),
+        ("none, and one for a later request, after a retry", [vec![retried], overtaken(5)].concat(), vec![]),
+        ("none for the later request", vec![(id(4), None, requested().into()), answer(good)], vec![]),
     ];
     for (name, after, expected) in cases {
         let (found, _) = verify([before(), after].concat(), true);
+        for one in &found {
+            let shown = (one.recorded.is_some(), one.expected.is_some());
+            let expected = match one.problem {
+                Problem::Differs(_) | Problem::BeforeRequest(_) => (true, true),
+                Problem::Second(_) | Problem::NoRequest => (true, false),
+                Problem::Missing(_) => (false, true),
+            };
+            assert_eq!(shown, expected, "{name}");
+        }
         let found: Vec<_> = found.into_iter().map(|one| (one.sequence, one.problem)).collect();
         assert_eq!(found, expected, "{name}");
     }

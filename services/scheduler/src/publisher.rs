@@ -38,7 +38,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Runs until shutdown.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
-        let mut cursor = START;
+        let mut cursor = PendingKey::START;
         loop {
             self.folded.mark_unchanged();
             // What was published since is found published when it is sent again.
@@ -85,9 +85,6 @@ impl Publisher {
         Ok(())
     }
 }
-
-/// Before every decision.
-const START: PendingKey = PendingKey { caused_by: 0, requested_by: 0 };
 
 /// Before every decision that is made for the event at a sequence.
 fn before(sequence: u64) -> PendingKey {

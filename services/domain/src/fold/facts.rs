@@ -211,6 +211,9 @@ pub struct PendingKey {
 }
 
 impl PendingKey {
+    /// Before every decision.
+    pub const START: Self = Self { caused_by: 0, requested_by: 0 };
+
     /// The key of the decision about a request.
     pub fn first(requested_by: u64) -> Self {
         Self { caused_by: requested_by, requested_by }

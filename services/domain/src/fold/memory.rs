@@ -76,7 +76,8 @@ impl Facts for MemoryFacts {
         Ok(self.ended.get(container).copied())
     }
 
-    fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, Infallible> {
-        Ok(self.requests.values().filter(|request| request.last_decided_for() > sequence).cloned().collect())
+    fn each_request_after(&self, sequence: u64, show: &mut dyn FnMut(&RequestFact)) -> Result<(), Infallible> {
+        self.requests.values().filter(|request| request.last_decided_for() > sequence).for_each(show);
+        Ok(())
     }
 }

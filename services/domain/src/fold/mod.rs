@@ -67,12 +67,12 @@ pub trait Facts {
     /// The store's own.
     fn ended(&self, container: &ContainerKey) -> Result<Option<u64>, Self::Error>;
 
-    /// Requests that came, or were decided about again, after a sequence, in any order. Only a retry of a quarantined
-    /// event asks, so it may take its time.
+    /// Shows each request that came, or was decided about again, after a sequence, in any order. Only a retry of a
+    /// quarantined event asks, so it may take its time.
     ///
     /// # Errors
     /// The store's own.
-    fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, Self::Error>;
+    fn each_request_after(&self, sequence: u64, show: &mut dyn FnMut(&RequestFact)) -> Result<(), Self::Error>;
 }
 
 /// One row that an event changes.

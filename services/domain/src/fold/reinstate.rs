@@ -80,7 +80,7 @@ pub fn reinstate<F: Facts>(
                     .filter(|changed| mine && request.sequence < recorded.sequence && *changed > recorded.sequence)
             };
             // It was told of a change that it would not have heard of.
-            match facts.requests_after(recorded.sequence)?.iter().find_map(renewed) {
+            match lowest(facts, recorded.sequence, renewed)? {
                 Some(changed) => Ok(Err(Obstacle::FactsChanged { changed })),
                 None => Ok(Ok(fold(facts, recorded)?)),
             }
@@ -122,8 +122,7 @@ fn changed<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageK
         let attached = matches!(request.outcome, Outcome::Attached { .. });
         is_of(request, key) && (attached || request.renewed_by.is_some()) && request.sequence < recorded.sequence
     };
-    let requests = facts.requests_after(0)?;
-    if let Some(request) = requests.iter().filter(|request| had(request)).map(|request| request.sequence).min() {
+    if let Some(request) = lowest(facts, 0, |request| had(request).then_some(request.sequence))? {
         return Ok(Err(Obstacle::InUse { request }));
     }
     build(facts, recorded, key)
@@ -186,19 +185,21 @@ fn requested<F: Facts>(
     if changed > recorded.sequence {
         return Ok(Err(Obstacle::FactsChanged { changed }));
     }
-    let others = facts.requests_after(recorded.sequence)?;
-    let of_container = others
-        .iter()
-        .filter(|other| other.workspace == request.workspace && other.container_id == request.container_id);
+    let mut asked_again = false;
+    let changed = lowest(facts, recorded.sequence, |other| {
+        let mine = other.workspace == request.workspace && other.container_id == request.container_id;
+        asked_again |= mine;
+        other.renewed_by.filter(|_| mine && other.sequence < recorded.sequence)
+    })?;
+    if let Some(changed) = changed {
+        // The container would have had other credentials by then.
+        return Ok(Err(Obstacle::FactsChanged { changed }));
+    }
     let mut folded = fold(facts, recorded)?;
     if facts.ended(&ContainerKey::of(request))? > Some(recorded.sequence) {
         folded.changes.retain(|change| !matches!(change, Change::PutServed(..)));
     }
-    for other in of_container {
-        if let Some(changed) = other.renewed_by.filter(|_| other.sequence < recorded.sequence) {
-            // The container would have had other credentials by then.
-            return Ok(Err(Obstacle::FactsChanged { changed }));
-        }
+    if asked_again {
         // What the container has is what it asked for last.
         folded.changes.retain(|change| !matches!(change, Change::PutServed(..) | Change::RemoveServed(..)));
     }
@@ -211,7 +212,19 @@ fn first<F: Facts>(
     recorded: &Recorded<RecordedEvent>,
     affected: impl Fn(&RequestFact) -> bool,
 ) -> Result<Option<Obstacle>, F::Error> {
-    let requests = facts.requests_after(recorded.sequence)?;
-    let first = requests.iter().filter(|request| affected(request)).map(|request| request.sequence).min();
+    let first = lowest(facts, recorded.sequence, |request| affected(request).then_some(request.sequence))?;
     Ok(first.map(|request| Obstacle::DecidedWithout { request }))
+}
+
+/// The lowest sequence that is picked from the requests that came, or were decided about again, after a sequence.
+fn lowest<F: Facts>(
+    facts: &F,
+    after: u64,
+    mut pick: impl FnMut(&RequestFact) -> Option<u64>,
+) -> Result<Option<u64>, F::Error> {
+    let mut lowest: Option<u64> = None;
+    facts.each_request_after(after, &mut |request| {
+        lowest = pick(request).into_iter().chain(lowest).min();
+    })?;
+    Ok(lowest)
 }

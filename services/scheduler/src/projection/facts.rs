@@ -132,14 +132,13 @@ impl Facts for TransactionFacts<'_> {
         self.ended.get(container_key(container).as_str())?.map(|row| decode("ended", row.value())).transpose()
     }
 
-    fn requests_after(&self, sequence: u64) -> Result<Vec<RequestFact>, ProjectionError> {
-        let mut after = Vec::new();
+    fn each_request_after(&self, sequence: u64, show: &mut dyn FnMut(&RequestFact)) -> Result<(), ProjectionError> {
         for row in self.requests.iter()? {
             let request: RequestFact = decode("requests", row?.1.value())?;
             if request.last_decided_for() > sequence {
-                after.push(request);
+                show(&request);
             }
         }
-        Ok(after)
+        Ok(())
     }
 }

@@ -6,7 +6,10 @@ use waybill_domain::{
     credentials::Secret,
     verify::{Decided, Divergence, Problem},
 };
-use waybill_platform::sealing::{Binding, PrivateKey, PublicKey, seal};
+use waybill_platform::{
+    log::EventLog,
+    sealing::{Binding, PrivateKey, PublicKey, seal},
+};
 use waybill_schemas::PublicSealingKey;
 
 use crate::{Failure, text};
@@ -20,15 +23,30 @@ pub(super) fn usable(key: &PublicSealingKey) -> bool {
     key.is_ok_and(|key| seal(&PrivateKey::generate(), &key, &binding, &nothing).is_ok())
 }
 
+/// Adds the first decision to those that are second ones.
+pub(super) async fn complete(log: &EventLog, divergences: &mut [Divergence]) -> Result<(), Failure> {
+    for divergence in divergences {
+        if let Problem::Second(first) = divergence.problem
+            && let Some(message) = log.message_at(first).await?
+        {
+            divergence.expected = message.decode().ok().as_ref().and_then(Decided::recorded);
+        }
+    }
+    Ok(())
+}
+
 /// Each with its place and both decisions.
 pub(super) fn print(out: &mut impl Write, divergences: &[Divergence]) -> Result<(), Failure> {
     for Divergence { sequence, problem, recorded, expected } in divergences {
-        let (workspace, container) = (&recorded.workspace, &recorded.container_id);
-        let says = format!("sequence {sequence}: the decision about {workspace}/{container} {}", says(problem));
-        text::wrapped(out, "", "  ", &says)?;
-        decision(out, "recorded", recorded)?;
+        let about = recorded.as_ref().or(expected.as_ref());
+        let about = about.map(|about| format!("{}/{}", about.workspace, about.container_id)).unwrap_or_default();
+        text::wrapped(out, "", "  ", &format!("sequence {sequence}: the decision about {about} {}", says(problem)))?;
+        if let Some(recorded) = recorded {
+            decision(out, "recorded", recorded)?;
+        }
         if let Some(expected) = expected {
-            decision(out, "decided again", expected)?;
+            let name = if matches!(problem, Problem::Second(_)) { "the first one" } else { "decided again" };
+            decision(out, name, expected)?;
         }
     }
     Ok(())
@@ -44,6 +62,7 @@ fn says(problem: &Problem) -> String {
         Problem::Differs(fields) => format!("differs in {}", fields.join(", ")),
         Problem::Second(first) => format!("is the second one, the first is at {first}"),
         Problem::BeforeRequest(request) => format!("was recorded before its request, which is at {request}"),
-        Problem::NoRequest => "answers no request".to_owned(),
+        Problem::NoRequest => "answers no request, rotation or revocation that is open".to_owned(),
+        Problem::Missing(later) => format!("is missing, although a later one was recorded, at {later}"),
     }
 }

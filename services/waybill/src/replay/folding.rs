@@ -12,7 +12,10 @@ use std::{
 
 use futures_util::StreamExt as _;
 use tokio::{sync::mpsc, task::spawn_blocking};
-use waybill_domain::verify::Verifier;
+use waybill_domain::{
+    fold::PendingKey,
+    verify::{Divergence, Tally, Verifier},
+};
 use waybill_platform::log::{EventLog, RawMessage, StreamState};
 use waybill_scheduler::projection::{Entry, Projection, ProjectionError};
 use waybill_schemas::{ALL_SUBJECTS, Event, Timestamp};
@@ -100,6 +103,19 @@ impl Replay {
         self.folded = last;
         self.elapsed = self.elapsed.saturating_add(started.elapsed());
         Ok(())
+    }
+
+    /// What the verifier found, if there is one.
+    pub(crate) fn verified(&mut self) -> Result<Option<(Vec<Divergence>, Tally)>, ProjectionError> {
+        let Some(mut verifier) = self.verifier.take() else { return Ok(None) };
+        let mut after = PendingKey::START;
+        loop {
+            let open = self.projection.pending(after, BATCH)?;
+            match open.last() {
+                Some(last) if open.iter().all(|pending| verifier.open(pending)) => after = last.key(),
+                _ => return Ok(Some(verifier.finish())),
+            }
+        }
     }
 
     /// The projection, once nothing else uses it.

@@ -62,7 +62,7 @@ pub(crate) enum ReplayError {
     #[error("the replay was interrupted")]
     Interrupted,
     /// `--verify` found something.
-    #[error("{count} recorded decision(s) are not what the log leads to; the first one is at sequence {first}")]
+    #[error("{count} decision(s) are not what the log leads to; the first one is at sequence {first}")]
     Diverges {
         /// How many.
         count: usize,
@@ -91,7 +91,10 @@ async fn replay(log: &EventLog, arguments: &ReplayArguments) -> Result<(), Failu
         replay.verifier = Some(Verifier::new(divergence::usable));
     }
     replay.fold_until(last).await?;
-    let verified = replay.verifier.take().map(Verifier::finish);
+    let mut verified = replay.verified()?;
+    if let Some((divergences, _)) = &mut verified {
+        divergence::complete(log, divergences).await?;
+    }
     let summary = summary::Summary::of(&replay, verified)?;
     scratch.keep(replay.into_projection()?)?;
     let mut out = output::stdout();
