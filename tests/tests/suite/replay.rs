@@ -3,6 +3,7 @@
 mod asof;
 mod command;
 mod diff;
+pub(crate) mod history;
 mod live;
 mod verify;
 

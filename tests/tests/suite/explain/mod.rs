@@ -1,6 +1,7 @@
 //! `waybill explain`: every situation is made for real, and the answer names it, for people, for programs and by its exit status.
 
 mod aborted;
+mod asof;
 mod builds;
 mod open;
 mod past;
