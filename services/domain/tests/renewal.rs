@@ -80,6 +80,13 @@ fn who_is_told_of_a_change() {
         ("registered:w requested:i:w saved:i rotated:i", "no_secret_for_image 0 for 2"),
         // What is revoked is not there any more.
         ("registered:w saved:i requested:i:w revoked:i revoked:i", "attached 2 for 3, secret_revoked 5 for 3"),
+        // Who revokes has looked before the last build: what it saved stays, and whoever has the older one drops it.
+        (
+            "registered:w saved:i requested:i:w saved:i requested:i:w:d revoked:i:2",
+            "attached 2 for 3, attached 5 for 6, secret_revoked 8 for 3",
+        ),
+        ("registered:w saved:i saved:i requested:i:w revoked:i:2", "attached 3 for 4"),
+        ("registered:w saved:i requested:i:w rotated:i revoked:i:2", "attached 2 for 3, attached 5 for 3"),
     ];
     for (words, expected) in cases {
         let world = World::of(&words.split(' ').collect::<Vec<_>>());
@@ -130,6 +137,7 @@ proptest! {
             let folded = waybill_domain::fold::fold(&facts, recorded).unwrap();
             folded.changes.into_iter().for_each(|change| facts.apply(change));
         }
+        facts.pending.values().all(|pending| verifier.open(pending));
         let (divergences, _) = verifier.finish();
         prop_assert!(divergences.is_empty(), "{:?}", divergences);
         for (image, served) in facts.served.values() {

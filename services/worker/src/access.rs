@@ -54,6 +54,8 @@ impl Access {
 pub(crate) struct NoAccess {
     pub(crate) failure: Failure,
     unreachable: bool,
+    /// The provider whose first login failed: a later one may not.
+    pub(crate) provider: Option<Provider>,
 }
 
 impl NoAccess {
@@ -66,14 +68,14 @@ impl NoAccess {
 
 impl From<Failure> for NoAccess {
     fn from(failure: Failure) -> Self {
-        Self { failure, unreachable: false }
+        Self { failure, unreachable: false, provider: None }
     }
 }
 
 impl From<ProviderError> for NoAccess {
     fn from(error: ProviderError) -> Self {
         let failure = Failure { reason: ProviderFailure::TokenExchangeFailed, detail: error.to_string() };
-        Self { failure, unreachable: error.is_unreachable() }
+        Self { failure, unreachable: error.is_unreachable(), provider: None }
     }
 }
 
@@ -96,9 +98,13 @@ impl Keys {
             ProviderPlan::Custom(plan) => {
                 let registry = plan.registry.clone();
                 let provider = Provider::new(plan, decision.workspace(), &self.tokens);
-                let issued = provider.login(&registry).await?;
-                tracing::debug!(%registry, from_before = issued.from_before, "login at hand");
-                Ok(Access::Custom { provider, issued })
+                match provider.login(&registry).await {
+                    Ok(issued) => {
+                        tracing::debug!(%registry, from_before = issued.from_before, "login at hand");
+                        Ok(Access::Custom { provider, issued })
+                    }
+                    Err(error) => Err(NoAccess { provider: Some(provider), ..error.into() }),
+                }
             }
         }
     }

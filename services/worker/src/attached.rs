@@ -33,6 +33,8 @@ impl<L: OutcomeLog> Handler<L> {
         let (workspace, container_id) = (decision.workspace(), decision.container_id());
         let provider = match (step, access) {
             (Step::Pull { .. }, Ok(Access::Custom { provider, .. })) => Some(provider),
+            // The container runs. Its node's programs ask again, and the exchange may work by then.
+            (_, Err(none)) if decision.renews() => none.provider.as_ref(),
             _ => None,
         };
         let kept = match provider.and_then(|provider| attachment(decision, provider)) {

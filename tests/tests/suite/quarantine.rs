@@ -57,7 +57,23 @@ async fn what_cannot_be_read_is_shown_held_and_given_up() {
     let image = "waybill.events.image.acme.torn.CredentialSecretSaved";
     let torn = garbage(&stack, image, "waybill.v1.CredentialSecretSaved", &format!("{{\"{}\"", canary.value())).await;
     let newer = garbage(&stack, image, "waybill.v9.CredentialSecretSaved", "{}").await;
-    folded(&stack, newer).await;
+    // What foreign clients put into headers is not shown either.
+    let header = Canary::new("quarantine header");
+    let id = Uuid::new_v4().to_string();
+    let headers = event_headers(&id, "waybill.v1.CredentialSecretSaved");
+    let headers: Vec<_> = headers.into_iter().chain([("X-Registry-Auth", header.value())]).collect();
+    let foreign = stack.user("gateway").await.publish(image, &headers, "{").await.expect("it is stored");
+    folded(&stack, foreign).await;
+    for arguments in
+        [&["show", &foreign.to_string()][..], &["show", &foreign.to_string(), "--json"], &["list", "--json"]]
+    {
+        let said = quarantine(&stack, arguments).await.stdout;
+        assert!(said.contains(&foreign.to_string()) && !said.contains(header.value()), "{arguments:?}: {said}");
+    }
+    let whole = quarantine(&stack, &["show", &foreign.to_string(), "--json", "--payload"]).await.stdout;
+    assert!(whole.contains(header.value()), "{whole}");
+    let given_up = quarantine(&stack, &["discard", &foreign.to_string(), "--reason", "foreign"]).await;
+    assert!(given_up.status.success(), "{}", given_up.stderr);
 
     let listed = quarantine(&stack, &["list"]).await.stdout;
     assert!(
@@ -96,9 +112,9 @@ async fn what_cannot_be_read_is_shown_held_and_given_up() {
         assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
     }
     let events = stack.events().await;
-    let discarded = events.iter().find(|event| event.name == "QuarantineDiscarded").unwrap();
+    let discarded = events.iter().rfind(|event| event.name == "QuarantineDiscarded").unwrap();
     assert_eq!((discarded.data["sequence"].as_u64(), discarded.text("reason")), (Some(torn), "a test wrote it"));
-    Search::new([&canary]).assert_absent_in_bytes("the services' logs", stack.logs().as_bytes());
+    Search::new([&canary, &header]).assert_absent_in_bytes("the services' logs", stack.logs().as_bytes());
 }
 
 /// Folds the log as a version would that cannot read these sequences, and leaves its projection in the scheduler's place.

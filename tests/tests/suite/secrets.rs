@@ -90,7 +90,8 @@ async fn new_credentials_reach_running_containers_and_revoked_ones_leave_them() 
     let revocation = revoked["sequence"].as_u64().unwrap();
     let last = provided(&stack, "c-acme", 3).await.pop().unwrap();
     assert_eq!((last.name.as_str(), last.text("reason")), ("CredentialProviderFailed", "credentials_withheld"));
-    assert_eq!(code(&stack, ["container", "c-acme"]).await, (Some(1), "secret_revoked".to_owned()));
+    let expected = (1, "attached", "secret_revoked", "the credentials were revoked");
+    super::explain::expect(&stack, ["container", "c-acme"], expected).await;
     stack.container("acme", "c-never", "img", "w1").await;
     provided(&stack, "c-never", 1).await;
     let events = stack.events().await;

@@ -6,8 +6,8 @@ use waybill_schemas::{
 };
 
 use super::{
-    AttachPlan, Change, ContainerKey, Decision, Facts, ImageKey, Pending, Renewal, RevokedFact, SavedFact, ServedFact,
-    SkipPlan, TraceContext,
+    AttachPlan, Change, ContainerKey, Decision, Facts, ImageKey, Outcome, Pending, Renewal, RevokedFact, SavedFact,
+    ServedFact, SkipPlan, TraceContext,
 };
 
 type Changes<E> = Result<Vec<Change>, E>;
@@ -89,7 +89,7 @@ pub(super) fn revoked<F: Facts>(
     let key = ImageKey { workspace: revoked.workspace.clone(), image_id: revoked.image_id.clone() };
     let mut image = facts.image(&key)?.unwrap_or_default();
     // What was saved after whoever asked had looked stays.
-    let withdrawn = image.saved.take_if(|saved| saved.sequence <= revoked.revokes);
+    image.saved.take_if(|saved| saved.sequence <= revoked.revokes);
     let fact = RevokedFact {
         sequence: recorded.sequence,
         image_ref: revoked.image_ref.clone(),
@@ -103,14 +103,24 @@ pub(super) fn revoked<F: Facts>(
     };
     image.revoked = Some(fact);
     let mut changes = vec![Change::PutImage(key.clone(), image)];
-    if withdrawn.is_none() {
-        return Ok(changes);
-    }
     for served in facts.served(&key)? {
+        if version(facts, &served)? > revoked.revokes {
+            continue;
+        }
         changes.extend(again(facts, recorded, &served, Decision::Skip(plan.clone()))?);
         changes.push(Change::RemoveServed(key.clone(), ContainerKey::of(&served.request)));
     }
     Ok(changes)
+}
+
+/// Sequence of the event that saved what a container has.
+fn version<F: Facts>(facts: &F, served: &ServedFact) -> Result<u64, F::Error> {
+    let Some(request) = facts.request(served.request_id)? else { return Ok(0) };
+    let first = match request.outcome {
+        Outcome::Attached { saved_by } => saved_by,
+        Outcome::Skipped { .. } => 0,
+    };
+    Ok(request.renewed_by.unwrap_or(0).max(first))
 }
 
 /// A further decision about a container's request.

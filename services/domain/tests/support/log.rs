@@ -1,6 +1,6 @@
-//! A log from words: `saved:i`, `rotated:i`, `revoked:i`, `skipped:i`, `registered:w`, `ended:c`, and `requested:i:w`, or
-//! `requested:i:w:c` for another container than `c`. Each decision that the fold leads to follows at once; with `:open` at
-//! the end of a request, none about it does.
+//! A log from words: `saved:i`, `rotated:i`, `revoked:i`, or `revoked:i:2` for what was saved up to 2, `skipped:i`,
+//! `registered:w`, `ended:c`, and `requested:i:w`, or `requested:i:w:c` for another container than `c`. Each decision that
+//! the fold leads to follows at once; with `:open` at the end of a request, none about it does.
 
 use uuid::Uuid;
 use waybill_domain::fold::{Decision, MemoryFacts, Obstacle, Pending, fold, reinstate};
@@ -137,7 +137,7 @@ fn event(parts: &[&str], newest: u64) -> Event {
         "revoked" => v1::CredentialSecretRevoked {
             workspace,
             image_id: name.parse().unwrap(),
-            revokes: newest,
+            revokes: parts.get(2).map_or(newest, |sequence| sequence.parse().unwrap()),
             image_ref: "a.b/app:1".to_owned(),
             registry: "a.b".to_owned(),
             secret_name: "oci-registry-a-b".to_owned(),

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // Who has closed its ends is not told.
             let _ = writeln!(io::stdout().lock(), "{failure}");
-            if let Failure::NotFound(Some(reason)) = &failure {
+            if let Failure::NotFound(Some(reason)) | Failure::Client(reason) = &failure {
                 let _ = writeln!(io::stderr().lock(), "waybill: {reason}");
             }
             ExitCode::FAILURE

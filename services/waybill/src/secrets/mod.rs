@@ -13,8 +13,9 @@ use std::{
 
 use clap::{Args, Subcommand};
 use waybill_schemas::{ImageId, WorkspaceId};
+use zeroize::Zeroizing;
 
-use crate::{Failure, exit, operator, output};
+use crate::{Failure, core_dumps, exit, operator, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretsArguments {
@@ -82,13 +83,17 @@ fn ask(home: &Path, arguments: &SecretsArguments) -> Result<bool, Failure> {
 /// Largest file of credentials that is read, in bytes; the gateway takes no more.
 const MOST: u64 = 256 * 1024;
 
-fn read(file: &Path) -> Result<String, Failure> {
+fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    core_dumps::forbid()?;
     let unreadable = |error: std::io::Error| format!("--creds {}: {}", file.display(), error.kind());
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
+    let most = MOST.saturating_add(1);
     let read = match file.as_os_str() == "-" {
-        true => std::io::stdin().take(MOST).read_to_string(&mut text),
-        false => std::fs::File::open(file).and_then(|file| file.take(MOST).read_to_string(&mut text)),
+        true => std::io::stdin().take(most).read_to_string(&mut text),
+        false => std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text)),
     };
-    read.map_err(unreadable)?;
+    if u64::try_from(read.map_err(unreadable)?).unwrap_or(u64::MAX) > MOST {
+        return Err(format!("--creds {}: credentials have at most {MOST} bytes", file.display()).into());
+    }
     Ok(text)
 }

@@ -116,7 +116,10 @@ impl Answerer {
     /// Hosts with one login; those with several, or none that can be told, are left out.
     async fn list(&self, access: &Secret) -> Result<BTreeMap<String, String>, Error> {
         let attached = match self.owner(access)? {
-            Owner::Container(workspace, container) => vec![self.attachment(&workspace, &container).await?],
+            Owner::Container(workspace, container) => match self.attachment(&workspace, &container).await {
+                Err(error) if error.code == Code::NotFound => Vec::new(),
+                found => vec![found?],
+            },
             Owner::Workspace(workspace) => self.attachments(&workspace).await?,
         };
         let mut logins = BTreeMap::new();

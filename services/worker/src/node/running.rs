@@ -66,7 +66,12 @@ pub struct Running {
 struct State {
     keys: BTreeMap<Owner, AccessKey>,
     attached: BTreeMap<(WorkspaceId, ContainerId), Attachment>,
+    /// The decisions that took something away, the newest ones: what is delivered again after them gives nothing back.
+    dropped: BTreeMap<(WorkspaceId, ContainerId), u64>,
 }
+
+/// Most decisions of which it is remembered that they took something away.
+const REMEMBERED: usize = 10_000;
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,6 +135,9 @@ impl Running {
         if state.is_newer(workspace, container, decided_by) {
             return Ok(());
         }
+        if state.keys.contains_key(&Owner::Container(workspace.clone(), container.clone())) {
+            state.remember(workspace, container, decided_by);
+        }
         self.remove(&mut state, workspace, container)
     }
 
@@ -178,7 +186,17 @@ impl Running {
 
 impl State {
     fn is_newer(&self, workspace: &WorkspaceId, container: &ContainerId, than: u64) -> bool {
-        let present = self.attached.get(&(workspace.clone(), container.clone()));
-        present.is_some_and(|present| present.decided_by > than)
+        let container = (workspace.clone(), container.clone());
+        let present = self.attached.get(&container).map(|present| present.decided_by);
+        present.max(self.dropped.get(&container).copied()) > Some(than)
+    }
+
+    fn remember(&mut self, workspace: &WorkspaceId, container: &ContainerId, dropped_by: u64) {
+        self.dropped.insert((workspace.clone(), container.clone()), dropped_by);
+        if self.dropped.len() > REMEMBERED {
+            let oldest =
+                self.dropped.iter().min_by_key(|(_, sequence)| **sequence).map(|(container, _)| container.clone());
+            oldest.map(|container| self.dropped.remove(&container));
+        }
     }
 }

@@ -57,3 +57,15 @@ pub(crate) fn readable(finished: &Finished) {
         assert!(!line.contains('\u{1b}'), "a colour code in a pipe: {line:?}");
     }
 }
+
+/// Every verdict that there is has its situation in this folder, or beside the commands that make it.
+#[test]
+fn every_verdict_has_its_scenario() {
+    let suite = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let files = std::fs::read_dir(suite.join("explain")).unwrap().map(|file| file.unwrap().path());
+    let files = files.chain([suite.join("secrets.rs")]);
+    let scenarios: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let codes = waybill_domain::explain::Code::ALL.iter().map(|code| code.as_str());
+    let missing: Vec<_> = codes.filter(|code| !scenarios.contains(&format!("\"{code}\""))).collect();
+    assert!(missing.is_empty(), "no scenario makes {missing:?}");
+}

@@ -21,7 +21,7 @@ fn seed(stack: &Stack, role: &str) -> PrivateKey {
 }
 
 /// Writes a saved secret into the log as the gateway's NATS user, sealed by a key of the caller's choice.
-async fn save(stack: &Stack, image_id: &str, sender: &PrivateKey, credentials: &str) {
+async fn save(stack: &Stack, image_id: &str, cred_type: &str, sender: &PrivateKey, credentials: &str) {
     let binding = Binding::Image {
         workspace: "acme".parse().unwrap(),
         image_id: image_id.parse().unwrap(),
@@ -31,7 +31,7 @@ async fn save(stack: &Stack, image_id: &str, sender: &PrivateKey, credentials: &
     let sealed = seal(sender, &to, &binding, &Secret::new(credentials.to_owned())).unwrap();
     let saved = json!({
         "workspace": "acme", "image_id": image_id, "image_ref": "a.b/app:1", "registry": "a.b",
-        "secret_name": "oci-registry-a-b", "cred_type": "basic", "source": "from_registry", "credentials": sealed,
+        "secret_name": "oci-registry-a-b", "cred_type": cred_type, "source": "from_registry", "credentials": sealed,
     });
     let id = Uuid::new_v4().to_string();
     let subject = format!("waybill.events.image.acme.{image_id}.CredentialSecretSaved");
@@ -43,12 +43,16 @@ async fn save(stack: &Stack, image_id: &str, sender: &PrivateKey, credentials: &
 async fn boxes_that_cannot_be_opened_and_what_is_in_them() {
     let canary = Canary::new("boxed");
     let stack = require!(Plan::default().start().await);
-    save(&stack, "stranger", &PrivateKey::generate(), "{}").await;
-    save(&stack, "garbage", &seed(&stack, "gateway"), canary.value()).await;
+    save(&stack, "stranger", "basic", &PrivateKey::generate(), "{}").await;
+    save(&stack, "garbage", "basic", &seed(&stack, "gateway"), canary.value()).await;
+    // As a gateway of another version might, that knows what it is.
+    let odd = json!({ "registry": "a.b", "type": "unknown", "credentials": { "KEY": canary.value() } });
+    save(&stack, "odd", "unknown", &seed(&stack, "gateway"), &odd.to_string()).await;
     stack.build("acme", "good", "a.b/app:1", json!("u:p")).await;
     for (container, image_id, worker, expected) in [
         ("c-1", "stranger", "w1", (1, "attached", "unseal_failed", "the scheduler cannot open the saved credentials")),
         ("c-2", "garbage", "w1", (1, "provider", "unparsable_credentials", "bytes marshalled as basic credentials")),
+        ("c-4", "odd", "w1", (1, "provider", "unsupported", "has no provider for unknown credentials")),
     ] {
         stack.container("acme", container, image_id, worker).await;
         stack.wait_for_outcome(container).await;

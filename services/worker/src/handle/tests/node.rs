@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     attached::FromLog,
     node::{Answer, Answerer, NodeDir, Request, Running},
-    testing::{FakeRegistry, Image},
+    testing::{FakeEcr, FakeRegistry, Image},
 };
 
 struct Node {
@@ -72,6 +72,29 @@ async fn a_decision_in_force_is_kept_and_one_without_credentials_ends_it() {
         bench.first(bench.skipped(reason)).await;
         assert_eq!(node.get(bench).await, None, "{reason}");
     }
+}
+
+/// The cloud refuses the first exchange after a rotation: the container runs, and its programs may ask again.
+#[tokio::test]
+async fn a_renewal_without_a_login_yet_leaves_the_container_its_key() {
+    let registry = FakeRegistry::start(Image::new(), |_| None).await;
+    let ecr = FakeEcr::start().await;
+    let node = Node::new();
+    let mut bench = Bench::ecr(registry.host(), &ecr);
+    bench.handler.running = Some(node.running());
+    bench.first(bench.aws("c-1")).await;
+    let key = std::fs::read_to_string(node.scratch.path().join("acme/c-1/access")).unwrap();
+
+    ecr.script().failures = vec![(400, "UnrecognizedClientException")];
+    let keys = json!({ "AWS_ACCESS_KEY_ID": "AKIB", "AWS_SECRET_ACCESS_KEY": PASSWORD, "AWS_REGION": "eu-west-1" });
+    let renewed = bench.attached("c-1", CredType::Aws, &keys);
+    bench.handler.log.stored().clear();
+    bench.first(ContainerCredentialsAttached { saved_by: REQUESTED + 1, ..renewed }).await;
+    assert_eq!(bench.handler.log.names(), ["CredentialProviderFailed"]);
+    assert_eq!(std::fs::read_to_string(node.scratch.path().join("acme/c-1/access")).unwrap(), key);
+    assert!(ecr.script().failures.is_empty());
+    let given = node.get(bench).await.unwrap();
+    assert!(given.starts_with("AWS "), "{given}");
 }
 
 #[tokio::test]

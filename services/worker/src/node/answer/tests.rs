@@ -130,6 +130,11 @@ async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
     node.answerer.running.drop_older(&workspace, &container, 8).unwrap();
     assert_eq!(node.get(&key, None, None).await, "a.b new pw-new", "the key stays over a rotation");
 
+    node.put("ws", "c2", attachment("a.b/app:1", "revoked", 6));
+    node.answerer.running.drop_older(&workspace, &"c2".parse().unwrap(), 8).unwrap();
+    node.put("ws", "c2", attachment("a.b/app:1", "delivered again", 6));
+    assert!(!node.answerer.running.dir().root().join("ws/c2").exists(), "what was revoked does not come back");
+
     let folder = node.answerer.running.dir().root().join("ws/c1");
     std::fs::write(folder.join("auth.json"), "{}").unwrap();
     let of_workspace = node.answerer.answer(&Request::End { access: node.key("ws") }).await;
