@@ -23,6 +23,8 @@ use waybill_tests::{
 type Failure = Box<dyn Error + Send + Sync>;
 
 const EVENTS: u64 = 1_000_000;
+/// The least that a replay may reach of a bare read's rate.
+const LEAST: f64 = 0.5;
 const ROUNDS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -73,6 +75,8 @@ async fn main() -> ExitCode {
 
 async fn bench() -> Result<(), Failure> {
     let events = std::env::args().nth(1).map_or(Ok(EVENTS), |text| text.replace('_', "").parse())?;
+    let least: f64 = std::env::args().nth(2).map_or(Ok(LEAST), |text| text.parse())?;
+    let mut too_slow = None;
     let mut stack = Plan::default().setting("WAYBILL_LOG", "warn").start().await?;
     for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
         stack.stop(&service).await;
@@ -94,6 +98,13 @@ async fn bench() -> Result<(), Failure> {
         let (lowest, median, highest) = spread(rates);
         let ratio = median / yardstick;
         println!("{:<24} {lowest:>9.0} {median:>9.0} {highest:>9.0}   {ratio:.2}", measurement.name());
+        if ratio < least {
+            too_slow =
+                Some(format!("{} runs at {ratio:.2} of a bare read; at least {least} is asked", measurement.name()));
+        }
+    }
+    if let Some(reason) = too_slow {
+        return Err(reason.into());
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ const POINTS: usize = 100;
 async fn what_is_told_of_the_past_was_told_then() {
     let mut history = History::start(require!(Plan::default().start().await)).await;
     let seed = history.seed;
+    println!("seed {seed}");
     let operator = history.stack.user("operator").await;
     let mut recorded = BTreeMap::<u64, ([String; 2], (i32, Value))>::new();
     let mut down: Option<Service> = None;

@@ -3,6 +3,7 @@
 mod aborted;
 mod asof;
 mod builds;
+mod lookups;
 mod open;
 mod past;
 mod pulls;

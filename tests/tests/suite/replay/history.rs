@@ -24,7 +24,6 @@ pub(crate) struct History {
 impl History {
     pub(crate) async fn start(stack: Stack) -> Self {
         let seed = std::env::var("WAYBILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
-        println!("seed {seed}");
         let (orchestrator, worker) = (stack.user("orchestrator-acme").await, stack.user("worker-w1").await);
         let registered = |events: &[waybill_tests::stack::Recorded]| {
             Some(events.iter().find(|event| event.name == "WorkerRegistered")?.data["sealing_key"].clone())
