@@ -26,6 +26,10 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 
+/// Events are many small pieces that one thread makes and another drops, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A command's failure: printed once, with everything that led to it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

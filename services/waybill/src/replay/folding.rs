@@ -23,12 +23,13 @@ use waybill_schemas::{ALL_SUBJECTS, Event, Timestamp};
 use super::{ReplayError, progress::Progress};
 use crate::Failure;
 
-/// Most events in one transaction.
-const BATCH: usize = 1000;
+/// Most events in one transaction. Nobody waits for a scratch projection, and each transaction writes the pages that it
+/// touches anew: fewer and larger ones than the scheduler's.
+const BATCH: usize = 8000;
 /// A batch ends early where events are large.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Batches that wait between two stages.
-const QUEUE: usize = 4;
+const QUEUE: usize = 1;
 
 /// What was folded.
 #[derive(Debug, Clone, Default)]
