@@ -21,13 +21,13 @@ pub use outcome::{
 pub use quarantine::{MAX_REASON, QuarantineDiscarded, QuarantineRetried};
 pub use worker::WorkerRegistered;
 
-/// A closed set of words on the wire, each with its one spelling in `snake_case`.
+/// A closed set of words on the wire, each with its one spelling in `snake_case`, and its documentation as what it means.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $meaning:literal])+ $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+            $($(#[doc = $meaning])+ #[serde(rename = $word)] $variant,)+
         }
 
         impl $name {
@@ -37,6 +37,11 @@ macro_rules! words {
             /// The word as it stands on the wire and in log lines.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// What the word means, as a sentence for people.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($meaning),+).trim_ascii(),)+ }
             }
         }
 

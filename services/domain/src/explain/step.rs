@@ -105,14 +105,17 @@ fn told(event: &Event) -> Option<Told> {
                 (Hop::Saved, StepOutcome::Done, None, format!("the registry accepts them, and has {digest}"))
             }
             None => {
-                let exchange = e.provider_failure.map(|reason| reason.as_str());
-                let reason = exchange.or(e.pull_failure.map(|reason| reason.as_str()));
-                (Hop::Saved, StepOutcome::Failed, reason, e.detail.clone().unwrap_or_default())
+                let exchange = e.provider_failure.map(|reason| (reason.as_str(), reason.meaning()));
+                let failure = exchange.or(e.pull_failure.map(|reason| (reason.as_str(), reason.meaning())));
+                let (reason, meaning) = failure.unzip();
+                let detail = e.detail.as_deref().unwrap_or_default();
+                (Hop::Saved, StepOutcome::Failed, reason, in_words(meaning.unwrap_or_default(), detail))
             }
         }),
         Event::CredentialSecretSkipped(e) => {
             let missing = e.missing_key.as_ref().map_or_else(String::new, |key| format!("{key} is missing; "));
-            let says = format!("{missing}{}", e.image_ref.as_deref().unwrap_or("no image reference"));
+            let detail = format!("{missing}{}", e.image_ref.as_deref().unwrap_or("no image reference"));
+            let says = in_words(e.reason.meaning(), &detail);
             Some((Hop::Saved, StepOutcome::Skipped, Some(e.reason.as_str()), says))
         }
         Event::ContainerRequested(e) => {
@@ -127,7 +130,8 @@ fn told(event: &Event) -> Option<Told> {
             ),
         ),
         Event::ContainerCredentialsSkipped(e) => {
-            let says = e.image_ref.as_deref().unwrap_or("no image reference is known").to_owned();
+            let detail = e.image_ref.as_deref().unwrap_or("no image reference is known");
+            let says = in_words(e.reason.meaning(), detail);
             Some((Hop::Attached, StepOutcome::Skipped, Some(e.reason.as_str()), says))
         }
         Event::CredentialProviderAttached(e) => {
@@ -135,12 +139,22 @@ fn told(event: &Event) -> Option<Told> {
             done(Hop::Provider, format!("{}{expiry}", e.provider_name))
         }
         Event::CredentialProviderFailed(e) => {
-            Some((Hop::Provider, StepOutcome::Failed, Some(e.reason.as_str()), e.detail.clone().unwrap_or_default()))
+            let says = in_words(e.reason.meaning(), e.detail.as_deref().unwrap_or_default());
+            Some((Hop::Provider, StepOutcome::Failed, Some(e.reason.as_str()), says))
         }
         Event::ImagePullSucceeded(e) => done(Hop::Pull, format!("{} is {}", e.image_ref, e.digest)),
         Event::ImagePullFailed(e) => {
-            Some((Hop::Pull, StepOutcome::Failed, Some(e.reason.as_str()), e.detail.clone().unwrap_or_default()))
+            let says = in_words(e.reason.meaning(), e.detail.as_deref().unwrap_or_default());
+            Some((Hop::Pull, StepOutcome::Failed, Some(e.reason.as_str()), says))
         }
         _ => None,
     }
+}
+
+/// What a reason means, and what more is known of this one.
+fn in_words(meaning: &str, detail: &str) -> String {
+    let mut characters = meaning.trim_end_matches('.').chars();
+    let first = characters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+    let more = if detail.is_empty() { "" } else { "; " };
+    format!("{first}{}{more}{detail}", characters.as_str())
 }

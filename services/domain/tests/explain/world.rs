@@ -56,6 +56,12 @@ impl World {
         History::new(self.entries.iter().take(messages).cloned().collect(), Vec::new())
     }
 
+    /// Whether credentials were rotated among the first messages.
+    pub(crate) fn is_rotated(&self, messages: usize) -> bool {
+        let mut first = self.entries.iter().take(messages);
+        first.any(|entry| matches!(&entry.value, Seen::Event(event) if matches!(event.event, Event::CredentialSecretRotated(_))))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -89,6 +95,7 @@ impl World {
                 self.saved_by = self.next();
                 self.fresh(revoked(revokes));
             }
+            "verified" => self.fresh(verified(self.saved_by)),
             "ended" => self.fresh(v1::ContainerEnded { workspace: workspace(), container_id: container() }.into()),
             "renewed" => self.further(attached(self.saved_by, self.requested_by(), self.expires_at)),
             "dropped" => self.further(no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by))),
@@ -235,6 +242,20 @@ fn revoked(revokes: u64) -> Event {
         registry: "a.b".to_owned(),
         secret_name: "oci-registry-a-b".to_owned(),
         reason: Some("the account was closed".to_owned()),
+    }
+    .into()
+}
+
+/// A registry that did not take the credentials.
+fn verified(saved_by: u64) -> Event {
+    v1::CredentialSecretVerified {
+        workspace: workspace(),
+        image_id: image(),
+        saved_by,
+        digest: None,
+        provider_failure: None,
+        pull_failure: Some(v1::PullFailure::Unauthorized),
+        detail: None,
     }
     .into()
 }
