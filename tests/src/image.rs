@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 /// The manifest's media type (OCI image specification 1.1).
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
@@ -41,6 +42,16 @@ impl TinyImage {
         let manifest = Bytes::from(manifest.to_string());
         let blobs = [config, layer].map(|blob| (sha256(&blob), Bytes::from(blob)));
         Ok(Self { digest: sha256(&manifest), manifest, blobs: blobs.into() })
+    }
+
+    /// An index that has the image for one other platform than any node's.
+    #[must_use]
+    pub fn for_another_platform(self) -> Self {
+        let mut only = descriptor(MANIFEST_TYPE, &self.manifest);
+        only["platform"] = json!({ "os": "plan9", "architecture": "mips" });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [only] });
+        let manifest = Bytes::from(index.to_string());
+        Self { digest: sha256(&manifest), manifest, blobs: self.blobs }
     }
 
     /// The manifest's digest, `sha256:…`: what a pull reports.

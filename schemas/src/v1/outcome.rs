@@ -52,6 +52,10 @@ words! {
         InvalidReference = "invalid_reference",
         /// The image could not be written on the node.
         Storage = "storage",
+        /// No login could be had, or none that a request can carry: the registry was not asked.
+        NoLogin = "no_login",
+        /// The image has no variant for the node's platform.
+        NoPlatform = "no_platform",
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) struct NoAccess {
 impl NoAccess {
     /// The pull's failure, where a provider is recorded already and only the pull is left to report.
     pub(crate) fn as_pull_error(&self) -> PullError {
-        let reason = if self.unreachable { PullFailure::Unreachable } else { PullFailure::Unauthorized };
+        let reason = if self.unreachable { PullFailure::Unreachable } else { PullFailure::NoLogin };
         PullError::new(reason, self.failure.detail.clone())
     }
 }

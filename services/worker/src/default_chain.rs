@@ -53,7 +53,7 @@ pub(crate) fn login(file: Option<&Path>, image: &ImageReference) -> Result<Regis
     let found = read(file).and_then(|config| of_image(config, image));
     found.map_err(|error| {
         let detail = format!("WAYBILL_WORKER_DOCKER_CONFIG: {}: {error}", file.display());
-        PullError::new(PullFailure::Unauthorized, detail)
+        PullError::new(PullFailure::NoLogin, detail)
     })
 }
 
@@ -107,10 +107,7 @@ mod tests {
             assert_eq!(told(login(None, &image)), "anonymous", "off unless configured");
         }
         let told = told(login(Some(&file), &ImageReference::parse("h.b/app").unwrap()));
-        assert!(
-            told.starts_with("unauthorized: WAYBILL_WORKER_DOCKER_CONFIG: ") && told.contains("credHelpers"),
-            "{told}"
-        );
+        assert!(told.starts_with("no_login: WAYBILL_WORKER_DOCKER_CONFIG: ") && told.contains("credHelpers"), "{told}");
     }
 
     #[test]

@@ -77,24 +77,18 @@ pub(super) fn no_provider(
     let CredentialProviderFailed { reason, detail, worker_id, .. } = failed.value;
     let words = detail.as_deref().unwrap_or("no more is known");
     let verdict = match reason {
-        ProviderFailure::UnsealFailed => match replaced_key(history, worker_id, attached, failed.sequence) {
-            Some(sequence) => Verdict::broken(
-                Hop::Provider,
-                Code::WorkerKeyReplaced,
-                format!(
-                    "worker {worker_id} registered a new key at sequence {sequence}; the credentials are sealed to the old one"
-                ),
-                "Ask for the container again: the credentials are sealed to the new key then.",
-            ),
-            None => Verdict::broken(
-                Hop::Provider,
-                Code::UnsealFailed,
-                format!("worker {worker_id} cannot open the credentials: {words}"),
-                format!(
-                    "Check WAYBILL_SCHEDULER_SEALING_KEY and the sealing key of worker {worker_id}; restart it, so that it registers its key, and ask again."
-                ),
-            ),
-        },
+        ProviderFailure::UnsealFailed => {
+            sealed_to_another_key(history, Hop::Provider, worker_id, attached, failed.sequence).unwrap_or_else(|| {
+                Verdict::broken(
+                    Hop::Provider,
+                    Code::UnsealFailed,
+                    format!("worker {worker_id} cannot open the credentials: {words}"),
+                    format!(
+                        "Check WAYBILL_SCHEDULER_SEALING_KEY and the sealing key of worker {worker_id}; restart it, so that it registers its key, and ask again."
+                    ),
+                )
+            })
+        }
         ProviderFailure::UnparsableCredentials => Verdict::broken(
             Hop::Provider,
             Code::UnparsableCredentials,
@@ -140,8 +134,29 @@ fn exchange(
         Hop::Provider,
         Code::TokenExchangeFailed,
         format!("no registry token could be had for the {} credentials: {words}", attached.cred_type),
-        "Check with the cloud that these credentials are active and may read the registry; then build again with good ones.",
+        "Where the cloud refused: check with it that these credentials are active and may read the registry, and build \
+         again with good ones. Where it did not answer: check DNS, proxy and firewall from the worker's node to it, and \
+         ask for the container again.",
     )
+}
+
+/// The worker registered another key than the one that the credentials are sealed to.
+fn sealed_to_another_key(
+    history: &History,
+    hop: Hop,
+    worker_id: &WorkerId,
+    attached: &ContainerCredentialsAttached,
+    failed: u64,
+) -> Option<Verdict> {
+    let sequence = replaced_key(history, worker_id, attached, failed)?;
+    Some(Verdict::broken(
+        hop,
+        Code::WorkerKeyReplaced,
+        format!(
+            "worker {worker_id} registered a new key at sequence {sequence}; the credentials are sealed to the old one"
+        ),
+        "Ask for the container again: the credentials are sealed to the new key then.",
+    ))
 }
 
 /// The registration that replaced the key that the credentials are sealed to, before the worker gave up.
@@ -174,6 +189,7 @@ fn expired(hop: Hop, what: &str, expiry: Timestamp) -> Verdict {
 
 /// Why a pull failed that had attached credentials, or for which credentials made no difference.
 pub(super) fn no_image(
+    history: &History,
     attached: Option<&ContainerCredentialsAttached>,
     provider: Option<&CredentialProviderAttached>,
     failed: &Recorded<&ImagePullFailed>,
@@ -185,6 +201,13 @@ pub(super) fn no_image(
     }
     if let Some(expiry) = past(provider.and_then(|provider| provider.token_expires_at)) {
         return expired(Hop::Pull, "registry token", expiry).at(failed.sequence, failed.at);
+    }
+    if failed.value.reason == PullFailure::NoLogin
+        && let Some(verdict) = attached.and_then(|attached| {
+            sealed_to_another_key(history, Hop::Pull, &failed.value.worker_id, attached, failed.sequence)
+        })
+    {
+        return verdict.at(failed.sequence, failed.at);
     }
     let host = attached.map_or("the registry", |attached| attached.registry.as_str());
     let image = failed.value.image_ref.as_deref().unwrap_or("the image");
@@ -209,7 +232,8 @@ pub(super) fn no_image(
         PullFailure::Unreachable => (
             Code::Unreachable,
             format!("{host} did not answer a pull of {image}{words}"),
-            "Check DNS, proxy and firewall from the worker's node to the registry; then ask for the container again.",
+            "Check DNS, proxy and firewall from the worker's node to the registry, and WAYBILL_WORKER_PULL_SECONDS where \
+             the pull took too long; then ask for the container again.",
         ),
         PullFailure::Tls => (
             Code::Tls,
@@ -245,6 +269,16 @@ pub(super) fn no_image(
             Code::Storage,
             format!("the worker could not store {image}{words}"),
             "Look at the disk space and the permissions of WAYBILL_WORKER_IMAGE_DIR on the worker's node.",
+        ),
+        PullFailure::NoLogin => (
+            Code::NoLogin,
+            format!("the worker had no login for {image}, and did not ask {host}{words}"),
+            "Put right on the worker's node or in the build what is named; then ask for the container again.",
+        ),
+        PullFailure::NoPlatform => (
+            Code::NoPlatform,
+            format!("{host} has {image}, but not for the platform of the worker's node{words}"),
+            "Build the image for the node's platform, or place the container on another node.",
         ),
     };
     Verdict::broken(Hop::Pull, code, sentence, remedy).at(failed.sequence, failed.at)

@@ -171,7 +171,7 @@ fn with_credentials(
                 Some(Provided::Attached(provider)) => Some(provider),
                 _ => None,
             };
-            no_image(Some(attached), provider, &Recorded { sequence: *sequence, at: *at, value: *failed })
+            no_image(history, Some(attached), provider, &Recorded { sequence: *sequence, at: *at, value: *failed })
         }
         _ => worker_owes(attempt, decision, readers, now),
     }
@@ -196,7 +196,7 @@ fn without_credentials(
         return worker_owes(attempt, decision.sequence, readers, now);
     };
     let failure = Recorded { sequence: *sequence, at: *at, value: *failed };
-    let pull = no_image(None, None, &failure);
+    let pull = no_image(history, None, None, &failure);
     let Some(cause) = missing(history, attempt, decision).filter(|cause| wants_credentials(failed, cause)) else {
         return pull;
     };

@@ -10,8 +10,9 @@ use super::{
 };
 
 /// A scheduler decides within milliseconds of reading. One that has read everything, and heard of nothing new for so long,
-/// has no decision left to publish: what it publishes it reads.
-const QUIET: Duration = Duration::from_secs(15);
+/// has no decision left to publish: what it publishes it reads. Longer than one request for messages lasts (20 s), so that
+/// a process that stands still has stopped asking before it is said to have lost anything.
+const QUIET: Duration = Duration::from_secs(25);
 /// One that goes on reading may have much to decide when it starts, but not for so long.
 const LOST_AFTER: Duration = Duration::from_secs(600);
 

@@ -158,6 +158,10 @@ codes! {
     InvalidReference = "invalid_reference",
     /// The node could not store the image.
     Storage = "storage",
+    /// The worker had no login when it came to the pull.
+    NoLogin = "no_login",
+    /// The image has no variant for the node's platform.
+    NoPlatform = "no_platform",
 }
 
 impl Serialize for Code {

@@ -46,7 +46,7 @@ fn headline(text: &mut String, explanation: &Explanation, now: Timestamp, colour
     line(text, format_args!("{state} at {}: {}{since}", verdict.hop.as_str(), verdict.code.as_str()));
     paragraph(text, &format!("  {}", sentence(&verdict.sentence)), "  ");
     if !verdict.remedy.is_empty() {
-        paragraph(text, &format!("→ {}", verdict.remedy), "  ");
+        paragraph(text, &format!("→ {}", printable(&verdict.remedy)), "  ");
     }
 }
 

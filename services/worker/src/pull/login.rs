@@ -54,7 +54,7 @@ impl Greeting<'_> {
     pub(super) async fn access(&self) -> Result<Access, PullError> {
         if let RegistryLogin::Bearer(token) = self.login {
             let unsendable = "the token holds characters that no request can carry; save it again without them";
-            let error = || PullError::new(PullFailure::Unauthorized, unsendable);
+            let error = || PullError::new(PullFailure::NoLogin, unsendable);
             return if sendable(token.expose()) { Ok(Access::Bearer(token.clone(), None)) } else { Err(error()) };
         }
         match (self.ping().await?, self.login) {

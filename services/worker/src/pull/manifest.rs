@@ -43,7 +43,7 @@ pub(super) async fn fetch(session: &mut Session<'_>) -> Result<Pulled, PullError
 
 fn of_this_platform(index: &OciImageIndex) -> Result<String, PullError> {
     oci_client::client::current_platform_resolver(&index.manifests)
-        .ok_or_else(|| PullError::new(PullFailure::NotFound, "the image has no variant for this node's platform"))
+        .ok_or_else(|| PullError::new(PullFailure::NoPlatform, "the image has no variant for this node's platform"))
 }
 
 /// What every manifest says of itself.

@@ -9,6 +9,7 @@ use waybill_platform::trace;
 use waybill_schemas::Timestamp;
 use waybill_tests::{
     docker_registry::DockerRegistry,
+    ecr::Ecr,
     image::TinyImage,
     login::Login,
     registry::{Registry, Scheme},
@@ -173,7 +174,10 @@ async fn what_comes_too_late_and_what_cannot_be_read() {
 
 #[tokio::test]
 async fn credentials_that_expire_on_the_way() {
-    let mut stack = require!(Plan::default().workers(&["w1", "w2"]).start().await);
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    let ecr = Ecr::start("AKIA", registry.accounts()).unwrap();
+    let plan = Plan::default().workers(&["w1", "w2"]).setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
+    let mut stack = require!(plan.start().await);
     let away = Service::Worker("w2".to_owned());
     stack.stop(&away).await;
     // Long enough for a build, a request and three questions on a busy machine.
@@ -192,7 +196,8 @@ async fn credentials_that_expire_on_the_way() {
     stack.wait_for_outcome("c-late").await;
     expect(&stack, ["container", "c-late"], (1, "attached", "secret_expired", "had expired when")).await;
     expect(&stack, ["image", "short"], (1, "saved", "secret_expired", "expired at")).await;
-    // The worker comes back too late: AWS cannot be reached from here, and would not take these keys any more.
+    // The worker comes back too late: AWS does not take these keys any more.
+    ecr.fail_next(400, "ExpiredTokenException");
     stack.spawn(&away).unwrap();
     stack.wait_for_outcome("c-attached").await;
     expect(&stack, ["container", "c-attached"], (1, "provider", "expired_before_pull", "the credentials expired at"))

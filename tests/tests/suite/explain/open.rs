@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, pull},
+};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use waybill_tests::{
@@ -14,7 +18,7 @@ use waybill_tests::{
     wait::eventually,
 };
 
-use super::{asked, expect};
+use super::{asked, expect, expect_without_gateway};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,11 +49,11 @@ async fn a_scheduler_that_is_away_behind_or_stuck() {
     stack.start_all().await.unwrap();
     stack.wait_for_event("ContainerCredentialsSkipped", "c-1").await;
 
-    // Standing still, the process keeps its connection: the server still hands it what comes, until its buffers are full.
+    // Standing still, the process keeps its connection: the server still hands it what comes, until it asks no more.
     stack.process(&Service::Scheduler).signal(Signal::Pause).unwrap();
     stack.container("acme", "c-2", "img", "w1").await;
-    let (status, answer) = until(&stack, "c-2", "has not decided about the request").await;
-    assert_eq!((status, &answer["verdict"]["code"]), (1, &json!("lost_by_scheduler")), "{answer:#}");
+    until(&stack, "c-2", "is not reading any more").await;
+    expect(&stack, ["container", "c-2"], (3, "attached", "awaiting_decision", "is not reading any more")).await;
     stack.process(&Service::Scheduler).signal(Signal::Resume).unwrap();
     stack.wait_for_event("ContainerCredentialsSkipped", "c-2").await;
 
@@ -57,11 +61,35 @@ async fn a_scheduler_that_is_away_behind_or_stuck() {
     for number in 0..30 {
         stack.container("acme", &format!("more-{number}"), "img", "w1").await;
     }
-    let (status, answer) = until(&stack, "more-29", "events behind and is not reading").await;
-    assert_eq!(status, 3, "{answer:#}");
+    let (_, answer) = until(&stack, "more-29", "events behind and is not reading").await;
+    expect(&stack, ["container", "more-29"], (3, "attached", "awaiting_decision", "events behind and is not reading"))
+        .await;
     let sentence = answer["verdict"]["sentence"].as_str().unwrap();
     let behind: u64 = sentence.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
     assert!((20..=60).contains(&behind), "{sentence}");
+}
+
+/// Something reads the log in the scheduler's name, and decides nothing.
+#[tokio::test]
+async fn a_scheduler_that_reads_and_never_decides() {
+    let mut stack = require!(Plan::default().start().await);
+    stack.sigkill(&Service::Scheduler);
+    let jetstream = jetstream::with_prefix(stack.user("scheduler").await.client, "waybill.api");
+    let config = pull::Config {
+        name: Some("waybill-scheduler-mute".to_owned()),
+        filter_subject: "waybill.events.>".to_owned(),
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        ..Default::default()
+    };
+    let consumer = jetstream.create_consumer_on_stream(config, "WAYBILL").await.unwrap();
+    let mut messages = consumer.messages().await.unwrap();
+    let reading = tokio::spawn(async move { while messages.next().await.is_some() {} });
+    stack.container("acme", "c-1", "img", "w1").await;
+    until(&stack, "c-1", "has not decided about the request").await;
+    expect(&stack, ["container", "c-1"], (1, "attached", "lost_by_scheduler", "has not decided about the request"))
+        .await;
+    reading.abort();
 }
 
 #[tokio::test]
@@ -85,6 +113,7 @@ async fn a_worker_that_is_away_slow_or_silent() {
     stack.wait_for_event("ContainerCredentialsAttached", "c-away").await;
     let (status, answer) = until(&stack, "c-away", "it is not asking for work, and has not been seen for").await;
     assert_eq!((status, &answer["verdict"]["code"]), (3, &json!("awaiting_provider")), "{answer:#}");
+    expect(&stack, ["container", "c-away"], (3, "provider", "awaiting_provider", "has not been seen for")).await;
     assert!(answer["verdict"]["remedy"].as_str().unwrap().contains("waybill worker --id w2"), "{answer:#}");
 
     // Somebody with the worker's key takes the decision, says it is done, and does nothing.
@@ -103,13 +132,15 @@ async fn a_worker_that_is_away_slow_or_silent() {
     .unwrap();
     let (status, answer) = until(&stack, "c-away", "never reported a provider").await;
     assert_eq!((status, &answer["verdict"]["code"]), (1, &json!("lost_by_worker")), "{answer:#}");
+    expect(&stack, ["container", "c-away"], (1, "provider", "lost_by_worker", "never reported a provider")).await;
 
     // With every service down, the log still answers.
     for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
         stack.sigkill(&service);
     }
-    expect(&stack, ["image", "img"], (0, "saved", "saved", "basic credentials")).await;
-    expect(&stack, ["container", "c-away"], (1, "provider", "lost_by_worker", "never reported")).await;
+    expect_without_gateway(&stack, ["image", "img"], (0, "saved", "saved", "basic credentials")).await;
+    let expected = (1, "provider", "lost_by_worker", "never reported");
+    expect_without_gateway(&stack, ["container", "c-away"], expected).await;
     stack.nats().stop().await.unwrap();
     let finished = stack.run(&["explain", "image", "img"]).await;
     assert_eq!(finished.status.code(), Some(2), "{}", finished.stdout);

@@ -25,6 +25,7 @@ async fn each_refusal_is_told_apart() {
     let stack = require!(Plan::default().plain_http(&[&registry.host(), &closed.host()]).start().await);
     let gone = format!("{}/team/app:2", registry.host());
     let away = format!("{}/team/app:1", closed.host());
+    let foreign = registry.serve("team/app", "foreign", &image.clone().for_another_platform());
     let revoked = Login::new("gone", "p");
     registry.accounts().allow(&revoked);
     registry.accounts().revoke(&revoked);
@@ -36,6 +37,7 @@ async fn each_refusal_is_told_apart() {
         ("revoked", &reference, "gone:p", None, (1, "pull", "unauthorized", "answered 401")),
         ("away", &away, "u:p", None, (1, "pull", "unreachable", "did not answer")),
         ("tls", &plain, "u:p", None, (1, "pull", "tls", "certificate")),
+        ("foreign", &foreign, "u:p", None, (1, "pull", "no_platform", "not for the platform")),
         ("fine", &reference, "u:p", None, (0, "pull", "pulled", "was pulled with creds-")),
     ];
     for (name, reference, credentials, status, expected) in cases {

@@ -28,7 +28,11 @@ async fn what_is_asked_wrongly() {
     let registry = Registry::start(Scheme::Basic).unwrap();
     registry.accounts().allow(&Login::new("u", "p"));
     let reference = registry.serve("team/app", "1", &TinyImage::new("asked").unwrap());
-    let stack = require!(Plan::default().plain_http(&[&registry.host()]).start().await);
+    let logins = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(logins.path(), r#"{"auths":{}}"#).unwrap();
+    let plan = Plan::default().plain_http(&[&registry.host()]);
+    let plan = plan.setting("WAYBILL_WORKER_DOCKER_CONFIG", logins.path().to_str().unwrap());
+    let stack = require!(plan.start().await);
     stack.build("acme", "img", &reference, json!("u:p")).await;
     stack.build("acme", "strange", &reference, json!({ "COLOUR": "red" })).await;
     // What no gateway of this version would write.
@@ -39,6 +43,17 @@ async fn what_is_asked_wrongly() {
     let subject = "waybill.events.image.acme.torn.CredentialSecretSkipped";
     stack.user("gateway").await.publish(subject, &headers, torn.to_string()).await.unwrap();
 
+    // As a gateway writes it of a public registry, which would not be on this machine.
+    let public = json!({
+        "workspace": "acme", "image_id": "public", "image_ref": reference, "registry": registry.host(),
+        "reason": "public_registry",
+    });
+    let headers = event_headers("4f0a6c4e-96a7-4b55-8f0d-1a0c6a2f6f11", "waybill.v1.CredentialSecretSkipped");
+    let subject = "waybill.events.image.acme.public.CredentialSecretSkipped";
+    stack.user("gateway").await.publish(subject, &headers, public.to_string()).await.unwrap();
+
+    request(&stack, json!({ "container_id": "c-public", "image_id": "public" })).await;
+    expect(&stack, ["container", "c-public"], (1, "saved", "public_registry", "is a public registry")).await;
     request(&stack, json!({ "container_id": "c-none" })).await;
     expect(&stack, ["container", "c-none"], (1, "requested", "no_image_id", "names no image")).await;
     request(&stack, json!({ "container_id": "c-build", "image_id": "img", "build_container": true })).await;
@@ -47,6 +62,14 @@ async fn what_is_asked_wrongly() {
     expect(&stack, ["container", "c-strange"], (1, "saved", "unrecognized_credentials", "of no known kind")).await;
     request(&stack, json!({ "container_id": "c-torn", "image_id": "torn" })).await;
     expect(&stack, ["container", "c-torn"], (1, "pull", "invalid_reference", "cannot be pulled")).await;
+    // The node's own logins, which nobody can read any more.
+    stack.build("acme", "open", &reference, Value::Null).await;
+    std::fs::write(logins.path(), "{").unwrap();
+    request(&stack, json!({ "container_id": "c-node", "image_id": "open" })).await;
+    expect(&stack, ["container", "c-node"], (1, "pull", "no_login", "WAYBILL_WORKER_DOCKER_CONFIG")).await;
+    let revoked = stack.run(&["secrets", "revoke", "img", "--reason", "the account was closed"]).await;
+    assert!(revoked.status.success(), "{}{}", revoked.stdout, revoked.stderr);
+    expect(&stack, ["image", "img"], (1, "saved", "secret_revoked", "the account was closed")).await;
 }
 
 /// Answers every request with the same few bytes.

@@ -1,5 +1,7 @@
 //! What happens between the scheduler and the worker: keys, boxes, and clouds.
 
+use std::time::Duration;
+
 use serde_json::json;
 use uuid::Uuid;
 use waybill_domain::credentials::Secret;
@@ -8,7 +10,7 @@ use waybill_tests::{
     canary::{Canary, Search},
     ecr::Ecr,
     image::TinyImage,
-    registry::{Registry, Scheme},
+    registry::{Fault, Registry, Scheme},
     require,
     stack::{Plan, Service, Stack, event_headers},
 };
@@ -48,10 +50,13 @@ async fn boxes_that_cannot_be_opened_and_what_is_in_them() {
     // As a gateway of another version might, that knows what it is.
     let odd = json!({ "registry": "a.b", "type": "unknown", "credentials": { "KEY": canary.value() } });
     save(&stack, "odd", "unknown", &seed(&stack, "gateway"), &odd.to_string()).await;
+    let strange = json!({ "registry": "c.d", "type": "basic", "credentials": { "KEY": canary.value() } });
+    save(&stack, "strange", "basic", &seed(&stack, "gateway"), &strange.to_string()).await;
     stack.build("acme", "good", "a.b/app:1", json!("u:p")).await;
     for (container, image_id, worker, expected) in [
         ("c-1", "stranger", "w1", (1, "attached", "unseal_failed", "the scheduler cannot open the saved credentials")),
         ("c-2", "garbage", "w1", (1, "provider", "unparsable_credentials", "bytes marshalled as basic credentials")),
+        ("c-5", "strange", "w1", (1, "provider", "registry_mismatch", "are for another registry than the one")),
         ("c-4", "odd", "w1", (1, "provider", "unsupported", "has no provider for unknown credentials")),
     ] {
         stack.container("acme", container, image_id, worker).await;
@@ -92,6 +97,25 @@ async fn keys_that_do_not_fit() {
     expect(&stack, ["container", "c-foreign"], (1, "provider", "unseal_failed", "cannot open the credentials")).await;
 }
 
+/// Replaced while a pull was under way: its provider is reported, and cannot be had again.
+#[tokio::test]
+async fn a_key_that_is_replaced_during_a_pull() {
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    let reference = registry.serve("team/app", "1", &TinyImage::new("slow").unwrap());
+    let mut stack = require!(Plan::default().plain_http(&[&registry.host()]).start().await);
+    registry.inject(Fault::slow(Duration::from_secs(600)));
+    stack.build("acme", "img", &reference, json!("u:p")).await;
+    stack.container("acme", "c-1", "img", "w1").await;
+    stack.wait_for_event("CredentialProviderAttached", "c-1").await;
+    let worker = Service::Worker("w1".to_owned());
+    stack.sigkill(&worker);
+    let new = PrivateKey::generate().seed().unwrap();
+    std::fs::write(stack.home().join("keys/worker-w1.xkey"), new.expose()).unwrap();
+    stack.spawn(&worker).unwrap();
+    stack.wait_for_outcome("c-1").await;
+    expect(&stack, ["container", "c-1"], (1, "pull", "worker_key_replaced", "registered a new key")).await;
+}
+
 #[tokio::test]
 async fn what_the_cloud_refuses_is_in_its_own_words() {
     let canary = Canary::new("aws secret");
@@ -109,8 +133,8 @@ async fn what_the_cloud_refuses_is_in_its_own_words() {
     stack.wait_for_outcome("c-1").await;
     expect(&stack, ["container", "c-1"], (1, "provider", "token_exchange_failed", "AccessDeniedException")).await;
     // A token that ends before the pull, at a registry that no longer takes it.
-    ecr.tokens_expired(std::time::Duration::from_secs(1));
-    registry.inject(waybill_tests::registry::Fault::status(401));
+    ecr.tokens_expired(Duration::from_secs(1));
+    registry.inject(Fault::status(401));
     stack.container("acme", "c-2", "img", "w1").await;
     stack.wait_for_outcome("c-2").await;
     expect(&stack, ["container", "c-2"], (1, "pull", "expired_before_pull", "the registry token expired")).await;

@@ -79,8 +79,8 @@ async fn a_provider_that_cannot_be_had_again_fails_the_pull() {
     let (own, other) = (Bench::new(registry.host()), Bench::new(registry.host()));
     let (refused, unreachable) = (Bench::ecr(registry.host(), &ecr), Bench::with_ecr(registry.host(), away));
     for (bench, said, reason) in [
-        (&own, other.ada("c-1"), "unauthorized"),
-        (&refused, refused.aws("c-1"), "unauthorized"),
+        (&own, other.ada("c-1"), "no_login"),
+        (&refused, refused.aws("c-1"), "no_login"),
         (&unreachable, unreachable.aws("c-1"), "unreachable"),
     ] {
         for redelivered in [false, true] {
