@@ -47,8 +47,10 @@ impl TinyImage {
     /// An index that has the image for one other platform than any node's.
     #[must_use]
     pub fn for_another_platform(self) -> Self {
-        let mut only = descriptor(MANIFEST_TYPE, &self.manifest);
-        only["platform"] = json!({ "os": "plan9", "architecture": "mips" });
+        let only = json!({
+            "mediaType": MANIFEST_TYPE, "digest": self.digest, "size": self.manifest.len(),
+            "platform": { "os": "plan9", "architecture": "mips" },
+        });
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [only] });
         let manifest = Bytes::from(index.to_string());
         Self { digest: sha256(&manifest), manifest, blobs: self.blobs }
