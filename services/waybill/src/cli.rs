@@ -150,7 +150,7 @@ pub(crate) struct EventsArguments {
     /// Only what concerns this container: requests, decisions, outcomes.
     #[arg(long, value_name = "ID")]
     pub(crate) container: Option<ContainerId>,
-    /// Only registrations of this worker and decisions for it.
+    /// Only registrations of this worker and decisions for it; what it reported is found by --container.
     #[arg(long, value_name = "ID")]
     pub(crate) worker: Option<WorkerId>,
     /// Only events of this workspace [with --image or --container: WAYBILL_WORKSPACE]
