@@ -19,8 +19,11 @@ pub(crate) async fn run(log: &EventLog, projection: Arc<Projection>, folded: wat
     loop {
         let position = *folded.borrow();
         match lag(log, position).await {
-            Ok((events, seconds)) => metrics::lag(events, seconds),
-            Err(error) => tracing::debug!(%error, "the log does not say how far it goes"),
+            Ok(lag) => metrics::lag(Some(lag)),
+            Err(error) => {
+                metrics::lag(None);
+                tracing::debug!(%error, "the log does not say how far it goes");
+            }
         }
         let counted = projection.clone();
         match tokio::task::spawn_blocking(move || counted.quarantined()).await {

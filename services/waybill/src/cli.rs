@@ -72,7 +72,9 @@ pub(crate) enum Command {
     /// Fold the log again: to a point in it, to verify what was decided, or to see what changed between two points.
     #[command(
         after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \
-        waybill replay --diff 1200 1300"
+        waybill replay --diff 1200 1300\n  \
+        waybill replay --until-sequence 1200 --out then.redb\n  \
+        WAYBILL_SCHEDULER_PROJECTION=$PWD/then.redb waybill projection images"
     )]
     Replay(crate::replay::ReplayArguments),
     /// Show what the scheduler knows now, or knew at a point of the log.
@@ -150,7 +152,7 @@ pub(crate) struct EventsArguments {
     /// Only what concerns this container: requests, decisions, outcomes.
     #[arg(long, value_name = "ID")]
     pub(crate) container: Option<ContainerId>,
-    /// Only registrations of this worker and decisions for it.
+    /// Only registrations of this worker and decisions for it; what it reported is found by --container.
     #[arg(long, value_name = "ID")]
     pub(crate) worker: Option<WorkerId>,
     /// Only events of this workspace [with --image or --container: WAYBILL_WORKSPACE]

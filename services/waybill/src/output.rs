@@ -5,6 +5,8 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use crate::text::printable;
+
 /// Standard output, buffered by line. A reader that has gone away ends the command quietly.
 pub(crate) fn stdout() -> impl Write {
     io::stdout().lock()
@@ -48,21 +50,54 @@ pub(crate) fn spell_ms(milliseconds: i64) -> String {
     }
 }
 
-/// Prints an error and what caused it, one line each.
+/// Prints an error and what caused it, one line each; a terminal gets them in lines that it can show.
 pub(crate) fn error(error: &(dyn Error + 'static)) {
     if is_broken_pipe(error) {
         return;
     }
+    let width = io::stderr().is_terminal().then_some(WIDTH);
+    // Nothing is left to be told when standard error is gone as well.
+    let _ = writeln!(io::stderr().lock(), "{}", told(error, width));
+}
+
+/// An error and what caused it, in lines of at most `width`.
+fn told(error: &(dyn Error + 'static), width: Option<usize>) -> String {
     let mut lines = vec![format!("error: {error}")];
     let mut source = error.source();
     while let Some(cause) = source {
         lines.push(format!("  because: {cause}"));
         source = cause.source();
     }
-    // Nothing is left to be told when standard error is gone as well.
-    let _ = writeln!(io::stderr().lock(), "{}", lines.join("\n"));
+    let Some(width) = width else { return lines.join("\n") };
+    let options = textwrap::Options::new(width).subsequent_indent("    ");
+    // Some errors list problems in lines of their own; what a server said may hold anything.
+    let lines = lines.iter().flat_map(|line| line.lines()).map(|line| textwrap::fill(&printable(line), &options));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_fit_a_terminal_and_stay_whole_in_a_pipe() {
+        let long = format!("{}\u{1b}[2J", "word ".repeat(30));
+        let cause = io::Error::other(io::Error::other("server said\nno"));
+        let cases: [(Box<dyn Error>, Option<usize>, usize); 4] = [
+            (long.clone().into(), None, 1),
+            (long.into(), Some(WIDTH), 3),
+            (Box::new(cause), Some(WIDTH), 2),
+            ("short".into(), Some(WIDTH), 1),
+        ];
+        for (error, width, lines) in cases {
+            let text = told(error.as_ref(), width);
+            assert_eq!(text.lines().count(), lines, "{text}");
+            assert!(text.starts_with("error: ") && (width.is_none() || !text.contains('\u{1b}')), "{text}");
+            assert!(text.lines().all(|line| width.is_none_or(|width| line.chars().count() <= width)), "{text}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) fn plain(value: &Value) -> String {
     printable(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-/// Control characters must not reach a terminal.
+/// Control characters must not reach a terminal. What is printable already stays as it is.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
@@ -67,10 +67,12 @@ pub(crate) fn fields(out: &mut impl Write, indent: usize, fields: &[(String, Str
     Ok(())
 }
 
-/// Text after a beginning, in as many lines as it takes; those after the first begin with `next`.
+/// Text after a beginning, in as many lines as it takes; those after the first begin with `next`. Much of it is what others
+/// wrote into the log.
 pub(crate) fn wrapped(out: &mut impl Write, first: &str, next: &str, text: &str) -> Result<(), Failure> {
-    let options = textwrap::Options::new(WIDTH).initial_indent(first).subsequent_indent(next);
-    for line in textwrap::wrap(text, options) {
+    let (first, text) = (printable(first), printable(text));
+    let options = textwrap::Options::new(WIDTH).initial_indent(&first).subsequent_indent(next);
+    for line in textwrap::wrap(&text, options) {
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
@@ -92,5 +94,17 @@ mod tests {
         fields(&mut out, 4, &flat).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+
+    #[test]
+    fn nothing_that_is_printed_controls_the_terminal() {
+        let hostile = "a\u{1b}[2J\nb";
+        let mut out = Vec::new();
+        title(&mut out, false, hostile).unwrap();
+        fields(&mut out, 2, &[(hostile.to_owned(), hostile.to_owned())]).unwrap();
+        wrapped(&mut out, hostile, "", hostile).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use waybill_tests::{
     image::TinyImage,
     login::Login,
@@ -77,7 +77,15 @@ async fn every_request_ends_once_whatever_is_killed() {
     let settled = settled.await;
     let tally = tally(&last);
     assert!(settled.is_ok(), "seed {seed}, kills {kills:?}: {tally:#?}");
-    check(&last, &format!("seed {seed}, kills {kills:?}"));
+    let run = format!("seed {seed}, kills {kills:?}");
+    check(&last, &run);
+
+    // What was decided between the kills is what the log leads to.
+    let replayed = stack.run(&["replay", "--verify", "--json"]).await;
+    assert!(replayed.status.success(), "{}{}; {run}", replayed.stdout, replayed.stderr);
+    let summary: Value = serde_json::from_str(&replayed.stdout).unwrap();
+    let verified = json!({ "requests": CONTAINERS, "agreed": CONTAINERS, "unsealed": 0, "divergences": [] });
+    assert_eq!((&summary["open"], &summary["verified"]), (&json!(0), &verified), "{summary}; {run}");
 }
 
 /// A node comes back with everything on it, the log last.

@@ -151,6 +151,22 @@ fn nkeys_seed() -> String {
     nkeys::KeyPair::new_user().seed().unwrap()
 }
 
+/// On another machine than the scheduler's, the log's server tells how far the scheduler is.
+#[tokio::test]
+async fn a_scheduler_elsewhere_is_told_by_its_reader() {
+    let mut stack = require!(Plan::default().start().await);
+    write_worker_health(&stack);
+    std::fs::rename(stack.home().join("scheduler.env"), stack.home().join("scheduler.elsewhere")).unwrap();
+    all_well(&stack).await;
+    let (_, checks) = examined(&stack).await;
+    let scheduler = checks.iter().find(|(check, ..)| check == "scheduler").expect("it is looked at");
+    assert!(scheduler.2.contains("reads the log elsewhere"), "{checks:#?}");
+    assert!(checks.iter().all(|(check, ..)| check != "quarantine"), "that is on the scheduler's machine: {checks:#?}");
+    stack.sigkill(&Service::Scheduler);
+    stack.container("acme", "c-1", "img", "w1").await;
+    told(&stack, "scheduler", "1 events behind the log, and stands still").await;
+}
+
 /// A stream that somebody made by hand, on a server that syncs when it likes.
 #[tokio::test]
 async fn a_stream_with_other_settings_is_told_setting_by_setting() {

@@ -14,11 +14,12 @@ fn document(name: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
 }
 
-/// Lines of a document that are commands of ours, without the comment behind them.
+/// What a document has of our commands: indented lines, without the comment behind them, and words between backticks.
 pub(crate) fn commands(text: &str) -> Vec<String> {
-    let indented = text.lines().filter_map(|line| line.strip_prefix("    "));
-    let ours = indented.filter(|line| line.starts_with("waybill "));
-    ours.map(|line| line.split(" #").next().unwrap().trim().to_owned()).collect()
+    let indented = text.lines().filter_map(|line| line.strip_prefix("    ")?.split(" #").next());
+    let ticked = text.split('`').skip(1).step_by(2);
+    let lines = indented.chain(ticked).map(|command| command.trim().replace('\n', " "));
+    lines.filter(|command| command.starts_with("waybill ")).collect()
 }
 
 /// Words of a command line, of which those in single quotes are one.
@@ -29,6 +30,12 @@ pub(crate) fn words(command: &str) -> Vec<String> {
         _ => vec![part.to_owned()],
     });
     split.collect()
+}
+
+#[test]
+fn commands_are_found_wherever_they_stand() {
+    let text = "Say `waybill dev`, `nats-server` or\n\n    waybill init    # first\n    curl x\n\nthen `waybill\nsecrets list`.";
+    assert_eq!(commands(text), ["waybill init", "waybill dev", "waybill secrets list"]);
 }
 
 #[test]

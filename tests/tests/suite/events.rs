@@ -35,6 +35,8 @@ async fn the_log_is_read_from_a_place_by_subject_and_as_it_grows() {
     assert_eq!(types.len(), 2, "{types:?}");
     assert_eq!(lines(&["--type", "ContainerCredentialsSkipped"]).await.len(), 2);
     assert_eq!(lines(&["--worker", "w1"]).await.len(), 3, "its registration and two decisions");
+    let help = stack.run(&["events", "--help"]).await.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("what it reported is found by --container"), "{help}");
     assert_eq!(lines(&["--workspace", "acme"]).await.len(), all.len() - 1, "all but the registration");
     assert!(lines(&["--image", "img", "--workspace", "other"]).await.is_empty());
     let context = all.iter().find(|event| event.is("ContainerRequested", "c-2")).unwrap().line["traceparent"].clone();

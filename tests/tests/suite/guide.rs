@@ -42,7 +42,7 @@ async fn every_command_works() {
     let registry = Registry::start(Scheme::Basic).unwrap();
     let stack = require!(situation(&registry).await);
     let commands = commands(&guide());
-    assert!(commands.len() >= 18, "{commands:?}");
+    assert!(commands.len() >= 20, "{commands:?}");
     for command in commands {
         let words = words(&command);
         let arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();

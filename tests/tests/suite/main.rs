@@ -37,4 +37,5 @@ mod quarantine;
 mod rebuild;
 mod replay;
 mod secrets;
+mod terminal;
 mod tracing;

@@ -138,6 +138,28 @@ async fn shown(stack: &Stack, service: &Service) -> String {
     answer.text().await.unwrap()
 }
 
+/// The last number would say that all is well.
+#[tokio::test]
+async fn no_lag_is_shown_while_the_log_is_away() {
+    let mut stack = require!(Plan::default().start().await);
+    let shows = async |stack: &Stack, wanted: bool| {
+        let what = format!("lag shown: {wanted}");
+        let seen = eventually(PATIENCE, &what, async || {
+            let text = shown(stack, &Service::Scheduler).await;
+            let names = ["waybill_projection_lag", "waybill_projection_lag_time_seconds"];
+            let lines =
+                names.map(|name| text.contains(&format!("\n{name} 0")) || text.contains(&format!("\n{name}{{")));
+            (lines == [wanted, wanted]).then_some(())
+        });
+        seen.await.unwrap();
+    };
+    shows(&stack, true).await;
+    stack.nats().stop().await.unwrap();
+    shows(&stack, false).await;
+    stack.nats().restart().await.unwrap();
+    shows(&stack, true).await;
+}
+
 #[tokio::test]
 async fn every_hop_is_counted() {
     let canary = Canary::new("metrics");

@@ -6,7 +6,7 @@ use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Request, RequestErr
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 
-use super::{EventLog, LogError, NatsConfig, RawMessage, connect};
+use super::{ConsumerState, EventLog, LogError, NatsConfig, RawMessage, connect};
 
 /// How long one request may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -128,6 +128,14 @@ impl Inspector {
     /// [`LogError`] when the log does not answer in time.
     pub async fn last(&self, subject: &str) -> Result<Option<RawMessage>, LogError> {
         self.log.last(subject).await
+    }
+
+    /// The scheduler's reader, wherever the scheduler runs; none if no scheduler reads.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer in time.
+    pub async fn scheduler_reader(&self) -> Result<Option<ConsumerState>, LogError> {
+        self.log.scheduler_reader().await
     }
 }
 

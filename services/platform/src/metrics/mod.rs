@@ -3,11 +3,11 @@
 
 mod export;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Gauge},
+    metrics::{Counter, Gauge, ObservableGauge},
 };
 use waybill_schemas::{Subject, Timestamp, v1::CredType};
 
@@ -22,9 +22,16 @@ struct Instruments {
     pulls: Counter<u64>,
     exchanges: Counter<u64>,
     token_expiry: Gauge<i64>,
-    lag: Gauge<u64>,
-    lag_time: Gauge<f64>,
+    _lag: ObservableGauge<u64>,
+    _lag_time: ObservableGauge<f64>,
     quarantined: Gauge<u64>,
+}
+
+/// How far the projection is behind, as it was seen last: events, and the age in seconds of the oldest of them.
+static LAG: Mutex<Option<(u64, f64)>> = Mutex::new(None);
+
+fn last_lag() -> Option<(u64, f64)> {
+    *LAG.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Made with the first count, which comes after the exporters are set up.
@@ -46,14 +53,16 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .with_unit("s")
             .with_description("When the token that was issued last ends, in seconds since 1970")
             .build(),
-        lag: meter
-            .u64_gauge("waybill.projection.lag")
+        _lag: meter
+            .u64_observable_gauge("waybill.projection.lag")
             .with_unit("{event}")
             .with_description("Events in the log that are not folded")
+            .with_callback(|gauge| last_lag().into_iter().for_each(|(events, _)| gauge.observe(events, &[])))
             .build(),
-        lag_time: meter
-            .f64_gauge("waybill.projection.lag.time")
+        _lag_time: meter
+            .f64_observable_gauge("waybill.projection.lag.time")
             .with_unit("s")
+            .with_callback(|gauge| last_lag().into_iter().for_each(|(_, seconds)| gauge.observe(seconds, &[])))
             .with_description("Age of the oldest event that is not folded; 0 when all are")
             .build(),
         quarantined: meter
@@ -117,10 +126,11 @@ pub fn token_exchange(cred_type: CredType, expires_at: Option<Timestamp>) {
     }
 }
 
-/// How far the projection is behind the log: events, and the age in seconds of the oldest of them.
-pub fn lag(events: u64, seconds: f64) {
-    INSTRUMENTS.lag.record(events, &[]);
-    INSTRUMENTS.lag_time.record(seconds, &[]);
+/// How far the projection is behind the log: events, and the age in seconds of the oldest of them. While the log does not tell,
+/// none: no number is shown then, for the last one may be wrong.
+pub fn lag(known: Option<(u64, f64)>) {
+    LazyLock::force(&INSTRUMENTS);
+    *LAG.lock().unwrap_or_else(PoisonError::into_inner) = known;
 }
 
 /// How many messages are in quarantine.

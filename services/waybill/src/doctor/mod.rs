@@ -80,7 +80,7 @@ async fn examine_log(home: &Home) -> Vec<Finding> {
     let projection = home.roles.get("scheduler").and_then(|scheduler| scheduler.projection.as_deref());
     let (permissions, scheduler, workers) = tokio::join!(
         permissions::check(&home.users, known.is_some()),
-        scheduler::check(projection, known),
+        scheduler::check(projection, known, operator.as_ref().ok()),
         examine_workers(operator.as_ref().ok(), home, known),
     );
     let server = match (&operator, &answered) {

@@ -1,8 +1,12 @@
-//! The scheduler: how far its projection is behind the log, and what it could not decode.
+//! The scheduler: how far it is behind the log, told by its projection or, from another machine, by the log's server; and
+//! what it could not decode.
 
 use std::{path::Path, time::Duration};
 
-use waybill_platform::chain;
+use waybill_platform::{
+    chain,
+    log::{ConsumerState, Inspector},
+};
 use waybill_scheduler::projection::{Position, ProjectionError, ReadProjection};
 use waybill_schemas::Timestamp;
 
@@ -25,10 +29,56 @@ struct Look {
     quarantined: u64,
 }
 
-/// Looks at the projection, twice where it is behind the log.
-pub(super) async fn check(projection: Option<&Path>, stream: Option<&StreamInfo>) -> Vec<Finding> {
-    let Some(path) = projection else { return Vec::new() };
+/// What the log's server says of the scheduler's reader.
+#[derive(Debug, Clone, Copy)]
+struct Reader {
+    /// Events that it has not been given.
+    behind: u64,
+    /// Sequence of the last one that it was given.
+    given: u64,
+    /// Whether it asked for more, or was given more between two looks.
+    reading: bool,
+}
+
+/// Looks at the projection where it can be read here, else at who reads the log.
+pub(super) async fn check(
+    projection: Option<&Path>,
+    stream: Option<&StreamInfo>,
+    inspector: Option<&Inspector>,
+) -> Vec<Finding> {
     let log = stream.map(|info| Log { created: info.created, last_sequence: info.state.last_seq });
+    let here = match projection {
+        Some(path) => Some(look_at(path, log).await),
+        None => None,
+    };
+    if let Some((look @ Ok(_), moved)) = &here {
+        return vec![judge_position(look, log, *moved), judge_quarantine(look)];
+    }
+    let position = match inspector.filter(|_| log.is_some()) {
+        Some(inspector) => Some(judge_reader(&reader(inspector).await)),
+        None => here.as_ref().map(|(look, _)| judge_position(look, log, false)),
+    };
+    position.into_iter().chain(here.map(|(look, _)| judge_quarantine(&look))).collect()
+}
+
+/// The reader, looked at again where it seems to do nothing: between two pulls nobody asks.
+async fn reader(inspector: &Inspector) -> Result<Option<Reader>, String> {
+    let ask = async || inspector.scheduler_reader().await.map_err(|error| chain(&error));
+    let Some(first) = ask().await? else { return Ok(None) };
+    if first.waiting > 0 && first.pending == 0 {
+        return Ok(Some(seen(&first, &first)));
+    }
+    tokio::time::sleep(BETWEEN_LOOKS).await;
+    Ok(ask().await?.map(|second| seen(&first, &second)))
+}
+
+fn seen(first: &ConsumerState, second: &ConsumerState) -> Reader {
+    let reading = second.waiting > 0 || second.delivered > first.delivered;
+    Reader { behind: second.pending, given: second.delivered, reading }
+}
+
+/// Looks at the projection, twice where it is behind the log; whether it moved in between.
+async fn look_at(path: &Path, log: Option<Log>) -> (Result<Look, String>, bool) {
     let first = look(path);
     let behind = |look: &Look| log.is_some_and(|log| reached(look) < log.last_sequence);
     let second = match &first {
@@ -39,8 +89,7 @@ pub(super) async fn check(projection: Option<&Path>, stream: Option<&StreamInfo>
         _ => None,
     };
     let moved = second.as_ref().zip(first.as_ref().ok()).is_some_and(|(now, then)| reached(now) > reached(then));
-    let look = second.map_or(first, Ok);
-    vec![judge_position(&look, log, moved), judge_quarantine(&look)]
+    (second.map_or(first, Ok), moved)
 }
 
 fn reached(look: &Look) -> u64 {
@@ -89,6 +138,25 @@ fn judge_position(look: &Result<Look, String>, log: Option<Log>, moved: bool) ->
     }
 }
 
+fn judge_reader(reader: &Result<Option<Reader>, String>) -> Finding {
+    let check = "scheduler";
+    let start = "start it, or see what its log says: waybill scheduler";
+    match reader {
+        Err(why) => Finding::unknown(check, why.clone(), "see to the stream first"),
+        Ok(None) => Finding::attention(check, "none reads the log", start),
+        Ok(Some(Reader { behind: 0, given, reading: true })) => {
+            Finding::ok(check, format!("reads the log elsewhere, and was given all of it, up to sequence {given}"))
+        }
+        Ok(Some(Reader { behind, reading: true, .. })) => {
+            Finding::ok(check, format!("reads the log elsewhere, is {behind} events behind it, and catching up"))
+        }
+        Ok(Some(Reader { behind, given, reading: false })) => {
+            let says = format!("is not reading: {behind} events behind the log, and stands still at sequence {given}");
+            Finding::attention(check, says, start)
+        }
+    }
+}
+
 fn judge_quarantine(look: &Result<Look, String>) -> Finding {
     let check = "quarantine";
     match look {
@@ -133,6 +201,37 @@ mod tests {
         for (look, log, moved, status, says) in cases {
             let finding = judge_position(&look, log, moved);
             assert_eq!(finding.status, status, "{look:?} {log:?}: {finding:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn readers() {
+        let state = |pending, delivered, waiting| ConsumerState {
+            pending,
+            delivered,
+            acknowledged: 0,
+            unacknowledged: 0,
+            waiting,
+            last_active: None,
+            created: None,
+        };
+        let looks = |first, second| Ok(Some(seen(&first, &second)));
+        let cases = [
+            (looks(state(0, 9, 1), state(0, 9, 1)), Well, "up to sequence 9"),
+            (looks(state(5, 4, 0), state(2, 7, 0)), Well, "2 events behind it, and catching up"),
+            (
+                looks(state(5, 4, 0), state(5, 4, 0)),
+                Attention,
+                "5 events behind the log, and stands still at sequence 4",
+            ),
+            (looks(state(0, 9, 0), state(0, 9, 0)), Attention, "not reading"),
+            (Ok(None), Attention, "none reads the log"),
+            (Err("why".to_owned()), Unknown, "why"),
+        ];
+        for (reader, status, says) in cases {
+            let finding = judge_reader(&reader);
+            assert_eq!(finding.status, status, "{reader:?}: {finding:?}");
             assert!(finding.says.contains(says), "{finding:?}");
         }
     }

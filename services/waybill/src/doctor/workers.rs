@@ -43,11 +43,14 @@ struct Consumer {
     #[serde(default)]
     num_waiting: u64,
     #[serde(default)]
-    delivered: Delivered,
+    delivered: Activity,
+    /// Moves when decisions are acknowledged.
+    #[serde(default)]
+    ack_floor: Activity,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-struct Delivered {
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Activity {
     last_active: Option<Timestamp>,
 }
 
@@ -159,6 +162,10 @@ fn seconds(at: Timestamp) -> String {
 /// Long enough for a worker to be retired rather than away.
 const RETIRED_AFTER: time::Duration = time::Duration::days(1);
 
+/// A worker that has as many decisions as it serves at once may ask for no more this long before somebody should look: one
+/// that died with them looks the same, since they go to nobody until it pulls again.
+const BUSY: time::Duration = time::Duration::minutes(2);
+
 /// `own` says whether the worker is one of this home folder.
 fn judge_consumer(id: &WorkerId, seen: &Seen, own: bool, now: OffsetDateTime) -> Finding {
     let check = format!("consumer worker-{id}");
@@ -171,13 +178,15 @@ fn judge_consumer(id: &WorkerId, seen: &Seen, own: bool, now: OffsetDateTime) ->
         }
         Seen::Untold(why) => return Finding::unknown(check, why.clone(), "see to the stream first"),
     };
-    let Consumer { num_pending, num_ack_pending, num_redelivered, num_waiting, delivered } = consumer;
+    let Consumer { num_pending, num_ack_pending, num_redelivered, num_waiting, delivered, ack_floor } = consumer;
     let last = delivered.last_active.map_or_else(|| "none delivered yet".to_owned(), |at| ago(now - at.instant()));
     let load = format!("{num_pending} waiting, {num_ack_pending} in work, {last}");
     // One that has as many as it serves at once asks for no more.
-    if *num_waiting == 0 && *num_ack_pending == 0 {
+    let active = delivered.last_active.max(ack_floor.last_active);
+    let still = active.is_none_or(|at| now - at.instant() > BUSY);
+    if *num_waiting == 0 && (*num_ack_pending == 0 || still) {
         let unseen = delivered.last_active.is_none_or(|at| now - at.instant() > RETIRED_AFTER);
-        if !own && *num_pending == 0 && unseen {
+        if !own && *num_pending == 0 && *num_ack_pending == 0 && unseen {
             return Finding::ok(check, format!("not pulling, and nothing waits for it: retired elsewhere? {load}"));
         }
         return Finding::attention(check, format!("worker {id} is not pulling; {load}"), start);
@@ -238,9 +247,17 @@ mod tests {
         let id: WorkerId = "w3".parse().unwrap();
         let now = at().instant() + time::Duration::minutes(5);
         let with = |waiting, pending, redelivered, num_ack_pending| {
-            let delivered = Delivered { last_active: Some(at()) };
+            let delivered = Activity { last_active: Some(at()) };
             let (num_waiting, num_pending, num_redelivered) = (waiting, pending, redelivered);
-            Seen::Consumer(Consumer { num_waiting, num_pending, num_redelivered, num_ack_pending, delivered })
+            let ack_floor = Activity::default();
+            Seen::Consumer(Consumer {
+                num_waiting,
+                num_pending,
+                num_redelivered,
+                num_ack_pending,
+                delivered,
+                ack_floor,
+            })
         };
         let consumer = |waiting, pending, redelivered| with(waiting, pending, redelivered, 2);
         let days = time::Duration::days(2);
@@ -249,7 +266,8 @@ mod tests {
             (consumer(1, 1000, 0), Well, "1000 waiting"),
             (consumer(1, 1001, 0), Attention, "falls behind"),
             (with(0, 3, 0, 0), Attention, "worker w3 is not pulling; 3 waiting"),
-            (consumer(0, 3, 0), Well, "3 waiting, 2 in work"),
+            (consumer(0, 3, 0), Attention, "worker w3 is not pulling; 3 waiting, 2 in work, last delivery 5 min ago"),
+            (consumer(0, 0, 0), Attention, "worker w3 is not pulling; 0 waiting, 2 in work"),
             (consumer(1, 0, 4), Attention, "4 decisions are tried again"),
             (Seen::Consumer(Consumer { num_waiting: 1, ..Consumer::default() }), Well, "none delivered yet"),
             (Seen::Missing, Attention, "does not exist"),
@@ -260,12 +278,31 @@ mod tests {
             assert_eq!(finding.status, status, "{seen:?}");
             assert!(finding.says.contains(says), "{finding:?}");
         }
+        // With its hands full, it may ask for nothing as long as something was given to it or done lately.
+        let busy = |delivered, acknowledged| {
+            let ago = |minutes| Activity { last_active: Some((now - time::Duration::minutes(minutes)).into()) };
+            let (delivered, ack_floor) = (ago(delivered), ago(acknowledged));
+            Seen::Consumer(Consumer {
+                num_pending: 3,
+                num_ack_pending: 16,
+                delivered,
+                ack_floor,
+                ..Consumer::default()
+            })
+        };
+        for (delivered, acknowledged, status) in
+            [(1, 9, Well), (9, 1, Well), (2, 2, Well), (3, 3, Attention), (9, 3, Attention)]
+        {
+            let seen = busy(delivered, acknowledged);
+            assert_eq!(judge_consumer(&id, &seen, true, now).status, status, "{seen:?}");
+        }
         // A worker of another home folder that is gone for good is no reason to look; one that is waited for is.
         for (seen, own, later, status) in [
             (with(0, 0, 0, 0), false, days, Well),
             (with(0, 0, 0, 0), true, days, Attention),
             (with(0, 1, 0, 0), false, days, Attention),
             (with(0, 0, 0, 0), false, time::Duration::ZERO, Attention),
+            (with(0, 0, 0, 1), false, days, Attention),
         ] {
             assert_eq!(judge_consumer(&id, &seen, own, now + later).status, status, "{seen:?} {own}");
         }

@@ -35,7 +35,8 @@ pub(super) fn json(message: &RawMessage) -> Result<String, Failure> {
     Ok(serde_json::to_string(&line)?)
 }
 
-/// For people: sequence, time, event and whom it is about; below, what it says. At most 80 columns.
+/// For people: sequence, time, event and whom it is about; below, what it says. At most 80 columns, and no control characters:
+/// whoever may publish chooses what most fields say.
 pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
     let time = message.at.to_string();
     let time = time.get(11..19).unwrap_or(&time);
@@ -44,8 +45,9 @@ pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
             let (about, says, bad) = summary(&recorded.event);
             (recorded.event.event_type().as_str(), about, says, bad)
         }
-        Err(error) => ("(not an event)", printable(&message.subject), error.to_string(), true),
+        Err(error) => ("(not an event)", message.subject.clone(), error.to_string(), true),
     };
+    let (about, says) = (printable(&about), printable(&says));
     let first = wrapped(&format!("{:>7} {time}  {name:<28} {about}", message.sequence));
     let colour = if bad { Colour::Red } else { Colour::Green };
     let first = first.replacen(name, &output::paint(name, colour, coloured), 1);
@@ -122,7 +124,60 @@ fn summary(event: &Event) -> (String, String, bool) {
     }
 }
 
-/// Details come from registries and clouds: control characters must not reach a terminal.
 fn with_detail(reason: &str, detail: Option<&str>) -> String {
-    detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {}", printable(detail)))
+    detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Sets a terminal's title, and clears it.
+    const HOSTILE: &str = "a\u{1b}]0;x\u{7}\u{1b}[2Jb\n\u{9b}c";
+
+    fn message(subject: &str, headers: &Map<String, Value>, body: &Value) -> RawMessage {
+        let mut message = RawMessage {
+            sequence: 7,
+            at: "2026-01-31T12:00:00.5Z".parse().unwrap(),
+            subject: subject.to_owned(),
+            headers: Default::default(),
+            payload: body.to_string().into_bytes().into(),
+            pending: 0,
+        };
+        for (name, value) in headers {
+            message.headers.insert(name.as_str(), value.as_str().unwrap());
+        }
+        message
+    }
+
+    fn assert_harmless(text: &str) {
+        assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+
+    /// Every event with every field, one of which somebody chose badly.
+    #[test]
+    fn nothing_that_was_published_controls_the_terminal() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/golden/v1");
+        let (mut taken, mut shown) = (0, 0);
+        for file in fs::read_dir(folder).unwrap() {
+            let golden: Value = serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap();
+            for field in golden["body"].as_object().unwrap().keys() {
+                let mut body = golden["body"].clone();
+                body[field] = json!(HOSTILE);
+                let subject = golden["subject"].as_str().unwrap();
+                let message = message(subject, golden["headers"].as_object().unwrap(), &body);
+                let text = text(&message, false);
+                assert_harmless(&text);
+                taken += usize::from(message.decode().is_ok());
+                shown += usize::from(text.contains("a\\u{1b}]0;x\\u{7}"));
+            }
+        }
+        assert!(taken > 20 && shown > 10, "{taken} fields take any text, {shown} are shown");
+        let text = text(&message("waybill.\u{1b}[2J", &Map::new(), &Value::Null), false);
+        assert!(text.contains("(not an event)"), "{text}");
+        assert_harmless(&text);
+    }
 }

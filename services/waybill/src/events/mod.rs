@@ -22,7 +22,10 @@ pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failur
 
 async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
     let from = arguments.from.first(log).await?;
+    let now = log.stream_state().await?.map_or(0, |state| state.last_sequence);
     let last = selection.last(log, arguments.until).await?;
+    // What comes while the log is read does not count, or a log that grows fast would have no end.
+    let end = (!arguments.follow).then_some(last.min(now));
     let coloured = output::coloured();
     let mut out = output::stdout();
     let mut write = |message: &RawMessage| -> Result<(), Failure> {
@@ -33,41 +36,67 @@ async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArgument
         Ok(writeln!(out, "{line}")?)
     };
     match selection.subjects() {
-        [subject] => each(log, subject, from, (arguments.follow, last), &mut write).await,
+        [subject] => each(log, subject, from, end, &mut write).await,
         subjects => {
             // Several filters on one consumer are slow; what they match is little, and is put in order here.
-            let end = log.stream_state().await?.map_or(0, |state| state.last_sequence);
             let mut messages = Vec::new();
             for subject in subjects {
                 messages.extend(log.events_on(subject).await?);
             }
-            messages.retain(|message| message.sequence >= from && message.sequence <= end);
+            messages.retain(|message| message.sequence >= from && message.sequence <= now);
             messages.sort_by_key(|message| message.sequence);
             messages.iter().try_for_each(&mut write)?;
-            let next = from.max(end.saturating_add(1));
-            if arguments.follow { each(log, ALL_SUBJECTS, next, (true, last), &mut write).await } else { Ok(()) }
+            let next = from.max(now.saturating_add(1));
+            if arguments.follow { each(log, ALL_SUBJECTS, next, None, &mut write).await } else { Ok(()) }
         }
     }
 }
 
-/// Every message on a subject: up to the last one now, or up to a sequence, or for ever.
+/// Every message on a subject up to a sequence, or for ever.
 async fn each(
     log: &EventLog,
     subject: &str,
     from: u64,
-    (follow, last): (bool, u64),
+    end: Option<u64>,
     write: &mut impl FnMut(&RawMessage) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if !follow && log.pending(subject, from).await? == 0 {
+    if end.is_some_and(|end| from > end) || (end.is_some() && log.pending(subject, from).await? == 0) {
         return Ok(());
     }
     let mut messages = pin!(log.read(subject, from));
     while let Some(message) = messages.next().await {
         let message = message?;
-        write(&message)?;
-        if !follow && (message.pending == 0 || message.sequence >= last) {
+        let (counts, is_last) = place(message.sequence, message.pending, end);
+        if counts {
+            write(&message)?;
+        }
+        if is_last {
             break;
         }
     }
     Ok(())
+}
+
+/// Whether a message is up to the end, and whether it is the last one to be looked at.
+fn place(sequence: u64, pending: u64, end: Option<u64>) -> (bool, bool) {
+    end.map_or((true, false), |end| (sequence <= end, sequence >= end || pending == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn reading_ends_however_fast_the_log_grows() {
+        for (sequence, pending, end, expected) in [
+            (3, 5, None, (true, false)),
+            (3, 0, None, (true, false)),
+            (3, 5, Some(7), (true, false)),
+            (7, 5, Some(7), (true, true)),
+            (9, 5, Some(7), (false, true)),
+            (3, 0, Some(7), (true, true)),
+        ] {
+            assert_eq!(place(sequence, pending, end), expected, "{sequence} {pending} {end:?}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub(super) fn render(explanation: &Explanation, traces: &Traces, now: Timestamp,
     timeline(&mut text, &explanation.timeline, traces, coloured);
     for note in &explanation.notes {
         line(&mut text, format_args!(""));
-        paragraph(&mut text, &format!("note: {}", printable(note)), "      ");
+        paragraph(&mut text, &format!("note: {note}"), "      ");
     }
     if !explanation.earlier.is_empty() {
         line(&mut text, format_args!("\nearlier requests:"));
@@ -65,13 +65,13 @@ fn timeline(text: &mut String, steps: &[Step], traces: &Traces, coloured: bool) 
         let after = step.after_ms.map_or_else(String::new, |ms| format!("+{}", output::spell_ms(ms)));
         let hop = step.hop.as_str();
         line(text, format_args!("{:>7} {} {after:>9}  {hop:<9} {outcome}", step.sequence, time(step.time)));
-        let told: Vec<String> = step.reason.map(str::to_owned).into_iter().chain([printable(&step.says)]).collect();
+        let told: Vec<String> = step.reason.map(str::to_owned).into_iter().chain([step.says.clone()]).collect();
         let told = told.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(": ");
         if !told.is_empty() {
             paragraph(text, &format!("        {told}"), "          ");
         }
         let version = step.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
-        paragraph(text, &format!("        by {}{version}", printable(&step.service)), "          ");
+        paragraph(text, &format!("        by {}{version}", step.service), "          ");
         if let Some(trace_id) = &step.trace_id {
             // Addresses and ids are left whole, so that they can be copied.
             let trace = traces.link(trace_id).unwrap_or_else(|| trace_id.clone());
@@ -85,9 +85,11 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
+/// What others wrote into the log is in most of them.
 fn paragraph(text: &mut String, words: &str, indent: &str) {
+    let words = printable(words);
     let options = textwrap::Options::new(WIDTH).subsequent_indent(indent);
-    line(text, format_args!("{}", textwrap::fill(words, options)));
+    line(text, format_args!("{}", textwrap::fill(&words, options)));
 }
 
 fn word(state: State) -> &'static str {
@@ -100,7 +102,6 @@ fn word(state: State) -> &'static str {
 
 /// Begins with a capital, ends with a full stop.
 fn sentence(words: &str) -> String {
-    let words = printable(words);
     let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str().trim_end_matches('.'))
@@ -137,6 +138,14 @@ mod tests {
 
     #[test]
     fn words_of_others_cannot_control_the_terminal() {
-        assert_eq!(sentence("it's \"denied\" \u{1b}[31m\n"), "It's \"denied\" \\u{1b}[31m\\n.");
+        let cases = [
+            (sentence("it's \"denied\" \u{1b}[31m\n"), "It's \"denied\" \\u{1b}[31m\\n.\n"),
+            ("by /waybill/worker 1\u{1b}]0;x\u{7}".to_owned(), "by /waybill/worker 1\\u{1b}]0;x\\u{7}\n"),
+        ];
+        for (words, shown) in cases {
+            let mut text = String::new();
+            paragraph(&mut text, &words, "");
+            assert_eq!(text, shown);
+        }
     }
 }

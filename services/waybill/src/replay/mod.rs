@@ -36,7 +36,8 @@ pub(crate) struct ReplayArguments {
     #[arg(long, num_args = 2, value_names = ["A", "B"],
         conflicts_with_all = ["until_sequence", "until_time", "verify", "out"])]
     diff: Option<Vec<Place>>,
-    /// Keep the folded projection in this new file.
+    /// Keep the folded projection in this new file; `waybill projection` shows the one that
+    /// WAYBILL_SCHEDULER_PROJECTION names.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// JSON: one object, with --diff one for each changed row.

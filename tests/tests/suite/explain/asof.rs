@@ -53,6 +53,7 @@ async fn what_is_told_of_the_past_was_told_then() {
     }
     println!("verdicts: {codes:?}");
     assert!(codes.len() >= 6, "seed {seed}: too few situations: {codes:?}");
+    history.assert_varied().await;
 }
 
 async fn stop_or_start(history: &mut History, down: Option<Service>) -> Option<Service> {

@@ -119,6 +119,15 @@ async fn nothing_stays_but_what_was_asked_for() {
     assert!(run(&keep).await.status.success());
     assert_eq!(left(), std::slice::from_ref(&out));
     assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    // As the help says.
+    let help = run(&["replay", "--help"]).await.stdout;
+    assert!(help.contains("WAYBILL_SCHEDULER_PROJECTION=$PWD/then.redb waybill projection"), "{help}");
+    let mut shown = stack.waybill();
+    shown.env("WAYBILL_SCHEDULER_PROJECTION", &out).args(["projection", "--json"]);
+    let shown = Process::run("projection", shown, stack.dir(), SOON).await.unwrap();
+    let last = stack.events().await.len().to_string();
+    assert_eq!(shown.stdout, run(&["projection", "--at", &last, "--json"]).await.stdout, "{}", shown.stderr);
+    assert_eq!(left(), std::slice::from_ref(&out));
     let kept = std::fs::read(&out).unwrap();
     let again = run(&keep).await;
     assert_eq!(again.status.code(), Some(1));
