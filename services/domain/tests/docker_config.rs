@@ -25,7 +25,7 @@ fn file(column: &str) -> String {
 
 fn describe(error: &CredentialError) -> String {
     match error {
-        CredentialError::RegistryMismatch { claimed, .. } => format!("RegistryMismatch {claimed}"),
+        CredentialError::NoEntry { held, .. } => format!("NoEntry {held}"),
         CredentialError::NeedsHelper { field, .. } => format!("NeedsHelper {field}"),
         other => variant(other),
     }

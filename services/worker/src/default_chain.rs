@@ -60,7 +60,7 @@ pub(crate) fn login(file: Option<&Path>, image: &ImageReference) -> Result<Regis
 fn of_image(config: DockerConfig, image: &ImageReference) -> Result<RegistryLogin, NodeLoginsError> {
     let parsed = match parse_for(&CredentialInput::Docker(Ok(config)), image) {
         Ok(parsed) => parsed,
-        Err(CredentialError::None | CredentialError::RegistryMismatch { .. }) => return Ok(RegistryLogin::Anonymous),
+        Err(CredentialError::None | CredentialError::NoEntry { .. }) => return Ok(RegistryLogin::Anonymous),
         Err(error) => return Err(NodeLoginsError::Credentials(error)),
     };
     let written: Secret = marshal(&parsed, image.registry());

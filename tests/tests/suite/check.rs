@@ -109,7 +109,12 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
         ("docker as credentials", reference, &["--creds", &docker], "0 saved - ok"),
         ("docker", reference, &["--docker-config", &docker], "0 saved - ok"),
         ("docker, a path", reference, &["--docker-config", &scoped], "0 saved - ok"),
-        ("docker, elsewhere", reference, &["--docker-config", &elsewhere], "1 skipped registry_mismatch -"),
+        (
+            "docker, elsewhere",
+            reference,
+            &["--docker-config", &elsewhere],
+            "1 skipped no_credentials_provided unauthorized",
+        ),
         ("docker, a program as credentials", reference, &["--creds", &store], "1 refused invalid_credentials -"),
         ("no such tag", &gone, &["--creds", &keys], "1 saved - not_found"),
         ("stdin", reference, &["--creds", "-"], "0 saved - ok"),

@@ -105,7 +105,7 @@ impl DockerConfig {
     /// registry, then the one for all registries. Only the image's own host counts.
     ///
     /// # Errors
-    /// [`CredentialError::None`] where the file has nothing at all; [`CredentialError::RegistryMismatch`] with the hosts it
+    /// [`CredentialError::None`] where the file has nothing at all; [`CredentialError::NoEntry`] with the hosts it
     /// has; the others say which value is malformed.
     pub fn login(&self, host: &RegistryHost, repository: Option<&str>) -> Result<DockerLogin, CredentialError> {
         let entry = best(&self.auths, host, repository);
@@ -121,8 +121,9 @@ impl DockerConfig {
             return Ok(DockerLogin::Helper(CredentialHelper { name, server: server(host), field }));
         }
         match (entry, self.hosts()) {
-            (None, claimed) if !claimed.is_empty() => {
-                Err(CredentialError::RegistryMismatch { claimed, image: host.to_string() })
+            (None, held) if !held.is_empty() => {
+                let image = repository.map_or_else(|| host.to_string(), |repository| format!("{host}/{repository}"));
+                Err(CredentialError::NoEntry { held, image })
             }
             _ => Err(CredentialError::None),
         }
