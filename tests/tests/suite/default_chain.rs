@@ -1,5 +1,6 @@
 //! The node's own logins: for images without credentials, and never a second try for those that were supplied.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use waybill_tests::{
     canary::{Canary, Search},
@@ -10,6 +11,12 @@ use waybill_tests::{
     skopeo::Skopeo,
     stack::Plan,
 };
+
+/// A JSON Web Token that expired in 2020.
+fn expired() -> String {
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    format!("{}.{}.c2ln", part(json!({ "alg": "RS256" })), part(json!({ "exp": 1_577_836_800 })))
+}
 
 #[tokio::test]
 async fn the_node_logs_in_only_where_no_credentials_were_supplied() {
@@ -25,18 +32,42 @@ async fn the_node_logs_in_only_where_no_credentials_were_supplied() {
     let plan = Plan::default().plain_http(&[&registry.host()]);
     let stack = require!(plan.setting("WAYBILL_WORKER_DOCKER_CONFIG", file.path().to_str().unwrap()).start().await);
 
+    let elsewhere = json!({ "registry": "other.example", "type": "basic", "credentials": { "TOKEN": "t" } });
+    let unusable = [
+        ("half", json!({ "USERNAME": "node" }), "incomplete_credentials"),
+        ("old", json!({ "TOKEN": expired() }), "expired_credentials"),
+        ("odd", json!({ "COLOUR": "blue" }), "unrecognized_credentials"),
+        ("other", json!(elsewhere.to_string()), "registry_mismatch"),
+    ];
+    for (image_id, credentials, reason) in &unusable {
+        let built = stack.build("acme", image_id, reference, credentials.clone()).await;
+        assert_eq!(built.text("reason"), *reason, "{built:?}");
+        stack.container("acme", &format!("c-{image_id}"), image_id, "w1").await;
+    }
+    for (image_id, _, reason) in &unusable {
+        let container = format!("c-{image_id}");
+        let skipped = stack.wait_for_event("ContainerCredentialsSkipped", &container).await;
+        assert_eq!(skipped.text("reason"), "credentials_unusable", "{}", skipped.line);
+        let failed = stack.wait_for_event("CredentialProviderFailed", &container).await;
+        assert_eq!(failed.text("reason"), "credentials_withheld", "{}", failed.line);
+        let explained = stack.run(&["explain", "container", &container]).await.stdout;
+        assert!(explained.contains(&format!("BROKEN at saved: {reason}")), "{explained}");
+    }
+
     stack.build("acme", "none", reference, Value::Null).await;
+    // A whole configuration file without an entry for the image names nobody for it.
+    let file_of_others: Value = serde_json::from_str(&node.authfile("other.example")).unwrap();
+    let built = stack.build("acme", "others", reference, file_of_others).await;
+    assert_eq!(built.text("reason"), "no_credentials_provided", "{built:?}");
     stack.build("acme", "wrong", reference, json!("ada:guess")).await;
-    for (container, image_id) in [("c-none", "none"), ("c-wrong", "wrong")] {
+    for (container, image_id) in [("c-none", "none"), ("c-others", "others"), ("c-wrong", "wrong")] {
         assert_eq!(stack.container("acme", container, image_id, "w1").await.status, 202);
     }
-    let pulled = stack.wait_for_outcome("c-none").await;
-    assert_eq!(
-        (pulled.name.as_str(), pulled.text("digest")),
-        ("ImagePullSucceeded", image.digest()),
-        "{}",
-        pulled.line
-    );
+    for container in ["c-none", "c-others"] {
+        let pulled = stack.wait_for_outcome(container).await;
+        assert_eq!(pulled.name, "ImagePullSucceeded", "{}", pulled.line);
+        assert_eq!(pulled.text("digest"), image.digest());
+    }
     let provider = stack.wait_for_event("CredentialProviderAttached", "c-none").await;
     assert_eq!(provider.text("provider_name"), "default-chain");
     let failed = stack.wait_for_outcome("c-wrong").await;
