@@ -214,10 +214,13 @@ async fn credential_helpers_are_asked_on_this_machine() {
     let config = |name: &str, config: Value| desk.file(name, &config.to_string());
     let of_all = |program: &str| config(program, json!({"auths": {host.as_str(): {}}, "credsStore": program}));
     let of_host = config("host", json!({"credHelpers": {host.as_str(): "good"}, "credsStore": "locked"}));
+    let stale = json!({host.as_str(): {"auth": Login::new("ada", "guess").basic()}});
+    let stale = config("stale", json!({"auths": stale, "credHelpers": {host.as_str(): "good"}}));
 
-    let cases: [(&str, &str, &str); 7] = [
+    let cases: [(&str, &str, &str); 8] = [
         (&of_all("good"), "0 saved - ok", ""),
         (&of_host, "0 saved - ok", ""),
+        (&stale, "0 saved - ok", ""),
         (&of_all("deaf"), "0 saved - ok", ""),
         (&of_all("absent"), "1 skipped no_credentials_provided unauthorized", ""),
         (&of_all("locked"), "2", "docker-credential-locked (credsStore) failed: exit status: 3"),
