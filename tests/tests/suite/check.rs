@@ -19,6 +19,15 @@ use waybill_tests::{
     stack::Plan,
 };
 
+/// Puts a credential helper into a folder. Another process writes it: what this one has open for writing, a child of
+/// another test may still hold, and then nobody can run it ("text file busy").
+pub(crate) fn install_helper(dir: &Path, name: &str, script: &str) {
+    let text = dir.join(format!("{name}.sh"));
+    fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    let program = dir.join(format!("docker-credential-{name}"));
+    assert!(command("install").args(["-m", "755"]).args([text, program]).status().unwrap().success());
+}
+
 /// A folder for what the command reads, and what it said.
 struct Desk {
     dir: tempfile::TempDir,
@@ -36,12 +45,9 @@ impl Desk {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Puts a credential helper on the command's PATH. Another process writes it: what this one has open for writing, a
-    /// child of another test may still hold, and then nobody can run it ("text file busy").
+    /// Puts a credential helper on the command's PATH.
     fn helper(&self, name: &str, script: &str) {
-        let text = self.file(&format!("{name}.sh"), &format!("#!/bin/sh\n{script}\n"));
-        let program = self.dir.path().join(format!("docker-credential-{name}"));
-        assert!(command("install").args(["-m", "755", &text]).arg(program).status().unwrap().success());
+        install_helper(self.dir.path(), name, script);
     }
 
     /// Runs `waybill check`, with a file as its standard input.

@@ -12,6 +12,8 @@ use waybill_tests::{
     stack::Plan,
 };
 
+use crate::check::install_helper;
+
 /// A JSON Web Token that expired in 2020.
 fn expired() -> String {
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
@@ -78,4 +80,75 @@ async fn the_node_logs_in_only_where_no_credentials_were_supplied() {
     stack.container("acme", "c-lost", "none", "w1").await;
     assert_eq!(stack.wait_for_outcome("c-lost").await.text("reason"), "unauthorized");
     Search::new([&canary]).assert_absent_in_dir(stack.dir());
+}
+
+#[tokio::test]
+async fn the_programs_of_the_node_are_asked() {
+    let canary = Canary::new("program");
+    let node = Login::new("node", canary.value());
+    let skopeo = require!(Skopeo::find());
+    let registry = require!(DockerRegistry::start(std::slice::from_ref(&node)).await);
+    let image = TinyImage::new("program").unwrap();
+    let reference = registry.push(&skopeo, &image, "team/app", "1", &node).await.unwrap();
+    let (host, dir) = (registry.host(), tempfile::tempdir().unwrap());
+
+    let (notes, held) = (dir.path().join("notes"), dir.path().join("held"));
+    let answer = json!({ "ServerURL": host, "Username": "node", "Secret": canary.value() });
+    std::fs::write(&held, answer.to_string()).unwrap();
+    let (noted, held) = (notes.display(), held.display());
+    let note =
+        format!("read server; echo \"for $server\" >> {noted}; cat /proc/$$/cmdline /proc/$$/environ >> {noted}");
+    for (name, rest) in [
+        ("good", format!("cat {held}")),
+        ("absent", "echo credentials not found in native keychain; exit 1".to_owned()),
+        ("locked", format!("cat {held}; cat {held} >&2; exit 3")),
+        ("odd", format!("cat {held} {held}")),
+        ("endless", format!("while cat {held}; do :; done")),
+    ] {
+        install_helper(dir.path(), name, &format!("{note}; {rest}"));
+    }
+    let file = dir.path().join("config.json");
+    std::fs::write(&file, r#"{"auths":{}}"#).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let plan = Plan::default().plain_http(&[&host]).setting("PATH", path);
+    let stack = require!(plan.setting("WAYBILL_WORKER_DOCKER_CONFIG", file.to_str().unwrap()).start().await);
+    stack.build("acme", "none", reference.trim_start_matches("docker://"), Value::Null).await;
+
+    let of_host = |name: &str, login: &Login| {
+        let auths = json!({ &host: { "auth": login.basic() } });
+        json!({ "auths": auths, "credHelpers": { &host: name } })
+    };
+    let stale = Login::new("node", "guess");
+    // None is a pull; words are in what the worker says instead, and no words where it is the registry that speaks.
+    let cases = [
+        ("host", of_host("good", &stale), None),
+        ("all", json!({ "credsStore": "good" }), None),
+        ("absent", of_host("absent", &node), Some("")),
+        ("locked", of_host("locked", &node), Some("-locked (credHelpers) failed: exit status: 3")),
+        ("odd", of_host("odd", &node), Some("-odd did not answer as a credential helper does")),
+        ("endless", of_host("endless", &node), Some("-endless did not answer as a credential helper does")),
+        ("gone", of_host("waybill-none", &node), Some("-waybill-none (credHelpers) cannot be started")),
+        ("path", of_host("../good", &node), Some("the value of credHelpers is malformed")),
+    ];
+    for (name, config, words) in cases {
+        std::fs::write(&file, config.to_string()).unwrap();
+        let container = format!("c-{name}");
+        stack.container("acme", &container, "none", "w1").await;
+        let outcome = stack.wait_for_outcome(&container).await;
+        let Some(words) = words else {
+            assert_eq!(outcome.name, "ImagePullSucceeded", "{name}: {}", outcome.line);
+            continue;
+        };
+        let detail = outcome.text("detail");
+        assert_eq!(outcome.text("reason"), "unauthorized", "{name}: {detail}");
+        assert_eq!(detail.contains("WAYBILL_WORKER_DOCKER_CONFIG"), !words.is_empty(), "{name}: {detail}");
+        assert!(detail.contains(words), "{name}: {detail}");
+    }
+    let notes = std::fs::read(notes).unwrap();
+    let text = String::from_utf8_lossy(&notes);
+    assert!(text.contains(&format!("for {host}")) && text.contains("PATH="), "{text}");
+    assert!(!text.contains("WAYBILL_"), "settings are not told to programs: {text}");
+    let search = Search::new([&canary]);
+    search.assert_absent_in_bytes("the process list", &notes);
+    search.assert_absent_in_dir(stack.dir());
 }

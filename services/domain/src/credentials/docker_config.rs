@@ -96,11 +96,6 @@ impl DockerConfig {
         self.auths.len()
     }
 
-    /// Whether a program is asked for every registry.
-    pub fn has_store(&self) -> bool {
-        self.store.is_some()
-    }
-
     /// What there is for an image, as docker and podman look for it: a program for its registry, then the entry with the
     /// longest path that holds its repository, then the program for all registries. Only the image's own host counts.
     ///
