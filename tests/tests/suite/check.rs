@@ -104,7 +104,7 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
     let store = desk.file("store.json", r#"{"auths":{},"credsStore":"waybill-none"}"#);
 
     let live = ["--live", "--plain-http", &host];
-    let cases: [(&str, &str, &[&str], &str); 17] = [
+    let cases: [(&str, &str, &[&str], &str); 18] = [
         ("none", reference, &[], "1 skipped no_credentials_provided unauthorized"),
         ("keys", reference, &["--creds", &keys], "0 saved - ok"),
         ("text", reference, &["--creds", &text], "0 saved - ok"),
@@ -127,12 +127,13 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
         ("nobody there", "127.0.0.1:1/app", &["--creds", &text], "1 saved - unreachable"),
         ("no TLS there", reference, &["--creds", &text], "1 saved - tls"),
         ("not asked", reference, &["--creds", &wrong], "0 saved - -"),
+        ("public, not asked", "public.ecr.aws/team/app:1", &[], "0 skipped public_registry -"),
     ];
     let mut printed = Vec::new();
     for (name, image_ref, arguments, expected) in cases {
         let plain = ["--live", "--plain-http", if name == "nobody there" { "127.0.0.1:1" } else { &host }];
         let asking: &[&str] = match name {
-            "not asked" => &[],
+            "not asked" | "public, not asked" => &[],
             "no TLS there" => &["--live"],
             _ => &plain,
         };
