@@ -15,6 +15,8 @@ words! {
         BuildContainer = "build_container",
         /// Nothing was saved for this workspace and image before the request.
         NoSecretForImage = "no_secret_for_image",
+        /// The newest build supplied credentials that cannot be used, so that none were saved.
+        CredentialsUnusable = "credentials_unusable",
         /// The worker had not registered a sealing key before the request.
         UnknownWorker = "unknown_worker",
         /// The saved credentials had expired when the request came.
@@ -27,10 +29,11 @@ words! {
 }
 
 impl AttachSkipReason {
-    /// True where credentials exist but could not be handed over: the worker must then not pull as somebody else.
+    /// True where credentials were supplied but could not be handed over: the worker must then not pull as somebody else.
     pub fn withholds_credentials(self) -> bool {
         match self {
             Self::NoImageId | Self::BuildContainer | Self::NoSecretForImage => false,
+            Self::CredentialsUnusable => true,
             Self::UnknownWorker | Self::SecretExpired | Self::UnsealFailed | Self::SecretRevoked => true,
         }
     }

@@ -101,7 +101,7 @@ pub fn default_chain_name() -> &'static str {
 /// What to do when the scheduler attached nothing.
 pub fn plan_without_credentials(reason: AttachSkipReason) -> ProviderPlan {
     if reason.withholds_credentials() {
-        let detail = format!("the image has credentials, but the scheduler attached none: {reason}");
+        let detail = format!("credentials were supplied for the image, but the scheduler attached none: {reason}");
         return ProviderPlan::Fail(Failure::new(ProviderFailure::CredentialsWithheld, detail));
     }
     ProviderPlan::DefaultChain

@@ -83,7 +83,8 @@ pub struct SaveSkip {
     pub cred_type: Option<CredType>,
     /// With `incomplete_credentials`: the name of the missing key.
     pub missing_key: Option<String>,
-    /// With `registry_mismatch`: whom the credentials are for, in words for people.
+    /// Whom the credentials are for, in words for people: with `registry_mismatch`, and with a Docker configuration file
+    /// that has none for the image.
     pub detail: Option<String>,
 }
 
@@ -139,6 +140,10 @@ pub fn decide_save(build: &BuildRequest, now: Timestamp) -> Result<SaveDecision,
             missing_key: Some(missing.to_owned()),
             detail: None,
         })),
+        // Whoever sends a whole configuration file names nobody for this image, which may be a public one.
+        Err(no_entry @ CredentialError::NoEntry { .. }) => {
+            Ok(SaveDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..without(subject.target) }))
+        }
         Err(mismatch @ CredentialError::RegistryMismatch { .. }) => Ok(SaveDecision::Skip(SaveSkip {
             reason: SaveSkipReason::RegistryMismatch,
             target: Some(subject.target),
@@ -198,11 +203,19 @@ fn decide_parsed(target: Target, parsed: Parsed, now: Timestamp) -> SaveDecision
 }
 
 fn skip_without(target: Target) -> SaveDecision {
+    SaveDecision::Skip(without(target))
+}
+
+fn without(target: Target) -> SaveSkip {
     let public = matches!(target.reference.registry().kind(), Registry::EcrPublic);
     let reason = if public { SaveSkipReason::PublicRegistry } else { SaveSkipReason::NoCredentialsProvided };
-    skip(reason, Some(target))
+    skipped(reason, Some(target))
 }
 
 fn skip(reason: SaveSkipReason, target: Option<Target>) -> SaveDecision {
-    SaveDecision::Skip(SaveSkip { reason, target, cred_type: None, missing_key: None, detail: None })
+    SaveDecision::Skip(skipped(reason, target))
+}
+
+fn skipped(reason: SaveSkipReason, target: Option<Target>) -> SaveSkip {
+    SaveSkip { reason, target, cred_type: None, missing_key: None, detail: None }
 }

@@ -25,7 +25,7 @@ fn file(column: &str) -> String {
 
 fn describe(error: &CredentialError) -> String {
     match error {
-        CredentialError::RegistryMismatch { claimed, .. } => format!("RegistryMismatch {claimed}"),
+        CredentialError::NoEntry { held, .. } => format!("NoEntry {held}"),
         CredentialError::NeedsHelper { field, .. } => format!("NeedsHelper {field}"),
         other => variant(other),
     }
@@ -113,5 +113,26 @@ fn helpers_are_named_and_their_answers_are_read() {
         let answer = helper.answer(printed);
         assert!(!format!("{answer:?}").contains(CANARY));
         assert_eq!(answer.ok().and_then(|keys| keys.into_keys().find(|key| key != "USERNAME")).as_deref(), expected);
+    }
+}
+
+#[test]
+fn a_program_for_the_registry_goes_before_what_the_file_holds_and_the_one_for_all_after_it() {
+    let image = ImageReference::parse("a.b/app").unwrap();
+    let cases = [
+        (r#"{"auths":{"a.b":{"auth":"dTpw"}},"credHelpers":{"a.b":"x"},"credsStore":"y"}"#, "x"),
+        (r#"{"auths":{"a.b/app":{"auth":"dTpw"}},"credHelpers":{"a.b":"x"}}"#, "x"),
+        (r#"{"auths":{"a.b":{"auth":"dTpw"}},"credHelpers":{"c.d":"x"}}"#, "keys"),
+        (r#"{"auths":{"a.b":{"auth":"dTpw"}},"credHelpers":{"a.b":""}}"#, "keys"),
+        (r#"{"auths":{"a.b":{"auth":"dTpw"}},"credsStore":"y"}"#, "keys"),
+        (r#"{"auths":{"a.b":{}},"credsStore":"y"}"#, "y"),
+    ];
+    for (text, expected) in cases {
+        let found = DockerConfig::read(text).unwrap().login(image.registry(), Some(image.repository())).unwrap();
+        let found = match found {
+            DockerLogin::Keys(_) => "keys".to_owned(),
+            DockerLogin::Helper(helper) => helper.name,
+        };
+        assert_eq!(found, expected, "{text}");
     }
 }

@@ -93,6 +93,18 @@ fn skipped(workspace: &str, image: &str) -> v1::CredentialSecretSkipped {
     }
 }
 
+fn revoked(revokes: u64) -> v1::CredentialSecretRevoked {
+    v1::CredentialSecretRevoked {
+        workspace: "ws".parse().unwrap(),
+        image_id: "i".parse().unwrap(),
+        image_ref: "a.b/team/app:1".to_owned(),
+        registry: "a.b".to_owned(),
+        secret_name: "oci-registry-a-b".to_owned(),
+        revokes,
+        reason: None,
+    }
+}
+
 fn registered(worker: &str) -> v1::WorkerRegistered {
     v1::WorkerRegistered { worker_id: worker.parse().unwrap(), sealing_key: WORKER_KEY.parse().unwrap() }
 }
@@ -192,6 +204,39 @@ fn what_a_request_gets() {
         log.append(when.clone());
         assert_eq!(log.outcome(log.sequence), then, "{name}");
         assert_eq!(log.decision(log.sequence).outcome(), then, "{name}");
+    }
+}
+
+/// Given builds by why they saved nothing (or `saved`, `revoked`), when a container asks, then this outcome.
+#[test]
+fn supplied_credentials_that_cannot_be_used_are_withheld() {
+    let cases = [
+        ("incomplete_credentials", Skip::CredentialsUnusable),
+        ("expired_credentials", Skip::CredentialsUnusable),
+        ("unrecognized_credentials", Skip::CredentialsUnusable),
+        ("registry_mismatch", Skip::CredentialsUnusable),
+        ("no_credentials_provided", Skip::NoSecretForImage),
+        ("public_registry", Skip::NoSecretForImage),
+        ("image_modified", Skip::NoSecretForImage),
+        ("no_image_reference", Skip::NoSecretForImage),
+        ("no_credentials_provided expired_credentials", Skip::CredentialsUnusable),
+        ("expired_credentials no_credentials_provided", Skip::NoSecretForImage),
+        ("saved revoked expired_credentials", Skip::SecretRevoked),
+    ];
+    for (builds, reason) in cases {
+        let mut log = Log::default();
+        log.append(registered("w1"));
+        for word in builds.split(' ') {
+            match SaveSkipReason::ALL.iter().find(|reason| reason.as_str() == word) {
+                Some(reason) => drop(log.append(v1::CredentialSecretSkipped { reason: *reason, ..skipped("ws", "i") })),
+                None if word == "saved" => drop(log.append(saved("ws", "i", "x"))),
+                None => drop(log.append(revoked(log.sequence))),
+            }
+        }
+        log.append(requested("ws", Some("i"), "w1"));
+        assert_eq!(log.outcome(log.sequence), Outcome::Skipped { reason }, "{builds}");
+        let Decision::Skip(plan) = log.decision(log.sequence) else { panic!("{builds}") };
+        assert_eq!(plan.registry.as_deref(), Some("a.b"), "{builds}");
     }
 }
 

@@ -14,6 +14,8 @@ use waybill_schemas::v1::{CredType, CredentialSource, SaveSkipReason as Skip};
 const NOW: &str = "2026-01-01T00:00:00Z";
 const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1";
 const CANARY: &str = "canary-5up3r-s3cr3t";
+/// A Docker configuration for other hosts than `a.b`.
+const FILE: &str = r#"{"auths":{"c.d":{"username":"u","password":"canary-5up3r-s3cr3t"},"h.b":{"username":"u"}}}"#;
 
 fn build() -> BuildRequest {
     BuildRequest {
@@ -154,12 +156,18 @@ fn what_is_skipped() {
         ("half of the keys", existing(ECR, half), Skip::IncompleteCredentials, Some("AWS_SECRET_ACCESS_KEY")),
         ("expired", existing(ECR, expired), Skip::ExpiredCredentials, None),
         ("for another registry", existing("a.b/app", elsewhere), Skip::RegistryMismatch, None),
+        ("a file without an entry", existing("a.b/app", text(FILE)), Skip::NoCredentialsProvided, None),
+        ("the same, public", existing("public.ecr.aws/a/b", text(FILE)), Skip::PublicRegistry, None),
+        ("half an entry", existing("h.b/app", text(FILE)), Skip::IncompleteCredentials, Some("PASSWORD")),
         ("unknown keys", existing("a.b/app", keys(&[("COLOUR", "blue")])), Skip::UnrecognizedCredentials, None),
     ];
     for (name, build, reason, missing) in cases {
         let SaveDecision::Skip(skip) = decide(&build).unwrap() else { panic!("{name}: saved") };
         assert_eq!((skip.reason, skip.missing_key.as_deref()), (reason, missing), "{name}");
         assert_eq!(skip.target.is_none(), reason == Skip::NoImageReference, "{name}");
+        let told = skip.detail.unwrap_or_default();
+        assert!(!name.contains("file") || told.contains("for c.d, h.b, but none for a.b/app"), "{name}: {told}");
+        assert!(!told.contains(CANARY), "{name}: {told}");
     }
 }
 

@@ -14,7 +14,7 @@ use waybill_domain::{
 };
 use waybill_schemas::{
     Derivation, Envelope, Event, Recorded, RecordedEvent, Sealed, Timestamp, derived_id,
-    v1::{self, AttachSkipReason as Skip, CredType, CredentialSource},
+    v1::{self, AttachSkipReason as Skip, CredType, CredentialSource, SaveSkipReason},
 };
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
@@ -237,6 +237,36 @@ fn a_skip_is_compared_too() {
     let (found, _) = verify([request, decide(other)].concat(), true);
     assert_eq!(found[0].problem, Problem::Differs(vec!["reason"]));
     assert_eq!(found[0].expected.as_ref().unwrap().reason, Some(Skip::NoSecretForImage));
+}
+
+/// Versions before `credentials_unusable` said `no_secret_for_image`; no version said the reverse.
+#[test]
+fn the_older_word_for_unusable_credentials_agrees() {
+    let build = |reason| v1::CredentialSecretSkipped {
+        workspace: "ws".parse().unwrap(),
+        image_id: "i".parse().unwrap(),
+        image_ref: Some("a.b/team/app:1".to_owned()),
+        registry: Some("a.b".to_owned()),
+        secret_name: None,
+        cred_type: None,
+        source: None,
+        reason,
+        missing_key: None,
+    };
+    let cases = [
+        (SaveSkipReason::ExpiredCredentials, Skip::CredentialsUnusable, vec![]),
+        (SaveSkipReason::ExpiredCredentials, Skip::NoSecretForImage, vec![]),
+        (SaveSkipReason::ExpiredCredentials, Skip::SecretRevoked, vec!["reason"]),
+        (SaveSkipReason::NoCredentialsProvided, Skip::NoSecretForImage, vec![]),
+        (SaveSkipReason::NoCredentialsProvided, Skip::CredentialsUnusable, vec!["reason"]),
+    ];
+    for (reason, recorded, expected) in cases {
+        let [_, registered, request] = before().try_into().unwrap();
+        let steps = vec![(id(1), None, build(reason).into()), registered, request, answer(skipped(recorded))];
+        let found: Vec<_> = verify(steps, true).0.into_iter().map(|one| one.problem).collect();
+        let expected: Vec<_> = (!expected.is_empty()).then_some(Problem::Differs(expected)).into_iter().collect();
+        assert_eq!(found, expected, "{reason} {recorded}");
+    }
 }
 
 /// A request published twice is decided once, and each counts once.

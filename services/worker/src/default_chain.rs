@@ -1,18 +1,23 @@
-//! The default chain: the node's own logins, from a Docker configuration file, for images that came without credentials.
+//! The default chain: the node's own logins, from a Docker configuration file and the programs that it names, for images
+//! that came without credentials.
 //!
 //! They are never a second try for credentials that were supplied and failed.
 
 use std::{fs::File, io::Read as _, path::Path};
 
 use waybill_domain::{
-    credentials::{CredentialError, CredentialInput, DockerConfig, Secret, marshal, parse_for},
+    credentials::{CredentialError, DockerConfig, Secret, marshal, parse_for},
     provider::{Login, plan_to_try},
     reference::ImageReference,
 };
 use waybill_schemas::v1::PullFailure;
 use zeroize::Zeroizing;
 
-use crate::{provider::RegistryLogin, pull::PullError};
+use crate::{
+    helper::{self, HelperError},
+    provider::RegistryLogin,
+    pull::PullError,
+};
 
 /// Largest file that is read, in bytes.
 const MOST: u64 = 256 * 1024;
@@ -26,9 +31,12 @@ pub(crate) enum NodeLoginsError {
     /// It is too large.
     #[error("it has more than {MOST} bytes")]
     TooLarge,
-    /// It keeps credentials in a program.
-    #[error("it names a program (credsStore), which a worker does not run; log in without credsStore")]
-    Store,
+    /// The program that it names gives no credentials. It is the operator's, and nobody else may be tried in its place.
+    #[error("{0}")]
+    Helper(HelperError),
+    /// Reading it did not come to its end.
+    #[error("reading it was broken off")]
+    Aborted,
     /// What it holds cannot be used.
     #[error("{0}")]
     Credentials(CredentialError),
@@ -43,14 +51,16 @@ pub(crate) fn read(file: &Path) -> Result<DockerConfig, NodeLoginsError> {
     if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
         return Err(NodeLoginsError::TooLarge);
     }
-    let config = DockerConfig::read(&text).map_err(NodeLoginsError::Credentials)?;
-    if config.has_store() { Err(NodeLoginsError::Store) } else { Ok(config) }
+    DockerConfig::read(&text).map_err(NodeLoginsError::Credentials)
 }
 
 /// The node's login for an image without credentials; anonymous where there is no file, or none for its registry.
-pub(crate) fn login(file: Option<&Path>, image: &ImageReference) -> Result<RegistryLogin, PullError> {
+pub(crate) async fn login(file: Option<&Path>, image: &ImageReference) -> Result<RegistryLogin, PullError> {
     let Some(file) = file else { return Ok(RegistryLogin::Anonymous) };
-    let found = read(file).and_then(|config| of_image(config, image));
+    let (own_file, own_image) = (file.to_owned(), image.clone());
+    // A program may take a while, and other containers are served meanwhile.
+    let reading = tokio::task::spawn_blocking(move || read(&own_file).and_then(|config| of_image(config, &own_image)));
+    let found = reading.await.unwrap_or(Err(NodeLoginsError::Aborted));
     found.map_err(|error| {
         let detail = format!("WAYBILL_WORKER_DOCKER_CONFIG: {}: {error}", file.display());
         PullError::new(PullFailure::NoLogin, detail)
@@ -58,9 +68,10 @@ pub(crate) fn login(file: Option<&Path>, image: &ImageReference) -> Result<Regis
 }
 
 fn of_image(config: DockerConfig, image: &ImageReference) -> Result<RegistryLogin, NodeLoginsError> {
-    let parsed = match parse_for(&CredentialInput::Docker(Ok(config)), image) {
+    let input = helper::credentials(config, image).map_err(NodeLoginsError::Helper)?;
+    let parsed = match parse_for(&input, image) {
         Ok(parsed) => parsed,
-        Err(CredentialError::None | CredentialError::RegistryMismatch { .. }) => return Ok(RegistryLogin::Anonymous),
+        Err(CredentialError::None | CredentialError::NoEntry { .. }) => return Ok(RegistryLogin::Anonymous),
         Err(error) => return Err(NodeLoginsError::Credentials(error)),
     };
     let written: Secret = marshal(&parsed, image.registry());
@@ -77,7 +88,7 @@ mod tests {
     use super::*;
 
     const HELD: &str = r#"{"auths":{"a.b":{"auth":"dTpwdw=="},"a.b/team":{"auth":"dDpwdw=="},"t.b":{"identitytoken":"it"}},
-        "credHelpers":{"h.b":"x"}}"#;
+        "credHelpers":{"h.b":"waybill-none"}}"#;
 
     fn told(login: Result<RegistryLogin, PullError>) -> String {
         match login {
@@ -88,8 +99,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_entry_for_the_image_counts_and_no_other_host_s() {
+    #[tokio::test]
+    async fn the_entry_for_the_image_counts_and_no_other_host_s() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         std::fs::write(&file, HELD).unwrap();
@@ -103,18 +114,23 @@ mod tests {
         ];
         for (image, expected) in cases {
             let image = ImageReference::parse(image).unwrap();
-            assert_eq!(told(login(Some(&file), &image)), expected, "{image}");
-            assert_eq!(told(login(None, &image)), "anonymous", "off unless configured");
+            assert_eq!(told(login(Some(&file), &image).await), expected, "{image}");
+            assert_eq!(told(login(None, &image).await), "anonymous", "off unless configured");
         }
-        let told = told(login(Some(&file), &ImageReference::parse("h.b/app").unwrap()));
-        assert!(told.starts_with("no_login: WAYBILL_WORKER_DOCKER_CONFIG: ") && told.contains("credHelpers"), "{told}");
+        let told = told(login(Some(&file), &ImageReference::parse("h.b/app").unwrap()).await);
+        assert!(
+            told.starts_with("no_login: WAYBILL_WORKER_DOCKER_CONFIG: ")
+                && told.contains("docker-credential-waybill-none (credHelpers) cannot be started"),
+            "{told}"
+        );
     }
 
-    #[test]
-    fn what_cannot_be_used_is_told_without_what_is_in_it() {
+    #[tokio::test]
+    async fn what_cannot_be_used_is_told_without_what_is_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let cases = [
-            (r#"{"credsStore":"x"}"#, "credsStore"),
+            (r#"{"credsStore":"waybill-none"}"#, "docker-credential-waybill-none (credsStore)"),
+            (r#"{"credHelpers":{"a.b":"/bin/hunter2"}}"#, "credHelpers"),
             (r#"{"hunter2":1}"#, "no Docker configuration"),
             (r#"{"auths":{"a.b":{"auth":"hunter2!"}}}"#, "auth"),
             (&format!(r#"{{"auths":{{}},"x":"{}"}}"#, "hunter2".repeat(40_000)), "more than"),
@@ -122,10 +138,10 @@ mod tests {
         for (number, (text, expected)) in cases.into_iter().enumerate() {
             let file = dir.path().join(format!("{number}.json"));
             std::fs::write(&file, text).unwrap();
-            let told = told(login(Some(&file), &ImageReference::parse("a.b/app").unwrap()));
+            let told = told(login(Some(&file), &ImageReference::parse("a.b/app").unwrap()).await);
             assert!(told.contains(expected) && !told.contains("hunter2"), "{text:.40}: {told}");
         }
-        let told = told(login(Some(&dir.path().join("gone")), &ImageReference::parse("a.b/app").unwrap()));
+        let told = told(login(Some(&dir.path().join("gone")), &ImageReference::parse("a.b/app").unwrap()).await);
         assert!(told.contains("cannot be read"), "{told}");
     }
 }

@@ -1,6 +1,6 @@
 //! The worker of a node: turns attached credentials into a provider, pulls, and reports each outcome.
 //!
-//! [`provider`], [`pull`] and [`node`] need no NATS: a runtime can use them on their own.
+//! [`provider`], [`pull`], [`helper`] and [`node`] need no NATS: a runtime can use them on their own.
 
 mod access;
 mod attached;
@@ -8,6 +8,7 @@ mod config;
 mod default_chain;
 mod dispatch;
 mod handle;
+pub mod helper;
 pub mod node;
 mod outcome;
 mod port;

@@ -48,7 +48,7 @@ async fn as_whom(
 ) -> Result<String, PullError> {
     let (provider, issued) = match access {
         Access::DefaultChain => {
-            let login = default_chain::login(config.docker_config.as_deref(), image)?;
+            let login = default_chain::login(config.docker_config.as_deref(), image).await?;
             return pull(config, image, &login, name).await;
         }
         Access::Custom { provider, issued } => (provider, issued),

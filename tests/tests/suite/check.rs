@@ -19,6 +19,15 @@ use waybill_tests::{
     stack::Plan,
 };
 
+/// Puts a credential helper into a folder. Another process writes it: what this one has open for writing, a child of
+/// another test may still hold, and then nobody can run it ("text file busy").
+pub(crate) fn install_helper(dir: &Path, name: &str, script: &str) {
+    let text = dir.join(format!("{name}.sh"));
+    fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    let program = dir.join(format!("docker-credential-{name}"));
+    assert!(command("install").args(["-m", "755"]).args([text, program]).status().unwrap().success());
+}
+
 /// A folder for what the command reads, and what it said.
 struct Desk {
     dir: tempfile::TempDir,
@@ -36,12 +45,9 @@ impl Desk {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Puts a credential helper on the command's PATH. Another process writes it: what this one has open for writing, a
-    /// child of another test may still hold, and then nobody can run it ("text file busy").
+    /// Puts a credential helper on the command's PATH.
     fn helper(&self, name: &str, script: &str) {
-        let text = self.file(&format!("{name}.sh"), &format!("#!/bin/sh\n{script}\n"));
-        let program = self.dir.path().join(format!("docker-credential-{name}"));
-        assert!(command("install").args(["-m", "755", &text]).arg(program).status().unwrap().success());
+        install_helper(self.dir.path(), name, script);
     }
 
     /// Runs `waybill check`, with a file as its standard input.
@@ -98,7 +104,7 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
     let store = desk.file("store.json", r#"{"auths":{},"credsStore":"waybill-none"}"#);
 
     let live = ["--live", "--plain-http", &host];
-    let cases: [(&str, &str, &[&str], &str); 17] = [
+    let cases: [(&str, &str, &[&str], &str); 18] = [
         ("none", reference, &[], "1 skipped no_credentials_provided unauthorized"),
         ("keys", reference, &["--creds", &keys], "0 saved - ok"),
         ("text", reference, &["--creds", &text], "0 saved - ok"),
@@ -109,19 +115,25 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
         ("docker as credentials", reference, &["--creds", &docker], "0 saved - ok"),
         ("docker", reference, &["--docker-config", &docker], "0 saved - ok"),
         ("docker, a path", reference, &["--docker-config", &scoped], "0 saved - ok"),
-        ("docker, elsewhere", reference, &["--docker-config", &elsewhere], "1 skipped registry_mismatch -"),
+        (
+            "docker, elsewhere",
+            reference,
+            &["--docker-config", &elsewhere],
+            "1 skipped no_credentials_provided unauthorized",
+        ),
         ("docker, a program as credentials", reference, &["--creds", &store], "1 refused invalid_credentials -"),
         ("no such tag", &gone, &["--creds", &keys], "1 saved - not_found"),
         ("stdin", reference, &["--creds", "-"], "0 saved - ok"),
         ("nobody there", "127.0.0.1:1/app", &["--creds", &text], "1 saved - unreachable"),
         ("no TLS there", reference, &["--creds", &text], "1 saved - tls"),
         ("not asked", reference, &["--creds", &wrong], "0 saved - -"),
+        ("public, not asked", "public.ecr.aws/team/app:1", &[], "0 skipped public_registry -"),
     ];
     let mut printed = Vec::new();
     for (name, image_ref, arguments, expected) in cases {
         let plain = ["--live", "--plain-http", if name == "nobody there" { "127.0.0.1:1" } else { &host }];
         let asking: &[&str] = match name {
-            "not asked" => &[],
+            "not asked" | "public, not asked" => &[],
             "no TLS there" => &["--live"],
             _ => &plain,
         };
@@ -209,10 +221,13 @@ async fn credential_helpers_are_asked_on_this_machine() {
     let config = |name: &str, config: Value| desk.file(name, &config.to_string());
     let of_all = |program: &str| config(program, json!({"auths": {host.as_str(): {}}, "credsStore": program}));
     let of_host = config("host", json!({"credHelpers": {host.as_str(): "good"}, "credsStore": "locked"}));
+    let stale = json!({host.as_str(): {"auth": Login::new("ada", "guess").basic()}});
+    let stale = config("stale", json!({"auths": stale, "credHelpers": {host.as_str(): "good"}}));
 
-    let cases: [(&str, &str, &str); 7] = [
+    let cases: [(&str, &str, &str); 8] = [
         (&of_all("good"), "0 saved - ok", ""),
         (&of_host, "0 saved - ok", ""),
+        (&stale, "0 saved - ok", ""),
         (&of_all("deaf"), "0 saved - ok", ""),
         (&of_all("absent"), "1 skipped no_credentials_provided unauthorized", ""),
         (&of_all("locked"), "2", "docker-credential-locked (credsStore) failed: exit status: 3"),

@@ -96,36 +96,40 @@ impl DockerConfig {
         self.auths.len()
     }
 
-    /// Whether a program is asked for every registry.
-    pub fn has_store(&self) -> bool {
-        self.store.is_some()
-    }
-
-    /// What there is for an image: the entry with the longest path that holds its repository, then a program for its
-    /// registry, then the one for all registries. Only the image's own host counts.
+    /// What there is for an image, as docker and podman look for it: a program for its registry, then the entry with the
+    /// longest path that holds its repository, then the program for all registries. Only the image's own host counts.
     ///
     /// # Errors
-    /// [`CredentialError::None`] where the file has nothing at all; [`CredentialError::RegistryMismatch`] with the hosts it
+    /// [`CredentialError::None`] where the file has nothing at all; [`CredentialError::NoEntry`] with the hosts it
     /// has; the others say which value is malformed.
     pub fn login(&self, host: &RegistryHost, repository: Option<&str>) -> Result<DockerLogin, CredentialError> {
-        let entry = best(&self.auths, host, repository);
-        let keys = entry.and_then(Node::members).map(keys).transpose()?.filter(|keys| !keys.is_empty());
-        if let Some(keys) = keys {
+        let helper = |name, field| DockerLogin::Helper(CredentialHelper { name, server: server(host), field });
+        if let Some(name) = best(&self.helpers, host, None).and_then(Node::text) {
+            return Ok(helper(helper_name(name, "credHelpers")?, "credHelpers"));
+        }
+        if let Some(keys) = self.held(host, repository)? {
             return Ok(DockerLogin::Keys(keys));
         }
-        let of_host = best(&self.helpers, host, None).and_then(Node::text);
-        let of_host = of_host.map(|name| helper_name(name, "credHelpers")).transpose()?;
-        let of_host = of_host.map(|name| (name, "credHelpers"));
-        let of_all = || self.store.clone().map(|name| (name, "credsStore"));
-        if let Some((name, field)) = of_host.or_else(of_all) {
-            return Ok(DockerLogin::Helper(CredentialHelper { name, server: server(host), field }));
+        if let Some(name) = self.store.clone() {
+            return Ok(helper(name, "credsStore"));
         }
-        match (entry, self.hosts()) {
-            (None, claimed) if !claimed.is_empty() => {
-                Err(CredentialError::RegistryMismatch { claimed, image: host.to_string() })
+        match (best(&self.auths, host, repository), self.hosts()) {
+            (None, held) if !held.is_empty() => {
+                let image = repository.map_or_else(|| host.to_string(), |repository| format!("{host}/{repository}"));
+                Err(CredentialError::NoEntry { held, image })
             }
             _ => Err(CredentialError::None),
         }
+    }
+
+    /// What the file itself has for an image, whatever programs it names.
+    pub(super) fn held(
+        &self,
+        host: &RegistryHost,
+        repository: Option<&str>,
+    ) -> Result<Option<BTreeMap<String, Secret>>, CredentialError> {
+        let entry = best(&self.auths, host, repository).and_then(Node::members);
+        Ok(entry.map(keys).transpose()?.filter(|keys| !keys.is_empty()))
     }
 
     /// The hosts it has entries for, as far as they are hosts.

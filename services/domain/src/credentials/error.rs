@@ -29,6 +29,16 @@ pub enum CredentialError {
         /// Registry host of the image.
         image: String,
     },
+    /// A Docker configuration file has entries, and none for the image: nobody claims that one is meant for it.
+    #[error(
+        "the Docker configuration has credentials for {held}, but none for {image}; log in to {image} if it wants any"
+    )]
+    NoEntry {
+        /// The hosts it has entries for.
+        held: String,
+        /// Registry and repository of the image, or the registry alone.
+        image: String,
+    },
     /// A Docker configuration file says that a program has them.
     #[error(
         "the Docker configuration keeps the credentials for {image} in a program ({field}), which cannot run here; log in \

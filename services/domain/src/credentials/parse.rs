@@ -80,7 +80,11 @@ fn from_docker(
 ) -> Result<Parsed, CredentialError> {
     match config.login(host, repository) {
         Ok(DockerLogin::Keys(keys)) => from_keys(&keys, None, host),
-        Ok(DockerLogin::Helper(helper)) => Err(helper.refusal(host)),
+        // No program of another machine can run here: what the file holds beside it is the next best.
+        Ok(DockerLogin::Helper(helper)) => match config.held(host, repository)? {
+            Some(keys) => from_keys(&keys, None, host),
+            None => Err(helper.refusal(host)),
+        },
         Err(CredentialError::None) => nothing(host),
         Err(error) => Err(error),
     }

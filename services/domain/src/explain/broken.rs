@@ -24,6 +24,8 @@ pub(super) fn withheld(
         AttachSkipReason::NoImageId | AttachSkipReason::BuildContainer | AttachSkipReason::NoSecretForImage => {
             return None;
         }
+        // The build broke first, and its own reason says more.
+        AttachSkipReason::CredentialsUnusable => return None,
         AttachSkipReason::UnknownWorker => {
             let since = match registrations(history, worker).find(|(sequence, _)| *sequence > requested) {
                 Some((sequence, _)) => format!("it did so later, at sequence {sequence}"),

@@ -177,8 +177,8 @@ fn with_credentials(
     }
 }
 
-/// The scheduler attached nothing and withheld nothing. That is well for a public image; where the registry wants
-/// credentials, the first hop that broke is the one that has none.
+/// The scheduler had nothing to attach. Where a build supplied credentials that cannot be used, that is what broke. Otherwise
+/// it is well for a public image; where the registry wants credentials, the first hop that broke is the one that has none.
 fn without_credentials(
     history: &History,
     attempt: &Attempt<'_>,
@@ -186,6 +186,10 @@ fn without_credentials(
     readers: &Readers,
     now: Timestamp,
 ) -> Verdict {
+    let unusable = decision.value.reason == AttachSkipReason::CredentialsUnusable;
+    if let Some(cause) = missing(history, attempt, decision).filter(|_| unusable) {
+        return cause;
+    }
     if let Some(Recorded { sequence, at, value: Provided::Failed(failed) }) = &attempt.provider {
         let words = failed.detail.clone().unwrap_or_default();
         let sentence = format!("the worker has no provider: {words}");

@@ -2,7 +2,7 @@
 
 use waybill_schemas::{
     Timestamp,
-    v1::{AttachSkipReason, ContainerRequested},
+    v1::{AttachSkipReason, ContainerRequested, SaveSkipReason},
 };
 
 use super::{AttachPlan, Decision, ImageFact, SkipPlan, WorkerFact};
@@ -19,9 +19,7 @@ pub fn decide_attach(
         return skip(AttachSkipReason::BuildContainer, image);
     }
     let Some(saved) = image.and_then(|image| image.saved.as_ref()) else {
-        let revoked = image.is_some_and(|image| image.revoked.is_some());
-        let reason = if revoked { AttachSkipReason::SecretRevoked } else { AttachSkipReason::NoSecretForImage };
-        return skip(reason, image);
+        return skip(why_none(image), image);
     };
     if saved.expires_at.is_some_and(|expiry| expiry <= at) {
         return skip(AttachSkipReason::SecretExpired, image);
@@ -32,6 +30,32 @@ pub fn decide_attach(
         saved: saved.clone(),
         worker_key: worker.sealing_key.clone(),
     })
+}
+
+/// Why nothing is saved for an image. Credentials that a build supplied are not the same as none: the worker pulls as
+/// somebody else only where nobody was named.
+fn why_none(image: Option<&ImageFact>) -> AttachSkipReason {
+    let Some(image) = image else { return AttachSkipReason::NoSecretForImage };
+    let unusable = image.skipped.as_ref().is_some_and(|skipped| supplied(skipped.reason));
+    match image.revoked {
+        Some(_) => AttachSkipReason::SecretRevoked,
+        None if unusable => AttachSkipReason::CredentialsUnusable,
+        None => AttachSkipReason::NoSecretForImage,
+    }
+}
+
+/// Whether a build that saved nothing had credentials for the image that containers pull.
+fn supplied(reason: SaveSkipReason) -> bool {
+    match reason {
+        SaveSkipReason::IncompleteCredentials
+        | SaveSkipReason::RegistryMismatch
+        | SaveSkipReason::UnrecognizedCredentials
+        | SaveSkipReason::ExpiredCredentials => true,
+        SaveSkipReason::NoCredentialsProvided
+        | SaveSkipReason::NoImageReference
+        | SaveSkipReason::ImageModified
+        | SaveSkipReason::PublicRegistry => false,
+    }
 }
 
 /// The skip says what the builds knew: the worker needs the reference for a pull without credentials.

@@ -88,7 +88,7 @@ pub(super) struct SkippedAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "AWS_SECRET_ACCESS_KEY")]
     missing_key: Option<String>,
-    /// With `registry_mismatch`: whom the credentials are for. Not in the log, so not told to a repeated request.
+    /// Whom the credentials are for, where that is not the image. Not in the log, so not told to a repeated request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,

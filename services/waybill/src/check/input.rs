@@ -7,11 +7,11 @@ use std::{
 };
 
 use waybill_domain::{
-    credentials::{CredentialInput, DockerConfig, DockerLogin, Secret},
+    credentials::{CredentialInput, DockerConfig, Secret},
     reference::ImageReference,
 };
+use waybill_worker::helper;
 
-use super::helper;
 use crate::Failure;
 
 /// Largest file of credentials that is read, in bytes; the gateway takes no more.
@@ -36,10 +36,7 @@ fn of_text(text: &Secret) -> CredentialInput {
 pub(super) fn docker_config(file: &Path, image: &ImageReference) -> Result<CredentialInput, Failure> {
     let text = open("--docker-config", file)?;
     let config = DockerConfig::read(text.expose()).map_err(|error| format!("--docker-config: {error}"))?;
-    if let Ok(DockerLogin::Helper(program)) = config.login(image.registry(), Some(image.repository())) {
-        return Ok(CredentialInput::Keys(helper::ask(&program, helper::LIMIT)?.unwrap_or_default()));
-    }
-    Ok(CredentialInput::Docker(Ok(config)))
+    Ok(helper::credentials(config, image)?)
 }
 
 fn open(flag: &str, file: &Path) -> Result<Secret, Failure> {

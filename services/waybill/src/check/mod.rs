@@ -1,6 +1,5 @@
 //! `waybill check`: what the gateway would make of credentials, and whether the registry takes them. Needs no server.
 
-mod helper;
 mod input;
 mod text;
 mod verdict;

@@ -75,12 +75,13 @@ impl Verdict {
         }
     }
 
-    /// The gateway would save nothing: good only where the registry gives the image to anybody.
+    /// The gateway would save nothing: good where the registry gives the image to anybody, as it said or is known to.
     pub(super) fn skipped(image: &ImageReference, skip: &SaveSkip, build: &BuildRequest, asked: Option<Asked>) -> Self {
         let live = asked.map(Live::of);
+        let public = live.is_none() && skip.reason == SaveSkipReason::PublicRegistry;
         let (sentence, remedy) = skip_in_words(&event(image, skip, build), trace::now());
         Self {
-            good: live.as_ref().is_some_and(Live::is_ok),
+            good: public || live.as_ref().is_some_and(Live::is_ok),
             reason: Some(skip.reason.as_str()),
             cred_type: skip.cred_type,
             missing_key: skip.missing_key.clone(),

@@ -60,9 +60,9 @@ async fn a_docker_configuration_for_other_registries_is_skipped_with_their_hosts
     let config = json!({"auths": {"c.d": {"username": "u", "password": PASSWORD}}});
     let body = build(json!({"existing_image_uri": "a.b/app:1", "existing_image_creds": config}));
     let said = gateway.post("/v1/builds", &body).await.json();
-    assert_eq!((&said["outcome"], &said["reason"]), (&json!("skipped"), &json!("registry_mismatch")));
+    assert_eq!((&said["outcome"], &said["reason"]), (&json!("skipped"), &json!("no_credentials_provided")));
     let detail = said["detail"].as_str().unwrap();
-    assert!(detail.contains("for c.d, but the image is on a.b") && !detail.contains(PASSWORD), "{detail}");
+    assert!(detail.contains("for c.d, but none for a.b/app") && !detail.contains(PASSWORD), "{detail}");
 }
 
 #[tokio::test]

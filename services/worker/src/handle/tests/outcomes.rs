@@ -87,6 +87,7 @@ async fn without_a_provider_there_is_no_pull() {
         ("unparsable_credentials", Box::new(|bench| google(bench, "/etc/key.json").into())),
         ("unsupported", Box::new(|bench| google(bench, EXTERNAL_ACCOUNT).into())),
         ("registry_mismatch", Box::new(|bench| basic(bench, &elsewhere).into())),
+        ("credentials_withheld", Box::new(|bench| bench.skipped(Why::CredentialsUnusable).into())),
         ("credentials_withheld", Box::new(|bench| bench.skipped(Why::SecretExpired).into())),
         ("credentials_withheld", Box::new(|bench| bench.skipped(Why::UnknownWorker).into())),
         ("credentials_withheld", Box::new(|bench| bench.skipped(Why::UnsealFailed).into())),

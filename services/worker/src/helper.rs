@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     io::{Read as _, Write as _},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -11,11 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use waybill_domain::credentials::{CredentialHelper, Secret};
+use waybill_domain::{
+    credentials::{CredentialHelper, CredentialInput, DockerConfig, DockerLogin, Secret},
+    reference::ImageReference,
+};
 use zeroize::Zeroizing;
 
 /// How long a program may take: it may ask a person or a cloud.
-pub(super) const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read.
 const MOST: u64 = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -24,32 +28,66 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// Why a program gave no credentials.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HelperError {
+pub enum HelperError {
     /// It is not there, or no program.
     #[error("{program} ({field}) cannot be started; install it, or put it on PATH")]
     Start {
+        /// The program.
         program: String,
+        /// Field of the configuration that names it.
         field: &'static str,
+        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// It does not end.
     #[error("{program} ({field}) did not answer within {seconds} s")]
-    TimedOut { program: String, field: &'static str, seconds: u64 },
+    TimedOut {
+        /// The program.
+        program: String,
+        /// Field of the configuration that names it.
+        field: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// It failed.
     #[error("{program} ({field}) failed: {status}; run `{program} get` with {server} as its input to see why")]
-    Failed { program: String, field: &'static str, status: String, server: String },
+    Failed {
+        /// The program.
+        program: String,
+        /// Field of the configuration that names it.
+        field: &'static str,
+        /// How it ended.
+        status: String,
+        /// What it was asked for.
+        server: String,
+    },
     /// It printed something else.
     #[error("{program} did not answer as a credential helper does")]
     Answer {
+        /// The program.
         program: String,
+        /// What is wrong with it.
         #[source]
         source: waybill_domain::credentials::CredentialError,
     },
 }
 
+/// What a Docker configuration of this machine has for an image: in the file, or what the program says that the file names
+/// for it. Blocks for as long as the program takes, at most 30 s.
+///
+/// # Errors
+/// [`HelperError`] where a program is named and gives no answer; there is no second try without it then.
+pub fn credentials(config: DockerConfig, image: &ImageReference) -> Result<CredentialInput, HelperError> {
+    match config.login(image.registry(), Some(image.repository())) {
+        Ok(DockerLogin::Helper(program)) => Ok(CredentialInput::Keys(ask(&program, LIMIT)?.unwrap_or_default())),
+        // Whoever reads the file finds what is wrong with it.
+        Ok(DockerLogin::Keys(_)) | Err(_) => Ok(CredentialInput::Docker(Ok(config))),
+    }
+}
+
 /// The credentials that the program has for the server; none where it says that it has none.
-pub(super) fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
+fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
     let program = format!("docker-credential-{}", helper.name);
     let field = helper.field;
     let not_started = |source| HelperError::Start { program: program.clone(), field, source };
@@ -72,7 +110,17 @@ pub(super) fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<B
 }
 
 fn start(program: &str) -> std::io::Result<Child> {
-    Command::new(program).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+    let mut command = Command::new(program);
+    for (key, _) in std::env::vars_os().filter(|(key, _)| is_private(key)) {
+        command.env_remove(key);
+    }
+    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+/// Settings may hold keys, which are no business of another program; our own helper is told who asks by these two.
+fn is_private(key: &OsStr) -> bool {
+    let key = key.to_string_lossy();
+    key.starts_with("WAYBILL_") && !matches!(key.as_ref(), "WAYBILL_SOCKET" | "WAYBILL_ACCESS_FILE")
 }
 
 /// Its end and what it printed; none where that takes too long.
