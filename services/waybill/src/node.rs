@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::json;
 use waybill_schemas::{ContainerId, WorkspaceId};
-use waybill_worker::node::{Answer, Client, ClientError, GivenLogin, NodeDir, Owner, Request, SOCKET};
+use waybill_worker::node::{Answer, Client, ClientError, Code, GivenLogin, NodeDir, Owner, Request, SOCKET};
 use zeroize::Zeroizing;
 
 use crate::{Failure, core_dumps, output};
@@ -87,13 +87,38 @@ pub(crate) fn login_file(home: &Path, arguments: &LoginFileArguments) -> Result<
     Ok(())
 }
 
-/// `waybill container-ended`: has the worker forget the container's logins and remove its files.
+/// `waybill container-ended`: has the worker forget the container's logins and remove its files. Where the worker cannot do
+/// it now, the login file goes at least: it is the one with a login in the clear.
 pub(crate) fn container_ended(home: &Path, whose: &Whose) -> Result<(), Failure> {
     let client = whose.client(home)?;
-    match client.ask(|access| Request::End { access })? {
-        Answer::Ended { .. } => Ok(()),
-        _ => Err(ClientError::NotOurs(client.socket).into()),
+    match client.ask(|access| Request::End { access }) {
+        Ok(Answer::Ended { .. }) => Ok(()),
+        Ok(_) => Err(ClientError::NotOurs(client.socket).into()),
+        Err(error) if may_work_later(&error) => Err(format!("{error}\n{}", left_behind(&client.access_file)).into()),
+        Err(error) => Err(error.into()),
     }
+}
+
+fn may_work_later(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoAnswer { .. } => true,
+        ClientError::Refused(error) => error.code == Code::Unavailable,
+        _ => false,
+    }
+}
+
+/// Removes the login file beside an access file, and tells what is left to do.
+fn left_behind(access_file: &Path) -> String {
+    let file = access_file.with_file_name(LOGIN_FILE);
+    let removed = match fs::remove_file(&file) {
+        Ok(()) => format!("{} is removed. ", file.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => format!("{} cannot be removed ({error}): remove it. ", file.display()),
+    };
+    format!(
+        "{removed}The container counts as running until its end is recorded: run this again when the worker answers, or \
+         say it to the gateway (POST /v1/containers/ended)."
+    )
 }
 
 fn content(given: &GivenLogin) -> Zeroizing<String> {

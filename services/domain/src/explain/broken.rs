@@ -21,9 +21,10 @@ pub(super) fn withheld(
 ) -> Option<Verdict> {
     let worker = &decision.value.worker_id;
     let verdict = match decision.value.reason {
-        AttachSkipReason::NoImageId | AttachSkipReason::BuildContainer | AttachSkipReason::NoSecretForImage => {
-            return None;
-        }
+        AttachSkipReason::NoImageId
+        | AttachSkipReason::BuildContainer
+        | AttachSkipReason::NoSecretForImage
+        | AttachSkipReason::ContainerEnded => return None,
         AttachSkipReason::UnknownWorker => {
             let since = match registrations(history, worker).find(|(sequence, _)| *sequence > requested) {
                 Some((sequence, _)) => format!("it did so later, at sequence {sequence}"),

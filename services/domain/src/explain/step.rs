@@ -127,7 +127,11 @@ fn told(event: &Event) -> Option<Told> {
             ),
         ),
         Event::ContainerCredentialsSkipped(e) => {
-            let says = e.image_ref.as_deref().unwrap_or("no image reference is known").to_owned();
+            let unknown = match e.reason {
+                AttachSkipReason::ContainerEnded => "its worker is told to drop what it holds",
+                _ => "no image reference is known",
+            };
+            let says = e.image_ref.as_deref().unwrap_or(unknown).to_owned();
             Some((Hop::Attached, StepOutcome::Skipped, Some(e.reason.as_str()), says))
         }
         Event::CredentialProviderAttached(e) => {

@@ -25,17 +25,26 @@ impl Node {
         Running::open(NodeDir::open(self.scratch.path(), None).unwrap()).unwrap()
     }
 
+    fn key(&self, owner: &str) -> Option<String> {
+        std::fs::read_to_string(self.scratch.path().join(owner).join("access")).ok()
+    }
+
     /// `user password` or the code, asked with the key of container `c-1`; none without a key.
     async fn get(&self, bench: Bench) -> Option<String> {
-        let access = std::fs::read_to_string(self.scratch.path().join("acme/c-1/access")).ok()?;
-        let running = bench.handler.running.clone().unwrap();
-        let log = FromLog { handler: Arc::new(bench.handler), worker_id: "w1".parse().unwrap() };
-        let request = Request::Get { access: access.into(), registry: None, image: None };
-        match Answerer::new(running, Arc::new(log)).answer(&request).await {
-            Answer::Login(given) => Some(format!("{} {}", given.username, given.password.expose())),
-            Answer::Error { error } => Some(error.code.to_string()),
-            other => panic!("{other:?}"),
-        }
+        let access = self.key("acme/c-1")?;
+        Some(ask(bench, &Request::Get { access: access.into(), registry: None, image: None }).await)
+    }
+}
+
+/// `user password`, `ended`, or the code.
+async fn ask(bench: Bench, request: &Request) -> String {
+    let running = bench.handler.running.clone().unwrap();
+    let log = FromLog { handler: Arc::new(bench.handler), worker_id: "w1".parse().unwrap() };
+    match Answerer::new(running, Arc::new(log)).answer(request).await {
+        Answer::Login(given) => format!("{} {}", given.username, given.password.expose()),
+        Answer::Error { error } => error.code.to_string(),
+        Answer::Ended { .. } => "ended".to_owned(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -121,6 +130,55 @@ async fn after_a_restart_the_newest_decision_counts() {
 
     let nothing = bench(&node, &registry);
     assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
+}
+
+#[tokio::test]
+async fn an_end_takes_away_what_was_asked_for_before() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let node = Node::new();
+    let here = bench(&node, &registry);
+    let folder = node.scratch.path().join("acme/c-1");
+    here.first(here.ada("c-1")).await;
+    std::fs::write(folder.join("auth.json"), "{}").unwrap();
+    let recorded = here.handler.log.names().len();
+    here.first(here.ended(REQUESTED + 5)).await;
+    assert!(!folder.exists() && here.handler.log.names().len() == recorded, "there is nothing to report");
+
+    // Delivered again, since the worker died before it acknowledged it.
+    here.handler.log.stored().clear();
+    here.first(here.ada("c-1")).await;
+    assert!(!folder.exists());
+    here.handler.log.stored().clear();
+    here.first(ContainerCredentialsAttached { requested_by: REQUESTED + 10, ..here.ada("c-1") }).await;
+    here.again(here.ended(REQUESTED + 5)).await;
+    assert!(folder.exists(), "it has asked again since");
+
+    // After a restart the log tells whether the end is old news.
+    let asked_again = bench(&node, &registry);
+    let newer = ContainerCredentialsAttached { requested_by: REQUESTED + 10, ..asked_again.ada("c-1") };
+    asked_again.record(DECIDED + 5, newer);
+    asked_again.again(asked_again.ended(REQUESTED + 5)).await;
+    assert!(folder.exists());
+    let gone = bench(&node, &registry);
+    gone.record(DECIDED, gone.ada("c-1"));
+    gone.again(gone.ended(REQUESTED + 5)).await;
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn an_end_is_done_when_the_log_has_it() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    for (refuses, said) in [(true, "unavailable"), (false, "ended")] {
+        let node = Node::new();
+        let here = bench(&node, &registry);
+        here.first(here.ada("c-1")).await;
+        if refuses {
+            here.handler.log.refuse();
+        }
+        let request = Request::End { access: node.key("acme/c-1").unwrap().into() };
+        assert_eq!(ask(here, &request).await, said);
+        assert_eq!(node.key("acme/c-1").is_some(), refuses, "{said}");
+    }
 }
 
 /// The registry takes new credentials only, and they are in the log behind the decision that is being served.
