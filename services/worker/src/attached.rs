@@ -5,15 +5,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 use uuid::Uuid;
-use waybill_domain::reference::ImageReference;
+use waybill_domain::{provider::Failure, reference::ImageReference};
 use waybill_platform::{
     log::{Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{
-    ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId,
-    v1::{ContainerEnded, ProviderFailure},
-};
+use waybill_schemas::{ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId, v1::ContainerEnded};
 
 use crate::{
     access::{Access, NoAccess},
@@ -96,7 +93,7 @@ impl<L: OutcomeLog> Handler<L> {
         Ok(history.into_iter().filter_map(|(sequence, recorded)| Decision::of(sequence, recorded)).collect())
     }
 
-    /// What the newest decision attached.
+    /// What the newest decision attached. Nobody is asked for a login: that is for who wants one.
     async fn newest(
         &self,
         worker_id: &WorkerId,
@@ -113,16 +110,10 @@ impl<L: OutcomeLog> Handler<L> {
         if newest.ended_at().is_some() {
             return Err(Error { code: Code::NoAccess, message: format!("container {container} has ended") });
         }
-        match self.keys.access(&newest).await {
-            Ok(Access::Custom { provider, .. }) => {
-                attachment(&newest, &provider).ok_or_else(|| nothing_attached(container))
-            }
-            Ok(Access::DefaultChain) => Err(nothing_attached(container)),
-            Err(none) if none.failure.reason == ProviderFailure::TokenExchangeFailed => {
-                Err(Error { code: Code::ExchangeFailed, message: none.failure.detail })
-            }
-            Err(none) => Err(Error { code: Code::NotFound, message: none.failure.detail }),
-        }
+        // Who hears of nothing attached goes on as nobody. Credentials that are there and cannot be used are another matter.
+        let unusable = |failure: Failure| Error { code: Code::Unusable, message: failure.detail };
+        let provider = self.keys.provider(&newest).map_err(unusable)?;
+        provider.and_then(|provider| attachment(&newest, &provider)).ok_or_else(nothing)
     }
 }
 

@@ -105,6 +105,8 @@ pub enum Code {
     Ambiguous,
     /// The credentials have run out.
     Expired,
+    /// The container's credentials cannot be used: they were withheld, or cannot be opened or read.
+    Unusable,
     /// The credentials are not accepted, or nobody could be asked.
     ExchangeFailed,
     /// The login is no user name and password.
@@ -122,6 +124,7 @@ impl Code {
             Self::NotFound => "not_found",
             Self::Ambiguous => "ambiguous",
             Self::Expired => "expired",
+            Self::Unusable => "unusable",
             Self::ExchangeFailed => "exchange_failed",
             Self::NotExpressible => "not_expressible",
             Self::Unavailable => "unavailable",
@@ -181,7 +184,8 @@ mod tests {
             let answer: Answer = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);
         }
-        for code in [Code::BadRequest, Code::NoAccess, Code::NotFound, Code::Ambiguous, Code::Expired] {
+        let codes = [Code::BadRequest, Code::NoAccess, Code::NotFound, Code::Ambiguous, Code::Expired, Code::Unusable];
+        for code in codes.into_iter().chain([Code::ExchangeFailed, Code::NotExpressible, Code::Unavailable]) {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{code}\""));
         }
     }

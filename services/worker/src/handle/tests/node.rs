@@ -132,6 +132,66 @@ async fn after_a_restart_the_newest_decision_counts() {
     assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
 }
 
+/// Credentials that are there and cannot be used are not "nothing": a client would go on as nobody.
+#[tokio::test]
+async fn after_a_restart_unusable_credentials_are_an_error() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+    let other_key = Bench::new(registry.host()).ada("c-1").credentials;
+    type Case = (&'static str, fn(&Bench) -> Event, &'static str);
+    let unparsable = |bench: &Bench| bench.attached_text("c-1", CredType::Basic, "[]").into();
+    let unsupported = |bench: &Bench| bench.attached("c-1", CredType::Unknown, &json!({})).into();
+    let mismatch = |bench: &Bench| {
+        Event::from(ContainerCredentialsAttached { image_ref: "c.d/app:1".to_owned(), ..bench.ada("c-1") })
+    };
+    let cases: [Case; 5] = [
+        ("unparsable", unparsable, "unusable"),
+        ("unsupported", unsupported, "unusable"),
+        ("another registry's", mismatch, "unusable"),
+        ("withheld", |bench| bench.skipped(AttachSkipReason::SecretExpired).into(), "unusable"),
+        ("ended", |bench| bench.ended(REQUESTED + 5).into(), "no_access"),
+    ];
+    for (name, said, expected) in cases {
+        let after = bench(&node, &registry);
+        after.record(DECIDED, said(&after));
+        assert_eq!(node.get(after).await.as_deref(), Some(expected), "{name}");
+    }
+    let sealed_otherwise = bench(&node, &registry);
+    let attached = sealed_otherwise.ada("c-1");
+    sealed_otherwise.record(DECIDED, ContainerCredentialsAttached { credentials: other_key, ..attached });
+    assert_eq!(node.get(sealed_otherwise).await.as_deref(), Some("unusable"));
+}
+
+/// One container's cloud refuses; only who asks for its registry hears of it, and waits for it.
+#[tokio::test]
+async fn after_a_restart_only_the_registry_that_is_asked_for_is_logged_in_to() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let other = FakeRegistry::start(Image::new(), |_| None).await;
+    let ecr = FakeEcr::start().await;
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+    before.first(before.ada("c-2")).await;
+    let started = || {
+        let mut after = Bench::ecr(registry.host(), &ecr);
+        after.handler.running = Some(node.running());
+        after.record(DECIDED, after.ada("c-1"));
+        let elsewhere = std::mem::replace(&mut after.registry, other.host().to_owned());
+        after.record(DECIDED + 1, after.aws("c-2"));
+        after.registry = elsewhere;
+        after
+    };
+    let access = node.key("acme").unwrap();
+    let get =
+        |host: &str| Request::Get { access: access.as_str().into(), registry: Some(host.to_owned()), image: None };
+    ecr.script().failures = vec![(400, "UnrecognizedClientException")];
+    assert_eq!(ask(started(), &get(registry.host())).await, format!("ada {PASSWORD}"));
+    assert_eq!(ecr.script().failures.len(), 1, "the cloud was not asked");
+    assert_eq!(ask(started(), &get(other.host())).await, "exchange_failed");
+}
+
 #[tokio::test]
 async fn an_end_takes_away_what_was_asked_for_before() {
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
