@@ -54,7 +54,7 @@ async fn an_end_is_made_up_for_when_the_worker_comes_back() {
     node.stack.sigkill(&Service::Worker("w1".to_owned()));
     let ended = node.waybill("container-ended", "acme", "c1");
     assert_eq!(ended.code, 1);
-    for words in ["no answer from", "auth.json is removed", "/v1/containers/ended"] {
+    for words in ["no_answer", "auth.json is removed", "/v1/containers/ended"] {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
     assert!(!folder.join("auth.json").exists() && folder.join("access").exists());
