@@ -19,6 +19,9 @@ use crate::{Failure, core_dumps, output};
 /// Name of a login file beside its access file: the worker removes both when the container ends.
 const LOGIN_FILE: &str = "auth.json";
 
+/// The user name under which Docker's tools keep an identity token.
+const IDENTITY_TOKEN_USER: &str = "<token>";
+
 /// Which container is meant: by its name in the worker's folder, or by its access file.
 #[derive(Debug, Args)]
 pub(crate) struct Whose {
@@ -122,11 +125,18 @@ fn left_behind(access_file: &Path) -> String {
 }
 
 fn content(given: &GivenLogin) -> Zeroizing<String> {
-    let plain = Zeroizing::new(format!("{}:{}", given.username, given.password.expose()));
+    let secret = given.password.expose();
+    // An identity token stands by itself; the clients that know it read the user name it is announced by as well.
+    let identity = given.username == IDENTITY_TOKEN_USER;
+    let plain = Zeroizing::new(format!("{}:{}", given.username, if identity { "" } else { secret }));
     let auth = Zeroizing::new(STANDARD.encode(plain.as_bytes()));
     // Docker knows its Hub by an address from its first years; other clients know that address too.
     let host = if given.registry == "docker.io" { "https://index.docker.io/v1/" } else { &given.registry };
-    Zeroizing::new(json!({ "auths": { host: { "auth": auth.as_str() } } }).to_string())
+    let entry = match identity {
+        true => json!({ "auth": auth.as_str(), "identitytoken": secret }),
+        false => json!({ "auth": auth.as_str() }),
+    };
+    Zeroizing::new(json!({ "auths": { host: entry } }).to_string())
 }
 
 /// Writes a file of this user only, whole or not at all.
@@ -149,6 +159,8 @@ mod tests {
         let cases = [
             ("a.b:5000", "u", "p", r#"{"auths":{"a.b:5000":{"auth":"dTpw"}}}"#),
             ("docker.io", "u", "p:ü", r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOsO8"}}}"#),
+            // As containers/image and docker write and read it.
+            ("a.b", "<token>", "it", r#"{"auths":{"a.b":{"auth":"PHRva2VuPjo=","identitytoken":"it"}}}"#),
         ];
         for (registry, user, password, expected) in cases {
             let given = GivenLogin {
