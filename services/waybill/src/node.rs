@@ -155,6 +155,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_guide_names_every_code() {
+        let guide = include_str!("../REGISTRIES.md");
+        let source = || io::Error::other("");
+        let path = PathBuf::new;
+        let of_client = [
+            ClientError::NotSet("X"),
+            ClientError::NoAccessFile { file: path(), source: source() },
+            ClientError::NoAnswer { socket: path(), source: source() },
+            ClientError::NotOurs(path()),
+        ];
+        let of_client = of_client.iter().map(|error| error.to_string().split(':').next().unwrap().to_owned());
+        for code in of_client.chain(Code::ALL.map(|code| code.to_string())) {
+            assert!(guide.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{code}`"))), "{code}");
+        }
+    }
+
+    #[test]
     fn the_file_is_as_clients_read_it() {
         let cases = [
             ("a.b:5000", "u", "p", r#"{"auths":{"a.b:5000":{"auth":"dTpw"}}}"#),

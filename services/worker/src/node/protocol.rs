@@ -116,6 +116,19 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code, for those who list them.
+    pub const ALL: [Self; 9] = [
+        Self::BadRequest,
+        Self::NoAccess,
+        Self::NotFound,
+        Self::Ambiguous,
+        Self::Expired,
+        Self::Unusable,
+        Self::ExchangeFailed,
+        Self::NotExpressible,
+        Self::Unavailable,
+    ];
+
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -184,8 +197,7 @@ mod tests {
             let answer: Answer = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);
         }
-        let codes = [Code::BadRequest, Code::NoAccess, Code::NotFound, Code::Ambiguous, Code::Expired, Code::Unusable];
-        for code in codes.into_iter().chain([Code::ExchangeFailed, Code::NotExpressible, Code::Unavailable]) {
+        for code in Code::ALL {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{code}\""));
         }
     }
