@@ -24,8 +24,8 @@ pub struct ContainerRequested {
     pub build_container: bool,
 }
 
-/// A container is gone: it needs no credentials any more, and hears of no rotation. Published by its worker, by the gateway or
-/// by any NATS client.
+/// A container is gone: it needs no credentials any more, hears of no rotation, and its worker drops what it holds for it.
+/// Published by its worker, by the gateway or by any NATS client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerEnded {

@@ -25,6 +25,8 @@ words! {
         UnsealFailed = "unseal_failed",
         /// The saved credentials were revoked, before the request or while the container used them.
         SecretRevoked = "secret_revoked",
+        /// The container has ended: its worker is to drop what it holds for it.
+        ContainerEnded = "container_ended",
     }
 }
 
@@ -33,8 +35,12 @@ impl AttachSkipReason {
     pub fn withholds_credentials(self) -> bool {
         match self {
             Self::NoImageId | Self::BuildContainer | Self::NoSecretForImage => false,
-            Self::CredentialsUnusable => true,
-            Self::UnknownWorker | Self::SecretExpired | Self::UnsealFailed | Self::SecretRevoked => true,
+            Self::UnknownWorker
+            | Self::SecretExpired
+            | Self::UnsealFailed
+            | Self::SecretRevoked
+            | Self::ContainerEnded
+            | Self::CredentialsUnusable => true,
         }
     }
 }
@@ -94,8 +100,8 @@ pub struct ContainerCredentialsSkipped {
     pub registry: Option<String>,
     /// Why nothing was attached.
     pub reason: AttachSkipReason,
-    /// Stream sequence of the event that was found for the image (saved, skipped, rotated or revoked), if any. A
-    /// revocation that is greater than `requested_by` takes away what the container got before.
+    /// Stream sequence of the event that was found for the image (saved, skipped, rotated or revoked), or of the container's
+    /// end, if any. A revocation or an end that is greater than `requested_by` takes away what the container got before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_event: Option<u64>,
     /// Stream sequence of the `ContainerRequested` that this answers.

@@ -50,9 +50,13 @@ fn what_can_be_put_back_and_what_stands_in_the_way() {
         (&["registered:w", "saved:i", "requested:i:w", "revoked:i"], 2, changed(4)),
         (&["registered:w", "saved:i", "requested:i:w", "requested:j:w", "rotated:i"], 3, changed(6)),
         (&["registered:w", "saved:i", "requested:i:w", "ended:c"], 3, Ok(())),
-        (&["registered:w", "saved:i", "requested:i:w", "ended:c"], 2, Ok(())),
-        (&["registered:w", "saved:i", "requested:i:w", "ended:c", "requested:i:w"], 3, Ok(())),
+        // Its worker would have been told of the end.
+        (&["registered:w", "saved:i", "requested:i:w", "ended:c"], 2, changed(4)),
+        (&["registered:w", "saved:i", "requested:i:w", "ended:c", "requested:i:w"], 3, changed(6)),
         (&["registered:w", "saved:i", "requested:i:w", "ended:c", "rotated:i"], 3, changed(6)),
+        (&["registered:w", "saved:i", "requested:j:w", "ended:c"], 2, Ok(())),
+        (&["registered:w", "saved:i", "requested:j:w", "ended:c", "requested:i:w"], 3, Ok(())),
+        (&["registered:w", "saved:i", "ended:c", "requested:i:w"], 2, Ok(())),
     ];
     for (words, hidden, expected) in cases {
         let world = World::hiding(words, *hidden);

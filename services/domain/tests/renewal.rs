@@ -68,13 +68,25 @@ fn who_is_told_of_a_change() {
             "registered:w saved:i requested:i:w requested:i:w rotated:i",
             "attached 2 for 3, attached 2 for 5, attached 7 for 5",
         ),
-        // Nobody tells a container that is gone.
-        ("registered:w saved:i requested:i:w ended:c rotated:i", "attached 2 for 3"),
-        ("registered:w saved:i requested:i:w ended:c revoked:i", "attached 2 for 3"),
+        // The worker of a container that is gone is told to drop what it has, once, and of nothing else.
+        ("registered:w saved:i requested:i:w ended:c ended:c", "attached 2 for 3, container_ended 5 for 3"),
+        ("registered:w saved:i requested:i:w ended:c rotated:i", "attached 2 for 3, container_ended 5 for 3"),
+        ("registered:w saved:i requested:i:w ended:c revoked:i", "attached 2 for 3, container_ended 5 for 3"),
+        (
+            "registered:w saved:i requested:i:w rotated:i ended:c",
+            "attached 2 for 3, attached 5 for 3, container_ended 7 for 3",
+        ),
         (
             "registered:w saved:i requested:i:w ended:c requested:i:w rotated:i",
-            "attached 2 for 3, attached 2 for 6, attached 8 for 6",
+            "attached 2 for 3, container_ended 5 for 3, attached 2 for 7, attached 9 for 7",
         ),
+        (
+            "registered:w saved:i requested:i:w requested:i:w:d ended:d",
+            "attached 2 for 3, attached 2 for 5, container_ended 7 for 5",
+        ),
+        ("registered:w saved:i requested:i:w revoked:i ended:c", "attached 2 for 3, secret_revoked 5 for 3"),
+        ("registered:w requested:i:w ended:c", "no_secret_for_image 0 for 2"),
+        ("ended:c registered:w saved:i requested:i:w", "attached 3 for 4"),
         // Nothing was given.
         ("saved:i requested:i:w rotated:i", "unknown_worker 1 for 2"),
         ("registered:w requested:i:w saved:i rotated:i", "no_secret_for_image 0 for 2"),
@@ -97,7 +109,7 @@ fn who_is_told_of_a_change() {
 
 #[test]
 fn a_change_that_comes_before_the_answer_is_answered_after_it() {
-    let world = World::of(&["registered:w", "saved:i", "requested:i:w:open", "rotated:i", "revoked:i"]);
+    let world = World::of(&["registered:w", "saved:i", "requested:i:w:open", "rotated:i", "ended:c"]);
     let pending: Vec<_> = world.live.pending.keys().map(|key| (key.caused_by, key.requested_by)).collect();
     assert_eq!(pending, [(3, 3), (4, 3), (5, 3)]);
     let ids: BTreeSet<_> = world.live.pending.values().map(|pending| pending.decision_id()).collect();

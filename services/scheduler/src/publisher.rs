@@ -105,7 +105,7 @@ impl Announcement {
     }
 }
 
-/// The trace of a live cause (the request, a rotation or a revocation) goes on; an old one is linked. Either way the attach span links to the span that saved.
+/// The trace of a live cause (the request, a rotation, a revocation or an end) goes on; an old one is linked. Either way the attach span links to the span that saved.
 fn process_span(pending: &Pending) -> Span {
     let delivery = Delivery::of(pending.caused_at, false);
     let context = pending.trace.as_ref();
@@ -131,6 +131,11 @@ fn process_span(pending: &Pending) -> Span {
 /// Where the event stands that the decision is made for.
 fn cause_subject(pending: &Pending) -> Subject {
     match (&pending.renewal, &pending.request.image_id) {
+        (Some(_), _) if ends(&pending.decision) => Subject::Container {
+            workspace: pending.request.workspace.clone(),
+            container_id: pending.request.container_id.clone(),
+            event: EventType::ContainerEnded,
+        },
         (Some(_), Some(image_id)) => Subject::Image {
             workspace: pending.request.workspace.clone(),
             image_id: image_id.clone(),
@@ -141,6 +146,10 @@ fn cause_subject(pending: &Pending) -> Subject {
         },
         _ => Event::from(pending.request.clone()).subject(),
     }
+}
+
+fn ends(decision: &Decision) -> bool {
+    matches!(decision, Decision::Skip(plan) if plan.reason == AttachSkipReason::ContainerEnded)
 }
 
 fn count(event: &Event) {
@@ -171,6 +180,15 @@ fn log_line(event: &Event, sequence: u64) {
                 worker_id = %skipped.worker_id,
                 sequence,
                 "no credential secret found for image"
+            );
+        }
+        Event::ContainerCredentialsSkipped(skipped) if skipped.reason == AttachSkipReason::ContainerEnded => {
+            tracing::info!(
+                container_id = %skipped.container_id,
+                workspace = %skipped.workspace,
+                worker_id = %skipped.worker_id,
+                sequence,
+                "container ended, its worker is told"
             );
         }
         Event::ContainerCredentialsSkipped(skipped) => tracing::warn!(

@@ -11,13 +11,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::json;
 use waybill_schemas::{ContainerId, WorkspaceId};
-use waybill_worker::node::{Answer, Client, ClientError, GivenLogin, NodeDir, Owner, Request, SOCKET};
+use waybill_worker::node::{Answer, Client, ClientError, Code, GivenLogin, NodeDir, Owner, Request, SOCKET};
 use zeroize::Zeroizing;
 
 use crate::{Failure, core_dumps, output};
 
 /// Name of a login file beside its access file: the worker removes both when the container ends.
 const LOGIN_FILE: &str = "auth.json";
+
+/// The user name under which Docker's tools keep an identity token.
+const IDENTITY_TOKEN_USER: &str = "<token>";
 
 /// Which container is meant: by its name in the worker's folder, or by its access file.
 #[derive(Debug, Args)]
@@ -87,21 +90,53 @@ pub(crate) fn login_file(home: &Path, arguments: &LoginFileArguments) -> Result<
     Ok(())
 }
 
-/// `waybill container-ended`: has the worker forget the container's logins and remove its files.
+/// `waybill container-ended`: has the worker forget the container's logins and remove its files. Where the worker cannot do
+/// it now, the login file goes at least: it is the one with a login in the clear.
 pub(crate) fn container_ended(home: &Path, whose: &Whose) -> Result<(), Failure> {
     let client = whose.client(home)?;
-    match client.ask(|access| Request::End { access })? {
-        Answer::Ended { .. } => Ok(()),
-        _ => Err(ClientError::NotOurs(client.socket).into()),
+    match client.ask(|access| Request::End { access }) {
+        Ok(Answer::Ended { .. }) => Ok(()),
+        Ok(_) => Err(ClientError::NotOurs(client.socket).into()),
+        Err(error) if may_work_later(&error) => Err(format!("{error}\n{}", left_behind(&client.access_file)).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
+fn may_work_later(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoAnswer { .. } => true,
+        ClientError::Refused(error) => error.code == Code::Unavailable,
+        _ => false,
+    }
+}
+
+/// Removes the login file beside an access file, and tells what is left to do.
+fn left_behind(access_file: &Path) -> String {
+    let file = access_file.with_file_name(LOGIN_FILE);
+    let removed = match fs::remove_file(&file) {
+        Ok(()) => format!("{} is removed. ", file.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => format!("{} cannot be removed ({error}): remove it. ", file.display()),
+    };
+    format!(
+        "{removed}The container counts as running until its end is recorded: run this again when the worker answers, or \
+         say it to the gateway (POST /v1/containers/ended)."
+    )
+}
+
 fn content(given: &GivenLogin) -> Zeroizing<String> {
-    let plain = Zeroizing::new(format!("{}:{}", given.username, given.password.expose()));
+    let secret = given.password.expose();
+    // An identity token stands by itself; the clients that know it read the user name it is announced by as well.
+    let identity = given.username == IDENTITY_TOKEN_USER;
+    let plain = Zeroizing::new(format!("{}:{}", given.username, if identity { "" } else { secret }));
     let auth = Zeroizing::new(STANDARD.encode(plain.as_bytes()));
     // Docker knows its Hub by an address from its first years; other clients know that address too.
     let host = if given.registry == "docker.io" { "https://index.docker.io/v1/" } else { &given.registry };
-    Zeroizing::new(json!({ "auths": { host: { "auth": auth.as_str() } } }).to_string())
+    let entry = match identity {
+        true => json!({ "auth": auth.as_str(), "identitytoken": secret }),
+        false => json!({ "auth": auth.as_str() }),
+    };
+    Zeroizing::new(json!({ "auths": { host: entry } }).to_string())
 }
 
 /// Writes a file of this user only, whole or not at all.
@@ -120,10 +155,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_guide_names_every_code() {
+        let guide = include_str!("../REGISTRIES.md");
+        let source = || io::Error::other("");
+        let path = PathBuf::new;
+        let of_client = [
+            ClientError::NotSet("X"),
+            ClientError::NoAccessFile { file: path(), source: source() },
+            ClientError::NoAnswer { socket: path(), source: source() },
+            ClientError::NotOurs(path()),
+        ];
+        let of_client = of_client.iter().map(|error| error.to_string().split(':').next().unwrap().to_owned());
+        for code in of_client.chain(Code::ALL.map(|code| code.to_string())) {
+            assert!(guide.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{code}`"))), "{code}");
+        }
+    }
+
+    #[test]
     fn the_file_is_as_clients_read_it() {
         let cases = [
             ("a.b:5000", "u", "p", r#"{"auths":{"a.b:5000":{"auth":"dTpw"}}}"#),
             ("docker.io", "u", "p:ü", r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOsO8"}}}"#),
+            // As containers/image and docker write and read it.
+            ("a.b", "<token>", "it", r#"{"auths":{"a.b":{"auth":"PHRva2VuPjo=","identitytoken":"it"}}}"#),
         ];
         for (registry, user, password, expected) in cases {
             let given = GivenLogin {

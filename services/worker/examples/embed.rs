@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     running.put(
         &workspace,
         &container,
-        Attachment { provider, image: image.clone(), expires_at: None, decided_by: 1 },
+        Attachment { provider, image: image.clone(), expires_at: None, requested_by: 1, decided_by: 1 },
     )?;
 
     // The runtime itself asks the provider, each time it needs a login: tokens are renewed on the way.

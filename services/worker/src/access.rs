@@ -82,6 +82,19 @@ impl From<ProviderError> for NoAccess {
 impl Keys {
     /// The provider that the decision calls for, with a first login.
     pub(crate) async fn access(&self, decision: &Decision) -> Result<Access, NoAccess> {
+        let Some(provider) = self.provider(decision)? else { return Ok(Access::DefaultChain) };
+        let registry = provider.registry().clone();
+        match provider.login(&registry).await {
+            Ok(issued) => {
+                tracing::debug!(%registry, from_before = issued.from_before, "login at hand");
+                Ok(Access::Custom { provider, issued })
+            }
+            Err(error) => Err(NoAccess { provider: Some(provider), ..error.into() }),
+        }
+    }
+
+    /// The provider that the decision calls for, which has asked nobody yet; none for the default chain.
+    pub(crate) fn provider(&self, decision: &Decision) -> Result<Option<Provider>, Failure> {
         let plan = match &decision.said {
             Said::Attached(attached) => {
                 tracing::debug!(has_image_credentials = true, cred_type = %attached.cred_type, "decision received");
@@ -93,19 +106,9 @@ impl Keys {
             }
         };
         match plan {
-            ProviderPlan::Fail(failure) => Err(failure.into()),
-            ProviderPlan::DefaultChain => Ok(Access::DefaultChain),
-            ProviderPlan::Custom(plan) => {
-                let registry = plan.registry.clone();
-                let provider = Provider::new(plan, decision.workspace(), &self.tokens);
-                match provider.login(&registry).await {
-                    Ok(issued) => {
-                        tracing::debug!(%registry, from_before = issued.from_before, "login at hand");
-                        Ok(Access::Custom { provider, issued })
-                    }
-                    Err(error) => Err(NoAccess { provider: Some(provider), ..error.into() }),
-                }
-            }
+            ProviderPlan::Fail(failure) => Err(failure),
+            ProviderPlan::DefaultChain => Ok(None),
+            ProviderPlan::Custom(plan) => Ok(Some(Provider::new(plan, decision.workspace(), &self.tokens))),
         }
     }
 

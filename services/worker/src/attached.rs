@@ -5,15 +5,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 use uuid::Uuid;
-use waybill_domain::reference::ImageReference;
+use waybill_domain::{provider::Failure, reference::ImageReference};
 use waybill_platform::{
-    log::{Expect, NewEvent},
+    log::{Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{
-    ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId,
-    v1::{ContainerEnded, ProviderFailure},
-};
+use waybill_schemas::{ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId, v1::ContainerEnded};
 
 use crate::{
     access::{Access, NoAccess},
@@ -47,6 +44,27 @@ impl<L: OutcomeLog> Handler<L> {
         }
     }
 
+    /// Takes away what a container that ended at a sequence had here, unless it has asked again since.
+    pub(crate) async fn ended_on_node(&self, decision: &Decision, ended_at: u64) -> Result<(), LogError> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let (workspace, container_id) = (decision.workspace(), decision.container_id());
+        // A worker that has started anew knows the key, and not what for: the news may be old.
+        if running.has_key(workspace, container_id) && running.attachment(workspace, container_id).is_none() {
+            let decisions = self.decisions(decision.worker_id(), workspace, container_id).await?;
+            if decisions.iter().any(|other| other.requested_by() > ended_at) {
+                return Ok(());
+            }
+        }
+        match running.ended(workspace, container_id, ended_at) {
+            Ok(()) => tracing::info!(%workspace, %container_id, ended_at, "container ended, its logins are forgotten"),
+            Err(error) => {
+                let error = waybill_platform::chain(&error);
+                tracing::error!(%workspace, %container_id, error, "files of a container that ended are left");
+            }
+        }
+        Ok(())
+    }
+
     /// The access that a decision newer than this one gives, if there is one: credentials may be rotated while a pull is
     /// under way.
     pub(crate) async fn newer_access(&self, decision: &Decision) -> Option<Access> {
@@ -59,43 +77,51 @@ impl<L: OutcomeLog> Handler<L> {
         Some(Access::Custom { provider: newest.provider, issued })
     }
 
-    /// What the newest decision attached.
-    async fn newest(
+    async fn decisions(
         &self,
         worker_id: &WorkerId,
         workspace: &WorkspaceId,
         container: &ContainerId,
-    ) -> Result<Attachment, Error> {
+    ) -> Result<Vec<Decision>, LogError> {
         let subject = Subject::Decision {
             worker_id: worker_id.clone(),
             workspace: workspace.clone(),
             container_id: container.clone(),
             event: EventType::ContainerCredentialsAttached,
         };
-        let history = self.log.history(&subject).await.map_err(|error| {
+        let history = self.log.history(&subject).await?;
+        Ok(history.into_iter().filter_map(|(sequence, recorded)| Decision::of(sequence, recorded)).collect())
+    }
+
+    /// What the newest decision attached. Nobody is asked for a login: that is for who wants one.
+    async fn newest(
+        &self,
+        worker_id: &WorkerId,
+        workspace: &WorkspaceId,
+        container: &ContainerId,
+    ) -> Result<Attachment, Error> {
+        let decisions = self.decisions(worker_id, workspace, container).await.map_err(|error| {
             tracing::warn!(%workspace, container_id = %container, error = waybill_platform::chain(&error), "decisions cannot be read");
-            unavailable()
+            let words = "the log does not answer, and the worker has started anew since the container did; try again";
+            Error { code: Code::Unavailable, message: words.to_owned() }
         })?;
-        let decisions = history.into_iter().filter_map(|(sequence, recorded)| Decision::of(sequence, recorded));
-        let newest = decisions.max_by_key(|decision| decision.sequence).ok_or_else(|| nothing_attached(container))?;
-        match self.keys.access(&newest).await {
-            Ok(Access::Custom { provider, .. }) => {
-                attachment(&newest, &provider).ok_or_else(|| nothing_attached(container))
-            }
-            Ok(Access::DefaultChain) => Err(nothing_attached(container)),
-            Err(none) if none.failure.reason == ProviderFailure::TokenExchangeFailed => {
-                Err(Error { code: Code::ExchangeFailed, message: none.failure.detail })
-            }
-            Err(none) => Err(Error { code: Code::NotFound, message: none.failure.detail }),
+        let nothing = || nothing_attached(container);
+        let newest = decisions.into_iter().max_by_key(|decision| decision.sequence).ok_or_else(nothing)?;
+        if newest.ended_at().is_some() {
+            return Err(Error { code: Code::NoAccess, message: format!("container {container} has ended") });
         }
+        // Who hears of nothing attached goes on as nobody. Credentials that are there and cannot be used are another matter.
+        let unusable = |failure: Failure| Error { code: Code::Unusable, message: failure.detail };
+        let provider = self.keys.provider(&newest).map_err(unusable)?;
+        provider.and_then(|provider| attachment(&newest, &provider)).ok_or_else(nothing)
     }
 }
 
 /// How long a runtime waits for the log to take a container's end.
 const ENDED_LIMIT: Duration = Duration::from_secs(5);
 
-fn unavailable() -> Error {
-    let message = "the log does not answer, and the worker has started anew since the container did; try again";
+fn not_recorded() -> Error {
+    let message = "the container's end is not recorded, since the log does not take it; nothing is removed, try again";
     Error { code: Code::Unavailable, message: message.to_owned() }
 }
 
@@ -103,7 +129,8 @@ fn attachment(decision: &Decision, provider: &Provider) -> Option<Attachment> {
     // A plan with credentials has compared the reference with the registry, so it parses.
     let image = ImageReference::parse(decision.image_ref()?).ok()?;
     let expires_at = decision.expires_at();
-    Some(Attachment { provider: provider.clone(), image, expires_at, decided_by: decision.sequence })
+    let (requested_by, decided_by) = (decision.requested_by(), decision.sequence);
+    Some(Attachment { provider: provider.clone(), image, expires_at, requested_by, decided_by })
 }
 
 /// The decisions for one worker, in the log.
@@ -121,7 +148,11 @@ impl<L: OutcomeLog> Attached for FromLog<L> {
         Box::pin(self.handler.newest(&self.worker_id, workspace, container))
     }
 
-    fn ended<'a>(&'a self, workspace: &'a WorkspaceId, container: &'a ContainerId) -> BoxFuture<'a, ()> {
+    fn ended<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
         let event = ContainerEnded { workspace: workspace.clone(), container_id: container.clone() };
         let id = Uuid::new_v4();
         let envelope = Envelope {
@@ -140,13 +171,16 @@ impl<L: OutcomeLog> Attached for FromLog<L> {
             match appending.await {
                 Ok(Ok(appended)) => {
                     tracing::debug!(%workspace, container_id = %container, sequence = appended.sequence, "end recorded");
+                    Ok(Some(appended.sequence))
                 }
                 Ok(Err(error)) => {
                     let error = waybill_platform::chain(&error);
                     tracing::warn!(%workspace, container_id = %container, error, "the container's end is not recorded");
+                    Err(not_recorded())
                 }
                 Err(_) => {
                     tracing::warn!(%workspace, container_id = %container, "the log did not take the container's end in time");
+                    Err(not_recorded())
                 }
             }
         })

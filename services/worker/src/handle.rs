@@ -90,6 +90,9 @@ impl<L: OutcomeLog> Handler<L> {
     /// Does what is left to do. `maybe_done` says that part of it may be: the decision was delivered before, or is old (a
     /// consumer that was made anew delivers everything for the first time).
     pub(crate) async fn work(&self, decision: &Decision, maybe_done: bool) -> Result<(), HandleError> {
+        if let Some(ended_at) = decision.ended_at() {
+            return Ok(self.ended_on_node(decision, ended_at).await?);
+        }
         let step = if maybe_done { self.recorded_step(decision).await? } else { Step::Provide };
         if step == Step::Done {
             tracing::debug!(container_id = %decision.container_id(), "outcome is recorded already");

@@ -5,8 +5,8 @@ use waybill_domain::provider::Failure;
 use waybill_schemas::{
     ContainerId, Derivation, Envelope, Event, ImageId, RecordedEvent, Timestamp, WorkerId, WorkspaceId, derived_id,
     v1::{
-        ContainerCredentialsAttached, ContainerCredentialsSkipped, CredType, CredentialProviderAttached,
-        CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
+        AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, CredType,
+        CredentialProviderAttached, CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
     },
 };
 
@@ -80,6 +80,14 @@ impl Decision {
         match &self.said {
             Said::Attached(said) => said.requested_by,
             Said::Skipped(said) => said.requested_by,
+        }
+    }
+
+    /// Sequence of the container's end, if that is what it follows from: there is nothing to attach and nothing to pull.
+    pub(crate) fn ended_at(&self) -> Option<u64> {
+        match &self.said {
+            Said::Skipped(said) if said.reason == AttachSkipReason::ContainerEnded => said.image_event,
+            _ => None,
         }
     }
 

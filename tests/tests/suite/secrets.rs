@@ -83,7 +83,7 @@ async fn new_credentials_reach_running_containers_and_revoked_ones_leave_them() 
         (&json!("in_use"), &json!(version), &json!(2))
     );
 
-    // Whoever is gone hears of nothing.
+    // Whoever is gone hears of that, and of nothing else.
     let ended = stack.post("/v1/containers/ended", &json!({"workspace": "acme", "container_id": "c-later"})).await;
     assert_eq!(ended.status, 202, "{ended:?}");
     let revoked = changed(&stack, &["revoke", "img", "--reason", "the account was closed"]).await;
@@ -96,7 +96,8 @@ async fn new_credentials_reach_running_containers_and_revoked_ones_leave_them() 
     provided(&stack, "c-never", 1).await;
     let events = stack.events().await;
     assert_eq!(decisions(&events, "c-never"), [format!("secret_revoked {revocation}")]);
-    assert_eq!(decisions(&events, "c-later"), [format!("attached {version}")]);
+    let end = &ended.body["sequence"];
+    assert_eq!(decisions(&events, "c-later"), [format!("attached {version}"), format!("container_ended {end}")]);
     assert_eq!(code(&stack, ["container", "c-later"]).await, (Some(0), "pulled".to_owned()));
     assert!(
         !events.iter().any(|event| event.is("ImagePullSucceeded", "c-never") || event.is("ImagePullFailed", "c-never"))

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use waybill_schemas::{
     ContainerId, Derivation, Event, Recorded, RecordedEvent, WorkspaceId, derived_id,
     v1::{
-        ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerRequested, CredentialProviderAttached,
-        CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
+        AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerRequested,
+        CredentialProviderAttached, CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
     },
 };
 
@@ -20,7 +20,8 @@ pub(super) struct Attempt<'h> {
     pub(super) decision: Option<Recorded<Decided<'h>>>,
     pub(super) provider: Option<Recorded<Provided<'h>>>,
     pub(super) pull: Option<Recorded<Pulled<'h>>>,
-    /// Further decisions, after rotations and a revocation, each with what the worker made of it.
+    /// Further decisions, after rotations and a revocation, each with what the worker made of it. That the container ended
+    /// is none: it takes away what nobody needs any more.
     pub(super) renewals: Vec<Renewed<'h>>,
     /// Sequence of the container's end.
     pub(super) ended: Option<u64>,
@@ -130,6 +131,7 @@ impl<'h> Attempt<'h> {
             Event::ContainerCredentialsAttached(e) if renews => {
                 self.renew(Recorded { sequence, at, value: Decided::Attached(e) })
             }
+            Event::ContainerCredentialsSkipped(e) if renews && e.reason == AttachSkipReason::ContainerEnded => true,
             Event::ContainerCredentialsSkipped(e) if renews => {
                 self.renew(Recorded { sequence, at, value: Decided::Skipped(e) })
             }

@@ -21,9 +21,10 @@ pub(super) fn withheld(
 ) -> Option<Verdict> {
     let worker = &decision.value.worker_id;
     let verdict = match decision.value.reason {
-        AttachSkipReason::NoImageId | AttachSkipReason::BuildContainer | AttachSkipReason::NoSecretForImage => {
-            return None;
-        }
+        AttachSkipReason::NoImageId
+        | AttachSkipReason::BuildContainer
+        | AttachSkipReason::NoSecretForImage
+        | AttachSkipReason::ContainerEnded => return None,
         // The build broke first, and its own reason says more.
         AttachSkipReason::CredentialsUnusable => return None,
         AttachSkipReason::UnknownWorker => {

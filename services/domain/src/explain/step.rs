@@ -130,8 +130,11 @@ fn told(event: &Event) -> Option<Told> {
             ),
         ),
         Event::ContainerCredentialsSkipped(e) => {
-            let detail = e.image_ref.as_deref().unwrap_or("no image reference is known");
-            let says = in_words(e.reason.meaning(), detail);
+            let unknown = match e.reason {
+                AttachSkipReason::ContainerEnded => "its worker is told to drop what it holds",
+                _ => "no image reference is known",
+            };
+            let says = in_words(e.reason.meaning(), e.image_ref.as_deref().unwrap_or(unknown));
             Some((Hop::Attached, StepOutcome::Skipped, Some(e.reason.as_str()), says))
         }
         Event::CredentialProviderAttached(e) => {

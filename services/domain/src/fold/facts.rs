@@ -158,13 +158,13 @@ pub struct RequestFact {
     /// Sequence of the decision's event, once the log holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<u64>,
-    /// Sequence of the newest rotation or revocation that a further decision was made for.
+    /// Sequence of the newest rotation, revocation or end that a further decision was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed_by: Option<u64>,
 }
 
 impl RequestFact {
-    /// Sequence of the newest event that something was decided for: the request, a rotation or a revocation.
+    /// Sequence of the newest event that something was decided for: the request, a rotation, a revocation or an end.
     pub fn last_decided_for(&self) -> u64 {
         self.renewed_by.unwrap_or(self.sequence).max(self.sequence)
     }
@@ -204,7 +204,7 @@ pub enum Outcome {
 /// Where a decision stands in the outbox, and in the order in which decisions are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PendingKey {
-    /// Sequence of the event that it was made for: the request, or a later rotation or revocation.
+    /// Sequence of the event that it was made for: the request, or a later rotation, revocation or end.
     pub caused_by: u64,
     /// Sequence of the request.
     pub requested_by: u64,
@@ -220,7 +220,7 @@ impl PendingKey {
     }
 }
 
-/// The rotation or revocation that a further decision about a request is made for.
+/// The rotation, revocation or end that a further decision about a request is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
     /// Id of its event.
@@ -330,7 +330,7 @@ pub struct SkipPlan {
     /// Its registry host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
-    /// Sequence of the build event that was found for the image.
+    /// Sequence of the build event that was found for the image, or of the container's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_event: Option<u64>,
 }

@@ -146,7 +146,7 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
             Ok(Folded::changes(vec![Change::PutWorker(worker_id.clone(), fact)]))
         }
         Event::ContainerRequested(request) => fold_requested(facts, recorded, request),
-        Event::ContainerEnded(ended) => Ok(Folded::changes(renew::ended(facts, recorded.sequence, ended)?)),
+        Event::ContainerEnded(ended) => Ok(Folded::changes(renew::ended(facts, recorded, ended)?)),
         Event::ContainerCredentialsAttached(e) => {
             let key = decided_key(e.requested_by, Some(e.saved_by));
             fold_decided(facts, recorded, key, Outcome::Attached { saved_by: e.saved_by })

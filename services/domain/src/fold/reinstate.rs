@@ -72,19 +72,7 @@ pub fn reinstate<F: Facts>(
         }
         Event::WorkerRegistered(registered) => registration(facts, recorded, registered),
         Event::ContainerRequested(request) => requested(facts, recorded, request),
-        Event::ContainerEnded(ContainerEnded { workspace, container_id }) => {
-            let renewed = |request: &RequestFact| {
-                let mine = request.workspace == *workspace && request.container_id == *container_id;
-                request
-                    .renewed_by
-                    .filter(|changed| mine && request.sequence < recorded.sequence && *changed > recorded.sequence)
-            };
-            // It was told of a change that it would not have heard of.
-            match lowest(facts, recorded.sequence, renewed)? {
-                Some(changed) => Ok(Err(Obstacle::FactsChanged { changed })),
-                None => Ok(Ok(fold(facts, recorded)?)),
-            }
-        }
+        Event::ContainerEnded(end) => ended(facts, recorded, end),
         // Decisions are found by their request, wherever they stand; the others change no row.
         _ => Ok(Ok(fold(facts, recorded)?)),
     }
@@ -126,6 +114,25 @@ fn changed<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageK
         return Ok(Err(Obstacle::InUse { request }));
     }
     build(facts, recorded, key)
+}
+
+/// The end of a container. Its worker would have been told, and of nothing that came after.
+fn ended<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, end: &ContainerEnded) -> Outcomes<F::Error> {
+    let (mut had, mut later) = (false, None::<u64>);
+    facts.each_request_after(0, &mut |request| {
+        if request.workspace != end.workspace || request.container_id != end.container_id {
+            return;
+        }
+        let earlier = request.sequence < recorded.sequence;
+        had |= earlier && (matches!(request.outcome, Outcome::Attached { .. }) || request.renewed_by.is_some());
+        let told = request.last_decided_for();
+        later = Some(told).filter(|told| *told > recorded.sequence).into_iter().chain(later).min();
+    })?;
+    match later.filter(|_| had) {
+        // It got something, or was told of a change, that it would have got or heard otherwise.
+        Some(changed) => Ok(Err(Obstacle::FactsChanged { changed })),
+        None => Ok(Ok(fold(facts, recorded)?)),
+    }
 }
 
 fn is_of(request: &RequestFact, key: &ImageKey) -> bool {
@@ -196,8 +203,13 @@ fn requested<F: Facts>(
         return Ok(Err(Obstacle::FactsChanged { changed }));
     }
     let mut folded = fold(facts, recorded)?;
-    if facts.ended(&ContainerKey::of(request))? > Some(recorded.sequence) {
-        folded.changes.retain(|change| !matches!(change, Change::PutServed(..)));
+    let serves = folded.changes.iter().any(|change| matches!(change, Change::PutServed(..)));
+    if let Some(changed) = facts.ended(&ContainerKey::of(request))?
+        && serves
+        && changed > recorded.sequence
+    {
+        // Its worker would have been told to drop what the request got.
+        return Ok(Err(Obstacle::FactsChanged { changed }));
     }
     if asked_again {
         // What the container has is what it asked for last.

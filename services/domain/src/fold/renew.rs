@@ -38,13 +38,27 @@ pub(super) fn requested<F: Facts>(
     Ok(changes)
 }
 
-/// A container that is gone has nothing any more.
-pub(super) fn ended<F: Facts>(facts: &F, sequence: u64, ended: &ContainerEnded) -> Changes<F::Error> {
+/// A container that is gone has nothing any more, and its worker is told to drop what it holds for it.
+pub(super) fn ended<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    ended: &ContainerEnded,
+) -> Changes<F::Error> {
+    let sequence = recorded.sequence;
     let container = ContainerKey { workspace: ended.workspace.clone(), container_id: ended.container_id.clone() };
     let before = facts.served_to(&container)?.filter(|(_, served)| served.requested_by < sequence);
     let last = facts.ended(&container)?.unwrap_or(0).max(sequence);
     let mut changes = vec![Change::PutEnded(container.clone(), last)];
-    changes.extend(before.map(|(image, _)| Change::RemoveServed(image, container)));
+    if let Some((image, served)) = before {
+        let plan = SkipPlan {
+            reason: AttachSkipReason::ContainerEnded,
+            image_ref: None,
+            registry: None,
+            image_event: Some(sequence),
+        };
+        changes.extend(again(facts, recorded, &served, Decision::Skip(plan))?);
+        changes.push(Change::RemoveServed(image, container));
+    }
     Ok(changes)
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct World {
     decision: Option<(u64, Uuid)>,
     expires_at: Option<Timestamp>,
     saved_by: u64,
+    ended_by: u64,
 }
 
 impl World {
@@ -96,9 +97,19 @@ impl World {
                 self.fresh(revoked(revokes));
             }
             "verified" => self.fresh(verified(self.saved_by)),
-            "ended" => self.fresh(v1::ContainerEnded { workspace: workspace(), container_id: container() }.into()),
-            "renewed" => self.further(attached(self.saved_by, self.requested_by(), self.expires_at)),
-            "dropped" => self.further(no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by))),
+            "ended" => {
+                self.ended_by = self.next();
+                self.fresh(v1::ContainerEnded { workspace: workspace(), container_id: container() }.into());
+            }
+            "renewed" => self.further(self.saved_by, attached(self.saved_by, self.requested_by(), self.expires_at)),
+            "dropped" if detail == "ended" => {
+                let event = no_credentials("container_ended", self.requested_by(), Some(self.ended_by));
+                self.further(self.ended_by, event);
+            }
+            "dropped" => {
+                let event = no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by));
+                self.further(self.saved_by, event);
+            }
             "requested" => self.requested(detail),
             "attached" => self.attached(detail),
             "skip" => self.decided(no_credentials(detail, self.requested_by(), None)),
@@ -145,9 +156,9 @@ impl World {
         self.decided(event);
     }
 
-    /// A further decision about the request, made for the newest rotation or revocation.
-    fn further(&mut self, event: Event) {
-        let cause = Uuid::from_u128(u128::from(self.saved_by));
+    /// A further decision about the request, made for the rotation, revocation or end at a sequence.
+    fn further(&mut self, cause: u64, event: Event) {
+        let cause = Uuid::from_u128(u128::from(cause));
         let request = self.request.map(|(_, id)| id).unwrap_or_default();
         let id = derived_id(cause, Derivation::Renewal { request });
         self.decision = Some((self.next(), id));

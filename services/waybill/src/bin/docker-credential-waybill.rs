@@ -9,13 +9,14 @@ mod core_dumps;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::{self, Read as _, Write as _},
     process::ExitCode,
 };
 
 use serde::{Deserialize, Serialize};
 use waybill_domain::{credentials::Secret, reference::RegistryHost};
-use waybill_worker::node::{Answer, Client, ClientError, Code, Request};
+use waybill_worker::node::{Answer, Client, ClientError, Code, Error as NodeError, Request};
 use zeroize::Zeroizing;
 
 /// Longest input, in bytes.
@@ -23,11 +24,14 @@ const MAX_INPUT: u64 = 64 * 1024;
 /// What Docker calls the registry of references without a host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
+/// Our name, as upstream's words have it.
+const NAME: &str = "docker-credential-waybill";
+
 /// A failure; `Display` is what goes to standard output.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("credentials not found in native keychain")]
-    NotFound(Option<ClientError>),
+    NotFound(ClientError),
     #[error("no credentials server URL")]
     NoServerUrl,
     #[error("no credentials username")]
@@ -36,8 +40,27 @@ enum Failure {
     Client(#[from] ClientError),
     #[error("waybill: cannot read or write: {}", .0.kind())]
     Io(#[from] io::Error),
-    #[error("usage: docker-credential-waybill <get|list|store|erase|version>")]
+    #[error("{}", usage())]
     Usage,
+    #[error("{NAME}: unknown action: {0}")]
+    UnknownAction(String),
+}
+
+impl Failure {
+    /// The reason for people and programs, with its code in front: what goes to standard error.
+    fn typed(&self) -> String {
+        match self {
+            Self::NotFound(reason) | Self::Client(reason) => reason.to_string(),
+            Self::Io(error) => format!("io: cannot read or write: {}", error.kind()),
+            Self::NoServerUrl | Self::NoUsername | Self::Usage | Self::UnknownAction(_) => {
+                format!("{}: {self}", Code::BadRequest)
+            }
+        }
+    }
+}
+
+fn usage() -> String {
+    format!("Usage: {NAME} <store|get|erase|list|version>")
 }
 
 /// What `get` gives.
@@ -61,35 +84,32 @@ struct Stored {
 }
 
 fn main() -> ExitCode {
-    let action = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [action] => action.clone(),
-        _ => String::new(),
-    };
-    match core_dumps::forbid().map_err(Failure::Io).and_then(|()| run(&action)) {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match core_dumps::forbid().map_err(Failure::Io).and_then(|()| run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Who has closed its ends is not told.
             let _ = writeln!(io::stdout().lock(), "{failure}");
-            if let Failure::NotFound(Some(reason)) | Failure::Client(reason) = &failure {
-                let _ = writeln!(io::stderr().lock(), "waybill: {reason}");
-            }
+            let _ = writeln!(io::stderr().lock(), "waybill: {}", failure.typed());
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(action: &str) -> Result<(), Failure> {
-    match action {
+fn run(arguments: &[OsString]) -> Result<(), Failure> {
+    let [action] = arguments else { return Err(Failure::Usage) };
+    match action.to_string_lossy().as_ref() {
         "get" => get(input()?.trim()),
         "list" => list(),
         "store" => store(&input()?),
         "erase" if input()?.trim().is_empty() => Err(Failure::NoServerUrl),
         "erase" => Ok(()),
-        "version" => {
+        "version" | "--version" | "-v" => {
             let version = env!("CARGO_PKG_VERSION");
-            Ok(writeln!(io::stdout().lock(), "docker-credential-waybill (waybill) v{version}")?)
+            Ok(writeln!(io::stdout().lock(), "{NAME} (waybill) v{version}")?)
         }
-        _ => Err(Failure::Usage),
+        "--help" | "-h" => Ok(writeln!(io::stdout().lock(), "{}", usage())?),
+        unknown => Err(Failure::UnknownAction(unknown.to_owned())),
     }
 }
 
@@ -97,18 +117,22 @@ fn get(server_url: &str) -> Result<(), Failure> {
     if server_url.is_empty() {
         return Err(Failure::NoServerUrl);
     }
-    let registry = registry_of(server_url).ok_or(Failure::NotFound(None))?.to_string();
+    let registry = registry_of(server_url).ok_or_else(no_registry)?.to_string();
     let client = Client::from_env(|key| std::env::var_os(key))?;
     match client.ask(|access: Secret| Request::Get { access, registry: Some(registry), image: None }) {
         Ok(Answer::Login(given)) => {
             print(&Credentials { server_url, username: &given.username, secret: given.password.expose() })
         }
         Ok(_) => Err(ClientError::NotOurs(client.socket).into()),
-        Err(ClientError::Refused(error)) if error.code == Code::NotFound => {
-            Err(Failure::NotFound(Some(ClientError::Refused(error))))
-        }
+        Err(ClientError::Refused(error)) if error.code == Code::NotFound => Err(Failure::NotFound(error.into())),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is asked for is no registry, so there is nothing for it; the text itself may be anything and is not repeated.
+fn no_registry() -> Failure {
+    let message = "the server URL names no registry".to_owned();
+    Failure::NotFound(NodeError { code: Code::NotFound, message }.into())
 }
 
 fn list() -> Result<(), Failure> {
@@ -144,7 +168,24 @@ fn input() -> Result<Zeroizing<String>, Failure> {
 
 fn print(value: &impl Serialize) -> Result<(), Failure> {
     let text = Zeroizing::new(serde_json::to_string(value).map_err(io::Error::from)?);
-    Ok(writeln!(io::stdout().lock(), "{}", text.as_str())?)
+    Ok(writeln!(io::stdout().lock(), "{}", as_go_has_it(&text).as_str())?)
+}
+
+/// Go's encoder writes these for the sake of browsers. They stand in strings only, so the JSON says the same.
+fn as_go_has_it(json: &str) -> Zeroizing<String> {
+    // Room for all at once: a string that grows leaves its former self in memory.
+    let mut text = Zeroizing::new(String::with_capacity(json.len().saturating_mul(6)));
+    for letter in json.chars() {
+        match letter {
+            '<' => text.push_str("\\u003c"),
+            '>' => text.push_str("\\u003e"),
+            '&' => text.push_str("\\u0026"),
+            '\u{2028}' => text.push_str("\\u2028"),
+            '\u{2029}' => text.push_str("\\u2029"),
+            letter => text.push(letter),
+        }
+    }
+    text
 }
 
 /// The registry that clients mean: a host, or the address of its API.
@@ -158,6 +199,21 @@ fn registry_of(server_url: &str) -> Option<RegistryHost> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_as_go_has_it() {
+        let cases = [
+            ("plain \"ß\" \\", r#""plain \"ß\" \\""#),
+            ("a<b>c&d", r#""a\u003cb\u003ec\u0026d""#),
+            ("\u{2028}\u{2029}", r#""\u2028\u2029""#),
+            ("\u{8}\u{c}\n\r\t\u{1}", r#""\b\f\n\r\t\u0001""#),
+        ];
+        for (text, expected) in cases {
+            let json = serde_json::to_string(text).unwrap();
+            assert_eq!(as_go_has_it(&json).as_str(), expected);
+            assert_eq!(serde_json::from_str::<String>(expected).unwrap(), text);
+        }
+    }
 
     #[test]
     fn a_server_url_names_a_registry() {

@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use waybill_domain::reference::{ImageReference, ReferenceError};
-use waybill_worker::node::{Answer, Client, ClientError, Code, GivenLogin, Request};
+use waybill_worker::node::{Answer, Client, ClientError, Code, Error as NodeError, GivenLogin, Request};
 use zeroize::Zeroizing;
 
 const API_VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
@@ -30,21 +30,25 @@ const STATIC: Duration = Duration::MINUTE;
 /// A login is not kept until its very end, so that a pull that starts with it can be done with it.
 const MARGIN: Duration = Duration::MINUTE;
 
+/// The user name under which Docker's tools keep an identity token.
+const IDENTITY_TOKEN_USER: &str = "<token>";
+
+/// A failure; `Display` begins with its code.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("the request is not JSON with apiVersion, kind and image")]
+    #[error("bad_request: the request is not JSON with apiVersion, kind and image")]
     NoRequest,
     #[error(
-        "apiVersion {0:?} is not spoken here; set apiVersion: {API_VERSION} in the kubelet's CredentialProviderConfig"
+        "bad_request: apiVersion {0:?} is not spoken here; set apiVersion: {API_VERSION} in the kubelet's CredentialProviderConfig"
     )]
     ApiVersion(String),
-    #[error("kind {0:?} is not a {REQUEST}")]
+    #[error("bad_request: kind {0:?} is not a {REQUEST}")]
     Kind(String),
-    #[error("image: {0}")]
+    #[error("bad_request: image: {0}")]
     Image(#[from] ReferenceError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("cannot read or write: {}", .0.kind())]
+    #[error("io: cannot read or write: {}", .0.kind())]
     Io(#[from] io::Error),
 }
 
@@ -103,7 +107,12 @@ fn run() -> Result<(), Failure> {
     }
     let image = ImageReference::parse(&asked.image)?;
     let given = login(&image)?;
-    let response = response(&image, given.as_ref(), asked.service_account_token.is_some(), OffsetDateTime::now_utc());
+    let response = response(
+        spelled(&asked.image),
+        given.as_ref(),
+        asked.service_account_token.is_some(),
+        OffsetDateTime::now_utc(),
+    );
     let text = Zeroizing::new(serde_json::to_string(&response).map_err(io::Error::from)?);
     Ok(writeln!(io::stdout().lock(), "{}", text.as_str())?)
 }
@@ -111,8 +120,13 @@ fn run() -> Result<(), Failure> {
 /// The image's login; none where there are no credentials for its registry.
 fn login(image: &ImageReference) -> Result<Option<GivenLogin>, Failure> {
     let client = Client::from_env(|key| std::env::var_os(key))?;
-    let image = image.to_string();
-    match client.ask(|access| Request::Get { access, registry: None, image: Some(image) }) {
+    let registry = image.registry();
+    match client.ask(|access| Request::Get { access, registry: None, image: Some(image.to_string()) }) {
+        Ok(Answer::Login(given)) if given.username == IDENTITY_TOKEN_USER => {
+            let words = "is an identity token, for which the kubelet has no place";
+            let message = format!("the login for {registry} {words}");
+            Err(ClientError::from(NodeError { code: Code::NotExpressible, message }).into())
+        }
         Ok(Answer::Login(given)) => Ok(Some(given)),
         Ok(_) => Err(ClientError::NotOurs(client.socket).into()),
         Err(ClientError::Refused(error)) if error.code == Code::NotFound => Ok(None),
@@ -120,16 +134,24 @@ fn login(image: &ImageReference) -> Result<Option<GivenLogin>, Failure> {
     }
 }
 
-fn response<'a>(
-    image: &ImageReference,
-    given: Option<&'a GivenLogin>,
-    has_token: bool,
-    now: OffsetDateTime,
-) -> Response<'a> {
+/// The registry as the image names it: the kubelet looks for the image as it spells it, and our spelling of the host (one
+/// name for Docker Hub, small letters) would not be found. A path is not needed, for the answer is kept for this image alone,
+/// and a first part `v1` or `v2` would be taken away.
+fn spelled(image: &str) -> &str {
+    // As distribution's references tell a host from the first part of a path.
+    let is_host =
+        |first: &str| first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase);
+    match image.split_once('/') {
+        Some((first, _)) if is_host(first) => first,
+        _ => "docker.io",
+    }
+}
+
+fn response<'a>(registry: &str, given: Option<&'a GivenLogin>, has_token: bool, now: OffsetDateTime) -> Response<'a> {
     let keep = given.map_or(Duration::ZERO, |given| keep(given.expires_at.map(|end| end.instant()), now));
     let auth = given.map(|given| {
         let auth = Auth { username: &given.username, password: given.password.expose() };
-        (format!("{}/{}", image.registry(), image.repository()), auth)
+        (registry.to_owned(), auth)
     });
     Response {
         kind: RESPONSE,
@@ -191,13 +213,40 @@ mod tests {
             expires_at: end,
             registry: "a.b".to_owned(),
         };
-        let image = ImageReference::parse("a.b:5000/team/app:1").unwrap();
-        let text = serde_json::to_string(&response(&image, Some(&given), false, now)).unwrap();
+        let text = serde_json::to_string(&response("a.b:5000", Some(&given), false, now)).unwrap();
         let expected = concat!(
             r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","#,
             r#""cacheKeyType":"Image","cacheDuration":"1h59m0s","#,
-            r#""auth":{"a.b:5000/team/app":{"username":"AWS","password":"token"}}}"#
+            r#""auth":{"a.b:5000":{"username":"AWS","password":"token"}}}"#
         );
         assert_eq!(text, expected);
+        for (has_token, cache_type) in [(false, ""), (true, r#""serviceAccountTokenCacheType":"ServiceAccount","#)] {
+            let text = serde_json::to_string(&response("a.b", None, has_token, now)).unwrap();
+            let start = concat!(
+                r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","#,
+                r#""cacheKeyType":"Image","cacheDuration":"0s","#
+            );
+            assert_eq!(text, format!("{start}{cache_type}\"auth\":{{}}}}"));
+        }
+    }
+
+    #[test]
+    fn the_registry_is_spelled_as_the_kubelet_does() {
+        let cases = [
+            ("a.b:5000/team/app:1", "a.b:5000"),
+            ("registry-1.docker.io/team/app", "registry-1.docker.io"),
+            ("docker.io/library/ubuntu", "docker.io"),
+            ("Registry.Example.com/app", "Registry.Example.com"),
+            ("Registry/app", "Registry"),
+            ("a.b/v1/app", "a.b"),
+            ("a.b/v2/app@sha256:e3b0", "a.b"),
+            ("localhost/app", "localhost"),
+            ("localhost:5000/app", "localhost:5000"),
+            ("team/app", "docker.io"),
+            ("ubuntu:22.04", "docker.io"),
+        ];
+        for (image, expected) in cases {
+            assert_eq!(spelled(image), expected, "{image}");
+        }
     }
 }

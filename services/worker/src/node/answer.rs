@@ -29,8 +29,13 @@ pub trait Attached: Send + Sync + 'static {
         container: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Attachment, Error>>;
 
-    /// Has the log know that a container has ended, so that nobody renews its credentials.
-    fn ended<'a>(&'a self, workspace: &'a WorkspaceId, container: &'a ContainerId) -> BoxFuture<'a, ()>;
+    /// Has the log know that a container has ended, so that nobody renews its credentials. Gives the sequence at which it
+    /// says so, where there is a log; an error where it does not.
+    fn ended<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>>;
 }
 
 /// Knows nothing: only what was put into [`Running`] is served.
@@ -46,8 +51,8 @@ impl Attached for NoAttached {
         Box::pin(async move { Err(nothing_attached(container)) })
     }
 
-    fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
+    fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async { Ok(None) })
     }
 }
 
@@ -135,13 +140,17 @@ impl Answerer {
         let Owner::Container(workspace, container) = self.owner(access)? else {
             return Err(Code::BadRequest.because("a workspace does not end; show the container's own key"));
         };
-        tracing::info!(%workspace, container_id = %container, "container ended, its logins are forgotten");
-        let removed = self.running.drop_access(&workspace, &container);
-        self.log.ended(&workspace, &container).await;
+        // What the log does not know is not done, so that whoever says so can say it again.
+        let removed = match self.log.ended(&workspace, &container).await? {
+            Some(sequence) => self.running.ended(&workspace, &container, sequence),
+            None => self.running.drop_access(&workspace, &container),
+        };
         removed.map_err(|error| {
             tracing::warn!(%workspace, container_id = %container, error = waybill_platform::chain(&error), "files are left");
             Code::Unavailable.because(error.to_string())
-        })
+        })?;
+        tracing::info!(%workspace, container_id = %container, "container ended, its logins are forgotten");
+        Ok(())
     }
 
     fn owner(&self, access: &Secret) -> Result<Owner, Error> {

@@ -17,16 +17,16 @@ use super::protocol::{Answer, Error, LIMIT, MAX_BYTES, Request};
 /// The worker's own limits end first.
 const PATIENCE: Duration = LIMIT.saturating_add(Duration::from_secs(15));
 
-/// There is no answer.
+/// There is no answer. `Display` begins with the code, as an [`Error`]'s does.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// A variable of the environment is missing.
     #[error(
-        "{0} is not set; WAYBILL_SOCKET names the worker's socket, WAYBILL_ACCESS_FILE the container's access file"
+        "not_set: {0} is not set; WAYBILL_SOCKET names the worker's socket, WAYBILL_ACCESS_FILE the container's access file"
     )]
     NotSet(&'static str),
     /// The access file cannot be read.
-    #[error("the access file {} cannot be read: {}; has the container ended?", .file.display(), .source.kind())]
+    #[error("no_access_file: the access file {} cannot be read: {}; has the container ended?", .file.display(), .source.kind())]
     NoAccessFile {
         /// The file.
         file: PathBuf,
@@ -34,7 +34,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Nobody is there, or it went away.
-    #[error("no answer from {}: {}; does the worker run with WAYBILL_WORKER_NODE_DIR, and may this user ask it?", .socket.display(), .source.kind())]
+    #[error("no_answer: no answer from {}: {}; does the worker run with WAYBILL_WORKER_NODE_DIR, and may this user ask it?", .socket.display(), .source.kind())]
     NoAnswer {
         /// The socket.
         socket: PathBuf,
@@ -42,7 +42,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Something else is served there.
-    #[error("{} does not answer as a worker does; is it the socket of a worker of this version?", .0.display())]
+    #[error("not_ours: {} does not answer as a worker does; is it the socket of a worker of this version?", .0.display())]
     NotOurs(PathBuf),
     /// The worker said no.
     #[error(transparent)]

@@ -13,6 +13,8 @@ use super::{key::AccessKey, running::Owner};
 
 /// Name of a key's file.
 const ACCESS: &str = "access";
+/// How often a folder is removed again that somebody writes to meanwhile.
+const TRIES: usize = 3;
 
 /// The node's folder, and the group that may use it beside the worker's own user.
 #[derive(Debug, Clone)]
@@ -83,7 +85,7 @@ impl NodeDir {
     /// The key in the owner's file; a new one where there is none or it is damaged.
     pub(super) fn keep_key(&self, owner: &Owner) -> Result<AccessKey, NodeDirError> {
         let path = self.access_file(owner);
-        if let Some(key) = fs::read_to_string(&path).ok().as_deref().and_then(AccessKey::parse) {
+        if let Some(key) = read_key(&path) {
             return Ok(key);
         }
         let no_random = || io::Error::other("the system gave no random numbers");
@@ -93,32 +95,45 @@ impl NodeDir {
         Ok(key)
     }
 
-    /// Removes a container's folder, with its key and its login files.
+    /// Removes a container's folder, with its key and its login files. The key goes first: what is left without one goes at
+    /// the next start.
     pub(super) fn remove(&self, workspace: &WorkspaceId, container: &ContainerId) -> Result<(), NodeDirError> {
         let folder = self.root.join(workspace.as_str()).join(container.as_str());
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NodeDirError::at("remove", &folder)(error)),
-            _ => Ok(()),
-        }
+        let removed = absent(fs::remove_file(folder.join(ACCESS))).and_then(|()| remove_folder(&folder));
+        removed.map_err(NodeDirError::at("remove", &folder))
     }
 
     /// Every owner with a key in the folder, which is given to whom the settings say now. What is no key of ours is passed
-    /// over.
+    /// over; a container's folder without one, beside a workspace's key of ours, is what an end has left, and is removed.
     pub(super) fn keys(&self) -> Result<Vec<(Owner, AccessKey)>, NodeDirError> {
         let mut found = Vec::new();
         for workspace in names::<WorkspaceId>(&self.root)? {
             let whole = Owner::Workspace(workspace.clone());
             let containers = names::<ContainerId>(&folder(&self.root, &whole))?;
             let owners = containers.into_iter().map(|container| Owner::Container(workspace.clone(), container));
-            for owner in owners.chain([whole]) {
+            for owner in owners.chain([whole.clone()]) {
                 let file = self.access_file(&owner);
-                let Some(key) = fs::read_to_string(&file).ok().as_deref().and_then(AccessKey::parse) else { continue };
+                let Some(key) = read_key(&file) else {
+                    if read_key(&self.access_file(&whole)).is_some() {
+                        self.clear(&owner);
+                    }
+                    continue;
+                };
                 self.make_folder(&owner)?;
                 self.protect(&file, 0o600, 0o640)?;
                 found.push((owner, key));
             }
         }
         Ok(found)
+    }
+
+    /// Removes what an end has left. Where that fails, the others are served all the same.
+    fn clear(&self, owner: &Owner) {
+        if let Owner::Container(workspace, container) = owner
+            && let Err(error) = self.remove(workspace, container)
+        {
+            tracing::error!(%owner, error = waybill_platform::chain(&error), "files of a container that ended are left");
+        }
     }
 
     fn make_folder(&self, owner: &Owner) -> Result<(), NodeDirError> {
@@ -143,6 +158,29 @@ impl NodeDir {
         write().map_err(NodeDirError::at("write", path))?;
         self.protect(&beside, 0o600, 0o640)?;
         fs::rename(&beside, path).map_err(NodeDirError::at("write", path))
+    }
+}
+
+fn read_key(file: &Path) -> Option<AccessKey> {
+    fs::read_to_string(file).ok().as_deref().and_then(AccessKey::parse)
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    for _ in 1..TRIES {
+        match absent(fs::remove_dir_all(folder)) {
+            // Somebody has written a login file meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed,
+        }
+    }
+    absent(fs::remove_dir_all(folder))
+}
+
+/// What was not there, or is no folder of a container, need not be removed.
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        removed => removed,
     }
 }
 
@@ -200,6 +238,27 @@ mod tests {
         dir.remove(&"ws".parse().unwrap(), &"c1".parse().unwrap()).unwrap();
         dir.remove(&"ws".parse().unwrap(), &"c1".parse().unwrap()).unwrap();
         assert!(!root.join("ws/c1").exists() && root.join("ws/access").exists());
+    }
+
+    /// A worker that was killed while it removed a container leaves a folder without a key.
+    #[test]
+    fn what_an_end_has_left_goes_at_the_next_start() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(scratch.path(), None).unwrap();
+        let whole = Owner::Workspace("ws".parse().unwrap());
+        dir.keep_key(&whole).unwrap();
+        let left = ["ws/c1", "ws/c2", "elsewhere/c1"].map(|folder| scratch.path().join(folder));
+        for folder in &left {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("auth.json"), "{}").unwrap();
+        }
+        fs::write(left[1].join(ACCESS), "damaged").unwrap();
+        let found = dir.keys().unwrap();
+        assert!(found.len() == 1 && found[0].0 == whole);
+        assert_eq!(left.map(|folder| folder.exists()), [false, false, true], "what is not ours is left alone");
+        // A container that is named as the key's file has no folder.
+        dir.remove(&"ws".parse().unwrap(), &ACCESS.parse().unwrap()).unwrap();
+        assert!(dir.access_file(&whole).exists());
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub enum Code {
     Ambiguous,
     /// The credentials have run out.
     Expired,
+    /// The container's credentials cannot be used: they were withheld, or cannot be opened or read.
+    Unusable,
     /// The credentials are not accepted, or nobody could be asked.
     ExchangeFailed,
     /// The login is no user name and password.
@@ -114,6 +116,19 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code, for those who list them.
+    pub const ALL: [Self; 9] = [
+        Self::BadRequest,
+        Self::NoAccess,
+        Self::NotFound,
+        Self::Ambiguous,
+        Self::Expired,
+        Self::Unusable,
+        Self::ExchangeFailed,
+        Self::NotExpressible,
+        Self::Unavailable,
+    ];
+
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,6 +137,7 @@ impl Code {
             Self::NotFound => "not_found",
             Self::Ambiguous => "ambiguous",
             Self::Expired => "expired",
+            Self::Unusable => "unusable",
             Self::ExchangeFailed => "exchange_failed",
             Self::NotExpressible => "not_expressible",
             Self::Unavailable => "unavailable",
@@ -181,7 +197,7 @@ mod tests {
             let answer: Answer = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);
         }
-        for code in [Code::BadRequest, Code::NoAccess, Code::NotFound, Code::Ambiguous, Code::Expired] {
+        for code in Code::ALL {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{code}\""));
         }
     }

@@ -51,6 +51,8 @@ pub struct Attachment {
     pub image: ImageReference,
     /// When the credentials themselves stop working, where known.
     pub expires_at: Option<Timestamp>,
+    /// Sequence of the request that it answers: nothing is given for one that came before the container's end.
+    pub requested_by: u64,
     /// Sequence of the decision that attached it; an older one never replaces a newer one.
     pub decided_by: u64,
 }
@@ -68,9 +70,11 @@ struct State {
     attached: BTreeMap<(WorkspaceId, ContainerId), Attachment>,
     /// The decisions that took something away, the newest ones: what is delivered again after them gives nothing back.
     dropped: BTreeMap<(WorkspaceId, ContainerId), u64>,
+    /// The ends of containers, the newest ones: what was asked for before them is given no more.
+    ended: BTreeMap<(WorkspaceId, ContainerId), u64>,
 }
 
-/// Most decisions of which it is remembered that they took something away.
+/// Most containers of which it is remembered that something was taken away, and most that ended.
 const REMEMBERED: usize = 10_000;
 
 impl fmt::Debug for Running {
@@ -101,7 +105,8 @@ impl Running {
     /// [`NodeDirError`] when a key cannot be written; what was there before stays.
     pub fn put(&self, workspace: &WorkspaceId, container: &ContainerId, new: Attachment) -> Result<(), NodeDirError> {
         let mut state = self.state();
-        if state.is_newer(workspace, container, new.decided_by) {
+        let ended = state.ended.get(&(workspace.clone(), container.clone())).copied();
+        if state.is_newer(workspace, container, new.decided_by) || ended > Some(new.requested_by) {
             return Ok(());
         }
         // The workspace's first: a container of the same name as the key's file must not take its place.
@@ -121,6 +126,27 @@ impl Running {
         self.remove(&mut self.state(), workspace, container)
     }
 
+    /// As [`drop_access`](Self::drop_access), for a container that ended at a sequence of the log: what it asked for before
+    /// is given no more, and what it has asked for since stays.
+    ///
+    /// # Errors
+    /// As [`drop_access`](Self::drop_access).
+    pub fn ended(&self, workspace: &WorkspaceId, container: &ContainerId, sequence: u64) -> Result<(), NodeDirError> {
+        let mut state = self.state();
+        let key = (workspace.clone(), container.clone());
+        if state.attached.get(&key).is_some_and(|present| present.requested_by > sequence) {
+            return Ok(());
+        }
+        let last = state.ended.get(&key).copied().unwrap_or(0).max(sequence);
+        remember(&mut state.ended, key, last);
+        self.remove(&mut state, workspace, container)
+    }
+
+    /// Whether a container has a key.
+    pub(crate) fn has_key(&self, workspace: &WorkspaceId, container: &ContainerId) -> bool {
+        self.state().keys.contains_key(&Owner::Container(workspace.clone(), container.clone()))
+    }
+
     /// As [`drop_access`](Self::drop_access), for a decision that attached nothing; a newer decision's credentials stay.
     ///
     /// # Errors
@@ -136,7 +162,7 @@ impl Running {
             return Ok(());
         }
         if state.keys.contains_key(&Owner::Container(workspace.clone(), container.clone())) {
-            state.remember(workspace, container, decided_by);
+            remember(&mut state.dropped, (workspace.clone(), container.clone()), decided_by);
         }
         self.remove(&mut state, workspace, container)
     }
@@ -173,9 +199,11 @@ impl Running {
 
     fn remove(&self, state: &mut State, workspace: &WorkspaceId, container: &ContainerId) -> Result<(), NodeDirError> {
         state.attached.remove(&(workspace.clone(), container.clone()));
-        match state.keys.remove(&Owner::Container(workspace.clone(), container.clone())) {
-            Some(_) => self.dir.remove(workspace, container),
-            None => Ok(()),
+        let had = state.keys.remove(&Owner::Container(workspace.clone(), container.clone())).is_some();
+        // Files may be left of an earlier try. A folder without a key of ours is somebody else's.
+        match had || state.keys.contains_key(&Owner::Workspace(workspace.clone())) {
+            true => self.dir.remove(workspace, container),
+            false => Ok(()),
         }
     }
 
@@ -190,13 +218,12 @@ impl State {
         let present = self.attached.get(&container).map(|present| present.decided_by);
         present.max(self.dropped.get(&container).copied()) > Some(than)
     }
+}
 
-    fn remember(&mut self, workspace: &WorkspaceId, container: &ContainerId, dropped_by: u64) {
-        self.dropped.insert((workspace.clone(), container.clone()), dropped_by);
-        if self.dropped.len() > REMEMBERED {
-            let oldest =
-                self.dropped.iter().min_by_key(|(_, sequence)| **sequence).map(|(container, _)| container.clone());
-            oldest.map(|container| self.dropped.remove(&container));
-        }
+fn remember(of: &mut BTreeMap<(WorkspaceId, ContainerId), u64>, container: (WorkspaceId, ContainerId), sequence: u64) {
+    of.insert(container, sequence);
+    if of.len() > REMEMBERED {
+        let oldest = of.iter().min_by_key(|(_, sequence)| **sequence).map(|(container, _)| container.clone());
+        oldest.map(|container| of.remove(&container));
     }
 }

@@ -1,6 +1,6 @@
 //! Serves the node's socket: few peers, short lines, a limit on each question.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     answer::Answerer,
     protocol::{Answer, Code, LIMIT, MAX_BYTES, Request},
-    socket::{Peers, SocketError, bind},
+    socket::{Bound, Peers, SocketError, bind},
 };
 
 /// How long a peer may take to say its line, and to take the answer.
@@ -36,6 +36,8 @@ pub struct Server {
     path: PathBuf,
     peers: Peers,
     answerer: Answerer,
+    /// Held for as long as the socket is served.
+    _lock: File,
 }
 
 impl Server {
@@ -44,11 +46,11 @@ impl Server {
     /// # Errors
     /// [`NodeError`].
     pub fn bind(answerer: Answerer) -> Result<Self, NodeError> {
-        let (listener, path, peers) = bind(answerer.running().dir())?;
+        let Bound { listener, path, peers, lock } = bind(answerer.running().dir())?;
         let listener = UnixListener::from_std(listener)
             .map_err(super::files::NodeDirError::at("listen on", &path))
             .map_err(SocketError::from)?;
-        Ok(Self { listener, path, peers, answerer })
+        Ok(Self { listener, path, peers, answerer, _lock: lock })
     }
 
     /// Answers until shutdown, and removes the socket then.
@@ -96,7 +98,10 @@ async fn converse(mut stream: UnixStream, peers: Peers, answerer: &Answerer) {
         Ok(peer) => {
             let (uid, gid) = (peer.uid(), peer.gid());
             tracing::warn!(uid, gid, "a process of another user asked for logins, refusing it");
-            refusal(Code::NoAccess, "this user may not ask; see WAYBILL_WORKER_SOCKET_GROUP")
+            refusal(
+                Code::NoAccess,
+                "this user may not ask; WAYBILL_WORKER_SOCKET_GROUP must be its process's own group, not a supplementary one",
+            )
         }
         Err(error) => return tracing::warn!(%error, "cannot tell who asks for logins, refusing"),
     };

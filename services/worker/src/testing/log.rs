@@ -1,6 +1,9 @@
 //! The event log in memory: an id is stored once, whatever was expected.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::future::BoxFuture;
 use waybill_platform::log::{AppendError, Appended, Expect, LogError, NewEvent};
@@ -19,12 +22,18 @@ pub(crate) struct Stored {
 pub(crate) struct FakeLog {
     stored: Mutex<Vec<Stored>>,
     first: u64,
+    refusing: AtomicBool,
 }
 
 impl FakeLog {
     /// A log whose next event has this sequence.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self { stored: Mutex::default(), first }
+        Self { stored: Mutex::default(), first, refusing: AtomicBool::new(false) }
+    }
+
+    /// Takes nothing any more.
+    pub(crate) fn refuse(&self) {
+        self.refusing.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn stored(&self) -> MutexGuard<'_, Vec<Stored>> {
@@ -49,11 +58,20 @@ impl FakeLog {
 
 impl OutcomeLog for FakeLog {
     fn append<'a>(&'a self, event: &'a NewEvent, expect: Expect) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        Box::pin(async move { Ok(self.store(event, expect)) })
+        let subject = event.event.subject().to_string();
+        Box::pin(async move {
+            match self.refusing.load(Ordering::SeqCst) {
+                true => Err(AppendError::Refused { subject, code: 10_077, description: "maximum bytes".to_owned() }),
+                false => Ok(self.store(event, expect)),
+            }
+        })
     }
 
-    fn history<'a>(&'a self, _: &'a Subject) -> BoxFuture<'a, Result<Vec<(u64, RecordedEvent)>, LogError>> {
-        let history = self.stored().iter().map(|stored| (stored.sequence, stored.event.clone())).collect();
+    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<(u64, RecordedEvent)>, LogError>> {
+        let of = |subject: &Subject| subject.to_string().rsplit_once('.').map(|(of, _)| of.to_owned());
+        let stored = self.stored();
+        let siblings = stored.iter().filter(|stored| of(&stored.event.event.subject()) == of(subject));
+        let history = siblings.map(|stored| (stored.sequence, stored.event.clone())).collect();
         Box::pin(async move { Ok(history) })
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use waybill_tests::{
     canary::{Canary, Search},
+    error::Missing,
     require,
 };
 
@@ -11,19 +12,22 @@ const NOT_FOUND: &str = "credentials not found in native keychain\n";
 #[tokio::test]
 async fn the_helper_speaks_the_published_protocol() {
     let node = require!(Node::start(Plan::default()).await);
-    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "p:\"ß\\")).await;
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "p:\"ß\\<&>")).await;
     node.attach("acme", "hub", "team/app:1", &Login::new("hubert", "pw")).await;
     node.attach("umbrella", "c1", "a.b/app:1", &Login::new("eve", "other")).await;
 
-    let given = |url: &str| format!("{{\"ServerURL\":\"{url}\",\"Username\":\"ada\",\"Secret\":\"p:\\\"ß\\\\\"}}\n");
+    let given = |url: &str| {
+        format!("{{\"ServerURL\":\"{url}\",\"Username\":\"ada\",\"Secret\":\"p:\\\"ß\\\\\\u003c\\u0026\\u003e\"}}\n")
+    };
     let hub = "{\"ServerURL\":\"https://index.docker.io/v1/\",\"Username\":\"hubert\",\"Secret\":\"pw\"}\n".to_owned();
     let stranger = "{\"ServerURL\":\"a.b\",\"Username\":\"eve\",\"Secret\":\"other\"}\n".to_owned();
     let version = format!("docker-credential-waybill (waybill) v{}\n", env!("CARGO_PKG_VERSION"));
-    let usage = "usage: docker-credential-waybill <get|list|store|erase|version>\n";
+    let usage = "Usage: docker-credential-waybill <store|get|erase|list|version>\n".to_owned();
+    let unknown = |action: &str| format!("docker-credential-waybill: unknown action: {action}\n");
     let stored = r#"{"ServerURL":"a.b","Username":"u","Secret":"s"}"#;
     let no_user = r#"{"ServerURL":"a.b","Username":"","Secret":"s"}"#;
     let (no_url, no_username) = ("no credentials server URL\n", "no credentials username\n");
-    let table: [(&str, &str, &str, i32, String); 21] = [
+    let table: [(&str, &str, &str, i32, String); 27] = [
         ("acme/c1", "get", "a.b", 0, given("a.b")),
         ("acme/c1", "get", "a.b\n", 0, given("a.b")),
         ("acme/c1", "get", "https://a.b", 0, given("https://a.b")),
@@ -38,22 +42,72 @@ async fn the_helper_speaks_the_published_protocol() {
         ("acme/c1", "get", "", 1, no_url.to_owned()),
         ("acme/c1", "list", "", 0, "{\"a.b\":\"ada\"}\n".to_owned()),
         ("acme/hub", "list", "", 0, "{\"https://index.docker.io/v1/\":\"hubert\"}\n".to_owned()),
-        ("acme/c1", "version", "", 0, version),
+        ("acme/c1", "version", "", 0, version.clone()),
+        ("acme/c1", "--version", "", 0, version.clone()),
+        ("acme/c1", "-v", "", 0, version),
+        ("acme/c1", "--help", "", 0, usage.clone()),
+        ("acme/c1", "-h", "", 0, usage.clone()),
         ("acme/c1", "store", stored, 0, String::new()),
         ("acme/c1", "store", "{}", 1, no_url.to_owned()),
         ("acme/c1", "store", no_user, 1, no_username.to_owned()),
         ("acme/c1", "erase", "a.b", 0, String::new()),
         ("acme/c1", "erase", "", 1, no_url.to_owned()),
-        ("acme/c1", "put", "", 1, usage.to_owned()),
+        ("acme/c1", "put", "", 1, unknown("put")),
+        ("acme/c1", "", "", 1, unknown("")),
+        ("acme/c1", "GET", "a.b", 1, unknown("GET")),
     ];
     for (owner, action, input, code, stdout) in table {
         let said = node.docker(owner, action, input);
+        let said_nothing_there = said.stdout == NOT_FOUND;
         assert_eq!((said.code, said.stdout), (code, stdout), "{owner} {action} {input}: {}", said.stderr);
-        let typed = action == "get" && code == 1 && input.contains('.');
-        assert_eq!(said.stderr.contains("not_found"), typed, "{owner} {action} {input}: {}", said.stderr);
+        let typed = match (code, said_nothing_there) {
+            (0, _) => "",
+            (_, true) => "waybill: not_found: ",
+            (_, false) => "waybill: bad_request: ",
+        };
+        let told = said.stderr.starts_with(typed) && said.stderr.is_empty() == (code == 0);
+        assert!(told, "{owner} {action} {input}: {}", said.stderr);
     }
-    let gone = node.docker("acme/nobody", "get", "a.b");
-    assert!(gone.code == 1 && gone.stdout.contains("acme/nobody/access cannot be read"), "{}", gone.stdout);
+    for arguments in [&[][..], &["get", "get"][..]] {
+        let mut child = node.program("docker-credential-waybill", "acme/c1");
+        child.args(arguments);
+        let said = run(child, "a.b");
+        assert_eq!((said.code, said.stdout), (1, usage.clone()), "{arguments:?}");
+        assert!(said.stderr.starts_with("waybill: bad_request: "), "{}", said.stderr);
+    }
+}
+
+/// Whoever is refused hears why on standard error, with a code in front; standard output is what clients print.
+#[tokio::test]
+async fn a_refusal_is_typed_whoever_refuses() {
+    let node = require!(Node::start(Plan::default()).await);
+    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "pw")).await;
+    node.attach_any("acme", "bearer", "c.d/app:1", json!({ "TOKEN": "t" })).await;
+    let foreign = node.dir.path().join("foreign.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&foreign).unwrap();
+    let answering = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"{}\n").unwrap());
+    let nowhere = node.dir.path().join("nowhere.sock");
+    let forged = node.root().join("forged");
+    std::fs::write(&forged, "A".repeat(43)).unwrap();
+    let (socket, access) = ("WAYBILL_SOCKET", "WAYBILL_ACCESS_FILE");
+    let cases = [
+        ("acme/nobody", "a.b", None, "no_access_file: the access file "),
+        ("acme/c1", "a.b", Some((socket, Path::new(""))), "not_set: WAYBILL_SOCKET is not set"),
+        ("acme/c1", "a.b", Some((access, Path::new(""))), "not_set: WAYBILL_ACCESS_FILE is not set"),
+        ("acme/c1", "a.b", Some((socket, nowhere.as_path())), "no_answer: no answer from "),
+        ("acme/c1", "a.b", Some((socket, foreign.as_path())), "not_ours: "),
+        ("acme/c1", "a.b", Some((access, forged.as_path())), "no_access: the access key opens nothing"),
+        ("acme/bearer", "c.d", None, "not_expressible: the login for c.d is a bearer token"),
+    ];
+    for (owner, host, changed, words) in cases {
+        let mut child = node.program("docker-credential-waybill", owner);
+        child.arg("get").envs(changed);
+        let said = run(child, host);
+        let expected = format!("waybill: {words}");
+        assert!(said.code == 1 && said.stderr.starts_with(&expected), "{words}: {}", said.stderr);
+        assert_eq!(said.stdout, said.stderr, "{words}");
+    }
+    answering.join().unwrap();
 }
 
 #[tokio::test]
@@ -96,7 +150,6 @@ async fn only_the_worker_s_user_gets_in_and_nothing_is_told_elsewhere() {
     }
 }
 
-/// Needs root, which alone may start programs of other users.
 #[tokio::test]
 async fn a_group_gets_in_and_another_user_does_not() {
     use std::os::unix::{
@@ -105,9 +158,10 @@ async fn a_group_gets_in_and_another_user_does_not() {
     };
     const USER: u32 = 65_533;
     const GROUP: u32 = 65_532;
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return;
-    }
+    require!(match std::fs::metadata("/proc/self").unwrap().uid() {
+        0 => Ok(()),
+        _ => Err(Missing::new("root, which alone may start programs of other users", "run the tests as root")),
+    });
     let node = require!(Node::start(Plan::default().setting("WAYBILL_WORKER_SOCKET_GROUP", GROUP.to_string())).await);
     node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "pw")).await;
     let root = node.root();

@@ -2,6 +2,7 @@
 
 mod docker;
 mod ecr;
+mod ended;
 mod kubelet;
 mod pulls;
 mod rotation;

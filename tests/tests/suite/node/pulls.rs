@@ -63,12 +63,13 @@ impl Private {
     }
 
     /// Into a store of its own, as podman keeps images too; what buildah said where it cannot.
-    async fn buildah(&self, buildah: &Path, name: &str, owner: &str) -> Result<(), String> {
+    async fn buildah(&self, buildah: &Path, name: &str, prepare: impl FnOnce(&mut Command)) -> Result<(), String> {
         let policy = self.node.dir.path().join("policy.json");
         std::fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
         let mut pull = in_store(buildah, &self.node.dir.path().join(name).join("store"));
-        pull.args(["pull", "--quiet", "--tls-verify=false", "--signature-policy"]).arg(policy).arg(&self.reference);
-        self.with_helper(&mut pull, name, owner);
+        pull.args(["pull", "--quiet", "--tls-verify=false", "--signature-policy"]).arg(policy);
+        prepare(&mut pull);
+        pull.arg(&self.reference);
         let finished = Process::run("buildah", pull, self.node.dir.path(), LIMIT).await.unwrap();
         if finished.status.success() { Ok(()) } else { Err(finished.stderr) }
     }
@@ -97,8 +98,27 @@ async fn find_buildah() -> Result<PathBuf, StartError> {
 async fn buildah_pulls_through_the_helper() {
     let buildah = require!(find_buildah().await);
     let private = require!(Private::start().await);
-    private.buildah(&buildah, "own", "acme/c1").await.unwrap();
-    let refused = private.buildah(&buildah, "other", "umbrella/c2").await.unwrap_err();
+    let pull = async |name, owner| private.buildah(&buildah, name, |pull| private.with_helper(pull, name, owner)).await;
+    pull("own", "acme/c1").await.unwrap();
+    let refused = pull("other", "umbrella/c2").await.unwrap_err();
+    assert!(refused.contains("authentication required") || refused.contains("unauthorized"), "{refused}");
+}
+
+#[tokio::test]
+async fn buildah_pulls_with_a_login_file() {
+    let buildah = require!(find_buildah().await);
+    let private = require!(Private::start().await);
+    let pull = async |workspace, container| {
+        let written = private.node.waybill("login-file", workspace, container);
+        assert_eq!(written.code, 0, "{}", written.stderr);
+        let file = written.stdout.trim_end().to_owned();
+        let with_file = |pull: &mut Command| {
+            pull.args(["--authfile", &file]);
+        };
+        private.buildah(&buildah, workspace, with_file).await
+    };
+    pull("acme", "c1").await.unwrap();
+    let refused = pull("umbrella", "c2").await.unwrap_err();
     assert!(refused.contains("authentication required") || refused.contains("unauthorized"), "{refused}");
 }
 

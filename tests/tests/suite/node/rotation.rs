@@ -51,7 +51,7 @@ async fn a_provider_in_use_switches_without_a_failed_pull() {
     assert_eq!(node.stack.container("acme", "c2", "img-c1", "w1").await.status, 202);
     assert_eq!(node.stack.wait_for_outcome("c2").await.name, "ImagePullSucceeded");
 
-    // One that has ended hears of nothing; the other is told to drop its login.
+    // One that has ended hears of nothing more; the other is told to drop its login.
     let ended = node.waybill("container-ended", "acme", "c2");
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
     let recorded = |event: &Recorded| event.is("ContainerEnded", "c2");
@@ -70,5 +70,9 @@ async fn a_provider_in_use_switches_without_a_failed_pull() {
         };
         events.iter().filter(decided).count()
     };
-    assert_eq!((told("c1"), told("c2")), (3, 1));
+    assert_eq!((told("c1"), told("c2")), (3, 2));
+    let mut explain = node.stack.waybill();
+    explain.args(["explain", "container", "c2", "--workspace", "acme"]);
+    let said = run(explain, "");
+    assert!(said.code == 0 && said.stdout.contains("the container ended"), "{}{}", said.stdout, said.stderr);
 }

@@ -107,6 +107,12 @@ impl Bench {
         }
     }
 
+    /// What follows from the container's end at a sequence.
+    fn ended(&self, sequence: u64) -> ContainerCredentialsSkipped {
+        let ended = self.skipped(AttachSkipReason::ContainerEnded);
+        ContainerCredentialsSkipped { image_ref: None, registry: None, image_event: Some(sequence), ..ended }
+    }
+
     /// Handles it as a first delivery.
     async fn first(&self, said: impl Into<Event>) {
         self.handler.work(&decision(said), false).await.unwrap();

@@ -25,17 +25,26 @@ impl Node {
         Running::open(NodeDir::open(self.scratch.path(), None).unwrap()).unwrap()
     }
 
+    fn key(&self, owner: &str) -> Option<String> {
+        std::fs::read_to_string(self.scratch.path().join(owner).join("access")).ok()
+    }
+
     /// `user password` or the code, asked with the key of container `c-1`; none without a key.
     async fn get(&self, bench: Bench) -> Option<String> {
-        let access = std::fs::read_to_string(self.scratch.path().join("acme/c-1/access")).ok()?;
-        let running = bench.handler.running.clone().unwrap();
-        let log = FromLog { handler: Arc::new(bench.handler), worker_id: "w1".parse().unwrap() };
-        let request = Request::Get { access: access.into(), registry: None, image: None };
-        match Answerer::new(running, Arc::new(log)).answer(&request).await {
-            Answer::Login(given) => Some(format!("{} {}", given.username, given.password.expose())),
-            Answer::Error { error } => Some(error.code.to_string()),
-            other => panic!("{other:?}"),
-        }
+        let access = self.key("acme/c-1")?;
+        Some(ask(bench, &Request::Get { access: access.into(), registry: None, image: None }).await)
+    }
+}
+
+/// `user password`, `ended`, or the code.
+async fn ask(bench: Bench, request: &Request) -> String {
+    let running = bench.handler.running.clone().unwrap();
+    let log = FromLog { handler: Arc::new(bench.handler), worker_id: "w1".parse().unwrap() };
+    match Answerer::new(running, Arc::new(log)).answer(request).await {
+        Answer::Login(given) => format!("{} {}", given.username, given.password.expose()),
+        Answer::Error { error } => error.code.to_string(),
+        Answer::Ended { .. } => "ended".to_owned(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -121,6 +130,115 @@ async fn after_a_restart_the_newest_decision_counts() {
 
     let nothing = bench(&node, &registry);
     assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
+}
+
+/// Credentials that are there and cannot be used are not "nothing": a client would go on as nobody.
+#[tokio::test]
+async fn after_a_restart_unusable_credentials_are_an_error() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+    let other_key = Bench::new(registry.host()).ada("c-1").credentials;
+    type Case = (&'static str, fn(&Bench) -> Event, &'static str);
+    let unparsable = |bench: &Bench| bench.attached_text("c-1", CredType::Basic, "[]").into();
+    let unsupported = |bench: &Bench| bench.attached("c-1", CredType::Unknown, &json!({})).into();
+    let mismatch = |bench: &Bench| {
+        Event::from(ContainerCredentialsAttached { image_ref: "c.d/app:1".to_owned(), ..bench.ada("c-1") })
+    };
+    let cases: [Case; 5] = [
+        ("unparsable", unparsable, "unusable"),
+        ("unsupported", unsupported, "unusable"),
+        ("another registry's", mismatch, "unusable"),
+        ("withheld", |bench| bench.skipped(AttachSkipReason::SecretExpired).into(), "unusable"),
+        ("ended", |bench| bench.ended(REQUESTED + 5).into(), "no_access"),
+    ];
+    for (name, said, expected) in cases {
+        let after = bench(&node, &registry);
+        after.record(DECIDED, said(&after));
+        assert_eq!(node.get(after).await.as_deref(), Some(expected), "{name}");
+    }
+    let sealed_otherwise = bench(&node, &registry);
+    let attached = sealed_otherwise.ada("c-1");
+    sealed_otherwise.record(DECIDED, ContainerCredentialsAttached { credentials: other_key, ..attached });
+    assert_eq!(node.get(sealed_otherwise).await.as_deref(), Some("unusable"));
+}
+
+/// One container's cloud refuses; only who asks for its registry hears of it, and waits for it.
+#[tokio::test]
+async fn after_a_restart_only_the_registry_that_is_asked_for_is_logged_in_to() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let other = FakeRegistry::start(Image::new(), |_| None).await;
+    let ecr = FakeEcr::start().await;
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+    before.first(before.ada("c-2")).await;
+    let started = || {
+        let mut after = Bench::ecr(registry.host(), &ecr);
+        after.handler.running = Some(node.running());
+        after.record(DECIDED, after.ada("c-1"));
+        let elsewhere = std::mem::replace(&mut after.registry, other.host().to_owned());
+        after.record(DECIDED + 1, after.aws("c-2"));
+        after.registry = elsewhere;
+        after
+    };
+    let access = node.key("acme").unwrap();
+    let get =
+        |host: &str| Request::Get { access: access.as_str().into(), registry: Some(host.to_owned()), image: None };
+    ecr.script().failures = vec![(400, "UnrecognizedClientException")];
+    assert_eq!(ask(started(), &get(registry.host())).await, format!("ada {PASSWORD}"));
+    assert_eq!(ecr.script().failures.len(), 1, "the cloud was not asked");
+    assert_eq!(ask(started(), &get(other.host())).await, "exchange_failed");
+}
+
+#[tokio::test]
+async fn an_end_takes_away_what_was_asked_for_before() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let node = Node::new();
+    let here = bench(&node, &registry);
+    let folder = node.scratch.path().join("acme/c-1");
+    here.first(here.ada("c-1")).await;
+    std::fs::write(folder.join("auth.json"), "{}").unwrap();
+    let recorded = here.handler.log.names().len();
+    here.first(here.ended(REQUESTED + 5)).await;
+    assert!(!folder.exists() && here.handler.log.names().len() == recorded, "there is nothing to report");
+
+    // Delivered again, since the worker died before it acknowledged it.
+    here.handler.log.stored().clear();
+    here.first(here.ada("c-1")).await;
+    assert!(!folder.exists());
+    here.handler.log.stored().clear();
+    here.first(ContainerCredentialsAttached { requested_by: REQUESTED + 10, ..here.ada("c-1") }).await;
+    here.again(here.ended(REQUESTED + 5)).await;
+    assert!(folder.exists(), "it has asked again since");
+
+    // After a restart the log tells whether the end is old news.
+    let asked_again = bench(&node, &registry);
+    let newer = ContainerCredentialsAttached { requested_by: REQUESTED + 10, ..asked_again.ada("c-1") };
+    asked_again.record(DECIDED + 5, newer);
+    asked_again.again(asked_again.ended(REQUESTED + 5)).await;
+    assert!(folder.exists());
+    let gone = bench(&node, &registry);
+    gone.record(DECIDED, gone.ada("c-1"));
+    gone.again(gone.ended(REQUESTED + 5)).await;
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn an_end_is_done_when_the_log_has_it() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    for (refuses, said) in [(true, "unavailable"), (false, "ended")] {
+        let node = Node::new();
+        let here = bench(&node, &registry);
+        here.first(here.ada("c-1")).await;
+        if refuses {
+            here.handler.log.refuse();
+        }
+        let request = Request::End { access: node.key("acme/c-1").unwrap().into() };
+        assert_eq!(ask(here, &request).await, said);
+        assert_eq!(node.key("acme/c-1").is_some(), refuses, "{said}");
+    }
 }
 
 /// The registry takes new credentials only, and they are in the log behind the decision that is being served.

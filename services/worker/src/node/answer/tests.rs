@@ -19,7 +19,7 @@ fn of(image: &str, login: Login, decided_by: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
     let plan = CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login };
     let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
-    Attachment { provider, image, expires_at: None, decided_by }
+    Attachment { provider, image, expires_at: None, requested_by: decided_by, decided_by }
 }
 
 struct Node {
@@ -29,9 +29,13 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::with(NoAttached)
+    }
+
+    fn with(log: impl Attached) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let running = Running::open(NodeDir::open(scratch.path(), None).unwrap()).unwrap();
-        Self { _scratch: scratch, answerer: Answerer::new(running, Arc::new(NoAttached)) }
+        Self { _scratch: scratch, answerer: Answerer::new(running, Arc::new(log)) }
     }
 
     fn put(&self, workspace: &str, container: &str, new: Attachment) {
@@ -147,6 +151,55 @@ async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
     node.put("ws", "c1", attachment("a.b/app:1", "again", 10));
     assert_eq!(node.get(&key, None, None).await, "no_access", "the old key never opens again");
     assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b again pw-again");
+}
+
+/// A log that takes ends at this sequence, or none.
+struct Ends(Result<u64, Code>);
+
+impl Attached for Ends {
+    fn attached<'a>(
+        &'a self,
+        _: &'a WorkspaceId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Attachment, Error>> {
+        Box::pin(async move { Err(nothing_attached(container)) })
+    }
+
+    fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async { self.0.map(Some).map_err(|code| code.because("down")) })
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_the_end_does_not_come_back() {
+    let node = Node::with(Ends(Ok(7)));
+    node.put("ws", "c1", attachment("a.b/app:1", "u", 5));
+    let folder = node.answerer.running.dir().root().join("ws/c1");
+    let ended = node.answerer.answer(&Request::End { access: node.key("ws/c1") }).await;
+    assert!(matches!(ended, Answer::Ended { ended: true }) && !folder.exists(), "{ended:?}");
+    // A renewal that was decided before the end, and delivered after it.
+    node.put("ws", "c1", Attachment { requested_by: 5, ..attachment("a.b/app:1", "late", 9) });
+    assert!(!folder.exists());
+
+    // Files that the end left, as when a login file was being written.
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("auth.json"), "{}").unwrap();
+    node.answerer.running.ended(&"ws".parse().unwrap(), &"c1".parse().unwrap(), 7).unwrap();
+    assert!(!folder.exists());
+
+    node.put("ws", "c1", attachment("a.b/app:1", "again", 10));
+    assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b again pw-again");
+    node.answerer.running.ended(&"ws".parse().unwrap(), &"c1".parse().unwrap(), 7).unwrap();
+    assert!(folder.exists(), "old news of the end before");
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_recorded_is_said_again() {
+    let node = Node::with(Ends(Err(Code::Unavailable)));
+    node.put("ws", "c1", attachment("a.b/app:1", "u", 5));
+    let ended = node.answerer.answer(&Request::End { access: node.key("ws/c1") }).await;
+    assert!(matches!(ended, Answer::Error { error } if error.code == Code::Unavailable));
+    assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b u pw-u", "the key is there to say it again");
 }
 
 #[tokio::test]
