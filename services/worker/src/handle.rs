@@ -13,6 +13,7 @@ use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::
 
 use crate::{
     access::{Access, Keys, NoAccess},
+    dispatch::PROGRESS,
     node::Running,
     outcome::Decision,
     port::OutcomeLog,
@@ -21,8 +22,6 @@ use crate::{
     step::{Step, next_step},
 };
 
-/// How often the log is told that a decision is still being worked on; it delivers again after 10 s of silence.
-const PROGRESS: Duration = Duration::from_secs(3);
 /// How soon a decision is delivered again whose outcome could not be recorded.
 const RETRY: Duration = Duration::from_secs(2);
 
