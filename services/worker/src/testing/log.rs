@@ -52,8 +52,10 @@ impl OutcomeLog for FakeLog {
         Box::pin(async move { Ok(self.store(event, expect)) })
     }
 
-    fn history<'a>(&'a self, _: &'a Subject) -> BoxFuture<'a, Result<Vec<(u64, RecordedEvent)>, LogError>> {
-        let history = self.stored().iter().map(|stored| (stored.sequence, stored.event.clone())).collect();
+    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<(u64, RecordedEvent)>, LogError>> {
+        let stored = self.stored();
+        let siblings = stored.iter().filter(|stored| stored.event.event.subject().siblings() == subject.siblings());
+        let history = siblings.map(|stored| (stored.sequence, stored.event.clone())).collect();
         Box::pin(async move { Ok(history) })
     }
 }
