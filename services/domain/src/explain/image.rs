@@ -4,6 +4,7 @@ use waybill_schemas::{Event, ImageId, Recorded, Timestamp, WorkspaceId, v1::Cred
 
 use super::{
     Explanation, History,
+    broken::rotate,
     cause::{Builds, no_credentials},
     step::steps,
     verdict::{Code, Hop, State, Verdict},
@@ -72,7 +73,7 @@ fn of_saved(image_id: &ImageId, saved: &Recorded<&CredentialSecretSaved>, now: T
             Hop::Saved,
             Code::SecretExpired,
             format!("the {cred_type} credentials of image {image_id} for {registry} expired at {expiry}"),
-            "Build again with new credentials; containers asked for later get those.",
+            format!("{}, or build again; containers asked for later get the new ones.", rotate(image_id)),
         ),
         Some(expiry) => Verdict::healthy(
             Hop::Saved,

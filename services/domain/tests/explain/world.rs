@@ -91,7 +91,10 @@ impl World {
             }
             "ended" => self.fresh(v1::ContainerEnded { workspace: workspace(), container_id: container() }.into()),
             "renewed" => self.further(attached(self.saved_by, self.requested_by(), self.expires_at)),
-            "dropped" => self.further(no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by))),
+            "dropped" => {
+                let reason = if detail.is_empty() { "secret_revoked" } else { detail };
+                self.further(no_credentials(reason, self.requested_by(), Some(self.saved_by)));
+            }
             "requested" => self.requested(detail),
             "attached" => self.attached(detail),
             "skip" => self.decided(no_credentials(detail, self.requested_by(), None)),
