@@ -12,7 +12,7 @@ use waybill_platform::{
     log::{AppendError, Appended, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{ContainerId, ImageId, Recorded, Subject, WorkspaceId, decode};
+use waybill_schemas::{ContainerId, ImageId, Recorded, Subject, Timestamp, WorkspaceId, decode};
 
 use crate::port::{Appender, Explains, Sibling};
 
@@ -40,12 +40,13 @@ pub(crate) struct Stored {
     pub(crate) subject: Subject,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) at: Timestamp,
 }
 
 impl Stored {
     fn sibling(&self, sequence: u64) -> Sibling {
         let value = decode(&self.subject.to_string(), self.headers.as_slice(), &self.body);
-        Recorded { sequence, at: trace::now(), value }
+        Recorded { sequence, at: self.at, value }
     }
 
     fn id(&self) -> &str {
@@ -98,7 +99,7 @@ impl Fake {
         envelope.traceparent = trace::current().map(|(context, _)| context);
         let headers = envelope.to_headers(new.event.event_type(), &subject);
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        stored.push(Stored { subject, headers, body: new.event.to_json().unwrap() });
+        stored.push(Stored { subject, headers, body: new.event.to_json().unwrap(), at: trace::now() });
         Appended { sequence: sequence(stored.len() - 1), duplicate: false }
     }
 }
