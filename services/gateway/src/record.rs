@@ -96,6 +96,12 @@ impl Recorder {
         Ok(Before { events: readable(siblings, |sequence| sequence < until), own })
     }
 
+    /// What the log holds of the same image as an event, up to it.
+    pub(crate) async fn up_to(&self, receipt: &Receipt) -> Result<Vec<Recorded<Event>>, RecordError> {
+        let siblings = self.siblings(&receipt.event.subject()).await?;
+        Ok(readable(siblings, |sequence| sequence <= receipt.sequence))
+    }
+
     async fn siblings(&self, subject: &Subject) -> Result<Vec<Sibling>, RecordError> {
         let reading = tokio::time::timeout(self.limit, self.log.history(subject));
         let siblings = reading.await.map_err(|_| RecordError::Unread("no answer in time".to_owned()))?;

@@ -31,6 +31,11 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
         }
         None => not_needed(no_credentials(history, workspace, image_id, &builds)),
     };
+    notes.extend(builds.overtaken.iter().map(|sequence| {
+        format!(
+            "the rotation at sequence {sequence} changed nothing: the image had become another one while it was asked for"
+        )
+    }));
     let prefix = format!("waybill.events.image.{workspace}.{image_id}.");
     notes.extend(history.unreadable(&prefix).map(|unreadable| {
         format!("the event at sequence {} cannot be read: {}", unreadable.sequence, unreadable.value)

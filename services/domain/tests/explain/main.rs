@@ -64,6 +64,17 @@ fn every_situation_of_an_image_has_its_verdict() {
     }
 }
 
+#[test]
+fn a_rotation_that_came_too_late_is_told() {
+    for (words, told) in [("saved moved rotated", true), ("saved saved rotated", false)] {
+        let world = World::of(words);
+        let explained = explain_image(&world.history(), &workspace(), &image(), world.now());
+        assert_eq!(explained.verdict.sequence, Some(if told { 2 } else { 3 }), "{words}");
+        let note = explained.notes.iter().any(|note| note.contains("rotation at sequence 3 changed nothing"));
+        assert_eq!(note, told, "{words}: {:?}", explained.notes);
+    }
+}
+
 /// New credentials need no build.
 #[test]
 fn what_a_rotation_mends_has_it_as_its_remedy() {

@@ -79,6 +79,11 @@ impl World {
                 (self.expires_at, self.saved_by) = (until, self.next());
                 self.fresh(saved(until));
             }
+            "moved" => {
+                (self.expires_at, self.saved_by) = (None, self.next());
+                let moved = v1::CredentialSecretSaved { image_ref: "a.b/team/app:2".to_owned(), ..secret(None) };
+                self.fresh(moved.into());
+            }
             "skipped" => self.fresh(skipped(detail)),
             "rotated" => {
                 (self.expires_at, self.saved_by) = (until, self.next());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waybill_domain::{
     credentials::CredentialInput,
-    rotate::{RotateError, decide_rotation, in_use},
+    rotate::{InUse, RotateError, decide_rotation, in_use},
 };
 use waybill_platform::trace;
 use waybill_schemas::{
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     idempotency::IdempotencyKey,
-    record::{Before, Receipt},
+    record::{Before, Receipt, Recorder},
 };
 
 /// New credentials for an image that has some.
@@ -108,6 +108,10 @@ pub(super) struct ChangedAnswer {
         (
             status = 201, description = "The new credentials are recorded", body = ChangedAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
+        ),
+        (
+            status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The image became another one in the meantime: the rotation is recorded, and changes nothing",
         ),
         Problems,
     )
@@ -213,6 +217,33 @@ async fn present(
     })
 }
 
+/// Sequence of the event that came between the look at the log and a rotation, where the rotation counts for nothing for it.
+async fn overtaken_by(recorder: &Recorder, receipt: &Receipt) -> Option<u64> {
+    if receipt.event.event_type() != EventType::CredentialSecretRotated {
+        return None;
+    }
+    // Recorded it is, whether the log answers now or not.
+    let events = recorder.up_to(receipt).await.ok()?;
+    let (mut present, mut newest) = (InUse::default(), None);
+    for event in &events {
+        let changes = present.take(event.sequence, &event.value);
+        if event.sequence == receipt.sequence {
+            return newest.filter(|_| !changes);
+        }
+        newest = Some(event.sequence).filter(|_| changes).or(newest);
+    }
+    None
+}
+
+fn overtaken(receipt: &Receipt, by: u64) -> Problem {
+    let detail = format!(
+        "the rotation is recorded at sequence {} and changes nothing: since sequence {by} the image is another one",
+        receipt.sequence
+    );
+    Problem::new(StatusCode::CONFLICT, "overtaken", detail)
+        .remedy("ask again with a new Idempotency-Key, if the credentials are for the image as it is now")
+}
+
 fn refused(error: &RotateError) -> Problem {
     Problem::invalid("credentials", waybill_platform::chain(error))
 }
@@ -222,7 +253,10 @@ async fn record(app: &App, event: Event, key: Option<IdempotencyKey>) -> Result<
     let recording = async move {
         let receipt = recorder.record(OPERATION, event, key.as_ref()).await?;
         tell(&receipt);
-        Ok(receipt)
+        match overtaken_by(&recorder, &receipt).await {
+            Some(by) => Err(overtaken(&receipt, by)),
+            None => Ok(receipt),
+        }
     };
     answer(&app.see_through(recording).await?)
 }

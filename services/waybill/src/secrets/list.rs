@@ -4,12 +4,16 @@ use std::{collections::BTreeMap, io::Write as _, pin::pin};
 
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use waybill_domain::rotate::is_overtaken;
 use waybill_platform::{
     config::Settings,
     log::{EventLog, RawMessage},
     trace,
 };
-use waybill_schemas::{Event, ImageId, Timestamp, WorkspaceId, v1::CredentialSecretSaved};
+use waybill_schemas::{
+    Event, ImageId, Timestamp, WorkspaceId,
+    v1::{CredentialSecretRotated, CredentialSecretSaved},
+};
 
 use crate::{
     Failure, operator,
@@ -56,6 +60,12 @@ impl Secret {
             revoked_by: None,
         }
     }
+
+    /// Whether a rotation comes too late to count: the image is another one by now.
+    fn overtakes(&self, rotated: &CredentialSecretRotated) -> bool {
+        let newest = self.revoked_by.unwrap_or(self.version);
+        is_overtaken(rotated, newest, &self.image_ref, &self.registry)
+    }
 }
 
 /// Prints them by image.
@@ -100,6 +110,11 @@ async fn read(log: &EventLog, workspace: &WorkspaceId) -> Result<BTreeMap<ImageI
 }
 
 fn take(secrets: &mut BTreeMap<ImageId, Secret>, message: &RawMessage, event: &Event, now: Timestamp) {
+    if let Event::CredentialSecretRotated(rotated) = event
+        && secrets.get(&rotated.secret.image_id).is_some_and(|secret| secret.overtakes(rotated))
+    {
+        return;
+    }
     if let Some(saved) = event.saved() {
         let before = secrets.get(&saved.image_id).map_or(0, |secret| secret.versions);
         secrets.insert(saved.image_id.clone(), Secret::of(message, saved, before, now));

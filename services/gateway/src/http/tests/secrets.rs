@@ -119,6 +119,22 @@ async fn a_repeated_rotation_is_answered_after_the_credentials_expired() {
     assert_eq!(gateway.log.stored().len(), 2);
 }
 
+/// The image became another one after the gateway had read what it is: the credentials are not for that one.
+#[tokio::test]
+async fn a_rotation_that_comes_too_late_says_so() {
+    let gateway = Gateway::new();
+    built(&gateway, "i").await;
+    gateway.log.set(Mode::Overtakes);
+    let late = gateway.post_once(ROTATE, "key-1", &rotation(json!("u:q"))).await;
+    assert_eq!((late.status, &late.json()["type"]), (StatusCode::CONFLICT, &json!("urn:waybill:problem:overtaken")));
+    assert!(late.text.contains("sequence 3") && late.text.contains("sequence 2"), "{}", late.text);
+    gateway.log.set(Mode::Answers);
+    let again = gateway.post_once(ROTATE, "key-1", &rotation(json!("u:q"))).await;
+    assert_eq!((again.status, again.json()), (late.status, late.json()));
+    let anew = gateway.post_once(ROTATE, "key-2", &rotation(json!("u:q"))).await;
+    assert_eq!((anew.status, &anew.json()["before"]), (StatusCode::CREATED, &json!(2)), "{}", anew.text);
+}
+
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_and_not_repeated() {
     let gateway = Gateway::new();
