@@ -118,7 +118,8 @@ pub struct CredentialSecretSkipped {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialSecretRotated {
-    /// Stream sequence of the `CredentialSecretSaved` or `CredentialSecretRotated` whose credentials are replaced.
+    /// Stream sequence of the `CredentialSecretSaved` or `CredentialSecretRotated` whose credentials are replaced. If another
+    /// reference was saved for the image after that, the rotation changes nothing.
     pub replaces: u64,
     /// What is saved in its place.
     pub secret: CredentialSecretSaved,

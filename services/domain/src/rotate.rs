@@ -2,7 +2,7 @@
 
 use waybill_schemas::{
     Event, Timestamp,
-    v1::{CredType, CredentialSecretSaved},
+    v1::{CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved},
 };
 
 use crate::{
@@ -10,19 +10,59 @@ use crate::{
     reference::{ImageReference, ReferenceError},
 };
 
+/// Whether a rotation comes too late to count: whoever asked for it had looked at the log before an event (at `sequence`) that
+/// saved or withdrew credentials for another image. The new ones are for the image before that one.
+pub fn is_overtaken(rotated: &CredentialSecretRotated, sequence: u64, image_ref: &str, registry: &str) -> bool {
+    let CredentialSecretRotated { replaces, secret } = rotated;
+    sequence > *replaces && (secret.image_ref != image_ref || secret.registry != registry)
+}
+
+/// The credentials of an image that a container would get, event by event in the order of the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InUse<'e> {
+    saved: Option<(u64, &'e CredentialSecretSaved)>,
+    revoked: Option<(u64, &'e CredentialSecretRevoked)>,
+}
+
+impl<'e> InUse<'e> {
+    /// The credentials, with the sequence of the event that saved them.
+    pub fn saved(&self) -> Option<(u64, &'e CredentialSecretSaved)> {
+        self.saved
+    }
+
+    /// Takes the next event, and says whether it changed them.
+    pub fn take(&mut self, sequence: u64, event: &'e Event) -> bool {
+        match event {
+            Event::CredentialSecretRevoked(revoked) => {
+                self.revoked = Some((sequence, revoked));
+                self.saved.take_if(|(saved, _)| *saved <= revoked.revokes).is_some()
+            }
+            Event::CredentialSecretRotated(rotated) if self.overtakes(rotated) => false,
+            event => {
+                let saved = event.saved().map(|saved| (sequence, saved));
+                self.saved = saved.or(self.saved);
+                saved.is_some()
+            }
+        }
+    }
+
+    fn overtakes(&self, rotated: &CredentialSecretRotated) -> bool {
+        match (self.saved, self.revoked) {
+            (Some((sequence, saved)), _) => is_overtaken(rotated, sequence, &saved.image_ref, &saved.registry),
+            (None, Some((sequence, revoked))) => is_overtaken(rotated, sequence, &revoked.image_ref, &revoked.registry),
+            (None, None) => false,
+        }
+    }
+}
+
 /// The credentials of an image that a container would get after these events, which are in the order of the log, with the
 /// sequence of the event that saved them.
 pub fn in_use<'e>(events: impl IntoIterator<Item = (u64, &'e Event)>) -> Option<(u64, &'e CredentialSecretSaved)> {
-    let mut newest = None;
+    let mut present = InUse::default();
     for (sequence, event) in events {
-        match event {
-            Event::CredentialSecretRevoked(revoked) => {
-                newest = newest.filter(|(saved, _)| *saved > revoked.revokes);
-            }
-            event => newest = event.saved().map(|saved| (sequence, saved)).or(newest),
-        }
+        present.take(sequence, event);
     }
-    newest
+    present.saved()
 }
 
 /// New credentials, ready to be sealed in place of saved ones.

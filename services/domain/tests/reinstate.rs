@@ -41,6 +41,11 @@ fn what_can_be_put_back_and_what_stands_in_the_way() {
         (&["saved:i", "revoked:i"], 1, Ok(())),
         (&["saved:i", "revoked:i", "saved:i"], 1, Ok(())),
         (&["saved:i", "saved:i", "revoked:i"], 1, changed(3)),
+        // Whether a rotation counts depends on what stands before it.
+        (&["saved:i", "moved:i", "rotated:i:1"], 1, changed(3)),
+        (&["saved:i", "moved:i", "rotated:i:1"], 2, Ok(())),
+        (&["saved:i", "rotated:i", "moved:i"], 1, Ok(())),
+        (&["saved:i", "moved:i", "revoked:i", "rotated:i:1"], 2, changed(4)),
         (&["registered:w", "saved:i", "requested:i:w", "rotated:i"], 3, in_use(3)),
         (&["registered:w", "saved:i", "requested:i:w", "revoked:i"], 3, in_use(3)),
         (&["registered:w", "saved:i", "revoked:i", "requested:i:w"], 2, without(4)),
@@ -76,6 +81,8 @@ fn word() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "saved:i",
         "saved:j",
+        "moved:i",
+        "rotated:i:1",
         "skipped:i",
         "skipped:j",
         "rotated:i",

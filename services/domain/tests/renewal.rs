@@ -99,6 +99,14 @@ fn who_is_told_of_a_change() {
         ),
         ("registered:w saved:i saved:i requested:i:w revoked:i:2", "attached 3 for 4"),
         ("registered:w saved:i requested:i:w rotated:i revoked:i:2", "attached 2 for 3, attached 5 for 3"),
+        // Who rotates has looked before the image became another one: these credentials are not for what it is now.
+        ("registered:w saved:i moved:i rotated:i:2 requested:i:w", "attached 3 for 5"),
+        ("registered:w saved:i requested:i:w moved:i rotated:i:2", "attached 2 for 3"),
+        ("registered:w saved:i moved:i revoked:i rotated:i:2 requested:i:w", "secret_revoked 4 for 6"),
+        // Or before the same image was built once more, which makes no difference.
+        ("registered:w saved:i saved:i rotated:i:2 requested:i:w", "attached 4 for 5"),
+        ("registered:w saved:i moved:i rotated:i requested:i:w", "attached 4 for 5"),
+        ("registered:w saved:i moved:i rotated:i:2 rotated:i requested:i:w", "attached 5 for 6"),
     ];
     for (words, expected) in cases {
         let world = World::of(&words.split(' ').collect::<Vec<_>>());
@@ -120,6 +128,9 @@ fn word() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "saved:i",
         "saved:j",
+        "moved:i",
+        "rotated:i:1",
+        "rotated:i:2",
         "skipped:i",
         "rotated:i",
         "rotated:j",
@@ -152,6 +163,11 @@ proptest! {
         facts.pending.values().all(|pending| verifier.open(pending));
         let (divergences, _) = verifier.finish();
         prop_assert!(divergences.is_empty(), "{:?}", divergences);
+        // Whoever asks the log comes to the same as whoever folds it.
+        let of_image = world.of_image("i");
+        let told = waybill_domain::rotate::in_use(of_image).map(|(sequence, _)| sequence);
+        let key = facts.images.iter().find(|(key, _)| key.image_id.as_str() == "i");
+        prop_assert_eq!(told, key.and_then(|(_, image)| image.saved.as_ref()).map(|saved| saved.sequence));
         for (image, served) in facts.served.values() {
             let saved = facts.images[image].saved.as_ref();
             prop_assert!(saved.is_some(), "{served:?} has revoked credentials");

@@ -75,6 +75,7 @@ fn what_can_take_the_place_of_saved_credentials() {
 #[test]
 fn what_a_container_would_get() {
     let save = |_: u64| Event::from(saved("a.b/app:1"));
+    let elsewhere = || Event::from(saved("a.b/app:2"));
     let rotate = |replaces| Event::from(CredentialSecretRotated { replaces, secret: saved("a.b/app:1") });
     let revoke = |revokes| {
         Event::from(CredentialSecretRevoked {
@@ -96,6 +97,13 @@ fn what_a_container_would_get() {
         (vec![save(0), rotate(1), revoke(1)], Some(2)),
         (vec![save(0), rotate(1), revoke(2)], None),
         (vec![save(0), revoke(1), save(0)], Some(3)),
+        // Asked for before the image became another one.
+        (vec![save(0), elsewhere(), rotate(1)], Some(2)),
+        (vec![save(0), elsewhere(), rotate(2)], Some(3)),
+        (vec![save(0), save(0), rotate(1)], Some(3)),
+        (vec![save(0), elsewhere(), rotate(1), revoke(2)], None),
+        (vec![elsewhere(), revoke(1), rotate(1)], Some(3)),
+        (vec![save(0), save(0), revoke(2), rotate(1)], Some(4)),
     ];
     for (events, expected) in cases {
         let found = in_use((1..).zip(&events)).map(|(sequence, _)| sequence);

@@ -7,12 +7,16 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
+use uuid::Uuid;
 use waybill_domain::explain::{Entry, Explanation, History, Readers, Seen, explain_container, explain_image};
 use waybill_platform::{
     log::{AppendError, Appended, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{ContainerId, ImageId, Recorded, Subject, WorkspaceId, decode};
+use waybill_schemas::{
+    ContainerId, Envelope, Event, ImageId, Recorded, Subject, Timestamp, WorkspaceId, decode,
+    v1::{CredentialSecretRotated, CredentialSecretSaved},
+};
 
 use crate::port::{Appender, Explains, Sibling};
 
@@ -33,6 +37,8 @@ pub(crate) enum Mode {
     Holds,
     /// As a log whose history cannot be read.
     Forgets,
+    /// A build of the image under another reference is stored just before a rotation.
+    Overtakes,
 }
 
 /// A message as the log holds it.
@@ -40,12 +46,13 @@ pub(crate) struct Stored {
     pub(crate) subject: Subject,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) at: Timestamp,
 }
 
 impl Stored {
     fn sibling(&self, sequence: u64) -> Sibling {
         let value = decode(&self.subject.to_string(), self.headers.as_slice(), &self.body);
-        Recorded { sequence, at: trace::now(), value }
+        Recorded { sequence, at: self.at, value }
     }
 
     fn id(&self) -> &str {
@@ -98,7 +105,7 @@ impl Fake {
         envelope.traceparent = trace::current().map(|(context, _)| context);
         let headers = envelope.to_headers(new.event.event_type(), &subject);
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        stored.push(Stored { subject, headers, body: new.event.to_json().unwrap() });
+        stored.push(Stored { subject, headers, body: new.event.to_json().unwrap(), at: trace::now() });
         Appended { sequence: sequence(stored.len() - 1), duplicate: false }
     }
 }
@@ -118,6 +125,15 @@ impl Appender for Fake {
         let unavailable = |reason: String| Err(AppendError::Unavailable { subject: subject.clone(), reason });
         let outcome = match self.mode() {
             Mode::Answers | Mode::Forgets => Ok(self.store(event)),
+            Mode::Overtakes => {
+                if let Event::CredentialSecretRotated(CredentialSecretRotated { secret, .. }) = &event.event {
+                    let image_ref = format!("{}-moved", secret.image_ref);
+                    let moved = CredentialSecretSaved { image_ref, ..secret.clone() };
+                    let envelope = Envelope { id: Uuid::new_v4(), ..event.envelope.clone() };
+                    self.store(&NewEvent { envelope, event: moved.into() });
+                }
+                Ok(self.store(event))
+            }
             Mode::LosesAcknowledgement => Ok(Appended { duplicate: true, ..self.store(event) }),
             Mode::Away => unavailable(format!("nothing within {} ms", limit.as_millis())),
             Mode::Refuses => Err(AppendError::Refused { subject, code: 10057, description: "not allowed".to_owned() }),

@@ -7,7 +7,7 @@ use waybill_platform::{
     log::{AppendError, Expect, LogError, NewEvent},
     trace,
 };
-use waybill_schemas::{Derivation, Envelope, Event, MAX_BODY_BYTES, RecordedEvent, Subject, derived_id};
+use waybill_schemas::{Derivation, Envelope, Event, MAX_BODY_BYTES, Recorded, RecordedEvent, Subject, derived_id};
 
 use crate::{
     SOURCE,
@@ -83,21 +83,31 @@ impl Recorder {
         Ok(find(&siblings, derived_id(cause.event_id, kind)).map(|(_, recorded)| recorded.event.clone()))
     }
 
-    /// What the log holds of the same image as the event's, in its order: all of it, or what came before the event of a key.
+    /// What the log holds of an image, before the event of a key if that is there.
     pub(crate) async fn before(
         &self,
         operation: &str,
         subject: &Subject,
         key: Option<&IdempotencyKey>,
-    ) -> Result<Vec<(u64, Event)>, RecordError> {
+    ) -> Result<Before, RecordError> {
+        let siblings = self.siblings(subject).await?;
+        let own = key.and_then(|key| find(&siblings, key.event_id(operation, subject)));
+        let (until, own) = own.map_or((u64::MAX, None), |(sequence, own)| (sequence, Some(own.event.clone())));
+        Ok(Before { events: readable(siblings, |sequence| sequence < until), own })
+    }
+
+    /// What the log holds of the same image as an event, up to it.
+    pub(crate) async fn up_to(&self, receipt: &Receipt) -> Result<Vec<Recorded<Event>>, RecordError> {
+        let siblings = self.siblings(&receipt.event.subject()).await?;
+        Ok(readable(siblings, |sequence| sequence <= receipt.sequence))
+    }
+
+    async fn siblings(&self, subject: &Subject) -> Result<Vec<Sibling>, RecordError> {
         let reading = tokio::time::timeout(self.limit, self.log.history(subject));
         let siblings = reading.await.map_err(|_| RecordError::Unread("no answer in time".to_owned()))?;
         let mut siblings = siblings.map_err(|error| RecordError::Unread(error.to_string()))?;
         siblings.sort_by_key(|sibling| sibling.sequence);
-        let own = key.and_then(|key| find(&siblings, key.event_id(operation, subject)));
-        let until = own.map_or(u64::MAX, |(sequence, _)| sequence);
-        let events = siblings.into_iter().filter(|sibling| sibling.sequence < until);
-        Ok(events.filter_map(|sibling| Some((sibling.sequence, sibling.value.ok()?.event))).collect())
+        Ok(siblings)
     }
 
     async fn settle(
@@ -124,6 +134,19 @@ impl Recorder {
             .ok_or_else(|| RecordError::Unavailable("the event is recorded but cannot be read back".to_owned()))?;
         replay(sequence, earlier, new)
     }
+}
+
+/// What the log holds of an image when something about it is asked for.
+pub(crate) struct Before {
+    /// Its events, in their order.
+    pub(crate) events: Vec<Recorded<Event>>,
+    /// The event that an earlier request with the same key recorded. It and what follows are not among the others.
+    pub(crate) own: Option<Event>,
+}
+
+fn readable(siblings: Vec<Sibling>, wanted: impl Fn(u64) -> bool) -> Vec<Recorded<Event>> {
+    let event = |Sibling { sequence, at, value }| Some(Recorded { sequence, at, value: value.ok()?.event });
+    siblings.into_iter().filter(|sibling| wanted(sibling.sequence)).filter_map(event).collect()
 }
 
 /// Room for what the scheduler adds when it seals the same credentials to a worker: its event must be readable as well.

@@ -139,9 +139,12 @@ fn cause_subject(pending: &Pending) -> Subject {
         (Some(_), Some(image_id)) => Subject::Image {
             workspace: pending.request.workspace.clone(),
             image_id: image_id.clone(),
-            event: match pending.decision {
-                Decision::Attach(_) => EventType::CredentialSecretRotated,
-                Decision::Skip(_) => EventType::CredentialSecretRevoked,
+            event: match &pending.decision {
+                Decision::Skip(plan) if plan.reason == AttachSkipReason::SecretRevoked => {
+                    EventType::CredentialSecretRevoked
+                }
+                // A rotation can come to nothing, too: the new credentials may have expired.
+                _ => EventType::CredentialSecretRotated,
             },
         },
         _ => Event::from(pending.request.clone()).subject(),
@@ -201,5 +204,50 @@ fn log_line(event: &Event, sequence: u64) {
             "no credentials attached"
         ),
         other => debug_assert!(!EventType::DECISIONS.contains(&other.event_type())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use waybill_domain::fold::{Renewal, SkipPlan};
+    use waybill_schemas::v1::ContainerRequested;
+
+    use super::*;
+
+    fn pending(renewal: Option<Renewal>, reason: AttachSkipReason) -> Pending {
+        Pending {
+            request_id: Uuid::from_u128(1),
+            correlation_id: Uuid::from_u128(1),
+            requested_by: 3,
+            renewal,
+            caused_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            after: 0,
+            request: ContainerRequested {
+                workspace: "ws".parse().unwrap(),
+                container_id: "c".parse().unwrap(),
+                image_id: Some("i".parse().unwrap()),
+                worker_id: "w".parse().unwrap(),
+                build_container: false,
+            },
+            trace: None,
+            decision: Decision::Skip(SkipPlan { reason, image_ref: None, registry: None, image_event: Some(5) }),
+        }
+    }
+
+    #[test]
+    fn a_decision_goes_on_from_what_it_was_made_for() {
+        use AttachSkipReason as Why;
+        let renewal = Some(Renewal { id: Uuid::from_u128(2), sequence: 5 });
+        let cases = [
+            (None, Why::SecretExpired, "waybill.events.container.ws.c.ContainerRequested"),
+            (None, Why::SecretRevoked, "waybill.events.container.ws.c.ContainerRequested"),
+            (renewal, Why::SecretRevoked, "waybill.events.image.ws.i.CredentialSecretRevoked"),
+            (renewal, Why::SecretExpired, "waybill.events.image.ws.i.CredentialSecretRotated"),
+            (renewal, Why::UnknownWorker, "waybill.events.image.ws.i.CredentialSecretRotated"),
+        ];
+        for (renewal, reason, subject) in cases {
+            assert_eq!(cause_subject(&pending(renewal, reason)).to_string(), subject, "{reason}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::
 
 use crate::{
     access::{Access, Keys, NoAccess},
+    dispatch::PROGRESS,
     node::Running,
     outcome::Decision,
     port::OutcomeLog,
@@ -21,8 +22,6 @@ use crate::{
     step::{Step, next_step},
 };
 
-/// How often the log is told that a decision is still being worked on; it delivers again after 10 s of silence.
-const PROGRESS: Duration = Duration::from_secs(3);
 /// How soon a decision is delivered again whose outcome could not be recorded.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -98,7 +97,7 @@ impl<L: OutcomeLog> Handler<L> {
             tracing::debug!(container_id = %decision.container_id(), "outcome is recorded already");
             return Ok(());
         }
-        let access = self.keys.access(decision).await;
+        let access = self.access(decision).await;
         let step = if step == Step::Provide { self.report_provider(decision, &access).await? } else { step };
         self.tell_node(decision, step, &access);
         let Step::Pull { provided_by } = step else { return Ok(()) };
@@ -111,6 +110,23 @@ impl<L: OutcomeLog> Handler<L> {
             Err(none) => Err(none.as_pull_error()),
         };
         self.report_pull(decision, pulled, provided_by).await
+    }
+
+    /// The access that the decision gives; a newer decision's, if these credentials give no login and were rotated meanwhile.
+    async fn access(&self, decision: &Decision) -> Result<Access, NoAccess> {
+        let none = match self.keys.access(decision).await {
+            Err(none) if !decision.renews() => none,
+            found => return found,
+        };
+        let Some(refused) = &none.provider else { return Err(none) };
+        match self.newer_access(decision).await {
+            // A container that asked for another image since has other credentials, which are not for this one.
+            Some(Access::Custom { provider, issued }) if provider.registry() == refused.registry() => {
+                tracing::info!(container_id = %decision.container_id(), "the credentials were rotated meanwhile, using the new ones");
+                Ok(Access::Custom { provider, issued })
+            }
+            _ => Err(none),
+        }
     }
 
     /// Pulls; once more with newer credentials, if the registry refused these and they were rotated meanwhile.

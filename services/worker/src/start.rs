@@ -14,7 +14,7 @@ use crate::{
     WorkerConfig,
     access::Keys,
     attached::FromLog,
-    dispatch::dispatch,
+    dispatch::{Item, dispatch},
     handle::Handler,
     node::{Answerer, NodeDir, NodeDirError, NodeError, Running, Server},
     provider::TokenCache,
@@ -80,7 +80,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     };
     let queue = log.work(&config.worker_id, config.concurrency, queue_ready, remind);
     let work = |delivered| handler.clone().handle(delivered);
-    dispatch(queue, config.concurrency, container_of, work, &shutdown).await;
+    dispatch(queue, config.concurrency, work, &shutdown).await;
     Ok(())
 }
 
@@ -110,9 +110,21 @@ async fn register(registrar: &Registrar) {
 }
 
 /// Decisions about the same container are served one after the other.
-fn container_of(delivered: &Delivered) -> String {
-    match delivered.message.subject.parse() {
-        Ok(Subject::Decision { workspace, container_id, .. }) => format!("{workspace}/{container_id}"),
-        _ => String::new(),
+impl Item for Delivered {
+    type Key = String;
+
+    fn key(&self) -> String {
+        match self.message.subject.parse() {
+            Ok(Subject::Decision { workspace, container_id, .. }) => format!("{workspace}/{container_id}"),
+            _ => String::new(),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.message.sequence
+    }
+
+    async fn waits(&self) {
+        self.in_progress().await;
     }
 }

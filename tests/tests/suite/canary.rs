@@ -14,9 +14,19 @@ use waybill_tests::{
 
 #[tokio::test]
 async fn no_artefact_holds_a_credential() {
-    let canaries = ["good password", "bad password", "token", "aws secret", "aws session", "malformed", "in a path"]
-        .map(Canary::new);
-    let [good, bad, token, secret, session, malformed, path] = &canaries;
+    let canaries = [
+        "good password",
+        "bad password",
+        "token",
+        "aws secret",
+        "aws session",
+        "malformed",
+        "in a path",
+        "rotated password",
+        "rotated to nothing",
+    ]
+    .map(Canary::new);
+    let [good, bad, token, secret, session, malformed, path, rotated, refused] = &canaries;
     let collector = Collector::start().unwrap();
     let registry = Registry::start(Scheme::Basic).unwrap();
     registry.accounts().allow(&Login::new("puller", good.value()));
@@ -54,6 +64,18 @@ async fn no_artefact_holds_a_credential() {
     for container in ["c-good", "c-bad", "c-token", "c-aws", "c-half"] {
         stack.wait_for_outcome(container).await;
     }
+    for (credentials, status) in [(format!("puller:{}", rotated.value()), 201_u16), (refused.value().to_owned(), 422)] {
+        let rotation = json!({ "workspace": "acme", "image_id": "bad", "credentials": credentials });
+        let answer = stack.post("/v1/secrets/rotate", &rotation).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        search.assert_absent_in_bytes("an answer", answer.body.to_string().as_bytes());
+    }
+    stack
+        .wait_for("the rotation's provider", |events| {
+            let providers = events.iter().filter(|event| event.is("CredentialProviderAttached", "c-bad"));
+            (providers.count() == 2).then_some(())
+        })
+        .await;
     registry.inject(Fault::status(500));
     stack.container("acme", "c-500", "good", "w1").await;
     stack.wait_for_outcome("c-500").await;

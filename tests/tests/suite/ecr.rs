@@ -12,7 +12,7 @@ use waybill_tests::{
     registry::{Registry, Scheme},
     require,
     skopeo::Skopeo,
-    stack::{Plan, Stack},
+    stack::{Plan, Service, Stack},
 };
 
 const ACCESS_KEY_ID: &str = "AKIAEXAMPLE";
@@ -101,6 +101,29 @@ async fn a_token_that_the_registry_refuses_is_exchanged_once_more() {
     assert_eq!(outcome(&stack, "c-1").await, succeeded());
     ecr.revoke_tokens();
     assert_eq!(outcome(&stack, "c-2").await, succeeded());
+    assert_eq!(ecr.calls().len(), 2);
+}
+
+/// The old keys are disabled while a container waits for its worker; the new ones are in the log by then.
+#[tokio::test]
+async fn keys_that_were_rotated_meanwhile_serve_where_the_old_ones_are_refused() {
+    let (_registry, ecr, mut stack) = require!(with_ecr().await);
+    let worker = Service::Worker("w1".to_owned());
+    stack.sigkill(&worker);
+    assert_eq!(stack.container("acme", "c-1", "img", "w1").await.status, 202);
+    stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
+    let rotation = json!({ "workspace": "acme", "image_id": "img", "credentials": keys("new secret") });
+    assert_eq!(stack.post("/v1/secrets/rotate", &rotation).await.status, 201);
+    stack
+        .wait_for("the renewal", |events| {
+            let decisions = events.iter().filter(|event| event.is("ContainerCredentialsAttached", "c-1"));
+            (decisions.count() == 2).then_some(())
+        })
+        .await;
+    ecr.fail_next(400, "UnrecognizedClientException");
+    stack.spawn(&worker).unwrap();
+    let event = stack.wait_for_outcome("c-1").await;
+    assert_eq!(event.name, "ImagePullSucceeded", "{}", event.line);
     assert_eq!(ecr.calls().len(), 2);
 }
 

@@ -1,7 +1,7 @@
 //! Hops that broke after the build: the decision, the provider and the pull, each in words with its remedy.
 
 use waybill_schemas::{
-    Event, PublicSealingKey, Recorded, Timestamp, WorkerId,
+    Event, ImageId, PublicSealingKey, Recorded, Timestamp, WorkerId,
     v1::{
         AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, CredentialProviderAttached,
         CredentialProviderFailed, ImagePullFailed, ProviderFailure, PullFailure,
@@ -39,12 +39,19 @@ pub(super) fn withheld(
                 format!("Start `waybill worker --id {worker}`, check the worker_id of the request, and ask again."),
             )
         }
-        AttachSkipReason::SecretExpired => Verdict::broken(
-            Hop::Attached,
-            Code::SecretExpired,
-            "the saved credentials had expired when the container asked",
-            "Build again with new credentials, then ask for the container again.",
-        ),
+        AttachSkipReason::SecretExpired => {
+            let sentence = match decision.value.image_event {
+                Some(rotation) if rotation > requested => {
+                    format!("the credentials that the rotation at sequence {rotation} brought had expired by then")
+                }
+                _ => "the saved credentials had expired when the container asked".to_owned(),
+            };
+            let remedy = match &decision.value.image_id {
+                Some(image_id) => format!("{}, or build again; then ask for the container again.", rotate(image_id)),
+                None => "Build again with new credentials, then ask for the container again.".to_owned(),
+            };
+            Verdict::broken(Hop::Attached, Code::SecretExpired, sentence, remedy)
+        }
         AttachSkipReason::SecretRevoked => {
             let when = match decision.value.image_event {
                 Some(revoked) if revoked > requested => {
@@ -69,6 +76,11 @@ pub(super) fn withheld(
         ),
     };
     Some(verdict.at(decision.sequence, decision.at))
+}
+
+/// The direct way to other credentials for an image, as the beginning of a remedy.
+pub(super) fn rotate(image_id: &ImageId) -> String {
+    format!("Give the image new credentials with `waybill secrets rotate {image_id} --creds FILE`")
 }
 
 /// Why the worker has no provider for attached credentials.
@@ -131,15 +143,16 @@ fn exchange(
     words: &str,
 ) -> Verdict {
     if let Some(expiry) = attached.expires_at.filter(|expiry| *expiry <= failed.at) {
-        return expired(Hop::Provider, "credentials", expiry);
+        return expired(Hop::Provider, attached, "credentials", expiry);
     }
     Verdict::broken(
         Hop::Provider,
         Code::TokenExchangeFailed,
         format!("no registry token could be had for the {} credentials: {words}", attached.cred_type),
-        "Where the cloud refused: check with it that these credentials are active and may read the registry, and build \
-         again with good ones. Where it did not answer: check DNS, proxy and firewall from the worker's node to it, and \
-         ask for the container again.",
+        format!(
+            "Where the cloud refused: check with it that these credentials are active and may read the registry. {}, or build again with good ones. Where it did not answer: check DNS, proxy and firewall from the worker's node to it. Then ask for the container again.",
+            rotate(&attached.image_id)
+        ),
     )
 }
 
@@ -181,12 +194,15 @@ fn registrations<'h>(history: &'h History, worker: &'h WorkerId) -> impl Iterato
     })
 }
 
-fn expired(hop: Hop, what: &str, expiry: Timestamp) -> Verdict {
+fn expired(hop: Hop, attached: &ContainerCredentialsAttached, what: &str, expiry: Timestamp) -> Verdict {
     Verdict::broken(
         hop,
         Code::ExpiredBeforePull,
         format!("the {what} expired at {expiry}, after they were attached and before they were used"),
-        "Build again with new credentials that live longer than a container takes to start; then ask again.",
+        format!(
+            "{}, or build again, with ones that live longer than a container takes to start; then ask again.",
+            rotate(&attached.image_id)
+        ),
     )
 }
 
@@ -199,11 +215,12 @@ pub(super) fn no_image(
 ) -> Verdict {
     let refused = matches!(failed.value.reason, PullFailure::Unauthorized | PullFailure::Denied);
     let past = |expiry: Option<Timestamp>| expiry.filter(|expiry| refused && *expiry <= failed.at);
-    if let Some(expiry) = past(attached.and_then(|attached| attached.expires_at)) {
-        return expired(Hop::Pull, "credentials", expiry).at(failed.sequence, failed.at);
-    }
-    if let Some(expiry) = past(provider.and_then(|provider| provider.token_expires_at)) {
-        return expired(Hop::Pull, "registry token", expiry).at(failed.sequence, failed.at);
+    if let Some(attached) = attached {
+        let token = provider.and_then(|provider| provider.token_expires_at);
+        let mut ends = [("credentials", attached.expires_at), ("registry token", token)].into_iter();
+        if let Some((what, expiry)) = ends.find_map(|(what, end)| Some((what, past(end)?))) {
+            return expired(Hop::Pull, attached, what, expiry).at(failed.sequence, failed.at);
+        }
     }
     if failed.value.reason == PullFailure::NoLogin
         && let Some(verdict) = attached.and_then(|attached| {
@@ -220,7 +237,7 @@ pub(super) fn no_image(
         PullFailure::Unauthorized => (
             Code::Unauthorized,
             format!("{host} answered 401 to a pull of {image} {with}{words}"),
-            "The credentials are wrong or revoked: build again with good ones, then ask again.",
+            "Build again with credentials for this registry, then ask again.",
         ),
         PullFailure::Denied => (
             Code::Denied,
@@ -283,6 +300,13 @@ pub(super) fn no_image(
             format!("{host} has {image}, but not for the platform of the worker's node{words}"),
             "Build the image for the node's platform, or place the container on another node.",
         ),
+    };
+    let remedy = match attached.filter(|_| failed.value.reason == PullFailure::Unauthorized) {
+        Some(attached) => format!(
+            "The credentials are wrong or revoked. {}, or build again with good ones; then ask again.",
+            rotate(&attached.image_id)
+        ),
+        None => remedy.to_owned(),
     };
     Verdict::broken(Hop::Pull, code, sentence, remedy).at(failed.sequence, failed.at)
 }

@@ -9,6 +9,7 @@ use super::{
     history::History,
     verdict::{Code, Hop, Verdict},
 };
+use crate::rotate::InUse;
 
 /// What the builds of an image said before a place in the log, and the first credentials saved after it.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Builds<'h> {
     pub(super) saved_after: Option<Recorded<&'h CredentialSecretSaved>>,
     /// The newest rotation or effective revocation after: sequence and time.
     pub(super) changed_after: Option<(u64, Timestamp)>,
+    /// Rotations that came too late to count.
+    pub(super) overtaken: Vec<u64>,
 }
 
 impl<'h> Builds<'h> {
@@ -36,17 +39,17 @@ impl<'h> Builds<'h> {
         image_id: &'h ImageId,
     ) -> Self {
         let mut builds = Self { before: sequence, ..Self::default() };
-        // Sequence of the credentials that a container would get.
-        let mut in_use = None;
+        let mut in_use = InUse::default();
         for recorded in history.builds(workspace, image_id) {
             let Recorded { sequence: place, at, value } = recorded;
             let before = place < sequence;
+            let changes = in_use.take(place, &value.event);
             match &value.event {
                 Event::CredentialSecretSkipped(skipped) if before => {
                     builds.skipped = Some(Recorded { sequence: place, at, value: skipped });
                 }
-                Event::CredentialSecretRevoked(revoked) if in_use.is_some_and(|saved| saved <= revoked.revokes) => {
-                    in_use = None;
+                Event::CredentialSecretRotated(_) if !changes => builds.overtaken.push(place),
+                Event::CredentialSecretRevoked(revoked) if changes => {
                     if before {
                         builds.saved = None;
                         builds.revoked = Some(Recorded { sequence: place, at, value: revoked });
@@ -56,7 +59,6 @@ impl<'h> Builds<'h> {
                 }
                 event => {
                     let Some(saved) = event.saved() else { continue };
-                    in_use = Some(place);
                     let saved = Recorded { sequence: place, at, value: saved };
                     if before {
                         (builds.saved, builds.revoked) = (Some(saved), None);

@@ -310,7 +310,7 @@ fn after_expiry(history: &History, attempt: &Attempt<'_>, expired: u64, now: Tim
     let newest = image_of(attempt).and_then(|image_id| Builds::before(u64::MAX, history, workspace, image_id).saved);
     match newest.filter(|saved| saved.sequence > expired && saved.value.expires_at.is_none_or(|expiry| expiry > now)) {
         Some(saved) => format!("the next container gets those saved at sequence {}", saved.sequence),
-        None => "build again with new ones before the next container asks".to_owned(),
+        None => "rotate them, or build again with new ones, before the next container asks".to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@ use waybill_schemas::{Event, ImageId, Recorded, Timestamp, WorkspaceId, v1::Cred
 
 use super::{
     Explanation, History,
+    broken::rotate,
     cause::{Builds, no_credentials},
     step::steps,
     verdict::{Code, Hop, State, Verdict},
@@ -30,6 +31,11 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
         }
         None => not_needed(no_credentials(history, workspace, image_id, &builds)),
     };
+    notes.extend(builds.overtaken.iter().map(|sequence| {
+        format!(
+            "the rotation at sequence {sequence} changed nothing: the image had become another one while it was asked for"
+        )
+    }));
     let prefix = format!("waybill.events.image.{workspace}.{image_id}.");
     notes.extend(history.unreadable(&prefix).map(|unreadable| {
         format!("the event at sequence {} cannot be read: {}", unreadable.sequence, unreadable.value)
@@ -72,7 +78,7 @@ fn of_saved(image_id: &ImageId, saved: &Recorded<&CredentialSecretSaved>, now: T
             Hop::Saved,
             Code::SecretExpired,
             format!("the {cred_type} credentials of image {image_id} for {registry} expired at {expiry}"),
-            "Build again with new credentials; containers asked for later get those.",
+            format!("{}, or build again; containers asked for later get the new ones.", rotate(image_id)),
         ),
         Some(expiry) => Verdict::healthy(
             Hop::Saved,

@@ -5,8 +5,12 @@ use uuid::Uuid;
 use waybill_schemas::{
     ContainerId, Derivation, Envelope, ImageId, PublicSealingKey, Recorded, RecordedEvent, Sealed, Timestamp, WorkerId,
     WorkspaceId, derived_id,
-    v1::{AttachSkipReason, ContainerRequested, CredType, CredentialSecretSaved, SaveSkipReason},
+    v1::{
+        AttachSkipReason, ContainerRequested, CredType, CredentialSecretRotated, CredentialSecretSaved, SaveSkipReason,
+    },
 };
+
+use crate::rotate::is_overtaken;
 
 /// Credential facts are keyed by workspace and image, never by a secret's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +67,20 @@ pub struct ImageFact {
     /// The newest revocation. It counts as long as nothing is saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<RevokedFact>,
+    /// Sequence of the newest rotation, whether it counted or came too late to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<u64>,
+}
+
+impl ImageFact {
+    /// Whether a rotation comes too late to count.
+    pub(super) fn overtakes(&self, rotated: &CredentialSecretRotated) -> bool {
+        match (&self.saved, &self.revoked) {
+            (Some(saved), _) => is_overtaken(rotated, saved.sequence, &saved.image_ref, &saved.registry),
+            (None, Some(revoked)) => is_overtaken(rotated, revoked.sequence, &revoked.image_ref, &revoked.registry),
+            (None, None) => false,
+        }
+    }
 }
 
 /// Saved credentials, sealed to the scheduler.

@@ -135,11 +135,7 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
     match &recorded.value.event {
         Event::CredentialSecretSaved(saved) => fold_saved(facts, recorded, saved),
         Event::CredentialSecretSkipped(skipped) => fold_skipped(facts, recorded, skipped),
-        Event::CredentialSecretRotated(rotated) => {
-            let mut folded = fold_saved(facts, recorded, &rotated.secret)?;
-            folded.changes.extend(renew::rotated(facts, recorded, &rotated.secret)?);
-            Ok(folded)
-        }
+        Event::CredentialSecretRotated(rotated) => fold_rotated(facts, recorded, rotated),
         Event::CredentialSecretRevoked(revoked) => Ok(Folded::changes(renew::revoked(facts, recorded, revoked)?)),
         Event::WorkerRegistered(v1::WorkerRegistered { worker_id, sealing_key }) => {
             let fact = WorkerFact { sequence: recorded.sequence, sealing_key: sealing_key.clone() };
@@ -175,6 +171,26 @@ fn fold_saved<F: Facts>(
     let mut image = facts.image(&key)?.unwrap_or_default();
     image.saved = Some(SavedFact::of(recorded, saved));
     Ok(Folded::changes(vec![Change::PutImage(key, image)]))
+}
+
+/// A rotation counts unless the image has become another one since whoever asked for it had looked.
+fn fold_rotated<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    rotated: &v1::CredentialSecretRotated,
+) -> Result<Folded, F::Error> {
+    let secret = &rotated.secret;
+    let key = ImageKey { workspace: secret.workspace.clone(), image_id: secret.image_id.clone() };
+    let mut image = facts.image(&key)?.unwrap_or_default();
+    let overtaken = image.overtakes(rotated);
+    image.rotated = Some(recorded.sequence);
+    if overtaken {
+        return Ok(Folded::changes(vec![Change::PutImage(key, image)]));
+    }
+    image.saved = Some(SavedFact::of(recorded, secret));
+    let mut changes = vec![Change::PutImage(key, image)];
+    changes.extend(renew::rotated(facts, recorded, secret)?);
+    Ok(Folded::changes(changes))
 }
 
 fn fold_skipped<F: Facts>(

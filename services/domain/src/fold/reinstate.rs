@@ -98,10 +98,21 @@ fn build<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey
     if saves && revoked > recorded.sequence {
         return Ok(Err(Obstacle::FactsChanged { changed: revoked }));
     }
-    // A revocation is remembered whatever is saved since.
-    let revokes = matches!(recorded.value.event, Event::CredentialSecretRevoked(_));
-    let newer = !revokes && newest(&present, saves) > recorded.sequence;
-    Ok(Ok(if newer { Folded::default() } else { fold(facts, recorded)? }))
+    // Whether a rotation counts depends on what was saved and withdrawn before it.
+    if saves && let Some(changed) = present.rotated.filter(|rotated| *rotated > recorded.sequence) {
+        return Ok(Err(Obstacle::FactsChanged { changed }));
+    }
+    let newer = newest(&present, saves) > recorded.sequence;
+    Ok(Ok(match recorded.value.event {
+        // A revocation is remembered whatever is saved since.
+        Event::CredentialSecretRevoked(_) => fold(facts, recorded)?,
+        Event::CredentialSecretRotated(_) if newer => {
+            let remembered = ImageFact { rotated: Some(recorded.sequence), ..present };
+            Folded { changes: vec![Change::PutImage(key.clone(), remembered)], anomaly: None }
+        }
+        _ if newer => Folded::default(),
+        _ => fold(facts, recorded)?,
+    }))
 }
 
 /// A rotation or a revocation. Whoever had the credentials would have been told when it came.

@@ -80,6 +80,38 @@ fn every_situation_of_an_image_has_its_verdict() {
 }
 
 #[test]
+fn a_rotation_that_came_too_late_is_told() {
+    for (words, told) in [("saved moved rotated", true), ("saved saved rotated", false)] {
+        let world = World::of(words);
+        let explained = explain_image(&world.history(), &workspace(), &image(), world.now());
+        assert_eq!(explained.verdict.sequence, Some(if told { 2 } else { 3 }), "{words}");
+        let note = explained.notes.iter().any(|note| note.contains("rotation at sequence 3 changed nothing"));
+        assert_eq!(note, told, "{words}: {:?}", explained.notes);
+    }
+}
+
+/// New credentials need no build.
+#[test]
+fn what_a_rotation_mends_has_it_as_its_remedy() {
+    const ROTATE: &str = "`waybill secrets rotate img --creds FILE`";
+    for words in [
+        "saved:until=1 registered requested skip:secret_expired",
+        "saved registered requested attached provider pulled rotated:until=1 dropped:secret_expired",
+        "saved:until=4 registered requested attached failed:token_exchange_failed",
+        "saved registered requested attached failed:token_exchange_failed",
+        "saved:until=5 registered requested attached provider pull:unauthorized",
+        "saved registered requested attached provider pull:unauthorized",
+    ] {
+        let world = World::of(words);
+        let verdict = explained(&world.history(), world.now()).verdict;
+        assert!(verdict.remedy.contains(ROTATE), "{words}: {}", verdict.remedy);
+    }
+    let world = World::of("saved:until=5 now=61");
+    let verdict = explain_image(&world.history(), &workspace(), &image(), world.now()).verdict;
+    assert!(verdict.remedy.contains(ROTATE), "{}", verdict.remedy);
+}
+
+#[test]
 fn the_timeline_tells_who_did_what_when() {
     let world = World::of("registered saved requested attached provider pulled");
     let explained = explained(&world.history(), world.now());
@@ -105,8 +137,7 @@ fn the_timeline_tells_who_did_what_when() {
 #[test]
 fn what_expires_is_told_before_it_does() {
     let expire = "the credentials expire at 2026-01-01T01:00:00Z";
-    let again =
-        "the credentials expired at 2026-01-01T01:00:00Z; build again with new ones before the next container asks";
+    let again = "the credentials expired at 2026-01-01T01:00:00Z; rotate them, or build again with new ones, before the next container asks";
     let newer = "the credentials expired at 2026-01-01T01:00:00Z; the next container gets those saved at sequence 7";
     let life = "saved:until=60 registered requested attached provider pulled";
     let cases = [

@@ -86,6 +86,11 @@ impl World {
                 (self.expires_at, self.saved_by) = (until, self.next());
                 self.fresh(saved(until));
             }
+            "moved" => {
+                (self.expires_at, self.saved_by) = (None, self.next());
+                let moved = v1::CredentialSecretSaved { image_ref: "a.b/team/app:2".to_owned(), ..secret(None) };
+                self.fresh(moved.into());
+            }
             "skipped" => self.fresh(skipped(detail)),
             "rotated" => {
                 (self.expires_at, self.saved_by) = (until, self.next());
@@ -107,7 +112,8 @@ impl World {
                 self.further(self.ended_by, event);
             }
             "dropped" => {
-                let event = no_credentials("secret_revoked", self.requested_by(), Some(self.saved_by));
+                let reason = if detail.is_empty() { "secret_revoked" } else { detail };
+                let event = no_credentials(reason, self.requested_by(), Some(self.saved_by));
                 self.further(self.saved_by, event);
             }
             "requested" => self.requested(detail),

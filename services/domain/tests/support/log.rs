@@ -1,9 +1,12 @@
-//! A log from words: `saved:i`, `rotated:i`, `revoked:i`, or `revoked:i:2` for what was saved up to 2, `skipped:i`,
-//! `registered:w`, `ended:c`, and `requested:i:w`, or `requested:i:w:c` for another container than `c`. Each decision that
+//! A log from words: `saved:i`, or `moved:i` for another reference; `rotated:i`, or `rotated:i:2` by somebody who had looked
+//! at sequence 2; `revoked:i`, or `revoked:i:2` for what was saved up to 2; `skipped:i`, `registered:w`, `ended:c`, and `requested:i:w`, or `requested:i:w:c` for another container than `c`. Each decision that
 //! the fold leads to follows at once; with `:open` at the end of a request, none about it does.
 
 use uuid::Uuid;
-use waybill_domain::fold::{Decision, MemoryFacts, Obstacle, Pending, fold, reinstate};
+use waybill_domain::{
+    fold::{Decision, MemoryFacts, Obstacle, Pending, fold, reinstate},
+    rotate::in_use,
+};
 use waybill_schemas::{
     Envelope, Event, Recorded, RecordedEvent, Sealed, Timestamp,
     v1::{self, CredType, CredentialSource, SaveSkipReason},
@@ -49,11 +52,18 @@ impl World {
             self.open.push(sequence);
         }
         let parts: Vec<&str> = word.split(':').collect();
-        let saved = |recorded: &&Recorded<RecordedEvent>| {
-            recorded.value.event.saved().is_some_and(|saved| saved.image_id.as_str() == parts[1])
+        let event = event(&parts, &self.of_image(parts[1]));
+        self.append(Uuid::from_u128(u128::from(sequence)), None, event)
+    }
+
+    /// The events of an image.
+    pub(crate) fn of_image(&self, image: &str) -> Vec<(u64, &Event)> {
+        let mine = |event: &Event| match event {
+            Event::CredentialSecretRevoked(revoked) => revoked.image_id.as_str() == image,
+            event => event.saved().is_some_and(|saved| saved.image_id.as_str() == image),
         };
-        let newest = self.log.iter().rfind(saved).map_or(0, |recorded| recorded.sequence);
-        self.append(Uuid::from_u128(u128::from(sequence)), None, event(&parts, newest))
+        let events = self.log.iter().map(|recorded| (recorded.sequence, &recorded.value.event));
+        events.filter(|(_, event)| mine(event)).collect()
     }
 
     fn append(&mut self, id: Uuid, causation_id: Option<Uuid>, event: Event) -> Recorded<RecordedEvent> {
@@ -115,11 +125,23 @@ fn sealed() -> Sealed {
     Sealed { sender: KEY.parse().unwrap(), recipient: KEY.parse().unwrap(), ciphertext: "box".to_owned() }
 }
 
-fn saved(image: &str) -> v1::CredentialSecretSaved {
+/// What whoever changes an image's credentials has seen: those in use, or those of a sequence; else the newest event.
+fn seen(parts: &[&str], of_image: &[(u64, &Event)]) -> (u64, String) {
+    let named = parts.get(2).and_then(|sequence| sequence.parse().ok());
+    let sequence = named.or(in_use(of_image.iter().copied()).map(|(sequence, _)| sequence));
+    let found = of_image.iter().rfind(|(place, _)| sequence.is_none_or(|sequence| sequence == *place));
+    let reference = match found.map(|(_, event)| event) {
+        Some(Event::CredentialSecretRevoked(revoked)) => revoked.image_ref.clone(),
+        event => event.and_then(|event| event.saved()).map_or("a.b/app:1".to_owned(), |saved| saved.image_ref.clone()),
+    };
+    (sequence.or(found.map(|(place, _)| *place)).unwrap_or(0), reference)
+}
+
+fn saved(image: &str, image_ref: &str) -> v1::CredentialSecretSaved {
     v1::CredentialSecretSaved {
         workspace: "ws".parse().unwrap(),
         image_id: image.parse().unwrap(),
-        image_ref: "a.b/app:1".to_owned(),
+        image_ref: image_ref.to_owned(),
         registry: "a.b".to_owned(),
         secret_name: "oci-registry-a-b".to_owned(),
         cred_type: CredType::Basic,
@@ -129,16 +151,18 @@ fn saved(image: &str) -> v1::CredentialSecretSaved {
     }
 }
 
-fn event(parts: &[&str], newest: u64) -> Event {
+fn event(parts: &[&str], of_image: &[(u64, &Event)]) -> Event {
     let (workspace, name) = ("ws".parse().unwrap(), parts[1]);
+    let (seen, image_ref) = seen(parts, of_image);
     match parts[0] {
-        "saved" => saved(name).into(),
-        "rotated" => v1::CredentialSecretRotated { replaces: newest, secret: saved(name) }.into(),
+        "saved" => saved(name, "a.b/app:1").into(),
+        "moved" => saved(name, "a.b/app:2").into(),
+        "rotated" => v1::CredentialSecretRotated { replaces: seen, secret: saved(name, &image_ref) }.into(),
         "revoked" => v1::CredentialSecretRevoked {
             workspace,
             image_id: name.parse().unwrap(),
-            revokes: parts.get(2).map_or(newest, |sequence| sequence.parse().unwrap()),
-            image_ref: "a.b/app:1".to_owned(),
+            revokes: seen,
+            image_ref,
             registry: "a.b".to_owned(),
             secret_name: "oci-registry-a-b".to_owned(),
             reason: None,

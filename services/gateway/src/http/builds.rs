@@ -47,7 +47,8 @@ pub(super) struct BuildBody {
     /// Whether the build changed the image, so that its result is pulled from elsewhere.
     #[serde(default)]
     modified: bool,
-    /// Whether to try saved credentials at the registry before answering. They stay saved whatever it says.
+    /// Whether to try saved credentials at the registry before answering. They stay saved whatever it says. A repeated request
+    /// tries nothing: it is answered with what was recorded, if anything was.
     #[serde(default)]
     verify: bool,
 }
@@ -130,7 +131,7 @@ pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: 
         answer::log_build(&receipt);
         count(&receipt);
         let verified = match wanted.filter(|_| receipt.event.saved().is_some()) {
-            Some(wanted) => Some(wanted.settle(&recorder, &receipt).await?),
+            Some(wanted) => wanted.settle(&recorder, &receipt).await?,
             None => None,
         };
         Ok((receipt, verified))

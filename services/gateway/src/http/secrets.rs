@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waybill_domain::{
     credentials::CredentialInput,
-    rotate::{RotateError, decide_rotation, in_use},
+    rotate::{InUse, RotateError, decide_rotation, in_use},
 };
 use waybill_platform::trace;
 use waybill_schemas::{
-    Event, EventType, ImageId, Subject, Timestamp, WorkspaceId,
+    Event, EventType, ImageId, Recorded, Subject, Timestamp, WorkspaceId,
     v1::{CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, MAX_REASON},
 };
 
@@ -30,7 +30,10 @@ use super::{
     problem::{self, Problem},
     request,
 };
-use crate::{idempotency::IdempotencyKey, record::Receipt};
+use crate::{
+    idempotency::IdempotencyKey,
+    record::{Before, Receipt, Recorder},
+};
 
 /// New credentials for an image that has some.
 #[derive(Deserialize, ToSchema)]
@@ -106,6 +109,10 @@ pub(super) struct ChangedAnswer {
             status = 201, description = "The new credentials are recorded", body = ChangedAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
         ),
+        (
+            status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The image became another one in the meantime: the rotation is recorded, and changes nothing",
+        ),
         Problems,
     )
 )]
@@ -114,12 +121,15 @@ pub(super) async fn rotate(State(app): State<Arc<App>>, headers: HeaderMap, body
     let key = request::idempotency_key(&headers)?;
     let body: RotateBody = body::read(&headers, body, app.limits).await?;
     let image = image(body.workspace, body.image_id, of_token)?;
-    let (before, saved) = present(&app, &image, EventType::CredentialSecretRotated, key.as_ref()).await?;
-    let plan = decide_rotation(&saved, &body.credentials, trace::now()).map_err(|error| refused(&error))?;
+    let present = present(&app, &image, EventType::CredentialSecretRotated, key.as_ref()).await?;
+    let Present { secret: Recorded { sequence: replaces, at, value: saved }, recorded } = present;
+    // What is recorded was good then. It is decided again to be compared, and may have expired since.
+    let now = if recorded { at } else { trace::now() };
+    let plan = decide_rotation(&saved, &body.credentials, now).map_err(|error| refused(&error))?;
     let credentials = fact::sealed(&app, (&image.0, &image.1), &saved.registry, &plan.credentials)?;
     let (cred_type, expires_at) = (plan.cred_type, plan.expires_at);
     let secret = CredentialSecretSaved { cred_type, expires_at, credentials, ..saved };
-    record(&app, CredentialSecretRotated { replaces: before, secret }.into(), key).await
+    record(&app, CredentialSecretRotated { replaces, secret }.into(), key).await
 }
 
 /// Withdraws an image's credentials.
@@ -160,7 +170,8 @@ pub(super) async fn revoke(State(app): State<Arc<App>>, headers: HeaderMap, body
             format!("the reason is not one line of at most {MAX_REASON} characters"),
         ));
     }
-    let (revokes, saved) = present(&app, &image, EventType::CredentialSecretRevoked, key.as_ref()).await?;
+    let present = present(&app, &image, EventType::CredentialSecretRevoked, key.as_ref()).await?;
+    let Recorded { sequence: revokes, value: saved, .. } = present.secret;
     let CredentialSecretSaved { workspace, image_id, image_ref, registry, secret_name, .. } = saved;
     let event = CredentialSecretRevoked { workspace, image_id, revokes, image_ref, registry, secret_name, reason };
     record(&app, event.into(), key).await
@@ -175,20 +186,62 @@ fn image(workspace: String, image_id: String, of_token: &WorkspaceId) -> Result<
 /// The operation's name in ids derived from idempotency keys.
 const OPERATION: &str = "secrets";
 
-/// The credentials that the image has now, or had when the event of the key was recorded.
+/// The credentials that a change is about.
+struct Present {
+    secret: Recorded<CredentialSecretSaved>,
+    /// Whether an earlier request with the same key changed them.
+    recorded: bool,
+}
+
+/// The credentials that the image has now, or those that the event of the key is about.
 async fn present(
     app: &App,
     (workspace, image_id): &Image,
     event: EventType,
     key: Option<&IdempotencyKey>,
-) -> Result<(u64, CredentialSecretSaved), Problem> {
+) -> Result<Present, Problem> {
     let subject = Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event };
-    let events = app.recorder.before(OPERATION, &subject, key).await?;
-    let found = in_use(events.iter().map(|(sequence, event)| (*sequence, event)));
-    found.map(|(sequence, saved)| (sequence, saved.clone())).ok_or_else(|| {
+    let Before { events, own } = app.recorder.before(OPERATION, &subject, key).await?;
+    let sequence = match &own {
+        Some(Event::CredentialSecretRotated(rotated)) => Some(rotated.replaces),
+        Some(Event::CredentialSecretRevoked(revoked)) => Some(revoked.revokes),
+        _ => in_use(events.iter().map(|event| (event.sequence, &event.value))).map(|(sequence, _)| sequence),
+    };
+    let secret = events.iter().filter(|event| Some(event.sequence) == sequence).find_map(|event| {
+        let value = event.value.saved()?.clone();
+        Some(Recorded { sequence: event.sequence, at: event.at, value })
+    });
+    secret.map(|secret| Present { secret, recorded: own.is_some() }).ok_or_else(|| {
         Problem::invalid("image_id", format!("no credentials are saved for image {image_id}, or they were revoked"))
             .remedy("report the build with its credentials to POST /v1/builds")
     })
+}
+
+/// Sequence of the event that came between the look at the log and a rotation, where the rotation counts for nothing for it.
+async fn overtaken_by(recorder: &Recorder, receipt: &Receipt) -> Option<u64> {
+    if receipt.event.event_type() != EventType::CredentialSecretRotated {
+        return None;
+    }
+    // Recorded it is, whether the log answers now or not.
+    let events = recorder.up_to(receipt).await.ok()?;
+    let (mut present, mut newest) = (InUse::default(), None);
+    for event in &events {
+        let changes = present.take(event.sequence, &event.value);
+        if event.sequence == receipt.sequence {
+            return newest.filter(|_| !changes);
+        }
+        newest = Some(event.sequence).filter(|_| changes).or(newest);
+    }
+    None
+}
+
+fn overtaken(receipt: &Receipt, by: u64) -> Problem {
+    let detail = format!(
+        "the rotation is recorded at sequence {} and changes nothing: since sequence {by} the image is another one",
+        receipt.sequence
+    );
+    Problem::new(StatusCode::CONFLICT, "overtaken", detail)
+        .remedy("ask again with a new Idempotency-Key, if the credentials are for the image as it is now")
 }
 
 fn refused(error: &RotateError) -> Problem {
@@ -200,7 +253,10 @@ async fn record(app: &App, event: Event, key: Option<IdempotencyKey>) -> Result<
     let recording = async move {
         let receipt = recorder.record(OPERATION, event, key.as_ref()).await?;
         tell(&receipt);
-        Ok(receipt)
+        match overtaken_by(&recorder, &receipt).await {
+            Some(by) => Err(overtaken(&receipt, by)),
+            None => Ok(receipt),
+        }
     };
     answer(&app.see_through(recording).await?)
 }

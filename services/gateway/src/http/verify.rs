@@ -71,13 +71,15 @@ pub(super) fn wanted(
 }
 
 impl Wanted {
-    /// Asks the registry and records the answer; for a repeated request, what was recorded then.
-    pub(super) async fn settle(&self, recorder: &Recorder, saved: &Receipt) -> Result<VerifiedAnswer, Problem> {
-        if saved.replayed
-            && let Some(Event::CredentialSecretVerified(event)) =
-                recorder.followed(saved, Derivation::Verification).await?
-        {
-            return Ok(VerifiedAnswer::of(&event));
+    /// Asks the registry and records the answer. For a repeated request it is what was recorded then, or none: the credentials
+    /// of this request need not be those that are saved.
+    pub(super) async fn settle(&self, recorder: &Recorder, saved: &Receipt) -> Result<Option<VerifiedAnswer>, Problem> {
+        if saved.replayed {
+            let followed = recorder.followed(saved, Derivation::Verification).await?;
+            return Ok(match followed {
+                Some(Event::CredentialSecretVerified(event)) => Some(VerifiedAnswer::of(&event)),
+                _ => None,
+            });
         }
         let Some(secret) = saved.event.saved() else { return Err(super::problem::internal()) };
         let said = self.verifies.verify(&self.asked).await;
@@ -110,6 +112,6 @@ impl Wanted {
             "credentials tried at the registry"
         );
         recorder.follow(saved, Derivation::Verification, event.into()).await?;
-        Ok(answer)
+        Ok(Some(answer))
     }
 }

@@ -4,12 +4,16 @@ use std::{collections::BTreeMap, io::Write as _, pin::pin};
 
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use waybill_domain::rotate::is_overtaken;
 use waybill_platform::{
     config::Settings,
     log::{EventLog, RawMessage},
     trace,
 };
-use waybill_schemas::{Event, ImageId, Timestamp, WorkspaceId, v1::CredentialSecretSaved};
+use waybill_schemas::{
+    Event, ImageId, Timestamp, WorkspaceId,
+    v1::{CredentialSecretRotated, CredentialSecretSaved},
+};
 
 use crate::{
     Failure, operator,
@@ -56,6 +60,12 @@ impl Secret {
             revoked_by: None,
         }
     }
+
+    /// Whether a rotation comes too late to count: the image is another one by now.
+    fn overtakes(&self, rotated: &CredentialSecretRotated) -> bool {
+        let newest = self.revoked_by.unwrap_or(self.version);
+        is_overtaken(rotated, newest, &self.image_ref, &self.registry)
+    }
 }
 
 /// Prints them by image.
@@ -100,6 +110,11 @@ async fn read(log: &EventLog, workspace: &WorkspaceId) -> Result<BTreeMap<ImageI
 }
 
 fn take(secrets: &mut BTreeMap<ImageId, Secret>, message: &RawMessage, event: &Event, now: Timestamp) {
+    if let Event::CredentialSecretRotated(rotated) = event
+        && secrets.get(&rotated.secret.image_id).is_some_and(|secret| secret.overtakes(rotated))
+    {
+        return;
+    }
     if let Some(saved) = event.saved() {
         let before = secrets.get(&saved.image_id).map_or(0, |secret| secret.versions);
         secrets.insert(saved.image_id.clone(), Secret::of(message, saved, before, now));
@@ -133,4 +148,100 @@ fn print(out: &mut impl std::io::Write, secret: &Secret, coloured: bool) -> Resu
         fields.push(("revoked".to_owned(), format!("at sequence {sequence}")));
     }
     text::fields(out, 2, &fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_schemas::{
+        Sealed,
+        v1::{CredType, CredentialSecretRevoked, CredentialSource},
+    };
+
+    use super::*;
+
+    const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
+
+    fn at(second: u64) -> Timestamp {
+        format!("2026-01-01T00:00:{second:02}Z").parse().unwrap()
+    }
+
+    fn saved(tag: &str, until: Option<u64>) -> CredentialSecretSaved {
+        CredentialSecretSaved {
+            workspace: "ws".parse().unwrap(),
+            image_id: "i".parse().unwrap(),
+            image_ref: format!("a.b/app:{tag}"),
+            registry: "a.b".to_owned(),
+            secret_name: "oci-registry-a-b".to_owned(),
+            cred_type: CredType::Basic,
+            source: CredentialSource::FromRegistry,
+            expires_at: until.map(at),
+            credentials: Sealed {
+                sender: KEY.parse().unwrap(),
+                recipient: KEY.parse().unwrap(),
+                ciphertext: "box".to_owned(),
+            },
+        }
+    }
+
+    fn rotated(replaces: u64, tag: &str, until: Option<u64>) -> Event {
+        CredentialSecretRotated { replaces, secret: saved(tag, until) }.into()
+    }
+
+    fn revoked(revokes: u64) -> Event {
+        CredentialSecretRevoked {
+            workspace: "ws".parse().unwrap(),
+            image_id: "i".parse().unwrap(),
+            revokes,
+            image_ref: "a.b/app:1".to_owned(),
+            registry: "a.b".to_owned(),
+            secret_name: "oci-registry-a-b".to_owned(),
+            reason: None,
+        }
+        .into()
+    }
+
+    /// What is listed at second 30 of a log, and how it is printed.
+    fn listed(events: &[Event]) -> (Secret, String) {
+        let mut secrets = BTreeMap::new();
+        for (sequence, event) in (1..).zip(events) {
+            let (subject, headers) = (event.subject().to_string(), Default::default());
+            let message =
+                RawMessage { sequence, at: at(sequence), subject, headers, payload: Default::default(), pending: 0 };
+            take(&mut secrets, &message, event, at(30));
+        }
+        let secret = secrets.remove(&"i".parse().unwrap()).unwrap();
+        let mut out = Vec::new();
+        print(&mut out, &secret, false).unwrap();
+        (secret, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn an_image_has_its_newest_credentials() {
+        let save = |tag, until| Event::from(saved(tag, until));
+        // State, tag, version, how many there were, until when, and what revoked them.
+        let cases = [
+            (vec![save("1", None)], ("in_use", "1", 1, 1, None, None)),
+            (vec![save("1", Some(31))], ("in_use", "1", 1, 1, Some(31), None)),
+            (vec![save("1", Some(30))], ("expired", "1", 1, 1, Some(30), None)),
+            (vec![save("1", Some(9)), rotated(1, "1", Some(40))], ("in_use", "1", 2, 2, Some(40), None)),
+            (vec![save("1", None), save("2", None)], ("in_use", "2", 2, 2, None, None)),
+            (vec![save("1", None), revoked(1)], ("revoked", "1", 1, 1, None, Some(2))),
+            (vec![save("1", Some(9)), revoked(1)], ("revoked", "1", 1, 1, Some(9), Some(2))),
+            (vec![save("1", None), rotated(1, "1", None), revoked(1)], ("in_use", "1", 2, 2, None, None)),
+            (vec![save("1", None), revoked(1), save("2", None)], ("in_use", "2", 3, 2, None, None)),
+            (vec![save("1", None), save("2", None), rotated(1, "1", None)], ("in_use", "2", 2, 2, None, None)),
+        ];
+        for (events, (state, tag, version, versions, until, revoked_by)) in cases {
+            let (secret, printed) = listed(&events);
+            assert_eq!((secret.state, secret.version, secret.versions), (state, version, versions), "{events:?}");
+            assert_eq!((secret.expires_at, secret.revoked_by), (until.map(at), revoked_by), "{events:?}");
+            assert_eq!((secret.image_ref, secret.saved_at), (format!("a.b/app:{tag}"), at(version)), "{events:?}");
+            let until = until.map_or_else(|| "not known".to_owned(), |until| at(until).to_string());
+            for words in [&state.replace('_', " "), &format!("a.b/app:{tag}"), &until, "basic, as oci-registry-a-b"] {
+                assert!(printed.contains(words), "{words} is missing: {printed}");
+            }
+            assert_eq!(printed.contains("at sequence 2"), revoked_by.is_some(), "{printed}");
+            assert!(!printed.contains("box"), "{printed}");
+        }
+    }
 }

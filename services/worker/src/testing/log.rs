@@ -68,9 +68,8 @@ impl OutcomeLog for FakeLog {
     }
 
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<(u64, RecordedEvent)>, LogError>> {
-        let of = |subject: &Subject| subject.to_string().rsplit_once('.').map(|(of, _)| of.to_owned());
         let stored = self.stored();
-        let siblings = stored.iter().filter(|stored| of(&stored.event.event.subject()) == of(subject));
+        let siblings = stored.iter().filter(|stored| stored.event.event.subject().siblings() == subject.siblings());
         let history = siblings.map(|stored| (stored.sequence, stored.event.clone())).collect();
         Box::pin(async move { Ok(history) })
     }

@@ -124,6 +124,8 @@ async fn every_answer_is_in_it_and_the_other_way_round() {
     for body in [skipped, half.to_string()] {
         requests.push(("/v1/builds", post("/v1/builds").body(body.into()).unwrap(), Mode::Answers));
     }
+    let overtaken = post("/v1/secrets/rotate").body(good("/v1/secrets/rotate").to_string().into()).unwrap();
+    requests.push(("/v1/secrets/rotate", overtaken, Mode::Overtakes));
     let mut seen: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (path, request, mode) in requests {
         gateway.log.set(Mode::Answers);

@@ -90,6 +90,51 @@ async fn a_repeated_request_is_answered_with_what_was_recorded() {
     }
 }
 
+/// Credentials that were good when they were recorded are not refused for their age when the answer was lost.
+#[tokio::test]
+async fn a_repeated_rotation_is_answered_after_the_credentials_expired() {
+    const LATER: &str = "2099-01-01T00:00:00Z";
+    const PAST: &str = "2001-01-01T00:00:00Z";
+    let rotation = |until: &str| {
+        rotation(json!({
+            "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_CREDENTIAL_EXPIRATION": until,
+        }))
+    };
+    let gateway = Gateway::new();
+    let ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1";
+    let build = json!({"workspace": "acme", "image_id": "i", "base_image": ecr, "base_image_creds": "u:p"});
+    assert_eq!(gateway.post("/v1/builds", &build).await.status, StatusCode::CREATED);
+    let first = gateway.post_once(ROTATE, "key-1", &rotation(LATER)).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
+    // As if all of that had been long ago.
+    for stored in gateway.log.stored().iter_mut() {
+        stored.at = "2000-01-01T00:00:00Z".parse().unwrap();
+        stored.body = String::from_utf8(stored.body.clone()).unwrap().replace(LATER, PAST).into_bytes();
+    }
+    let again = gateway.post_once(ROTATE, "key-1", &rotation(PAST)).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (first.status, Some("true")), "{}", again.text);
+    assert_eq!(again.json()["event_id"], first.json()["event_id"]);
+    let fresh = gateway.post_once(ROTATE, "key-2", &rotation(PAST)).await;
+    assert_eq!((fresh.status.as_u16(), &fresh.json()["field"]), (422, &json!("credentials")), "{}", fresh.text);
+    assert_eq!(gateway.log.stored().len(), 2);
+}
+
+/// The image became another one after the gateway had read what it is: the credentials are not for that one.
+#[tokio::test]
+async fn a_rotation_that_comes_too_late_says_so() {
+    let gateway = Gateway::new();
+    built(&gateway, "i").await;
+    gateway.log.set(Mode::Overtakes);
+    let late = gateway.post_once(ROTATE, "key-1", &rotation(json!("u:q"))).await;
+    assert_eq!((late.status, &late.json()["type"]), (StatusCode::CONFLICT, &json!("urn:waybill:problem:overtaken")));
+    assert!(late.text.contains("sequence 3") && late.text.contains("sequence 2"), "{}", late.text);
+    gateway.log.set(Mode::Answers);
+    let again = gateway.post_once(ROTATE, "key-1", &rotation(json!("u:q"))).await;
+    assert_eq!((again.status, again.json()), (late.status, late.json()));
+    let anew = gateway.post_once(ROTATE, "key-2", &rotation(json!("u:q"))).await;
+    assert_eq!((anew.status, &anew.json()["before"]), (StatusCode::CREATED, &json!(2)), "{}", anew.text);
+}
+
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_and_not_repeated() {
     let gateway = Gateway::new();

@@ -71,6 +71,23 @@ async fn what_the_registry_says_is_recorded() {
     }
 }
 
+/// The credentials of a repeated request need not be those that are saved: trying them would say nothing of these.
+#[tokio::test]
+async fn a_repeated_request_is_not_tried_late() {
+    let registry = Says::new(Ok("sha256:0"));
+    let gateway = Gateway::verifying(registry.clone());
+    let mut silent = build();
+    silent["verify"] = json!(false);
+    assert_eq!(gateway.post_once("/v1/builds", "k", &silent).await.status, StatusCode::CREATED);
+    let mut other = build();
+    other["base_image_creds"] = json!(format!("u:other-{CANARY}"));
+    let again = gateway.post_once("/v1/builds", "k", &other).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (StatusCode::CREATED, Some("true")));
+    assert!(again.json().get("verified").is_none(), "{}", again.text);
+    assert!(registry.asked.lock().unwrap().is_empty());
+    assert_eq!(gateway.log.stored().len(), 1);
+}
+
 #[tokio::test]
 async fn nobody_is_asked_without_need() {
     let registry = Says::new(Ok("sha256:0"));

@@ -3,6 +3,7 @@
 mod again;
 mod node;
 mod outcomes;
+mod rotated;
 mod secrecy;
 
 use serde_json::{Value, json};

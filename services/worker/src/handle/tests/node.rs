@@ -56,7 +56,7 @@ fn bench(node: &Node, registry: &FakeRegistry) -> Bench {
 
 impl Bench {
     /// Decisions in the log, as the scheduler recorded them.
-    fn record(&self, sequence: u64, said: impl Into<Event>) {
+    pub(super) fn record(&self, sequence: u64, said: impl Into<Event>) {
         let Decision { id, .. } = decision(self.ada("c-1"));
         let envelope = Envelope { id, ..decision(self.ada("c-1")).envelope(Derivation::Provider, trace::now()) };
         let event = RecordedEvent { envelope, event: said.into() };
@@ -127,6 +127,14 @@ async fn after_a_restart_the_newest_decision_counts() {
     withdrawn.record(DECIDED, withdrawn.ada("c-1"));
     withdrawn.record(DECIDED + 5, withdrawn.skipped(AttachSkipReason::NoSecretForImage));
     assert_eq!(node.get(withdrawn).await.as_deref(), Some("not_found"));
+
+    let of_others = bench(&node, &registry);
+    of_others.record(DECIDED, of_others.ada("c-1"));
+    let theirs = of_others.attached("c-1", CredType::Basic, &json!({ "USERNAME": "eve", "PASSWORD": "theirs" }));
+    let elsewhere = ContainerCredentialsAttached { worker_id: "w2".parse().unwrap(), ..theirs.clone() };
+    of_others.record(DECIDED + 1, elsewhere);
+    of_others.record(DECIDED + 2, ContainerCredentialsAttached { container_id: "c-2".parse().unwrap(), ..theirs });
+    assert_eq!(node.get(of_others).await, Some(format!("ada {PASSWORD}")));
 
     let nothing = bench(&node, &registry);
     assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
