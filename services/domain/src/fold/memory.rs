@@ -30,7 +30,7 @@ impl MemoryFacts {
     /// Writes one row.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::PutImage(key, fact) => drop(self.images.insert(key, fact)),
+            Change::PutImage(key, fact) => drop(self.images.insert(key, *fact)),
             Change::PutWorker(id, fact) => drop(self.workers.insert(id, fact)),
             Change::PutRequest(id, fact) => drop(self.requests.insert(id, fact)),
             Change::PutPending(pending) => drop(self.pending.insert(pending.key(), *pending)),

@@ -79,7 +79,7 @@ pub trait Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// What builds said of an image.
-    PutImage(ImageKey, ImageFact),
+    PutImage(ImageKey, Box<ImageFact>),
     /// A worker's registration.
     PutWorker(waybill_schemas::WorkerId, WorkerFact),
     /// A container request and what was decided.
@@ -170,7 +170,7 @@ fn fold_saved<F: Facts>(
     let key = ImageKey { workspace: saved.workspace.clone(), image_id: saved.image_id.clone() };
     let mut image = facts.image(&key)?.unwrap_or_default();
     image.saved = Some(SavedFact::of(recorded, saved));
-    Ok(Folded::changes(vec![Change::PutImage(key, image)]))
+    Ok(Folded::changes(vec![Change::PutImage(key, Box::new(image))]))
 }
 
 /// A rotation counts unless the image has become another one since whoever asked for it had looked.
@@ -185,10 +185,10 @@ fn fold_rotated<F: Facts>(
     let overtaken = image.overtakes(rotated);
     image.rotated = Some(recorded.sequence);
     if overtaken {
-        return Ok(Folded::changes(vec![Change::PutImage(key, image)]));
+        return Ok(Folded::changes(vec![Change::PutImage(key, Box::new(image))]));
     }
     image.saved = Some(SavedFact::of(recorded, secret));
-    let mut changes = vec![Change::PutImage(key, image)];
+    let mut changes = vec![Change::PutImage(key, Box::new(image))];
     changes.extend(renew::rotated(facts, recorded, secret)?);
     Ok(Folded::changes(changes))
 }
@@ -206,7 +206,7 @@ fn fold_skipped<F: Facts>(
         registry: skipped.registry.clone(),
         reason: skipped.reason,
     });
-    Ok(Folded::changes(vec![Change::PutImage(key, image)]))
+    Ok(Folded::changes(vec![Change::PutImage(key, Box::new(image))]))
 }
 
 fn fold_requested<F: Facts>(

@@ -108,7 +108,7 @@ fn build<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, key: &ImageKey
         Event::CredentialSecretRevoked(_) => fold(facts, recorded)?,
         Event::CredentialSecretRotated(_) if newer => {
             let remembered = ImageFact { rotated: Some(recorded.sequence), ..present };
-            Folded { changes: vec![Change::PutImage(key.clone(), remembered)], anomaly: None }
+            Folded { changes: vec![Change::PutImage(key.clone(), Box::new(remembered))], anomaly: None }
         }
         _ if newer => Folded::default(),
         _ => fold(facts, recorded)?,

@@ -116,7 +116,7 @@ pub(super) fn revoked<F: Facts>(
         image_event: Some(recorded.sequence),
     };
     image.revoked = Some(fact);
-    let mut changes = vec![Change::PutImage(key.clone(), image)];
+    let mut changes = vec![Change::PutImage(key.clone(), Box::new(image))];
     for served in facts.served(&key)? {
         if version(facts, &served)? > revoked.revokes {
             continue;
