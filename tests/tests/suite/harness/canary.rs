@@ -38,7 +38,7 @@ async fn found_in_arguments_and_environment_of_a_tree() {
     let (argument, variable) = (Canary::new("argument"), Canary::new("variable"));
     let scratch = Scratch::new("canary").unwrap();
     let mut parent = command("sh");
-    parent.args(["-c", "sh -c 'sleep 1000; :' inner $SECRET; :"]).env("SECRET", variable.value());
+    parent.args(["-c", "sh -c 'sleep 60; :' inner $SECRET; :"]).env("SECRET", variable.value());
     parent.arg(argument.value());
     let parent = Process::spawn("parent", parent, scratch.path()).unwrap();
 
@@ -56,6 +56,9 @@ async fn found_in_arguments_and_environment_of_a_tree() {
     assert_eq!(count(&found, "argument", "cmdline"), 1);
     assert_eq!(count(&found, "variable", "cmdline"), 1);
     search.assert_absent_in_process(std::process::id());
+    // The parent ends with this test; those below it would outlive it.
+    let tree: Vec<String> = process_tree(parent.pid()).unwrap().iter().map(u32::to_string).collect();
+    assert!(std::process::Command::new("kill").args(&tree).status().unwrap().success());
 }
 
 #[test]
