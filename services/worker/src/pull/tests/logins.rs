@@ -91,7 +91,6 @@ async fn a_token_goes_as_it_is() {
     assert_eq!(registry.asked().len(), 1, "no service is asked for what is there");
 }
 
-/// oci-client would panic over these, and the decision would come back for ever.
 #[tokio::test]
 async fn a_token_that_no_header_can_carry_is_an_error() {
     let registry = with_tokens(|_| None).await;
