@@ -90,7 +90,8 @@ impl Greeting<'_> {
         let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.transport_error(&error))?;
         let body = Zeroizing::new(body.ok_or_else(malformed)?);
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| malformed())?;
-        let token = answer.token.or(answer.access_token).filter(|token| sendable(token.expose()));
+        let given = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.expose().is_empty());
+        let token = given.filter(|token| sendable(token.expose()));
         let seconds = answer.expires_in.and_then(|seconds| seconds.as_u64());
         let life = seconds.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
         Ok(Access::Bearer(token.ok_or_else(malformed)?, Some(life)))

@@ -105,6 +105,17 @@ async fn a_token_that_no_header_can_carry_is_an_error() {
     assert_eq!(error.reason, PullFailure::RegistryError, "{error}");
 }
 
+#[tokio::test]
+async fn an_empty_token_is_none() {
+    for (token, access_token) in [("", "token-of-ada"), ("token-of-ada", "")] {
+        let registry = with_tokens(move |_| {
+            Some(answer(200, json!({ "token": token, "access_token": access_token }).to_string()))
+        })
+        .await;
+        assert!(pull_as(&config(&[registry.host()]), &registry.reference(), &ada()).await.is_ok(), "{token}");
+    }
+}
+
 /// A token service that fails says nothing about the credentials.
 #[tokio::test]
 async fn a_token_service_s_troubles_are_its_own() {
