@@ -1,8 +1,13 @@
 //! How a registry asks for a login, and where it may have one sent (RFC 7235; distribution's "Token Authentication").
 
 use http_auth::ChallengeParser;
-use reqwest::Url;
+use reqwest::{
+    Url,
+    header::{HeaderMap, WWW_AUTHENTICATE},
+};
 use waybill_domain::reference::RegistryHost;
+
+use super::place::{Unfit, fit};
 
 /// What a registry wants to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +21,7 @@ pub(super) enum Challenge {
 }
 
 /// The challenge in the values of `WWW-Authenticate`; a token goes before a password.
-pub(super) fn challenge<'h>(values: impl IntoIterator<Item = &'h str>) -> Challenge {
+fn challenge<'h>(values: impl IntoIterator<Item = &'h str>) -> Challenge {
     let mut found = Challenge::None;
     let parse = |value: &'h str| ChallengeParser::new(value).map_while(Result::ok);
     for parsed in values.into_iter().flat_map(parse) {
@@ -35,24 +40,18 @@ pub(super) fn challenge<'h>(values: impl IntoIterator<Item = &'h str>) -> Challe
     found
 }
 
+/// The challenge in an answer's headers.
+pub(super) fn of(headers: &HeaderMap) -> Challenge {
+    challenge(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
+}
+
 /// The address of a token service that may be sent the login.
 ///
 /// The registry itself names it, and often it is another host (`auth.docker.io` for Docker Hub): asking it is how one logs in
 /// there. But it gets a password over TLS only, unless its host is one that is spoken to by plain HTTP.
-pub(super) fn token_service(realm: &str, plain_http: &[RegistryHost]) -> Result<Url, &'static str> {
-    let url = Url::parse(realm).map_err(|_| "names a token service that is no address")?;
-    let host = url.host_str().ok_or("names a token service without a host")?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("names a token service with a user in its address");
-    }
-    let place = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let plain = || RegistryHost::parse(&place).is_ok_and(|place| plain_http.contains(&place));
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if plain() => Ok(url),
-        "http" => Err("names a token service without TLS, which gets no credentials"),
-        _ => Err("names a token service that is not spoken to by HTTP"),
-    }
+pub(super) fn token_service(realm: &str, plain_http: &[RegistryHost]) -> Result<Url, Unfit> {
+    let url = Url::parse(realm).map_err(|_| Unfit::NoAddress)?;
+    fit(&url, plain_http).map(|()| url)
 }
 
 #[cfg(test)]

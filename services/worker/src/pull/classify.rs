@@ -2,11 +2,12 @@
 
 use std::{error::Error, io};
 
-use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
+use oci_client::errors::{OciEnvelope, OciErrorCode};
+use reqwest::Url;
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
-use super::{PullError, within::TooLong};
+use super::{PullError, guard::NotPublic, place::Unfit, trouble::Trouble, within::TooLong};
 use crate::{provider::RegistryLogin, redact::Redactor};
 
 /// What is known of a failure, without its words.
@@ -70,38 +71,50 @@ fn of_code(code: &OciErrorCode) -> Option<PullFailure> {
     }
 }
 
-/// A failure of oci-client, with the registry's words made fit for an event.
+/// A failed request, with the registry's words made fit for an event. `sent` is whether credentials went with it.
 pub(super) fn classify(
-    error: &OciDistributionError,
+    trouble: &Trouble,
     registry: &RegistryHost,
-    login: &RegistryLogin,
+    (login, sent): (&RegistryLogin, bool),
     redactor: &Redactor,
 ) -> PullError {
-    let (symptom, words) = describe(error, login);
+    let (symptom, words) = match trouble {
+        Trouble::Unauthorized(_) => (Symptom::Status(401), refused(login, sent).to_owned()),
+        Trouble::UnauthorizedElsewhere(host) => {
+            (Symptom::Status(401), format!("sent us on to {host}, which asks for credentials and gets none (401)"))
+        }
+        Trouble::Codes(envelope) => {
+            (Symptom::Codes(envelope.errors.iter().map(|error| &error.code).collect()), words_of(envelope))
+        }
+        Trouble::Status(status, words) => (Symptom::Status(*status), format!("answered {status} {words}")),
+        Trouble::TooLarge => (Symptom::Malformed, "the manifest has more than 4 MiB".to_owned()),
+        Trouble::Digest(error) => (Symptom::Mismatch, error.to_string()),
+        Trouble::Transport(error) if NotPublic::caused(error) => sent_to(NotPublic.into()),
+        Trouble::Transport(error) => of_request(error, registry),
+        Trouble::Write(error) => (of_io(error), error.to_string()),
+        Trouble::SentTo(unfit) => sent_to(*unfit),
+    };
     PullError::new(reason(&symptom), redactor.clean(&format!("{registry}: {words}")))
 }
 
-fn describe<'e>(error: &'e OciDistributionError, login: &RegistryLogin) -> (Symptom<'e>, String) {
-    use OciDistributionError as E;
-    match error {
-        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => (Symptom::Status(401), refused(login).to_owned()),
-        E::RegistryError { envelope, .. } => {
-            (Symptom::Codes(envelope.errors.iter().map(|error| &error.code).collect()), words_of(envelope))
-        }
-        E::ServerError { code, message, .. } => (Symptom::Status(*code), format!("answered {code} {message}")),
-        E::ImageManifestNotFoundError(words) => (Symptom::Status(404), words.clone()),
-        E::DigestError(error) => (Symptom::Mismatch, error.to_string()),
-        E::RequestError(error) => of_transport(error),
-        E::IoError(error) => (of_io(error), error.to_string()),
-        other => (Symptom::Malformed, other.to_string()),
+/// What a 401 means for who asked.
+pub(super) fn refused(login: &RegistryLogin, sent: bool) -> &'static str {
+    match login {
+        RegistryLogin::Anonymous => "asks for credentials, and there are none (401)",
+        _ if sent => "did not accept the credentials (401)",
+        _ => "asks for credentials, but in no way that they can be given: none were sent (401)",
     }
 }
 
-/// What a 401 means for who asked.
-pub(super) fn refused(login: &RegistryLogin) -> &'static str {
-    match login {
-        RegistryLogin::Anonymous => "asks for credentials, and there are none (401)",
-        _ => "did not accept the credentials (401)",
+fn sent_to(unfit: Unfit) -> (Symptom<'static>, String) {
+    (Symptom::Malformed, format!("sent us on to a place {unfit}"))
+}
+
+fn of_request(error: &reqwest::Error, registry: &RegistryHost) -> (Symptom<'static>, String) {
+    let (symptom, words) = of_transport(error);
+    match elsewhere(error, registry) {
+        Some(host) => (symptom, format!("sent us on to {host}: {words}")),
+        None => (symptom, words),
     }
 }
 
@@ -126,6 +139,16 @@ pub(super) fn of_transport(error: &reqwest::Error) -> (Symptom<'static>, String)
     (symptom, cause)
 }
 
+/// The host that a request went to, if that is not the registry's.
+pub(super) fn elsewhere<'e>(error: &'e reqwest::Error, registry: &RegistryHost) -> Option<&'e str> {
+    error.url().and_then(Url::host_str).filter(|host| *host != bare(registry))
+}
+
+/// The host as an address has it: Docker Hub's own is another one.
+fn bare(registry: &RegistryHost) -> &str {
+    if *registry == RegistryHost::docker_hub() { "index.docker.io" } else { registry.hostname() }
+}
+
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     // An I/O error hides the error it was made of from `source`.
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -142,10 +165,11 @@ fn innermost(error: &dyn Error) -> &dyn Error {
 
 #[cfg(test)]
 mod tests {
-    use oci_client::errors::OciError;
+    use oci_client::errors::{DigestError, OciError};
     use waybill_domain::credentials::{BasicLogin, Secret};
 
     use super::*;
+    use crate::pull::challenge::Challenge;
 
     #[test]
     fn a_symptom_s_reason() {
@@ -184,34 +208,51 @@ mod tests {
         }
     }
 
-    fn registry_error(code: OciErrorCode) -> OciDistributionError {
+    fn codes(code: OciErrorCode) -> Trouble {
         let error = OciError { code, message: "pw s3cr3t".to_owned(), detail: serde_json::Value::Null };
-        let url = "https://h/v2/?sig=s3cr3t".to_owned();
-        OciDistributionError::RegistryError { envelope: OciEnvelope { errors: vec![error] }, url }
+        Trouble::Codes(OciEnvelope { errors: vec![error] })
     }
 
     #[test]
-    fn what_oci_client_says() {
+    fn troubles_without_secrets() {
         use PullFailure as P;
-        let url = || "https://u:s3cr3t@h/v2/?sig=s3cr3t".to_owned();
-        let message = || "pw s3cr3t".to_owned();
+        let message = || "pw s3cr3t at https://u:s3cr3t@h/v2/?sig=s3cr3t".to_owned();
         let cases = [
-            (OciDistributionError::UnauthorizedError { url: url() }, P::Unauthorized),
-            (OciDistributionError::AuthenticationFailure(message()), P::Unauthorized),
-            (registry_error(OciErrorCode::Denied), P::Denied),
-            (OciDistributionError::ServerError { code: 500, url: url(), message: message() }, P::RegistryError),
-            (OciDistributionError::ImageManifestNotFoundError(message()), P::NotFound),
-            (OciDistributionError::SpecViolationError(url()), P::RegistryError),
-            (OciDistributionError::IoError(io::ErrorKind::StorageFull.into()), P::Storage),
-            (OciDistributionError::IoError(io::Error::other(TooLong)), P::DigestMismatch),
+            (Trouble::Unauthorized(Challenge::None), P::Unauthorized),
+            (Trouble::UnauthorizedElsewhere("s3cr3t.example".to_owned()), P::Unauthorized),
+            (codes(OciErrorCode::Denied), P::Denied),
+            (Trouble::Status(500, message()), P::RegistryError),
+            (Trouble::Status(404, message()), P::NotFound),
+            (Trouble::TooLarge, P::RegistryError),
+            (Trouble::SentTo(Unfit::WithoutTls), P::RegistryError),
+            (Trouble::Digest(DigestError::UnsupportedAlgorithm(message())), P::DigestMismatch),
+            (Trouble::Write(io::ErrorKind::StorageFull.into()), P::Storage),
+            (Trouble::Write(io::Error::other(TooLong)), P::DigestMismatch),
         ];
-        let login = RegistryLogin::Basic(BasicLogin { username: "u".to_owned(), password: Secret::from("s3cr3t") });
+        let login = ada();
         let host = RegistryHost::parse("h.example").unwrap();
-        for (error, expected) in cases {
-            let classified = classify(&error, &host, &login, &Redactor::of(&login));
-            assert_eq!(classified.reason, expected, "{error}");
+        for (trouble, expected) in cases {
+            let classified = classify(&trouble, &host, (&login, true), &Redactor::of(&login));
+            assert_eq!(classified.reason, expected, "{trouble:?}");
             assert!(classified.detail.starts_with("h.example: "), "{}", classified.detail);
             assert!(!classified.detail.contains("s3cr3t"), "{}", classified.detail);
         }
+    }
+
+    #[test]
+    fn what_was_not_sent_was_not_refused() {
+        let cases = [
+            (ada(), true, "did not accept"),
+            (ada(), false, "none were sent"),
+            (RegistryLogin::Anonymous, false, "there are none"),
+            (RegistryLogin::Anonymous, true, "there are none"),
+        ];
+        for (login, sent, words) in cases {
+            assert!(refused(&login, sent).contains(words), "{login:?} {sent}");
+        }
+    }
+
+    fn ada() -> RegistryLogin {
+        RegistryLogin::Basic(BasicLogin { username: "u".to_owned(), password: Secret::from("s3cr3t") })
     }
 }

@@ -1,4 +1,4 @@
-//! Token services are named by registries, and a registry must not send its callers into the operator's own network.
+//! Registries name token services and storage, and a registry must not send its callers into the operator's own network.
 //!
 //! A name is judged by the addresses that the connection is then made to, so that it cannot mean something else a moment
 //! later. Where a proxy is set, it finds the address and has the say.
@@ -18,10 +18,10 @@ use waybill_domain::reference::RegistryHost;
 
 use super::{PullConfig, public::is_public};
 
-/// The token service's address is one that strangers must not name.
+/// The place's address is one that strangers must not name. The words follow the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "names a token service in a private network, which gets nothing; if it is yours, add its host to \
+    "in a private network, which is asked nothing; if it is yours, add its host to \
      WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES"
 )]
 pub(super) struct NotPublic;
@@ -33,23 +33,23 @@ impl NotPublic {
     }
 }
 
-/// Whether a token service may be anywhere: it is the registry's own host, the operator named it, or the registry itself is
+/// Whether a place may be anywhere: it is the registry's own host, the operator named it, or the registry itself is
 /// one that the operator speaks to by plain HTTP.
-pub(super) fn vouched_for(service: &Url, registry: &RegistryHost, config: &PullConfig) -> bool {
-    let port = service.port_or_known_default();
-    let same = |host: &RegistryHost| service.host_str() == Some(host.hostname());
+fn vouched_for(place: &Url, registry: &RegistryHost, config: &PullConfig) -> bool {
+    let port = place.port_or_known_default();
+    let same = |host: &RegistryHost| place.host_str() == Some(host.hostname());
     let named = |host: &RegistryHost| same(host) && host.port().is_none_or(|own| Some(own) == port);
     same(registry) || config.plain_http.contains(registry) || config.internal_token_services.iter().any(named)
 }
 
 /// Refuses an address that stands in the URL itself, which nobody resolves. (URLs have IPv4 in one form only.)
-pub(super) fn judge_literal(service: &Url) -> Result<(), NotPublic> {
-    let host = service.host_str().unwrap_or_default();
+fn judge_literal(place: &Url) -> Result<(), NotPublic> {
+    let host = place.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     if address.is_ok_and(|address| !is_public(address)) { Err(NotPublic) } else { Ok(()) }
 }
 
-/// Resolves names as the system does, but token services to public addresses only.
+/// Resolves names as the system does, but those of strangers to public addresses only.
 #[derive(Debug, Default)]
 pub(super) struct PublicOnly {
     /// Whom nobody vouches for. Other names are those of the registry and of the operator's proxies.
@@ -57,8 +57,18 @@ pub(super) struct PublicOnly {
 }
 
 impl PublicOnly {
+    /// Lets nobody in who a registry has no business to name: by the address that stands there, and by those that the name
+    /// leads to once it is connected to.
+    pub(super) fn admit(&self, place: &Url, registry: &RegistryHost, config: &PullConfig) -> Result<(), NotPublic> {
+        if vouched_for(place, registry, config) {
+            return Ok(());
+        }
+        self.judge(place.host_str().unwrap_or_default());
+        judge_literal(place)
+    }
+
     /// From now on this name is judged.
-    pub(super) fn judge(&self, name: &str) {
+    fn judge(&self, name: &str) {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
     }
 

@@ -1,24 +1,22 @@
 //! Logging in to a registry: greet it, and get what it wants to see with each request.
-//!
-//! oci-client can do this itself, but it sends a password to a token service without TLS when a registry names one, takes a
-//! token service that is down for wrong credentials, and panics over a token that no header can carry.
 
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, StatusCode, Url, header::WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use waybill_domain::{
     credentials::{BasicLogin, Secret},
-    reference::{ImageReference, RegistryHost},
+    reference::ImageReference,
 };
 use waybill_schemas::v1::PullFailure;
 use zeroize::Zeroizing;
 
 use super::{
     PullConfig, PullError,
-    challenge::{Challenge, challenge, token_service},
+    challenge::{self, Challenge, token_service},
     classify::{self, Symptom},
-    guard::{NotPublic, judge_literal, vouched_for},
+    guard::NotPublic,
+    place::Unfit,
     transport::{Transport, read_bounded},
 };
 use crate::{provider::RegistryLogin, redact::Redactor};
@@ -57,17 +55,21 @@ impl Greeting<'_> {
             let error = || PullError::new(PullFailure::NoLogin, unsendable);
             return if sendable(token.expose()) { Ok(Access::Bearer(token.clone(), None)) } else { Err(error()) };
         }
-        match (self.ping().await?, self.login) {
+        self.answer(&self.ping().await?).await
+    }
+
+    /// What goes with requests to a registry that wants to see this.
+    pub(super) async fn answer(&self, challenge: &Challenge) -> Result<Access, PullError> {
+        match (challenge, self.login) {
             (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login.clone())),
             (Challenge::None | Challenge::Basic, _) => Ok(Access::Anonymous),
-            (Challenge::Bearer { realm, service }, _) => self.token(&realm, service.as_deref()).await,
+            (Challenge::Bearer { realm, service }, _) => self.token(realm, service.as_deref()).await,
         }
     }
 
     async fn ping(&self) -> Result<Challenge, PullError> {
         let answer = self.send(self.transport.http.get(format!("{}/v2/", self.base))).await?;
-        let values = answer.headers().get_all(WWW_AUTHENTICATE);
-        let challenge = challenge(values.iter().filter_map(|value| value.to_str().ok()));
+        let challenge = challenge::of(answer.headers());
         let status = answer.status();
         if challenge == Challenge::None && (status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) {
             return Err(self.status_error("the registry", status.as_u16(), answer).await);
@@ -76,9 +78,9 @@ impl Greeting<'_> {
     }
 
     async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access, PullError> {
-        let url = token_service(realm, &self.config.plain_http)
-            .map_err(|problem| self.error(PullFailure::RegistryError, problem))?;
-        self.judge(&url)?;
+        let url = token_service(realm, &self.config.plain_http).map_err(|unfit| self.unfit(unfit))?;
+        let admitted = self.transport.guard.admit(&url, self.image.registry(), self.config);
+        admitted.map_err(|refused| self.unfit(refused.into()))?;
         let answer = self.ask(url, service).await?;
         let status = answer.status();
         if !status.is_success() {
@@ -88,19 +90,11 @@ impl Greeting<'_> {
         let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.transport_error(&error))?;
         let body = Zeroizing::new(body.ok_or_else(malformed)?);
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| malformed())?;
-        let token = answer.token.or(answer.access_token).filter(|token| sendable(token.expose()));
+        let given = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.expose().is_empty());
+        let token = given.filter(|token| sendable(token.expose()));
         let seconds = answer.expires_in.and_then(|seconds| seconds.as_u64());
         let life = seconds.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
         Ok(Access::Bearer(token.ok_or_else(malformed)?, Some(life)))
-    }
-
-    /// Lets nobody in who a registry has no business to name.
-    fn judge(&self, service: &Url) -> Result<(), PullError> {
-        if vouched_for(service, self.image.registry(), self.config) {
-            return Ok(());
-        }
-        self.transport.guard.judge(service.host_str().unwrap_or_default());
-        judge_literal(service).map_err(|refused| self.error(PullFailure::RegistryError, &refused.to_string()))
     }
 
     /// Asks for a token. An identity token has a request of its own (distribution's "OAuth2 Token Authentication"), which not
@@ -138,7 +132,7 @@ impl Greeting<'_> {
     async fn status_error(&self, who: &str, status: u16, answer: reqwest::Response) -> PullError {
         let reason = classify::reason(&Symptom::Status(status));
         let told = if status == 401 {
-            classify::refused(self.login).to_owned()
+            classify::refused(self.login, true).to_owned()
         } else {
             let body = read_bounded(answer, MOST_BYTES).await.ok().flatten().unwrap_or_default();
             format!("answered {status} {}", String::from_utf8_lossy(&body))
@@ -148,22 +142,21 @@ impl Greeting<'_> {
 
     fn transport_error(&self, error: &reqwest::Error) -> PullError {
         if NotPublic::caused(error) {
-            return self.error(PullFailure::RegistryError, &NotPublic.to_string());
+            return self.unfit(NotPublic.into());
         }
         let (symptom, words) = classify::of_transport(error);
-        let place = error.url().and_then(|url| url.host_str()).filter(|host| *host != bare(self.image.registry()));
+        let place = classify::elsewhere(error, self.image.registry());
         let words = place.map_or_else(|| words.clone(), |host| format!("its token service {host}: {words}"));
         self.error(classify::reason(&symptom), &words)
+    }
+
+    fn unfit(&self, unfit: Unfit) -> PullError {
+        self.error(PullFailure::RegistryError, &format!("names a token service {unfit}"))
     }
 
     fn error(&self, reason: PullFailure, words: &str) -> PullError {
         PullError::new(reason, self.redactor.clean(&format!("{}: {words}", self.image.registry())))
     }
-}
-
-/// The host as an address has it: Docker Hub's own is another one.
-fn bare(registry: &RegistryHost) -> &str {
-    if *registry == RegistryHost::docker_hub() { "index.docker.io" } else { registry.hostname() }
 }
 
 /// What may stand in a header: visible ASCII.

@@ -3,14 +3,18 @@
 mod bounded;
 mod challenge;
 mod classify;
+mod digest;
+mod follow;
 mod guard;
 mod layout;
 mod login;
 mod manifest;
+mod place;
 mod public;
 mod scratch;
 mod session;
 mod transport;
+mod trouble;
 mod within;
 
 use std::{path::PathBuf, time::Duration};
@@ -27,7 +31,7 @@ pub use transport::read_ca_file;
 pub struct PullConfig {
     /// Hosts that are spoken to without TLS.
     pub plain_http: Vec<RegistryHost>,
-    /// Token services that registries may name although they are in the operator's own network.
+    /// Token services and storage that registries may send us to although they are in the operator's own network.
     pub internal_token_services: Vec<RegistryHost>,
     /// A further certificate authority, PEM.
     pub ca_file: Option<PathBuf>,

@@ -2,7 +2,6 @@
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
@@ -31,14 +30,13 @@ pub fn read_ca_file(file: &Path) -> io::Result<Vec<u8>> {
     if roots.is_empty() { Err(invalid("it holds no PEM certificate")) } else { Ok(pem) }
 }
 
-/// The two clients of a pull.
+/// The client of one pull. Its connections and whom it judges are of no other: what is a stranger to one registry may be
+/// another one itself.
 pub(super) struct Transport {
-    /// For logging in and for manifests; it follows no redirects.
+    /// It follows no redirects.
     pub(super) http: reqwest::Client,
     /// What keeps `http` out of private networks.
     pub(super) guard: Arc<PublicOnly>,
-    ca: Option<Vec<u8>>,
-    plain_http: Vec<String>,
 }
 
 impl Transport {
@@ -59,30 +57,14 @@ impl Transport {
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
             .user_agent(USER_AGENT);
-        let plain_http = config.plain_http.iter().map(|host| wire_host(host).to_owned()).collect();
-        Ok(Self { http: builder.build().map_err(unusable)?, guard, ca, plain_http })
+        Ok(Self { http: builder.build().map_err(unusable)?, guard })
     }
+}
 
-    /// A new OCI client. It keeps the first credential that it saw for a registry, so each login has a client of its own.
-    pub(super) fn oci_client(&self) -> Result<oci_client::Client, PullError> {
-        let certificate = |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
-        let settings = ClientConfig {
-            protocol: ClientProtocol::HttpsExcept(self.plain_http.clone()),
-            extra_root_certificates: self.ca.iter().map(certificate).collect(),
-            connect_timeout: Some(CONNECT_LIMIT),
-            read_timeout: Some(SILENCE_LIMIT),
-            user_agent: USER_AGENT,
-            ..ClientConfig::default()
-        };
-        oci_client::Client::try_from(settings).map_err(unusable)
-    }
-
-    /// `scheme://host[:port]` of a registry.
-    pub(super) fn base(&self, registry: &RegistryHost) -> String {
-        let host = wire_host(registry);
-        let plain = self.plain_http.iter().any(|plain| plain == host);
-        format!("{}://{host}", if plain { "http" } else { "https" })
-    }
+/// `scheme://host[:port]` of a registry.
+pub(super) fn base(registry: &RegistryHost, config: &PullConfig) -> String {
+    let scheme = if config.plain_http.contains(registry) { "http" } else { "https" };
+    format!("{scheme}://{}", wire_host(registry))
 }
 
 /// Docker Hub's name and the host that serves it differ.

@@ -92,10 +92,11 @@ async fn what_is_broken_on_the_way_to_the_disk() {
     registry.accounts().allow(&Login::new("u", "p"));
     let reference = registry.serve("team/app", "1", &TinyImage::new("broken").unwrap());
     let images = tempfile::tempdir().unwrap();
-    let plan = Plan::default().plain_http(&[&registry.host()]);
+    let liar = liar();
+    let plan = Plan::default().plain_http(&[&registry.host(), liar.trim_start_matches("http://")]);
     let stack = require!(plan.setting("WAYBILL_WORKER_IMAGE_DIR", images.path().to_str().unwrap()).start().await);
     stack.build("acme", "img", &reference, json!("u:p")).await;
-    registry.inject(Fault::redirect(liar()).on(Endpoint::Blob));
+    registry.inject(Fault::redirect(liar).on(Endpoint::Blob));
     request(&stack, json!({ "container_id": "c-wrong", "image_id": "img" })).await;
     registry.heal();
     expect(&stack, ["container", "c-wrong"], (1, "pull", "digest_mismatch", "not what its digest says")).await;

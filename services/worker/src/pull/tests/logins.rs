@@ -91,7 +91,6 @@ async fn a_token_goes_as_it_is() {
     assert_eq!(registry.asked().len(), 1, "no service is asked for what is there");
 }
 
-/// oci-client would panic over these, and the decision would come back for ever.
 #[tokio::test]
 async fn a_token_that_no_header_can_carry_is_an_error() {
     let registry = with_tokens(|_| None).await;
@@ -104,6 +103,17 @@ async fn a_token_that_no_header_can_carry_is_an_error() {
     let registry = with_tokens(|_| Some(answer(200, json!({ "token": "two\nlines" }).to_string()))).await;
     let error = pull_as(&config(&[registry.host()]), &registry.reference(), &ada()).await.unwrap_err();
     assert_eq!(error.reason, PullFailure::RegistryError, "{error}");
+}
+
+#[tokio::test]
+async fn an_empty_token_is_none() {
+    for (token, access_token) in [("", "token-of-ada"), ("token-of-ada", "")] {
+        let registry = with_tokens(move |_| {
+            Some(answer(200, json!({ "token": token, "access_token": access_token }).to_string()))
+        })
+        .await;
+        assert!(pull_as(&config(&[registry.host()]), &registry.reference(), &ada()).await.is_ok(), "{token}");
+    }
 }
 
 /// A token service that fails says nothing about the credentials.

@@ -3,6 +3,7 @@
 mod content;
 mod failures;
 mod identity;
+mod later;
 mod logins;
 mod redirects;
 mod services;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use waybill_domain::credentials::{BasicLogin, Secret};
 
 use super::*;
+use crate::testing::PrivateCa;
 
 const PASSWORD: &str = "s3cr3t-p:ss wörd/+";
 
@@ -27,6 +29,12 @@ fn ada_with(password: &str) -> RegistryLogin {
 fn config(hosts: &[&str]) -> PullConfig {
     let plain_http = hosts.iter().map(|host| RegistryHost::parse(host).unwrap()).collect();
     PullConfig { plain_http, limit: Duration::from_secs(20), ..PullConfig::default() }
+}
+
+/// Speaks TLS, and trusts this authority; these places may be in the private network that tests run in.
+fn trusting(ca: &PrivateCa, internal: &[&str]) -> PullConfig {
+    let internal_token_services = internal.iter().map(|host| RegistryHost::parse(host).unwrap()).collect();
+    PullConfig { internal_token_services, ca_file: Some(ca.file()), ..config(&[]) }
 }
 
 async fn pull_as(config: &PullConfig, reference: &str, login: &RegistryLogin) -> Result<String, PullError> {

@@ -28,11 +28,6 @@ async fn service(ca: &PrivateCa) -> (FakeRegistry, String) {
     (service, port)
 }
 
-fn trusting(ca: &PrivateCa, internal: &[&str]) -> PullConfig {
-    let internal_token_services = internal.iter().map(|host| RegistryHost::parse(host).unwrap()).collect();
-    PullConfig { internal_token_services, ca_file: Some(ca.file()), ..config(&[]) }
-}
-
 fn as_localhost(registry: &FakeRegistry) -> String {
     registry.reference().replace("127.0.0.1", "localhost")
 }
