@@ -20,6 +20,8 @@ use crate::stack::{Stack, User};
 /// Containers in one round; the server takes at most 1000 messages in a batch.
 const CONTAINERS: u64 = 500;
 const BUILDS: u64 = 100;
+/// Images that are built again in one round, each once; the first of all at the end, so that their story spans the log.
+const REBUILDS: u64 = 10;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// One event to publish.
@@ -31,9 +33,20 @@ struct Filling {
     body: Value,
 }
 
-/// Appends at least `events` events about workspace `acme` and worker `w1`, and returns the last sequence. No scheduler
-/// may run meanwhile; `w1` has registered, so that the decisions are those that a scheduler would have made.
-pub async fn fill(stack: &Stack, events: u64) -> u64 {
+/// What a filled log holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Filled {
+    /// Its last sequence.
+    pub last: u64,
+    /// Containers, `c-0` and up, in the log's order.
+    pub containers: u64,
+    /// Images, `img-0` and up, in the order of their first builds.
+    pub images: u64,
+}
+
+/// Appends at least `events` events about workspace `acme` and worker `w1`. No scheduler may run meanwhile; `w1` has
+/// registered, so that the decisions are those that a scheduler would have made.
+pub async fn fill(stack: &Stack, events: u64) -> Filled {
     let recorded = stack.events().await;
     let registered = recorded.iter().find(|event| event.name == "WorkerRegistered").expect("w1 has registered");
     let key = registered.text("sealing_key").to_owned();
@@ -45,13 +58,14 @@ pub async fn fill(stack: &Stack, events: u64) -> u64 {
         log.round(&users, round).await;
         round += 1;
     }
-    log.last
+    log.rebuild(&users[0], 0).await;
+    Filled { last: log.last, containers: round * CONTAINERS, images: round * BUILDS }
 }
 
 struct Log {
     key: String,
     last: u64,
-    /// Sequence of the build of each image.
+    /// Sequence of the last build of each image.
     saved: Vec<u64>,
 }
 
@@ -60,6 +74,9 @@ impl Log {
         let first_build = round * BUILDS;
         let built = self.publish(gateway, (first_build..first_build + BUILDS).map(|n| self.build(n)).collect()).await;
         self.saved.extend(built..=self.last);
+        if round > 0 {
+            self.rebuild(gateway, round * REBUILDS).await;
+        }
         let containers = round * CONTAINERS..(round + 1) * CONTAINERS;
         let requests: Vec<Filling> = containers.clone().map(|n| self.request(n)).collect();
         let ids: Vec<Uuid> = requests.iter().map(|request| request.id).collect();
@@ -70,6 +87,15 @@ impl Log {
         for outcome in [Self::provider, Self::pull] {
             let outcomes = (decided..).zip(numbered()).map(|(at, (n, id))| outcome(n, *id, at)).collect();
             self.publish(worker, outcomes).await;
+        }
+    }
+
+    /// Builds some images again: what is attached to later containers is from these builds.
+    async fn rebuild(&mut self, gateway: &User, first: u64) {
+        let again = first..first + REBUILDS;
+        let built = self.publish(gateway, again.clone().map(|n| self.build(n)).collect()).await;
+        for (image, sequence) in again.zip(built..) {
+            self.saved[usize::try_from(image).expect("a small number")] = sequence;
         }
     }
 

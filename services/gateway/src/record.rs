@@ -79,7 +79,7 @@ impl Recorder {
 
     /// What followed from an event, if it did.
     pub(crate) async fn followed(&self, cause: &Receipt, kind: Derivation) -> Result<Option<Event>, RecordError> {
-        let siblings = self.log.history(&cause.event.subject()).await?;
+        let siblings = self.siblings(&cause.event.subject()).await?;
         Ok(find(&siblings, derived_id(cause.event_id, kind)).map(|(_, recorded)| recorded.event.clone()))
     }
 
@@ -103,11 +103,19 @@ impl Recorder {
     }
 
     async fn siblings(&self, subject: &Subject) -> Result<Vec<Sibling>, RecordError> {
-        let reading = tokio::time::timeout(self.limit, self.log.history(subject));
-        let siblings = reading.await.map_err(|_| RecordError::Unread("no answer in time".to_owned()))?;
+        let siblings = self.in_time(subject).await;
         let mut siblings = siblings.map_err(|error| RecordError::Unread(error.to_string()))?;
         siblings.sort_by_key(|sibling| sibling.sequence);
         Ok(siblings)
+    }
+
+    /// What the log holds beside a subject, or that it does not say so in time.
+    async fn in_time(&self, subject: &Subject) -> Result<Vec<Sibling>, LogError> {
+        let reading = tokio::time::timeout(self.limit, self.log.history(subject));
+        reading.await.unwrap_or_else(|_| {
+            let reason = format!("nothing within {} ms", self.limit.as_millis());
+            Err(LogError::Unavailable { what: format!("read {}", subject.siblings()), reason })
+        })
     }
 
     async fn settle(

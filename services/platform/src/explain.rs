@@ -59,8 +59,7 @@ impl Explainer {
     /// # Errors
     /// [`LogError`] when the log does not answer.
     pub async fn image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Explanation, LogError> {
-        let mut entries = self.builds(workspace, image_id).await?;
-        entries.retain(|entry| self.counts(entry));
+        let entries = self.builds(workspace, image_id).await?;
         let elsewhere = self.elsewhere(workspace, image_id, &entries).await?;
         Ok(explain_image(&History::new(entries, elsewhere), workspace, image_id, self.now()))
     }
@@ -88,10 +87,11 @@ impl Explainer {
         }
     }
 
-    fn counts(&self, entry: &Entry) -> bool {
+    /// The last sequence that counts.
+    fn end(&self) -> u64 {
         match self.moment {
-            Moment::Now => true,
-            Moment::Past { sequence, .. } => entry.sequence <= sequence,
+            Moment::Now => u64::MAX,
+            Moment::Past { sequence, .. } => sequence,
         }
     }
 
@@ -102,7 +102,6 @@ impl Explainer {
         id: &ContainerId,
     ) -> Result<(History, Option<WorkerId>), LogError> {
         let mut entries = self.read(&format!("waybill.events.container.{workspace}.{id}.>")).await?;
-        entries.retain(|entry| self.counts(entry));
         let (mut images, mut workers) = (BTreeSet::new(), BTreeSet::new());
         let mut newest = None;
         for entry in &entries {
@@ -122,7 +121,6 @@ impl Explainer {
         for image_id in &images {
             entries.extend(self.builds(workspace, image_id).await?);
         }
-        entries.retain(|entry| self.counts(entry));
         let (worker, image_id) = newest.unzip();
         let elsewhere = match image_id.flatten() {
             Some(image_id) => self.elsewhere(workspace, &image_id, &entries).await?,
@@ -152,7 +150,7 @@ impl Explainer {
             return Ok(Vec::new());
         }
         let entries = self.read(&format!("waybill.events.image.*.{image_id}.>")).await?;
-        let others = entries.iter().filter(|entry| self.counts(entry)).filter_map(|entry| match &entry.value {
+        let others = entries.iter().filter_map(|entry| match &entry.value {
             Seen::Event(recorded) => match recorded.event.subject() {
                 Subject::Image { workspace: other, .. } if other != *workspace => Some(other),
                 _ => None,
@@ -164,9 +162,8 @@ impl Explainer {
 
     /// Events on a subject, and what cannot be read there unless it was given up.
     async fn read(&self, filter: &str) -> Result<Vec<Entry>, LogError> {
-        // What counted in the past may stand before what is newest now.
-        let most = if self.moment == Moment::Now { NEWEST } else { usize::MAX };
-        let mut entries: Vec<Entry> = self.log.newest_on(filter, most).await?.iter().map(entry).collect();
+        let newest = self.log.newest_on(filter, NEWEST, self.end()).await?;
+        let mut entries: Vec<Entry> = newest.iter().map(entry).collect();
         let unreadable = entries.iter().rev().filter(|entry| matches!(entry.value, Seen::Unreadable { .. }));
         let unreadable: Vec<u64> = unreadable.map(|entry| entry.sequence).collect();
         let mut told = BTreeSet::new();
@@ -182,10 +179,7 @@ impl Explainer {
     async fn given_up(&self, sequence: u64) -> Result<bool, LogError> {
         let subject = Subject::Quarantine { sequence, event: EventType::QuarantineDiscarded };
         let last = self.log.last(&subject.to_string()).await?;
-        Ok(last.is_some_and(|discarded| match self.moment {
-            Moment::Now => true,
-            Moment::Past { sequence, .. } => discarded.sequence <= sequence,
-        }))
+        Ok(last.is_some_and(|discarded| discarded.sequence <= self.end()))
     }
 
     async fn readers(&self, worker: Option<&WorkerId>) -> Result<Readers, LogError> {

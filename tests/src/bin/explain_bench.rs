@@ -9,7 +9,7 @@ use std::{
 
 use waybill_tests::{
     figures::spread,
-    fill::fill,
+    fill::{Filled, fill},
     process::Process,
     stack::{Plan, Service, Stack},
 };
@@ -46,9 +46,11 @@ async fn bench() -> Result<(), Failure> {
     for (kind, prefix) in QUESTIONS {
         let mut times: [Vec<f64>; 2] = Default::default();
         for round in 0..ROUNDS {
-            // Every question is about another id, so that no cache of the last answer helps.
-            let id = format!("{prefix}{}", round * 31);
-            for (stack, times) in [&small, &large].into_iter().zip(&mut times) {
+            for ((stack, filled), times) in [&small, &large].into_iter().zip(&mut times) {
+                // Every question is about another id, so that no cache of the last answer helps, from one end of the log to
+                // the other. The first image was built at both.
+                let ids = if kind == "container" { filled.containers } else { filled.images };
+                let id = format!("{prefix}{}", round * (ids - 1) / (ROUNDS - 1));
                 times.push(ask(stack, kind, &id).await?);
             }
         }
@@ -69,13 +71,14 @@ async fn bench() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn filled(events: u64) -> Result<Stack, Failure> {
+async fn filled(events: u64) -> Result<(Stack, Filled), Failure> {
     let mut stack = Plan::default().setting("WAYBILL_LOG", "warn").start().await?;
     for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
         stack.stop(&service).await;
     }
-    println!("filled a log with {} events", fill(&stack, events).await);
-    Ok(stack)
+    let filled = fill(&stack, events).await;
+    println!("filled a log with {} events", filled.last);
+    Ok((stack, filled))
 }
 
 /// Milliseconds of one `waybill explain`, from its start to its end.

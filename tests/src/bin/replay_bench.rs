@@ -82,7 +82,7 @@ async fn bench() -> Result<(), Failure> {
         stack.stop(&service).await;
     }
     let started = Instant::now();
-    let last = fill(&stack, events).await;
+    let last = fill(&stack, events).await.last;
     println!("filled a log with {last} events, {:.0}/s", per_second(last, started.elapsed()));
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); MEASUREMENTS.len()];
     for round in 1..=ROUNDS {

@@ -141,6 +141,13 @@ async fn keys_and_permissions_that_are_not_those_of_init() {
     stack.nats().restart().await.unwrap();
     told(&stack, "permissions worker-w1", "may").await;
 
+    // One in which a request for a history has one answer: nothing is explained.
+    let single = text.replace("DIRECT.GET.WAYBILL\", response: stream", "DIRECT.GET.WAYBILL\"");
+    assert_ne!(text, single);
+    std::fs::write(&conf, single).unwrap();
+    stack.nats().restart().await.unwrap();
+    told(&stack, "permissions gateway", "may not look up anything in the log").await;
+
     // An operator that the server does not know.
     let stranger = nkeys_seed();
     std::fs::write(stack.home().join("keys/operator.nkey"), stranger).unwrap();

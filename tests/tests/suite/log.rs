@@ -32,7 +32,7 @@ async fn connect(url: String, history: HistoryAccess) -> EventLog {
 
 async fn server() -> Result<(NatsServer, EventLog), StartError> {
     let nats = NatsServer::start().await?;
-    let log = connect(nats.url(), HistoryAccess::AnyConsumer).await;
+    let log = connect(nats.url(), HistoryAccess::Everything).await;
     log.ensure_stream(1).await.unwrap();
     Ok((nats, log))
 }
@@ -65,12 +65,8 @@ async fn length(log: &EventLog) -> u64 {
 #[tokio::test]
 async fn an_event_counts_once_however_often_it_is_appended() {
     let (nats, _log) = require!(server().await);
-    for history in [
-        HistoryAccess::AnyConsumer,
-        HistoryAccess::Consumers { settling: "fixed".to_owned(), asking: "fixed-too".to_owned() },
-        HistoryAccess::LastPerSubject,
-    ] {
-        let log = connect(nats.url(), history.clone()).await;
+    for history in [HistoryAccess::Everything, HistoryAccess::LastPerSubject] {
+        let log = connect(nats.url(), history).await;
         let base = length(&log).await;
         let id = u128::from(base) * 1000 + 1;
         let (first, second) = (event(id, &format!("c{base}")), event(id + 1, &format!("c{base}")));
@@ -89,7 +85,7 @@ async fn an_event_counts_once_however_often_it_is_appended() {
 #[tokio::test]
 async fn an_id_used_up_elsewhere_does_not_swallow_the_event() {
     let (nats, _log) = require!(server().await);
-    for (number, history) in [HistoryAccess::AnyConsumer, HistoryAccess::LastPerSubject].into_iter().enumerate() {
+    for (number, history) in [HistoryAccess::Everything, HistoryAccess::LastPerSubject].into_iter().enumerate() {
         let log = connect(nats.url(), history).await;
         let id = 7 + u128::try_from(number).unwrap();
         log.append(&event(id, &format!("elsewhere-{number}")), Expect::Nothing, LIMIT).await.unwrap();
@@ -111,6 +107,26 @@ async fn a_batch_is_stored_whole_or_one_by_one() {
     // Half of it is there already, as after a crash in the middle: the server refuses the batch.
     assert_eq!(sequences(log.append_all(all[10..].to_vec()).await.unwrap()), (11..=50).collect::<Vec<_>>());
     assert_eq!(length(&log).await, 50);
+}
+
+/// More than one request brings, with others' events between.
+#[tokio::test]
+async fn a_long_history_is_read_whole_or_up_to_a_moment() {
+    let (_nats, log) = require!(server().await);
+    let container = |id: u128| if id.is_multiple_of(2) { "even" } else { "odd" };
+    let all = (1..=4_600).map(|id| (event(id, container(id)), Expect::Nothing, Span::none())).collect();
+    log.append_all(all).await.unwrap();
+    let read = async |container: &str, most: usize, end: u64| {
+        let filter = format!("waybill.events.container.ws.{container}.>");
+        let messages = log.newest_on(&filter, most, end).await.unwrap();
+        messages.iter().map(|message| message.sequence).collect::<Vec<_>>()
+    };
+    let even: Vec<u64> = (1..=2_300).map(|half| half * 2).collect();
+    assert_eq!(read("even", usize::MAX, u64::MAX).await, even);
+    assert_eq!(read("even", 2, u64::MAX).await, [4_598, 4_600]);
+    assert_eq!(read("even", usize::MAX, 2_501).await, even[..1_250]);
+    assert_eq!(read("even", 2, 2_501).await, [2_498, 2_500]);
+    assert!(read("nobody", usize::MAX, u64::MAX).await.is_empty());
 }
 
 /// Passes bytes on, and swallows the server's answers while it is told to.
@@ -154,7 +170,7 @@ impl Proxy {
 async fn a_lost_acknowledgement_is_no_second_event() {
     let (nats, direct) = require!(server().await);
     let proxy = Proxy::start(nats.url().replace("nats://", "")).await;
-    let log = connect(format!("nats://{}", proxy.address), HistoryAccess::AnyConsumer).await;
+    let log = connect(format!("nats://{}", proxy.address), HistoryAccess::Everything).await;
     log.append(&event(1, "before"), Expect::LastSibling(0), LIMIT).await.unwrap();
     proxy.swallow.store(true, std::sync::atomic::Ordering::SeqCst);
     let new = event(2, "c");

@@ -70,9 +70,9 @@ async fn nobody_reads_what_is_another_s() {
     let found = own.ask("waybill.api.CONSUMER.INFO.WAYBILL.worker-w1", async_nats::HeaderMap::new(), "").await;
     assert_eq!(found.unwrap()["name"], "worker-w1", "its own consumer answers");
     let gateway = stack.user("gateway").await;
-    let saved = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.image.acme.img.CredentialSecretSaved";
-    let found = gateway.ask(saved, async_nats::HeaderMap::new(), "").await;
-    assert_eq!(found.unwrap()["image_id"], "img", "the gateway reads back what it wrote");
+    let saved = json!({ "last_by_subj": "waybill.events.image.acme.img.CredentialSecretSaved" }).to_string();
+    let found = gateway.ask("waybill.api.DIRECT.GET.WAYBILL", async_nats::HeaderMap::new(), saved).await;
+    assert_eq!(found.unwrap()["image_id"], "img", "the gateway looks up what is there");
 
     let w2 = "waybill.events.worker.w2.acme.c-w2.ContainerCredentialsAttached";
     let consumer = |filter: &str| json!({ "stream_name": "WAYBILL", "config": { "name": "spy", "filter_subject": filter, "ack_policy": "none" } });
@@ -91,13 +91,20 @@ async fn nobody_reads_what_is_another_s() {
                     format!("{api}.CONSUMER.CREATE.WAYBILL.spy.waybill.events.worker.w2.>"),
                     consumer("waybill.events.worker.w2.>"),
                 ),
+                (
+                    format!("{api}.CONSUMER.CREATE.WAYBILL.gateway-explain.waybill.events.worker.*.*.*.>"),
+                    consumer("waybill.events.worker.*.*.*.>"),
+                ),
                 (format!("{api}.CONSUMER.CREATE.WAYBILL"), consumer("waybill.events.>")),
                 (format!("{api}.CONSUMER.CREATE.WAYBILL.worker-w2"), pushed.clone()),
                 (format!("{api}.CONSUMER.DELETE.WAYBILL.worker-w2"), Value::Null),
                 (format!("{api}.STREAM.CREATE.SPY"), json!({ "name": "SPY", "sources": [{ "name": "WAYBILL" }] })),
             ];
+            // The gateway looks up anything, and makes no consumer, whatever its name.
+            let looks_up = |subject: &str| role == "gateway" && subject == "waybill.api.DIRECT.GET.WAYBILL";
+            let attempts = attempts.iter().filter(|(subject, _)| !looks_up(subject));
             // All at once: most are answered by silence.
-            let all = attempts.iter().map(|(subject, body)| refused(&user, role, subject, body));
+            let all = attempts.map(|(subject, body)| refused(&user, role, subject, body));
             futures_util::future::join_all(all).await;
         }
     }
@@ -141,17 +148,29 @@ async fn a_reply_subject_is_no_way_around() {
     let before = stack.events().await.len();
     let worker = stack.user("worker-w1").await;
     let own = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.worker.w1.registered";
+    // Who reads many messages with one request sends many.
+    let gateway = stack.user("gateway").await;
+    let any = "waybill.api.DIRECT.GET.WAYBILL";
+    let batch = json!({ "seq": 1, "next_by_subj": "waybill.events.>", "batch": 9 }).to_string();
     for reply in [
         "waybill.events.worker.w2.registered",
-        "waybill.events.image.acme.img.CredentialSecretSaved",
+        "waybill.events.worker.w1.acme.c-w1.ContainerCredentialsAttached",
         "$JS.API.STREAM.UPDATE.WAYBILL",
         "waybill.api.STREAM.UPDATE.WAYBILL",
         "$JS.API.CONSUMER.CREATE.WAYBILL.spy.waybill.events.worker.>",
     ] {
         worker.client.publish_with_reply(own, reply, "".into()).await.unwrap();
+        gateway.client.publish_with_reply(any, reply, batch.clone().into()).await.unwrap();
     }
+    worker
+        .client
+        .publish_with_reply(own, "waybill.events.image.acme.img.CredentialSecretSaved", "".into())
+        .await
+        .unwrap();
     let answered = worker.ask(own, async_nats::HeaderMap::new(), "").await;
     assert_eq!(answered.unwrap()["worker_id"], "w1", "what was sent before has been handled");
+    let answered = gateway.ask(any, async_nats::HeaderMap::new(), r#"{"seq":1}"#).await;
+    assert!(answered.is_some(), "what was sent before has been handled");
     assert_eq!(stack.events().await.len(), before);
     let spy = stack.user("operator").await;
     refused(&spy, "no such consumer", "waybill.api.CONSUMER.INFO.WAYBILL.spy", &Value::Null).await;

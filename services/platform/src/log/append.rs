@@ -95,6 +95,16 @@ impl EventLog {
             match look(&siblings, self.sees_all_siblings(), new.envelope.id, claimed) {
                 Look::Stored(sequence) => return Ok(Appended { sequence, duplicate: true }),
                 Look::Publish { last, with_id: keep_id } => {
+                    if is_behind(expect, last, claimed) {
+                        tracing::debug!(
+                            subject,
+                            tries,
+                            last,
+                            "what was read is not what the leader holds, trying again"
+                        );
+                        sleep(pause(tries)).await;
+                        tries = tries.saturating_add(1);
+                    }
                     // A wrong guess is no error; the next one is what the log just said.
                     expect = Expect::LastSibling(last);
                     with_id = keep_id;
@@ -143,9 +153,30 @@ fn look(siblings: &[RawMessage], all: bool, id: Uuid, claimed: Option<u64>) -> L
     }
 }
 
+/// Whether a replica answered that does not have yet what the leader found in conflict. Nothing can go wrong by that: the
+/// leader checks the next try as well. It is only too early for it.
+fn is_behind(expected: Expect, read: u64, claimed: Option<u64>) -> bool {
+    claimed.is_none() && matches!(expected, Expect::LastSibling(expected) if read <= expected)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conflict_with_nothing_new_is_asked_again_later() {
+        let cases = [
+            (Expect::LastSibling(0), 0, None, true),
+            (Expect::LastSibling(5), 5, None, true),
+            (Expect::LastSibling(5), 3, None, true),
+            (Expect::LastSibling(0), 5, None, false),
+            (Expect::LastSibling(0), 0, Some(4), false),
+            (Expect::Nothing, 0, None, false),
+        ];
+        for (expected, read, claimed, behind) in cases {
+            assert_eq!(is_behind(expected, read, claimed), behind, "{expected:?} {read} {claimed:?}");
+        }
+    }
 
     fn stored(sequence: u64, id: u128) -> RawMessage {
         let mut headers = async_nats::HeaderMap::new();

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, Event, jetstream};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use waybill_domain::credentials::Secret;
 
 use super::{API_PREFIX, EventLog, LogError};
@@ -13,18 +13,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
 /// How a role may look up what the log holds for an image, a container or a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryAccess {
-    /// By a consumer with a name of its own choice: scheduler and operator.
-    AnyConsumer,
-    /// By the consumer names that its permissions allow.
-    Consumers {
-        /// For settling doubtful appends.
-        settling: String,
-        /// For questions, which must not keep appends waiting.
-        asking: String,
-    },
-    /// By the last message of each subject: workers create no consumers.
+    /// Every message: gateway, scheduler and operator.
+    Everything,
+    /// The last message of each subject: workers read nothing else.
     LastPerSubject,
 }
 
@@ -51,11 +44,7 @@ impl NatsConfig {
     /// Reads the settings of a role, such as `gateway` or `worker-w1`.
     pub fn read(reader: &mut Reader<'_>, role: &str) -> Self {
         let history = match role {
-            "scheduler" | "operator" => HistoryAccess::AnyConsumer,
-            "gateway" => HistoryAccess::Consumers {
-                settling: "gateway-history".to_owned(),
-                asking: "gateway-explain".to_owned(),
-            },
+            "gateway" | "scheduler" | "operator" => HistoryAccess::Everything,
             _ => HistoryAccess::LastPerSubject,
         };
         Self {
@@ -98,10 +87,8 @@ impl EventLog {
             jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
             client,
             api_prefix: config.api_prefix.as_str().into(),
-            history: config.history.clone(),
+            history: config.history,
             name: config.name.as_str().into(),
-            settling: Arc::new(Mutex::new(())),
-            asking: Arc::new(Mutex::new(())),
             connected,
         }
     }

@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind, ServerError};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
+use waybill_schemas::ALL_SUBJECTS;
 
-use super::{ConsumerState, EventLog, LogError, NatsConfig, RawMessage, connect};
+use super::{ConsumerState, EventLog, LogError, NatsConfig, RawMessage, STREAM, connect};
 
 /// How long one request may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -118,6 +119,20 @@ impl Inspector {
                     RequestErrorKind::NoResponders => "nobody answers there".to_owned(),
                     _ => error.to_string(),
                 }),
+            },
+        }
+    }
+
+    /// Reads the first events as histories are read: one request, many answers.
+    pub async fn batch(&self) -> Reply {
+        let subject = format!("{}.DIRECT.GET.{STREAM}", self.log.api_prefix);
+        let mut forbidden = self.forbidden.clone();
+        tokio::select! {
+            Ok(_) = forbidden.wait_for(|subjects| subjects.contains(&subject)) => Reply::Forbidden,
+            read = timeout(ASK, self.log.matching(ALL_SUBJECTS, 1, 2)) => match read {
+                Ok(Ok(_)) => Reply::Answer(Value::Null),
+                Ok(Err(error)) => Reply::Silence(error.to_string()),
+                Err(_) => Reply::Silence("no answer in time, or not all of it".to_owned()),
             },
         }
     }

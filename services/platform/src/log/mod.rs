@@ -3,6 +3,7 @@
 mod append;
 mod batch;
 mod connect;
+mod direct;
 mod error;
 mod history;
 mod inspect;
@@ -17,7 +18,7 @@ mod work;
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use waybill_schemas::{Envelope, Event};
 
 pub use append::Appended;
@@ -63,8 +64,5 @@ pub struct EventLog {
     history: HistoryAccess,
     /// Whose readers these are, as the server lists them.
     name: Arc<str>,
-    /// A consumer with a fixed name serves one reader at a time.
-    settling: Arc<Mutex<()>>,
-    asking: Arc<Mutex<()>>,
     connected: watch::Receiver<bool>,
 }

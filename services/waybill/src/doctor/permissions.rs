@@ -1,7 +1,8 @@
 //! What each role may do and may not, by requests that change nothing whoever makes them.
 //!
 //! An event is published for a stream of another name, which the server refuses after it has looked at the permission. The
-//! stream's deletion is tried under a name that no stream has, its update with settings that name another stream.
+//! stream's deletion is tried under a name that no stream has, its update with settings that name another stream, as is a
+//! consumer's creation. A consumer is asked for messages in words that it cannot read.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use waybill_platform::{
     config::ConfigError,
     log::{API_PREFIX, InspectError, Inspector, NatsConfig, Reply, STREAM},
 };
+use waybill_schemas::{ALL_SUBJECTS, EventType};
 
 use super::finding::Finding;
 use crate::init::Role;
@@ -23,6 +25,8 @@ struct Probe {
     what: String,
     /// Whether the role must be able to.
     may: bool,
+    /// Whether somebody answers whoever may. A consumer that is not there yet does not.
+    answered: bool,
     request: Request,
 }
 
@@ -32,6 +36,8 @@ enum Request {
     Publish(String),
     /// An API request with this body, below the role's API prefix.
     Api(String, Value),
+    /// A history: one request, many answers.
+    Batch,
     /// An API request below JetStream's own prefix.
     Direct(String, Value),
 }
@@ -82,6 +88,7 @@ async fn send(inspector: &Inspector, request: &Request) -> Reply {
             inspector.ask(subject.clone(), &never, Vec::new()).await
         }
         Request::Api(subject, body) => inspector.api(subject, body).await,
+        Request::Batch => inspector.batch().await,
         Request::Direct(subject, body) => {
             let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
             inspector.ask(format!("$JS.API.{subject}"), &[], body).await
@@ -89,12 +96,33 @@ async fn send(inspector: &Inspector, request: &Request) -> Reply {
     }
 }
 
+fn probe(what: &str, may: bool, request: Request) -> Probe {
+    Probe { what: what.to_owned(), may, answered: true, request }
+}
+
 fn publish(what: &str, may: bool, subject: impl Into<String>) -> Probe {
-    Probe { what: what.to_owned(), may, request: Request::Publish(subject.into()) }
+    probe(what, may, Request::Publish(subject.into()))
 }
 
 fn api(what: &str, may: bool, subject: impl Into<String>, body: Value) -> Probe {
-    Probe { what: what.to_owned(), may, request: Request::Api(subject.into(), body) }
+    probe(what, may, Request::Api(subject.into(), body))
+}
+
+/// A consumer's creation, refused because its body names another stream than its subject.
+fn create(what: &str, may: bool, name: &str, filter: &str) -> Probe {
+    let body = json!({ "stream_name": NOBODY, "config": { "name": name, "filter_subject": filter } });
+    api(what, may, format!("CONSUMER.CREATE.{STREAM}.{name}.{filter}"), body)
+}
+
+/// A request for a consumer's next messages, refused because it does not say how many.
+fn next(what: &str, name: &str) -> Probe {
+    let request = Request::Api(format!("CONSUMER.MSG.NEXT.{STREAM}.{name}"), unreadable());
+    Probe { answered: false, ..probe(what, true, request) }
+}
+
+/// No number of messages.
+fn unreadable() -> Value {
+    json!({ "batch": "none" })
 }
 
 fn read(what: &str, may: bool, subject: &str) -> Probe {
@@ -124,8 +152,9 @@ fn probes(role: &Role) -> Vec<Probe> {
     ];
     let reads_all = matches!(role, Role::Scheduler | Role::Operator);
     let reading = [
-        read("read credentials of any worker", reads_all, &decision),
-        api("read the whole log", reads_all, format!("DIRECT.GET.{STREAM}"), json!({ "seq": 1 })),
+        read("look up any decision by its subject", reads_all, &decision),
+        probe("look up anything in the log", reads_all || matches!(role, Role::Gateway), Request::Batch),
+        create("read the whole log", reads_all, NOBODY, ALL_SUBJECTS),
         // The gateway explains open hops: it has to know how far the readers are.
         api(
             "look at any consumer",
@@ -142,8 +171,13 @@ fn probes(role: &Role) -> Vec<Probe> {
 fn own_probes(role: &Role) -> Vec<Probe> {
     match role {
         Role::Gateway => vec![
+            // What its readiness asks.
             read("read back a build", true, &format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretSaved")),
-            api("use its consumer", true, format!("CONSUMER.INFO.{STREAM}.gateway-history"), Value::Null),
+            read(
+                "look up what was given up",
+                true,
+                &format!("waybill.events.quarantine.1.{}", EventType::QuarantineDiscarded),
+            ),
         ],
         Role::Scheduler | Role::Operator => {
             vec![api("look at the stream", true, format!("STREAM.INFO.{STREAM}"), Value::Null)]
@@ -151,7 +185,8 @@ fn own_probes(role: &Role) -> Vec<Probe> {
         Role::Worker(id) => vec![
             publish("register", true, format!("waybill.events.worker.{id}.registered")),
             read("read back its registration", true, &format!("waybill.events.worker.{id}.registered")),
-            api("use its consumer", true, format!("CONSUMER.INFO.{STREAM}.worker-{id}"), Value::Null),
+            api("find its consumer", true, format!("CONSUMER.INFO.{STREAM}.worker-{id}"), Value::Null),
+            next("use its consumer", &format!("worker-{id}")),
             read(
                 "read its own decisions again",
                 true,
@@ -166,10 +201,12 @@ fn own_probes(role: &Role) -> Vec<Probe> {
         ],
         Role::Orchestrator(workspace) => {
             let requested = format!("waybill.events.container.{workspace}.{NOBODY}.ContainerRequested");
-            let consumer = format!("CONSUMER.INFO.{STREAM}.orchestrator-{workspace}");
+            let consumer = format!("orchestrator-{workspace}");
             vec![
                 publish("publish its workspace's requests", true, requested),
-                api("use its consumer", true, consumer, Value::Null),
+                create("make its consumer", true, &consumer, &format!("waybill.events.worker.*.{workspace}.>")),
+                api("find its consumer", true, format!("CONSUMER.INFO.{STREAM}.{consumer}"), Value::Null),
+                next("use its consumer", &consumer),
             ]
         }
     }
@@ -183,11 +220,8 @@ fn changes() -> Vec<Probe> {
         ("delete streams", format!("STREAM.DELETE.{NOBODY}"), Value::Null),
     ];
     let both = tries.into_iter().flat_map(|(what, subject, body)| {
-        [Request::Api(subject.clone(), body.clone()), Request::Direct(subject, body)].map(|request| Probe {
-            what: what.to_owned(),
-            may: false,
-            request,
-        })
+        [Request::Api(subject.clone(), body.clone()), Request::Direct(subject, body)]
+            .map(|request| probe(what, false, request))
     });
     both.collect()
 }
@@ -199,7 +233,12 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
         Tried::NotConnected(why) => return judge_not_connected(role, check, why),
     };
     let reached = |reply: &Reply| matches!(reply, Reply::Answer(_));
-    let silent = |reply: &Reply| matches!(reply, Reply::Silence(_));
+    let silent = |probe: &Probe, reply: &Reply| probe.answered && matches!(reply, Reply::Silence(_));
+    let kept_out = |probe: &Probe, reply: &Reply| match reply {
+        Reply::Answer(_) => false,
+        Reply::Forbidden => true,
+        Reply::Silence(_) => probe.answered && stream_is_there,
+    };
     let list = |wanted: &dyn Fn(&Probe, &Reply) -> bool| {
         let mut list: Vec<&str> = replies
             .iter()
@@ -210,8 +249,8 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
         list.join(", ")
     };
     let too_much = list(&|probe, reply| !probe.may && reached(reply));
-    let too_little = list(&|probe, reply| probe.may && !reached(reply) && (stream_is_there || !silent(reply)));
-    let untold = list(&|probe, reply| probe.may && silent(reply));
+    let too_little = list(&|probe, reply| probe.may && kept_out(probe, reply));
+    let untold = list(&|probe, reply| probe.may && silent(probe, reply));
     let says = match (too_much.as_str(), too_little.as_str()) {
         ("", "") if untold.is_empty() => return Finding::ok(check, "what the role needs, and no more"),
         ("", "") => return Finding::unknown(check, format!("nobody answers to: {untold}"), "see to the stream first"),
@@ -255,6 +294,7 @@ mod tests {
         let subject = match request {
             Request::Publish(subject) => subject.clone(),
             Request::Api(subject, _) => format!("{API_PREFIX}.{subject}"),
+            Request::Batch => format!("{API_PREFIX}.DIRECT.GET.{STREAM}"),
             Request::Direct(subject, _) => format!("$JS.API.{subject}"),
         };
         role.grants().iter().any(|grant| matches(&grant.local(), &subject))
@@ -285,10 +325,12 @@ mod tests {
     fn no_probe_can_change_anything() {
         for probe in roles().iter().flat_map(probes) {
             let harmless = match &probe.request {
-                Request::Publish(_) => true,
+                Request::Publish(_) | Request::Batch => true,
                 Request::Api(subject, body) | Request::Direct(subject, body) => {
                     let reads = ["DIRECT.GET.", "STREAM.INFO.", "CONSUMER.INFO."];
                     reads.iter().any(|verb| subject.starts_with(verb))
+                        || subject.starts_with("CONSUMER.CREATE.WAYBILL.") && body["stream_name"] == NOBODY
+                        || subject.starts_with("CONSUMER.MSG.NEXT.") && *body == unreadable()
                         || subject == "STREAM.DELETE.waybill-doctor"
                         || subject == "STREAM.UPDATE.WAYBILL" && body["name"] == NOBODY
                 }
@@ -312,6 +354,16 @@ mod tests {
             (answer(), answer(), true, Attention, "may forge, and must not"),
             (Reply::Forbidden, answer(), true, Attention, "may forge, and must not; it may not publish"),
         ];
+        let absent = Probe { answered: false, ..may.clone() };
+        for (reply, stream, status, says) in [
+            (silence(), true, Well, "no more"),
+            (silence(), false, Well, "no more"),
+            (Reply::Forbidden, true, Attention, "may not publish, and must"),
+        ] {
+            let finding = judge(&Role::Gateway, &Tried::Replies(vec![(absent.clone(), reply)]), stream);
+            assert_eq!(finding.status, status, "{finding:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+        }
         for (first, second, stream, status, says) in cases {
             let tried = Tried::Replies(vec![(may.clone(), first), (may_not.clone(), second)]);
             let finding = judge(&Role::Gateway, &tried, stream);

@@ -43,7 +43,6 @@ fn exports() -> String {
         format!("$JS.API.STREAM.INFO.{STREAM}"),
         format!("$JS.API.STREAM.CREATE.{STREAM}"),
         format!("$JS.API.STREAM.MSG.GET.{STREAM}"),
-        format!("$JS.API.DIRECT.GET.{STREAM}"),
         format!("$JS.API.DIRECT.GET.{STREAM}.>"),
         format!("$JS.API.CONSUMER.CREATE.{STREAM}"),
         format!("$JS.API.CONSUMER.CREATE.{STREAM}.>"),
@@ -52,9 +51,11 @@ fn exports() -> String {
         format!("$JS.API.CONSUMER.DELETE.{STREAM}.*"),
     ];
     let mut lines: String = plain.iter().map(|subject| format!("      {{ service: \"{subject}\" }}\n")).collect();
-    lines.push_str("      # One request for the next messages is answered by many.\n");
-    // Writing to a String cannot fail.
-    let _ = writeln!(lines, "      {{ service: \"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.*\", response: stream }}");
+    lines.push_str("      # One request for messages is answered by many.\n");
+    for subject in [format!("DIRECT.GET.{STREAM}"), format!("CONSUMER.MSG.NEXT.{STREAM}.*")] {
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "      {{ service: \"$JS.API.{subject}\", response: stream }}");
+    }
     lines
 }
 

@@ -110,25 +110,15 @@ fn create(name: &str, filters: &[String]) -> impl Iterator<Item = Grant> {
     filters.iter().map(move |filter| api(format!("CONSUMER.CREATE.{STREAM}.{name}.{filter}")))
 }
 
-/// The gateway's readers: one settles appends, the other answers questions.
-const HISTORIES: [&str; 2] = ["gateway-history", "gateway-explain"];
-
+/// The gateway looks up what the log holds of an image or a container, by requests that leave nothing behind.
 fn gateway() -> Vec<Grant> {
     let published = EventType::OF_IMAGE.iter().map(|event| format!("waybill.events.image.*.*.{event}"));
     let of_containers = [EventType::ContainerRequested, EventType::ContainerEnded];
     let published = published.chain(of_containers.map(|event| format!("waybill.events.container.*.*.{event}")));
-    let read = [
-        "waybill.events.image.*.*.>",
-        "waybill.events.container.*.*.>",
-        "waybill.events.worker.*.*.*.>",
-        "waybill.events.worker.*.registered",
-    ]
-    .map(str::to_owned);
+    let discarded = format!("waybill.events.quarantine.*.{}", EventType::QuarantineDiscarded);
     write_and_verify(published)
-        .chain(HISTORIES.iter().flat_map(|name| create(name, &read)))
-        .chain(HISTORIES.iter().flat_map(|name| consume(name)))
+        .chain([api(format!("DIRECT.GET.{STREAM}")), api(format!("DIRECT.GET.{STREAM}.{discarded}"))])
         .chain(watch_readers())
-        .chain([api(format!("DIRECT.GET.{STREAM}.waybill.events.quarantine.*.{}", EventType::QuarantineDiscarded))])
         .collect()
 }
 

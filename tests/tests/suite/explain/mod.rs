@@ -8,6 +8,7 @@ mod open;
 mod past;
 mod pulls;
 mod rest;
+mod together;
 mod workers;
 
 use serde_json::Value;
