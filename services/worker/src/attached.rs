@@ -16,7 +16,7 @@ use crate::{
     access::{Access, NoAccess},
     handle::Handler,
     node::{Attached, Attachment, Code, Error, nothing_attached},
-    outcome::Decision,
+    outcome::{Decision, Said},
     port::OutcomeLog,
     provider::Provider,
     source,
@@ -42,6 +42,23 @@ impl<L: OutcomeLog> Handler<L> {
             let error = waybill_platform::chain(&error);
             tracing::error!(%workspace, %container_id, error, "programs of the node cannot have this container's logins");
         }
+    }
+
+    /// Takes a container's access away because of a decision that attached nothing, which an earlier run recorded.
+    pub(crate) fn tell_node_again(&self, decision: &Decision) {
+        if matches!(decision.said, Said::Skipped(_)) {
+            self.tell_node(decision, Step::Done, &Ok(Access::DefaultChain));
+        }
+    }
+
+    /// Whether the log has a newer decision about the same container for this worker: that one counts on the node.
+    pub(crate) async fn is_superseded(&self, decision: &Decision) -> Result<bool, LogError> {
+        if self.running.is_none() {
+            return Ok(false);
+        }
+        let (workspace, container_id) = (decision.workspace(), decision.container_id());
+        let decisions = self.decisions(decision.worker_id(), workspace, container_id).await?;
+        Ok(decisions.iter().any(|other| other.sequence > decision.sequence))
     }
 
     /// Takes away what a container that ended at a sequence had here, unless it has asked again since.

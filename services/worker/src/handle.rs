@@ -95,11 +95,15 @@ impl<L: OutcomeLog> Handler<L> {
         let step = if maybe_done { self.recorded_step(decision).await? } else { Step::Provide };
         if step == Step::Done {
             tracing::debug!(container_id = %decision.container_id(), "outcome is recorded already");
+            self.tell_node_again(decision);
             return Ok(());
         }
         let access = self.access(decision).await;
         let step = if step == Step::Provide { self.report_provider(decision, &access).await? } else { step };
-        self.tell_node(decision, step, &access);
+        // What is delivered again, or by a consumer that was made anew, may be old news by now.
+        if !maybe_done || !self.is_superseded(decision).await? {
+            self.tell_node(decision, step, &access);
+        }
         let Step::Pull { provided_by } = step else { return Ok(()) };
         if decision.renews() {
             return Ok(());

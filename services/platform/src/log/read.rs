@@ -45,7 +45,7 @@ impl EventLog {
     /// # Errors
     /// [`LogError`] when the log does not answer.
     pub async fn pending(&self, filter: &str, from: u64) -> Result<u64, LogError> {
-        let (consumer, waiting) = self.create_reader(filter, from, None).await?;
+        let (consumer, waiting) = self.create_reader(filter, from).await?;
         self.delete_reader(&consumer).await;
         Ok(waiting)
     }
@@ -56,7 +56,7 @@ impl EventLog {
     /// [`LogError`] when the log does not answer.
     pub async fn sequence_at(&self, time: Timestamp) -> Result<u64, LogError> {
         let policy = DeliverPolicy::ByStartTime { start_time: time.instant() };
-        let (consumer, waiting) = self.create_consumer(ALL_SUBJECTS, policy, None).await?;
+        let (consumer, waiting) = self.create_consumer(ALL_SUBJECTS, policy).await?;
         let first = match waiting {
             0 => None,
             _ => std::pin::pin!(Self::messages_of(&consumer).await?).try_next().await?,
@@ -70,23 +70,13 @@ impl EventLog {
     }
 
     /// A consumer without acknowledgements, and how many messages wait for it.
-    pub(super) async fn create_reader(
-        &self,
-        filter: &str,
-        from: u64,
-        name: Option<&str>,
-    ) -> Result<(Reader, u64), LogError> {
-        self.create_consumer(filter, DeliverPolicy::ByStartSequence { start_sequence: from.max(1) }, name).await
+    pub(super) async fn create_reader(&self, filter: &str, from: u64) -> Result<(Reader, u64), LogError> {
+        self.create_consumer(filter, DeliverPolicy::ByStartSequence { start_sequence: from.max(1) }).await
     }
 
-    async fn create_consumer(
-        &self,
-        filter: &str,
-        deliver_policy: DeliverPolicy,
-        name: Option<&str>,
-    ) -> Result<(Reader, u64), LogError> {
+    async fn create_consumer(&self, filter: &str, deliver_policy: DeliverPolicy) -> Result<(Reader, u64), LogError> {
         // A name, and the filter in the API subject, are what permissions can speak of.
-        let name = name.map_or_else(|| format!("{}-{}", self.name, uuid::Uuid::new_v4().simple()), str::to_owned);
+        let name = format!("{}-{}", self.name, uuid::Uuid::new_v4().simple());
         let config = pull::Config {
             name: Some(name),
             filter_subject: filter.to_owned(),
@@ -200,7 +190,7 @@ impl Reading {
             Ok(()) => {}
             Err(ended) => return ended,
         }
-        let (consumer, _) = match self.log.create_reader(&self.filter, self.next, None).await {
+        let (consumer, _) = match self.log.create_reader(&self.filter, self.next).await {
             Ok(created) => created,
             Err(error) => return Ended::Consumer(error),
         };

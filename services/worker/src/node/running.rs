@@ -161,9 +161,8 @@ impl Running {
         if state.is_newer(workspace, container, decided_by) {
             return Ok(());
         }
-        if state.keys.contains_key(&Owner::Container(workspace.clone(), container.clone())) {
-            remember(&mut state.dropped, (workspace.clone(), container.clone()), decided_by);
-        }
+        // Whether there is a key or not: what was attached before can still be delivered, again or late.
+        remember(&mut state.dropped, (workspace.clone(), container.clone()), decided_by);
         self.remove(&mut state, workspace, container)
     }
 
@@ -223,7 +222,10 @@ impl State {
 fn remember(of: &mut BTreeMap<(WorkspaceId, ContainerId), u64>, container: (WorkspaceId, ContainerId), sequence: u64) {
     of.insert(container, sequence);
     if of.len() > REMEMBERED {
-        let oldest = of.iter().min_by_key(|(_, sequence)| **sequence).map(|(container, _)| container.clone());
-        oldest.map(|container| of.remove(&container));
+        // The older half at once, so that it need not be looked for each time.
+        let mut sequences: Vec<u64> = of.values().copied().collect();
+        sequences.sort_unstable();
+        let middle = sequences.get(sequences.len() / 2).copied().unwrap_or_default();
+        of.retain(|_, sequence| *sequence > middle);
     }
 }

@@ -83,6 +83,37 @@ async fn a_decision_in_force_is_kept_and_one_without_credentials_ends_it() {
     }
 }
 
+/// The worker died on it, and started anew: a newer decision in the log counts, and one that is done is carried out.
+#[tokio::test]
+async fn what_is_delivered_again_is_compared_with_the_newest_decision() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    for reason in [None, Some(AttachSkipReason::SecretRevoked)] {
+        let node = Node::new();
+        let here = bench(&node, &registry);
+        here.record(DECIDED, here.ada("c-1"));
+        if let Some(reason) = reason {
+            here.record(DECIDED + 5, here.skipped(reason));
+        }
+        here.again(here.ada("c-1")).await;
+        let expected = reason.is_none().then(|| format!("ada {PASSWORD}"));
+        assert_eq!(node.get(here).await, expected, "{reason:?}");
+    }
+
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+    let after = bench(&node, &registry);
+    let revoked = after.skipped(AttachSkipReason::SecretRevoked);
+    // Its outcome is recorded; the worker died before the key was gone.
+    after.first(revoked.clone()).await;
+    let died = bench(&node, &registry);
+    *died.handler.log.stored() = after.handler.log.stored().clone();
+    std::fs::create_dir_all(node.scratch.path().join("acme/c-1")).unwrap();
+    std::fs::write(node.scratch.path().join("acme/c-1/auth.json"), "{}").unwrap();
+    died.again(revoked).await;
+    assert!(!node.scratch.path().join("acme/c-1").exists());
+}
+
 /// The cloud refuses the first exchange after a rotation: the container runs, and its programs may ask again.
 #[tokio::test]
 async fn a_renewal_without_a_login_yet_leaves_the_container_its_key() {

@@ -139,6 +139,11 @@ async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
     node.put("ws", "c2", attachment("a.b/app:1", "delivered again", 6));
     assert!(!node.answerer.running.dir().root().join("ws/c2").exists(), "what was revoked does not come back");
 
+    // Revoked before the attach was handled, as when the worker died on it and it comes again late.
+    node.answerer.running.drop_older(&workspace, &"c3".parse().unwrap(), 8).unwrap();
+    node.put("ws", "c3", attachment("a.b/app:1", "delivered late", 6));
+    assert!(!node.answerer.running.dir().root().join("ws/c3").exists(), "what was revoked is never given");
+
     let folder = node.answerer.running.dir().root().join("ws/c1");
     std::fs::write(folder.join("auth.json"), "{}").unwrap();
     let of_workspace = node.answerer.answer(&Request::End { access: node.key("ws") }).await;

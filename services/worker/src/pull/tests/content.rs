@@ -74,7 +74,7 @@ async fn without_a_folder_only_manifests_are_pulled() {
     let other = Image::new().indexed("plan9", "mips");
     let registry = FakeRegistry::start(other, |_| None).await;
     let error = pull_as(&super::config(&[registry.host()]), &registry.reference(), &RegistryLogin::Anonymous).await;
-    assert_eq!(error.unwrap_err().reason, PullFailure::NotFound);
+    assert_eq!(error.unwrap_err().reason, PullFailure::NoPlatform);
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn a_token_that_no_header_can_carry_is_an_error() {
     for token in ["two\nlines", "tökön", "a b", ""] {
         let login = RegistryLogin::Bearer(Secret::from(token));
         let error = pull_as(&config(&[registry.host()]), &registry.reference(), &login).await.unwrap_err();
-        assert_eq!(error.reason, PullFailure::Unauthorized, "{error}");
+        assert_eq!(error.reason, PullFailure::NoLogin, "{error}");
     }
     assert!(registry.asked().is_empty());
     let registry = with_tokens(|_| Some(answer(200, json!({ "token": "two\nlines" }).to_string()))).await;
