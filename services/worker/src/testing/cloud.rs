@@ -9,7 +9,10 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, Method, StatusCode, Uri,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse as _, Response},
 };
 use serde_json::Value;
@@ -36,6 +39,8 @@ pub(crate) struct Script {
     pub(crate) life: i64,
     /// Status and body of the next answers, whatever was asked.
     pub(crate) spoilt: Vec<(u16, String)>,
+    /// Seconds that spoilt answers ask to wait.
+    pub(crate) retry_after: Option<u64>,
     /// Every call so far.
     pub(crate) calls: Vec<Call>,
 }
@@ -65,7 +70,7 @@ impl FakeCloud {
     }
 
     async fn start_on<S: Future<Output = Server>>(judge: Judge, serve: impl FnOnce(Router) -> S) -> Self {
-        let script = Mutex::new(Script { life: 3600, spoilt: Vec::new(), calls: Vec::new() });
+        let script = Mutex::new(Script { life: 3600, spoilt: Vec::new(), retry_after: None, calls: Vec::new() });
         let shared = Arc::new(Shared { judge, script, gate: Semaphore::new(Semaphore::MAX_PERMITS) });
         let server = serve(Router::new().fallback(handle).with_state(shared.clone())).await;
         Self { server, shared }
@@ -120,11 +125,15 @@ async fn handle(
         std::future::pending::<()>().await;
     }
     let mut script = shared.script.lock().unwrap();
-    let (status, body) = if script.spoilt.is_empty() {
+    let (status, body, wait) = if script.spoilt.is_empty() {
         let (status, body) = (shared.judge)(&call, number, &script);
-        (status, body.to_string())
+        (status, body.to_string(), None)
     } else {
-        script.spoilt.remove(0)
+        let (status, body) = script.spoilt.remove(0);
+        (status, body, script.retry_after)
     };
-    (StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, "application/json")], body).into_response()
+    let mut answer =
+        (StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, "application/json")], body).into_response();
+    answer.headers_mut().extend(wait.map(|seconds| (RETRY_AFTER, seconds.into())));
+    answer
 }

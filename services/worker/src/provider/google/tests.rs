@@ -103,13 +103,14 @@ type Case = (&'static str, Value, u16, String, usize, fn(&ProviderError) -> bool
 async fn failures_have_a_kind_and_no_secrets() {
     let (lines, _guard) = Lines::capture();
     let refused: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Refused { .. });
+    let unavailable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unavailable { .. });
     let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
     let file = || user(SECRETS[0]);
     let quota = json!({ "error": { "status": "RESOURCE_EXHAUSTED", "message": format!("for {}", SECRETS[1]) } });
     let cases: Vec<Case> = vec![
         ("refused", user("s3cr3t-wrong"), 0, String::new(), 1, refused, "invalid_grant: Bad Request: [redacted]"),
-        ("spent", file(), 429, quota.to_string(), 3, refused, "RESOURCE_EXHAUSTED: for [redacted]"),
-        ("down", file(), 503, "<html>".to_owned(), 3, unusable, "status 503 that cannot be read"),
+        ("spent", file(), 429, quota.to_string(), 3, unavailable, "RESOURCE_EXHAUSTED: for [redacted]"),
+        ("down", file(), 503, "<html>".to_owned(), 3, unavailable, "status 503 that cannot be read"),
         ("redirected", file(), 302, "{}".to_owned(), 1, unusable, "status 302 that cannot be read"),
         ("no token", file(), 200, "{}".to_owned(), 1, unusable, "without an access_token"),
         ("empty token", file(), 200, r#"{"access_token":""}"#.to_owned(), 1, unusable, "without an access_token"),
@@ -131,7 +132,7 @@ async fn failures_have_a_kind_and_no_secrets() {
         let error = login(&file, &cache(&fake.url(), None)).await.unwrap_err();
         assert!(kind(&error) && error.to_string().contains(words), "{name}: {error}");
         assert!(error.to_string().starts_with("Google at 127.0.0.1"), "{name}: {error}");
-        assert!(error.to_string().len() < 450 && !error.is_unreachable(), "{name}: {error}");
+        assert!(error.to_string().len() < 450 && error.is_passing() == unavailable(&error), "{name}: {error}");
         assert_eq!(fake.calls(), calls, "{name}");
         for secret in SECRETS.iter().chain(&["s3cr3t-wrong"]) {
             assert_absent(secret, name, &format!("{error} {error:?}"));
@@ -152,15 +153,33 @@ async fn a_passing_fault_is_tried_again() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_asks_for_patience_is_left_alone_for_that_long() {
+    let fake = FakeCloud::start(google).await;
+    fake.script().retry_after = Some(60);
+    fake.spoil(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED","message":"slow down"}}"#);
+    let (tokens, file) = (cache(&fake.url(), None), account(RSA_KEY));
+    let error = login(&file, &tokens).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(60)), "{error}");
+    let kept = login(&file, &tokens).await.unwrap_err();
+    assert!(matches!(kept, ProviderError::Kept { left: 2.., .. }) && kept.is_passing(), "{kept}");
+    assert_eq!(fake.calls(), 1, "not even at once");
+
+    // A moment is waited for.
+    fake.script().retry_after = Some(1);
+    fake.spoil(503, "{}");
+    assert_eq!(password(&login(&user(SECRETS[0]), &tokens).await.unwrap()), "google-token-3");
+}
+
+#[tokio::test]
 async fn an_issuer_that_does_not_answer() {
     let (away, _socket) = nobody();
     let file = account(RSA_KEY);
     let nobody = login(&file, &cache(&format!("http://{away}"), None)).await.unwrap_err();
-    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
+    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_passing(), "{nobody}");
     let fake = FakeCloud::start(google).await;
     fake.hang();
     let silent = login(&file, &cache(&fake.url(), Some(Duration::from_millis(300)))).await.unwrap_err();
-    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_passing(), "{silent}");
 }
 
 #[tokio::test]
