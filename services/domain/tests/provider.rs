@@ -115,7 +115,11 @@ fn what_cannot_become_a_login_says_why() {
         (
             "a Google key that leads elsewhere",
             right,
-            json("a.b", "gcp", r#"{"GOOGLE_APPLICATION_CREDENTIALS":"{\"type\":\"external_account\"}"}"#),
+            json(
+                "a.b",
+                "gcp",
+                r#"{"GOOGLE_APPLICATION_CREDENTIALS":"{\"type\":\"external_account\",\"credential_source\":{\"environment_id\":\"aws1\"}}"}"#,
+            ),
             ProviderFailure::Unsupported,
         ),
     ];

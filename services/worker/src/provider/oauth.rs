@@ -1,4 +1,4 @@
-//! Token endpoints of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
+//! Token endpoints, mostly of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
 
 use std::{error::Error, time::Duration};
 
@@ -63,11 +63,31 @@ pub(super) struct Endpoint<'e> {
 /// What a form carries, in order.
 pub(super) type Fields<'f> = [(&'f str, &'f str)];
 
+/// What is posted.
+enum Question<'q> {
+    Form(&'q Fields<'q>),
+    /// As whoever the token is of.
+    Json(&'q Value, &'q Secret),
+}
+
 impl Endpoint<'_> {
     /// Posts the form until there is an answer that stands: three times at most, as AWS's own client does.
     pub(super) async fn post<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, ProviderError> {
+        self.ask(&Question::Form(fields)).await
+    }
+
+    /// Likewise a JSON body, with a bearer token.
+    pub(super) async fn post_json<A: DeserializeOwned>(
+        &self,
+        body: &Value,
+        bearer: &Secret,
+    ) -> Result<A, ProviderError> {
+        self.ask(&Question::Json(body, bearer)).await
+    }
+
+    async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
         for pause in PAUSES {
-            let error = match self.attempt(fields).await {
+            let error = match self.attempt(question).await {
                 Err(error) if error.is_passing() => error,
                 outcome => return outcome,
             };
@@ -78,14 +98,23 @@ impl Endpoint<'_> {
             tracing::debug!(%error, "asking for the token again");
             tokio::time::sleep(pause).await;
         }
-        self.attempt(fields).await
+        self.attempt(question).await
     }
 
-    async fn attempt<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, ProviderError> {
+    async fn attempt<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
         let client = self.http.0.as_ref();
         let client = client.map_err(|error| self.unusable(&format!("no client can be made: {error}")))?;
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = client.post(self.url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        let request = client.post(self.url);
+        let request = match question {
+            Question::Form(fields) => {
+                let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(*fields).finish();
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+            }
+            Question::Json(body, bearer) => {
+                let request = request.bearer_auth(bearer.expose());
+                request.header(CONTENT_TYPE, "application/json").body(body.to_string())
+            }
+        };
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let asked = answer.headers().get(RETRY_AFTER).and_then(|header| header.to_str().ok());

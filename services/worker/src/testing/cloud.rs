@@ -1,4 +1,4 @@
-//! A tiny cloud: form posts are judged by a function, and a test can spoil the next answers or hold them all back.
+//! A tiny cloud: posts are judged by a function, and a test can spoil the next answers or hold them all back.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, Method, StatusCode, Uri,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
     },
     response::{IntoResponse as _, Response},
 };
@@ -20,11 +20,13 @@ use tokio::sync::Semaphore;
 
 use super::{PrivateCa, Server};
 
-/// A form, as the cloud saw it.
+/// A form, or JSON and a bearer token, as the cloud saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) form: BTreeMap<String, String>,
+    pub(crate) json: Option<Value>,
+    pub(crate) authorization: String,
 }
 
 impl Call {
@@ -110,12 +112,16 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form = method == Method::POST && headers[CONTENT_TYPE] == "application/x-www-form-urlencoded";
+    let authorization = headers.get(AUTHORIZATION).map_or("", |header| header.to_str().unwrap()).to_owned();
+    let json = headers[CONTENT_TYPE] == "application/json" && !authorization.is_empty();
+    let posted = method == Method::POST && (json || headers[CONTENT_TYPE] == "application/x-www-form-urlencoded");
     assert!(
-        form && uri.query().is_none(),
-        "{method} {uri}: a token is asked for by a form, and by nothing in the address"
+        posted && uri.query().is_none(),
+        "{method} {uri}: a token is asked for by what is posted, and by nothing in the address"
     );
-    let call = Call { path: uri.path().to_owned(), form: form_urlencoded::parse(&body).into_owned().collect() };
+    let form = if json { BTreeMap::new() } else { form_urlencoded::parse(&body).into_owned().collect() };
+    let json = json.then(|| serde_json::from_slice(&body).unwrap());
+    let call = Call { path: uri.path().to_owned(), form, json, authorization };
     let number = {
         let mut script = shared.script.lock().unwrap();
         script.calls.push(call.clone());
