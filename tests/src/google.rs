@@ -1,12 +1,13 @@
-//! An in-process Google token endpoint: it verifies what a service account signed, and makes each token an account of a
-//! registry.
+//! An in-process Google: it verifies what a service account signed, takes the token of a federated identity and lets it act as
+//! the service account, and makes each token an account of a registry.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::extract::{Path, State as Shared};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Form, Json, Router};
 use base64::Engine as _;
@@ -25,6 +26,10 @@ use crate::serving::Serving;
 
 const KEY: &str = include_str!("google.pem");
 const EMAIL: &str = "puller@project.iam.gserviceaccount.com";
+const AUDIENCE: &str = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/ci";
+const TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// Further off than any token's end.
+const FAR_OFF: &str = "9999-12-31T23:59:59Z";
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 /// Bytes of an `RSAPublicKey` of 2048 bits with the usual exponent; a `SubjectPublicKeyInfo` ends with it.
 const PUBLIC_KEY: usize = 270;
@@ -39,14 +44,26 @@ pub struct Google {
 #[derive(Debug)]
 struct State {
     accounts: Accounts,
+    /// The token that the pool of identities accepts.
+    subject_token: Option<String>,
+    /// Tokens of identities that may act as the service account.
+    identities: Vec<String>,
     calls: usize,
 }
 
 impl Google {
     /// Starts one that issues one-hour tokens.
     pub fn start(accounts: &Accounts) -> Result<Self, StartError> {
-        let state = Arc::new(Mutex::new(State { accounts: accounts.clone(), calls: 0 }));
-        let routes = Router::new().route("/token", post(handle)).with_state(state.clone());
+        let state = Arc::new(Mutex::new(State {
+            accounts: accounts.clone(),
+            subject_token: None,
+            identities: Vec::new(),
+            calls: 0,
+        }));
+        let routes = Router::new()
+            .route("/token", post(handle))
+            .route("/v1/projects/-/serviceAccounts/{account}", post(impersonate))
+            .with_state(state.clone());
         let serving = Serving::start("the in-process Google", |_| routes)?;
         Ok(Self { state, serving })
     }
@@ -54,6 +71,33 @@ impl Google {
     /// The endpoint to configure in place of Google's.
     pub fn token_endpoint(&self) -> String {
         format!("{}/token", self.serving.url())
+    }
+
+    /// The endpoint to configure in place of the one where identities become service accounts.
+    pub fn iam_endpoint(&self) -> String {
+        self.serving.url()
+    }
+
+    /// From now on, the pool of identities accepts this token of another identity service.
+    pub fn accept(&self, subject_token: &str) {
+        lock(&self.state).subject_token = Some(subject_token.to_owned());
+    }
+
+    /// The file of a federated identity that acts as this service account. It names a file that nobody is to read.
+    pub fn external_file(email: &str) -> String {
+        let url =
+            format!("https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{email}:generateAccessToken");
+        let file = json!({
+            "type": "external_account", "audience": AUDIENCE, "subject_token_type": TOKEN_TYPE,
+            "token_url": "https://sts.googleapis.com/v1/token", "credential_source": { "file": "/etc/hostname" },
+            "service_account_impersonation_url": url,
+        });
+        file.to_string()
+    }
+
+    /// The file of a federated identity that acts as the account that the endpoint knows.
+    pub fn known_external_file() -> String {
+        Self::external_file(EMAIL)
     }
 
     /// The key file of a service account; only the one that the endpoint knows gets a token.
@@ -83,6 +127,9 @@ async fn handle(
     let mut state = lock(&state);
     state.calls += 1;
     let field = |name: &str| form.get(name).map_or("", String::as_str);
+    if field("grant_type") == "urn:ietf:params:oauth:grant-type:token-exchange" {
+        return exchange(&mut state, field);
+    }
     let refused = match field("grant_type") {
         "urn:ietf:params:oauth:grant-type:jwt-bearer" => refusal(field("assertion")),
         _ => Some("Unsupported grant type"),
@@ -95,6 +142,51 @@ async fn handle(
     state.accounts.allow(&login);
     let body = json!({ "access_token": login.password(), "expires_in": 3599, "token_type": "Bearer" });
     (StatusCode::OK, Json(body))
+}
+
+/// AIP-4117, "Token exchange".
+fn exchange<'f>(state: &mut State, field: impl Fn(&str) -> &'f str) -> (StatusCode, Json<Value>) {
+    let expected = [
+        ("audience", AUDIENCE),
+        ("scope", "https://www.googleapis.com/auth/cloud-platform"),
+        ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("subject_token_type", TOKEN_TYPE),
+    ];
+    let known = state.subject_token.as_deref() == Some(field("subject_token"));
+    if !known || expected.iter().any(|(name, value)| field(name) != *value) {
+        let words = "The given credential is rejected by the attribute condition.";
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant", "error_description": words })));
+    }
+    let token = format!("identity-{}", Uuid::new_v4().simple());
+    state.identities.push(token.clone());
+    let issued = "urn:ietf:params:oauth:token-type:access_token";
+    let body =
+        json!({ "access_token": token, "issued_token_type": issued, "expires_in": 3599, "token_type": "Bearer" });
+    (StatusCode::OK, Json(body))
+}
+
+/// "Method: projects.serviceAccounts.generateAccessToken".
+async fn impersonate(
+    Shared(state): Shared<Arc<Mutex<State>>>,
+    Path(account): Path<String>,
+    headers: HeaderMap,
+    Json(asked): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let mut state = lock(&state);
+    state.calls += 1;
+    let bearer = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
+    let known = bearer.is_some_and(|token| state.identities.iter().any(|identity| identity == token));
+    if !known
+        || account != format!("{EMAIL}:generateAccessToken")
+        || asked.get("lifetime").and_then(Value::as_str) != Some("3600s")
+    {
+        let words = "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).";
+        let error = json!({ "code": 403, "message": words, "status": "PERMISSION_DENIED" });
+        return (StatusCode::FORBIDDEN, Json(json!({ "error": error })));
+    }
+    let login = Login::new("oauth2accesstoken", format!("ya29-{}", Uuid::new_v4().simple()));
+    state.accounts.allow(&login);
+    (StatusCode::OK, Json(json!({ "accessToken": login.password(), "expireTime": FAR_OFF })))
 }
 
 /// What is wrong with an assertion, if anything is.

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use waybill_domain::{
-    credentials::Secret,
-    provider::{Login, ProviderPlan, plan_with_credentials, plan_without_credentials},
+    credentials::{CredentialInput, Secret, marshal, parse},
+    provider::{Login, ProviderPlan, plan_to_try, plan_with_credentials, plan_without_credentials},
+    reference::RegistryHost,
 };
 use waybill_schemas::{
     Sealed,
@@ -65,6 +66,39 @@ fn credentials_become_a_login() {
     }
 }
 
+/// Host, keys, and the user name that goes with their secret.
+type OwnKeys<'k> = (&'k str, &'k [(&'k str, &'k str)], &'k str);
+
+/// From what a client gives to the user name and the password that the registry's token service is sent.
+#[test]
+fn a_service_s_own_keys_become_the_pair_that_it_knows() {
+    let cases: [OwnKeys<'_>; 11] = [
+        ("ghcr.io", &[("GITHUB_USERNAME", "octo"), ("GITHUB_TOKEN", CANARY)], "octo"),
+        ("nvcr.io", &[("NGC_API_KEY", CANARY)], "$oauthtoken"),
+        ("docker.io", &[("DOCKERHUB_USERNAME", "ada"), ("DOCKERHUB_PASSWORD", CANARY)], "ada"),
+        ("registry-1.docker.io", &[("DOCKERHUB_USERNAME", "ada"), ("DOCKERHUB_TOKEN", CANARY)], "ada"),
+        ("registry.gitlab.com", &[("CI_DEPLOY_USER", "gitlab+1"), ("CI_DEPLOY_PASSWORD", CANARY)], "gitlab+1"),
+        ("registry.gitlab.com", &[("GITLAB_USERNAME", "ada"), ("GITLAB_TOKEN", CANARY)], "ada"),
+        ("registry.gitlab.com", &[("CI_REGISTRY_USER", "bob"), ("CI_REGISTRY_PASSWORD", CANARY)], "bob"),
+        ("registry.gitlab.com", &[("CI_JOB_TOKEN", CANARY)], "gitlab-ci-token"),
+        ("quay.io", &[("QUAY_USERNAME", "team+robot"), ("QUAY_PASSWORD", CANARY)], "team+robot"),
+        ("quay.io", &[("QUAY_USERNAME", "$oauthtoken"), ("QUAY_TOKEN", CANARY)], "$oauthtoken"),
+        ("eu-docker.pkg.dev", &[("GCP_ACCESS_TOKEN", CANARY)], "oauth2accesstoken"),
+    ];
+    for (registry, keys, user) in cases {
+        let host = RegistryHost::parse(registry).unwrap();
+        let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value))).collect();
+        let parsed = parse(&CredentialInput::Keys(keys), &host).unwrap();
+        let plan = plan_to_try(&marshal(&parsed, &host)).unwrap();
+        let Login::Basic(login) = plan.login else { panic!("{registry}: {:?}", plan.login) };
+        assert_eq!(
+            (login.username.as_str(), login.password.expose(), &plan.registry),
+            (user, CANARY, &host),
+            "{registry}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_become_a_login_says_why() {
     let right = attached("a.b/app:1", "a.b");
@@ -115,7 +149,11 @@ fn what_cannot_become_a_login_says_why() {
         (
             "a Google key that leads elsewhere",
             right,
-            json("a.b", "gcp", r#"{"GOOGLE_APPLICATION_CREDENTIALS":"{\"type\":\"external_account\"}"}"#),
+            json(
+                "a.b",
+                "gcp",
+                r#"{"GOOGLE_APPLICATION_CREDENTIALS":"{\"type\":\"external_account\",\"credential_source\":{\"environment_id\":\"aws1\"}}"}"#,
+            ),
             ProviderFailure::Unsupported,
         ),
     ];

@@ -53,7 +53,8 @@ impl Access {
 #[derive(Debug, Clone)]
 pub(crate) struct NoAccess {
     pub(crate) failure: Failure,
-    unreachable: bool,
+    /// Whether it says nothing of the credentials.
+    passing: bool,
     /// The provider whose first login failed: a later one may not.
     pub(crate) provider: Option<Provider>,
 }
@@ -61,21 +62,21 @@ pub(crate) struct NoAccess {
 impl NoAccess {
     /// The pull's failure, where a provider is recorded already and only the pull is left to report.
     pub(crate) fn as_pull_error(&self) -> PullError {
-        let reason = if self.unreachable { PullFailure::Unreachable } else { PullFailure::NoLogin };
+        let reason = if self.passing { PullFailure::Unreachable } else { PullFailure::NoLogin };
         PullError::new(reason, self.failure.detail.clone())
     }
 }
 
 impl From<Failure> for NoAccess {
     fn from(failure: Failure) -> Self {
-        Self { failure, unreachable: false, provider: None }
+        Self { failure, passing: false, provider: None }
     }
 }
 
 impl From<ProviderError> for NoAccess {
     fn from(error: ProviderError) -> Self {
         let failure = Failure { reason: ProviderFailure::TokenExchangeFailed, detail: error.to_string() };
-        Self { failure, unreachable: error.is_unreachable(), provider: None }
+        Self { failure, passing: error.is_passing(), provider: None }
     }
 }
 

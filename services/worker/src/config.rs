@@ -33,7 +33,8 @@ pub struct WorkerConfig {
     /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
     pub aws: EcrConfig,
     /// Where the other clouds are asked: `WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the endpoint that a key names,
-    /// `WAYBILL_AZURE_LOGIN_ENDPOINT` instead of a cloud's identity service.
+    /// `WAYBILL_GOOGLE_IAM_ENDPOINT` instead of Google's service account credentials, `WAYBILL_AZURE_LOGIN_ENDPOINT`
+    /// instead of a cloud's identity service.
     pub clouds: CloudConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
@@ -109,6 +110,7 @@ pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (
     };
     let clouds = CloudConfig {
         google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
+        google_iam_endpoint: reader.optional("WAYBILL_GOOGLE_IAM_ENDPOINT", url),
         azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
         plain_http: pull.plain_http.clone(),
         ca: aws.ca.clone(),
@@ -217,6 +219,7 @@ mod tests {
             ("WAYBILL_WORKER_CA_FILE", "ca.pem"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "http://127.0.0.1:5555"),
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "http://127.0.0.1:5557/token"),
+            ("WAYBILL_GOOGLE_IAM_ENDPOINT", "http://127.0.0.1:5559"),
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "http://127.0.0.1:5558"),
             ("WAYBILL_AWS_STS_ENDPOINT", "http://127.0.0.1:5556"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "127.0.0.1:0"),
@@ -233,6 +236,7 @@ mod tests {
         assert!(config.pull.ca_file.is_some() && config.health.is_some());
         assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
         assert!(config.clouds.google_endpoint.is_some() && config.clouds.azure_endpoint.is_some());
+        assert!(config.clouds.google_iam_endpoint.is_some());
         assert_eq!((config.clouds.ca, config.clouds.plain_http), (config.aws.ca, config.pull.plain_http));
     }
 
@@ -250,6 +254,7 @@ mod tests {
             ("WAYBILL_WORKER_DOCKER_CONFIG", "none.json"),
             ("WAYBILL_AWS_ECR_ENDPOINT", "ftp://x"),
             ("WAYBILL_GOOGLE_TOKEN_ENDPOINT", "oauth2.googleapis.com"),
+            ("WAYBILL_GOOGLE_IAM_ENDPOINT", "iamcredentials.googleapis.com"),
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
             ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),

@@ -38,6 +38,7 @@ impl Clouds {
         let plan = Plan::default()
             .plain_http(&[&registry.host()])
             .setting("WAYBILL_GOOGLE_TOKEN_ENDPOINT", google.token_endpoint())
+            .setting("WAYBILL_GOOGLE_IAM_ENDPOINT", google.iam_endpoint())
             .setting("WAYBILL_AZURE_LOGIN_ENDPOINT", azure.login_endpoint());
         let stack = plan.start().await?;
         Ok(Self { registry, reference, google, azure, stack })
@@ -81,6 +82,33 @@ async fn cloud_keys_become_logins() {
 }
 
 #[tokio::test]
+async fn a_federated_identity_acts_as_a_service_account() {
+    let (subject, other) = (Canary::new("subject token"), Canary::new("another subject token"));
+    let clouds = require!(Clouds::start("secret").await);
+    clouds.google.accept(subject.value());
+    let keys = |file: String, token: &Canary| json!({ "GOOGLE_APPLICATION_CREDENTIALS": file, "GOOGLE_SUBJECT_TOKEN": token.value() });
+    clouds.ask("identity", "gcp", keys(Google::known_external_file(), &subject)).await;
+    clouds.container("identity-2", "identity").await;
+    for name in ["identity", "identity-2"] {
+        expect(&clouds.stack, ["container", name], (0, "pull", "pulled", "was pulled with creds-127.0.0.1")).await;
+        let provider = clouds.stack.wait_for_event("CredentialProviderAttached", name).await;
+        assert!(!provider.text("token_expires_at").is_empty(), "{}", provider.line);
+    }
+    assert_eq!(clouds.google.calls(), 2, "one exchange of two calls");
+
+    clouds.ask("token", "gcp", keys(Google::known_external_file(), &other)).await;
+    clouds.ask("account", "gcp", keys(Google::external_file("b@c.example"), &subject)).await;
+    let cases = [
+        ("token", "invalid_grant: The given credential is rejected by the attribute condition."),
+        ("account", "PERMISSION_DENIED: Permission 'iam.serviceAccounts.getAccessToken' denied"),
+    ];
+    for (name, words) in cases {
+        expect(&clouds.stack, ["container", name], (1, "provider", "token_exchange_failed", words)).await;
+    }
+    Search::new([&subject, &other]).assert_absent_in_dir(clouds.stack.dir());
+}
+
+#[tokio::test]
 async fn what_a_cloud_refuses_is_told_in_its_words() {
     let canary = Canary::new("azure secret");
     let clouds = require!(Clouds::start("another").await);
@@ -100,13 +128,14 @@ async fn what_a_cloud_refuses_is_told_in_its_words() {
 #[tokio::test]
 async fn keys_that_lead_elsewhere_are_refused_when_they_are_saved() {
     let stack = require!(Plan::default().start().await);
-    let external = json!({ "type": "external_account", "credential_source": { "file": "/etc/hostname" } }).to_string();
+    let source = json!({ "environment_id": "aws1", "url": "http://169.254.169.254/latest" });
+    let external = json!({ "type": "external_account", "credential_source": source }).to_string();
     let tenant = json!({ "AZURE_CLIENT_ID": "a", "AZURE_CLIENT_SECRET": "b", "AZURE_TENANT_ID": "../common" });
     let cases = [
         (
             "eu-docker.pkg.dev/team/app:1",
             json!({ "GOOGLE_APPLICATION_CREDENTIALS": external }),
-            "GOOGLE_APPLICATION_CREDENTIALS.credential_source.file is not supported: a worker reads no file",
+            "GOOGLE_APPLICATION_CREDENTIALS.credential_source.environment_id is not supported: a worker's own",
         ),
         ("my.azurecr.io/team/app:1", tenant, "the value of AZURE_TENANT_ID is malformed"),
     ];
@@ -115,4 +144,9 @@ async fn keys_that_lead_elsewhere_are_refused_when_they_are_saved() {
         assert_eq!(answer.status, 422, "{answer:?}");
         assert!(answer.text("detail").contains(words), "{answer:?}");
     }
+    // Where a token is found on a machine is not followed; the token itself is asked for.
+    let file = json!({ "GOOGLE_APPLICATION_CREDENTIALS": Google::known_external_file() });
+    let answer = stack.build("acme", "img", "eu-docker.pkg.dev/team/app:1", file).await;
+    let said = (answer.text("reason"), answer.text("missing_key"));
+    assert_eq!(said, ("incomplete_credentials", "GOOGLE_SUBJECT_TOKEN"), "{answer:?}");
 }

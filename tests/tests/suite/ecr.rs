@@ -1,6 +1,6 @@
 //! AWS ECR: keys become a token, a token is used until its true end, and what AWS refuses is told in its words.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use waybill_tests::{
@@ -141,4 +141,30 @@ async fn what_aws_refuses_is_told_in_its_words() {
     assert!(!stack.events().await.iter().any(|event| event.is("ImagePullFailed", "c-1")), "no pull as somebody else");
     assert!(registry.seen().is_empty(), "{:?}", registry.seen());
     Search::new([&canary]).assert_absent_in_dir(stack.dir());
+}
+
+#[tokio::test]
+async fn refused_keys_are_not_sent_for_every_container_and_new_ones_at_once() {
+    let (registry, ecr, stack) = require!(with_ecr().await);
+    let reference = format!("{}/team/app:1", registry.host());
+    let deleted = json!({
+        "AWS_ACCESS_KEY_ID": "AKIADELETED", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-1",
+    });
+    stack.build("acme", "img", &reference, deleted).await;
+    let began = Instant::now();
+    let failed = ("CredentialProviderFailed".to_owned(), "token_exchange_failed".to_owned());
+    assert_eq!(outcome(&stack, "c-0").await, failed);
+    for number in 1..20 {
+        assert_eq!(outcome(&stack, &format!("c-{number}")).await, failed);
+    }
+    // Five seconds after the first refusal, at the earliest, there may be another call.
+    let most = 1 + began.elapsed().as_secs() / 5;
+    assert!(u64::try_from(ecr.calls().len()).unwrap() <= most, "{most}: {:?}", ecr.calls());
+    let events = stack.events().await;
+    let told = |words: &str| events.iter().filter(|event| event.text("detail").contains(words)).count();
+    assert_eq!(told("UnrecognizedClientException"), 20, "{events:?}");
+    assert!(told("not asked again for another") >= 15, "{events:?}");
+
+    stack.build("acme", "img", &reference, keys("rotated")).await;
+    assert_eq!(outcome(&stack, "c-20").await, succeeded());
 }

@@ -32,6 +32,7 @@ mod log;
 mod many;
 mod metrics;
 mod node;
+mod own_keys;
 mod permissions;
 mod quarantine;
 mod rebuild;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::keys::Keys;
-use super::{CredentialError, Secret, azure, google, named, role};
+use super::{CredentialError, GoogleKeys, Secret, azure, google, named, role};
 use crate::reference::{EcrRegistry, Registry, RegistryHost};
 
 /// The values of one kind of credentials, under the names they are carried by.
@@ -97,7 +97,7 @@ pub(super) static FAMILIES: [Family; 11] = [
         cred_type: CredType::Gcp,
         service: "Google Artifact Registry",
         telling: &["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"],
-        supporting: &[],
+        supporting: &["GOOGLE_SUBJECT_TOKEN"],
         serves: Serves::ServiceAndGeneric(|kind| matches!(kind, Registry::Gcr | Registry::ArtifactRegistry { .. })),
         extract: gcp,
     },
@@ -248,12 +248,22 @@ pub(super) fn expires_at(expiration: &Secret) -> Result<Timestamp, CredentialErr
 
 fn gcp(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {
     let need = Need { keys, cred_type: CredType::Gcp };
-    need.one("GCP_ACCESS_TOKEN", &["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"])?;
+    let subject_token = keys.first(&["GOOGLE_SUBJECT_TOKEN"]);
+    let missing = if subject_token.is_some() { "GOOGLE_APPLICATION_CREDENTIALS" } else { "GCP_ACCESS_TOKEN" };
+    need.one(missing, &["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"])?;
+    let (token, file) = (keys.first(&["GCP_ACCESS_TOKEN"]), keys.first(&["GOOGLE_APPLICATION_CREDENTIALS"]));
     // Where there is a token, the file is not read.
-    if let (false, Some(file)) = (keys.any(&["GCP_ACCESS_TOKEN"]), keys.first(&["GOOGLE_APPLICATION_CREDENTIALS"])) {
-        google::check(file)?;
-    }
-    Ok(values(["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"].map(|key| (key, keys.first(&[key]).cloned()))))
+    let read = match (token, file) {
+        (None, Some(file)) => Some(google::check(file, subject_token)?),
+        _ => None,
+    };
+    // One that nothing needs is not carried, nor does its end count.
+    let subject_token = subject_token.filter(|_| matches!(read, Some(GoogleKeys::External(_))));
+    Ok(values([
+        ("GCP_ACCESS_TOKEN", token.cloned()),
+        ("GOOGLE_APPLICATION_CREDENTIALS", file.cloned()),
+        ("GOOGLE_SUBJECT_TOKEN", subject_token.cloned()),
+    ]))
 }
 
 fn azure(keys: &Keys, _: &Registry) -> Result<Values, CredentialError> {

@@ -2,13 +2,14 @@
 //!
 //! The text is a tenant's. It is never followed to a file of the node, to an address that is not Google's, or to a program.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::error::Category;
 use waybill_schemas::v1::CredType;
 
-use super::{CredentialError, Secret, UnmarshalError};
+use super::{
+    CredentialError, Secret, UnmarshalError,
+    federation::{ExternalAccount, STS},
+};
 
 /// Hosts that issue Google's tokens. A key file names one of them, and no other is asked.
 const TOKEN_HOSTS: [&str; 3] = ["oauth2.googleapis.com", "accounts.google.com", "sts.googleapis.com"];
@@ -24,6 +25,8 @@ pub enum GoogleKeys {
     ServiceAccount(ServiceAccount),
     /// A login of type `authorized_user`, as `gcloud auth application-default login` writes it.
     User(GoogleUser),
+    /// A file of type `external_account`, with the token that it is about.
+    External(ExternalAccount),
 }
 
 /// A service account and its private key.
@@ -51,20 +54,20 @@ pub struct GoogleUser {
 }
 
 impl GoogleKeys {
-    /// Reads a key file.
+    /// Reads a key file; `subject_token` is the token that an external account's file is about.
     ///
     /// # Errors
     /// [`UnmarshalError`] with the field that is missing or cannot be used; no value is repeated.
-    pub fn parse(text: &Secret) -> Result<Self, UnmarshalError> {
+    pub fn parse(text: &Secret, subject_token: Option<&Secret>) -> Result<Self, UnmarshalError> {
         let file: KeyFile = serde_json::from_str(text.expose()).map_err(|error| unreadable(&error))?;
         let kind = file.kind.as_ref().map(Secret::expose);
         match kind.ok_or_else(|| missing("GOOGLE_APPLICATION_CREDENTIALS.type"))? {
             "service_account" => file.service_account().map(Self::ServiceAccount),
             "authorized_user" => file.user().map(Self::User),
-            "external_account" => Err(file.external_account()),
+            "external_account" => ExternalAccount::parse(text, subject_token).map(Self::External),
             _ => Err(UnmarshalError::UnsupportedValue {
                 key: "GOOGLE_APPLICATION_CREDENTIALS.type",
-                problem: "only keys of type service_account or authorized_user are exchanged",
+                problem: "only files of type service_account, authorized_user or external_account are exchanged",
             }),
         }
     }
@@ -78,6 +81,12 @@ impl GoogleKeys {
             (Some(endpoint), _) => Ok(endpoint),
             (None, Self::User(_)) => Ok(TOKEN_URI),
             (None, Self::ServiceAccount(account)) if is_google(&account.token_uri) => Ok(&account.token_uri),
+            (None, Self::External(account)) if account.token_url == STS => Ok(STS),
+            (None, Self::External(_)) => Err(UnmarshalError::InvalidValue {
+                key: "GOOGLE_APPLICATION_CREDENTIALS.token_url",
+                expected: "https://sts.googleapis.com/v1/token; another one is the operator's to set, as \
+                           WAYBILL_GOOGLE_TOKEN_ENDPOINT",
+            }),
             (None, Self::ServiceAccount(_)) => Err(UnmarshalError::InvalidValue {
                 key: "GOOGLE_APPLICATION_CREDENTIALS.token_uri",
                 expected: "an https address on oauth2.googleapis.com, accounts.google.com or sts.googleapis.com; \
@@ -106,7 +115,6 @@ struct KeyFile {
     client_id: Option<Secret>,
     client_secret: Option<Secret>,
     refresh_token: Option<Secret>,
-    credential_source: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 impl KeyFile {
@@ -126,61 +134,21 @@ impl KeyFile {
             refresh_token: given(self.refresh_token, "GOOGLE_APPLICATION_CREDENTIALS.refresh_token")?,
         })
     }
-
-    /// Workload identity federation holds no credential; it says where on a machine one is found.
-    fn external_account(&self) -> UnmarshalError {
-        let has = |part: &str| self.credential_source.as_ref().is_some_and(|source| source.contains_key(part));
-        let forbidden = EXTERNAL_SOURCES.iter().find(|(part, _, _)| has(part));
-        let (key, problem) = forbidden.map_or(
-            ("GOOGLE_APPLICATION_CREDENTIALS.type", "external_account holds no credential of its own"),
-            |(_, key, problem)| (*key, *problem),
-        );
-        UnmarshalError::UnsupportedValue { key, problem }
-    }
 }
 
-/// Where external accounts would have a worker look, and why it does not.
-const EXTERNAL_SOURCES: [(&str, &str, &str); 5] = [
-    (
-        "executable",
-        "GOOGLE_APPLICATION_CREDENTIALS.credential_source.executable",
-        "a worker runs no program that credentials name; pass a service account's key or GCP_ACCESS_TOKEN",
-    ),
-    (
-        "file",
-        "GOOGLE_APPLICATION_CREDENTIALS.credential_source.file",
-        "a worker reads no file that credentials name; pass a service account's key or GCP_ACCESS_TOKEN",
-    ),
-    (
-        "environment_id",
-        "GOOGLE_APPLICATION_CREDENTIALS.credential_source.environment_id",
-        "a worker's own cloud identity is not lent out; pass a service account's key or GCP_ACCESS_TOKEN",
-    ),
-    (
-        "url",
-        "GOOGLE_APPLICATION_CREDENTIALS.credential_source.url",
-        "a worker asks no address that credentials name; pass a service account's key or GCP_ACCESS_TOKEN",
-    ),
-    (
-        "certificate",
-        "GOOGLE_APPLICATION_CREDENTIALS.credential_source.certificate",
-        "a worker reads no file that credentials name; pass a service account's key or GCP_ACCESS_TOKEN",
-    ),
-];
-
 /// Whether a key file may be saved. Whom it asks for tokens is left to the worker, whose operator may have set an endpoint.
-pub(super) fn check(text: &Secret) -> Result<(), CredentialError> {
+pub(super) fn check(text: &Secret, subject_token: Option<&Secret>) -> Result<GoogleKeys, CredentialError> {
     let refused = |error| match error {
         UnmarshalError::Incomplete { cred_type, missing } => CredentialError::Incomplete { cred_type, missing },
         UnmarshalError::UnsupportedValue { key, problem } => CredentialError::UnsupportedValue { key, problem },
         UnmarshalError::InvalidValue { key, expected } => CredentialError::InvalidValue { key, expected },
         _ => CredentialError::InvalidValue { key: KEY_FILE, expected: "the JSON text of a key file" },
     };
-    GoogleKeys::parse(text).map(drop).map_err(refused)
+    GoogleKeys::parse(text, subject_token).map_err(refused)
 }
 
 /// serde_json's own messages may repeat the text.
-fn unreadable(error: &serde_json::Error) -> UnmarshalError {
+pub(super) fn unreadable(error: &serde_json::Error) -> UnmarshalError {
     let expected = match error.classify() {
         Category::Data => "a JSON object with each field once, as Google wrote the key file",
         Category::Syntax | Category::Eof | Category::Io => "the JSON text of a key file, not its path",
@@ -192,11 +160,11 @@ fn given(value: Option<Secret>, key: &'static str) -> Result<Secret, UnmarshalEr
     value.filter(|value| !value.is_empty()).ok_or_else(|| missing(key))
 }
 
-fn open(value: Option<Secret>, key: &'static str) -> Result<String, UnmarshalError> {
+pub(super) fn open(value: Option<Secret>, key: &'static str) -> Result<String, UnmarshalError> {
     given(value, key).map(|value| value.expose().to_owned())
 }
 
-fn missing(key: &'static str) -> UnmarshalError {
+pub(super) fn missing(key: &'static str) -> UnmarshalError {
     UnmarshalError::Incomplete { cred_type: CredType::Gcp, missing: key }
 }
 
@@ -208,7 +176,7 @@ mod tests {
         "client_email":"a@p.example","client_id":"1","token_uri":"https://oauth2.googleapis.com/token","extra":[1]}"#;
 
     fn said(text: &str) -> String {
-        let parsed = GoogleKeys::parse(&Secret::from(text));
+        let parsed = GoogleKeys::parse(&Secret::from(text), None);
         let shown = format!("{parsed:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         let outcome = parsed.and_then(|keys| keys.token_endpoint(None).map(str::to_owned));
@@ -217,7 +185,6 @@ mod tests {
 
     #[test]
     fn each_kind_of_key_file_is_read_or_refused_by_the_name_of_its_field() {
-        let source = |source: &str| format!(r#"{{"type":"external_account","credential_source":{source}}}"#);
         let cases = [
             (SERVICE.to_owned(), "https://oauth2.googleapis.com/token"),
             (
@@ -237,12 +204,6 @@ mod tests {
             (SERVICE.replace("a@p.example", ""), "lack GOOGLE_APPLICATION_CREDENTIALS.client_email"),
             (SERVICE.replace("token_uri", "uri"), "lack GOOGLE_APPLICATION_CREDENTIALS.token_uri"),
             (r#"{"type":"authorized_user"}"#.to_owned(), "lack GOOGLE_APPLICATION_CREDENTIALS.client_id"),
-            (source(r#"{"file":"/hunter2"}"#), "credential_source.file is not supported: a worker reads no file"),
-            (source(r#"{"url":"http://hunter2"}"#), "credential_source.url is not supported: a worker asks no"),
-            (source(r#"{"executable":{"command":"hunter2"}}"#), "credential_source.executable is not supported"),
-            (source(r#"{"environment_id":"aws1","url":"hunter2"}"#), "credential_source.environment_id is not"),
-            (source(r#"{"certificate":{}}"#), "credential_source.certificate is not supported"),
-            (source("{}"), "GOOGLE_APPLICATION_CREDENTIALS.type is not supported: external_account"),
         ];
         for (text, expected) in cases {
             let said = said(&text);
@@ -276,7 +237,7 @@ mod tests {
         ] {
             let text = with(uri);
             assert!(said(&text).contains("token_uri is malformed; expected an https address"), "{uri}");
-            let keys = GoogleKeys::parse(&Secret::from(text.as_str())).unwrap();
+            let keys = GoogleKeys::parse(&Secret::from(text.as_str()), None).unwrap();
             assert_eq!(keys.token_endpoint(Some("http://127.0.0.1:1")), Ok("http://127.0.0.1:1"), "{uri}");
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Secret;
 
 /// Every key with a meaning. A client's key is one of these whatever its case (`username`, `aws_access_key_id`).
-const KNOWN: [&str; 39] = [
+const KNOWN: [&str; 40] = [
     "USERNAME",
     "PASSWORD",
     "REGISTRY_USERNAME",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 39] = [
     "AWS_ROLE_SESSION_NAME",
     "GCP_ACCESS_TOKEN",
     "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SUBJECT_TOKEN",
     "AZURE_CLIENT_ID",
     "AZURE_CLIENT_SECRET",
     "AZURE_TENANT_ID",

@@ -104,7 +104,7 @@ impl Marshalled {
     /// [`UnmarshalError`] with the key or the field of the key file that is missing or cannot be used.
     pub fn google(&self) -> Result<GoogleLogin, UnmarshalError> {
         match (self.value("GCP_ACCESS_TOKEN"), self.value("GOOGLE_APPLICATION_CREDENTIALS")) {
-            (None, Some(file)) => GoogleKeys::parse(file).map(GoogleLogin::Keys),
+            (None, Some(file)) => GoogleKeys::parse(file, self.value("GOOGLE_SUBJECT_TOKEN")).map(GoogleLogin::Keys),
             _ => self.required("GCP_ACCESS_TOKEN").cloned().map(GoogleLogin::Token),
         }
     }

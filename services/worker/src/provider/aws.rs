@@ -11,11 +11,12 @@ use aws_sdk_ecr::{
 };
 use aws_smithy_http_client::tls::{Provider as TlsProvider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_types::SdkConfig;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field::Empty, instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use waybill_platform::trace;
 
-use super::ProviderError;
+use super::{ProviderError, rest::retry_after};
 use crate::redact::Redactor;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -99,20 +100,30 @@ impl Call<'_> {
         ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() }
     }
 
+    fn refused(&self, error: &impl ProvideErrorMetadata, answer: &HttpResponse) -> ProviderError {
+        let status = answer.status().as_u16();
+        let unreadable = || format!("an answer with status {status} that cannot be read");
+        let told = error.code().map(|code| {
+            let message = error.message().unwrap_or("no reason given");
+            self.redactor.clean(&format!("{code}: {message}"))
+        });
+        if is_passing(status, error.code().unwrap_or_default()) {
+            let asked = answer.headers().get("retry-after");
+            let retry_after = asked.and_then(|header| retry_after(header, OffsetDateTime::now_utc()));
+            let words = told.unwrap_or_else(unreadable);
+            return ProviderError::Unavailable { issuer: self.issuer(), words, retry_after };
+        }
+        match told {
+            Some(words) => ProviderError::Refused { issuer: self.issuer(), words },
+            None => self.unusable(&unreadable()),
+        }
+    }
+
     /// The SDK's own texts repeat requests and answers; what is told is the code, the message, or the innermost cause.
     fn failed<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ProviderError {
         let words = |text: &str| self.redactor.clean(text);
         match error {
-            SdkError::ServiceError(refused) => match refused.err().code() {
-                Some(code) => {
-                    let message = refused.err().message().unwrap_or("no reason given");
-                    ProviderError::Refused { issuer: self.issuer(), words: words(&format!("{code}: {message}")) }
-                }
-                None => {
-                    let status = refused.raw().status().as_u16();
-                    self.unusable(&format!("an answer with status {status} that cannot be read"))
-                }
-            },
+            SdkError::ServiceError(refused) => self.refused(refused.err(), refused.raw()),
             SdkError::TimeoutError(_) => self.timed_out(),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => self.timed_out(),
             SdkError::DispatchFailure(failure) => {
@@ -125,10 +136,41 @@ impl Call<'_> {
     }
 }
 
+/// Whether AWS cannot answer at the moment. It says that it was asked too often with status 400 ("Common error types").
+fn is_passing(status: u16, code: &str) -> bool {
+    let busy =
+        ["TooManyRequestsException", "RequestLimitExceeded", "RequestTimeout", "RequestTimeoutException", "SlowDown"];
+    status == 429 || status >= 500 || code.contains("Throttl") || busy.contains(&code)
+}
+
 fn innermost(error: &(impl Error + 'static)) -> String {
     let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_and_what_is_a_refusal() {
+        let cases = [
+            (400, "ThrottlingException", true),
+            (400, "Throttling", true),
+            (400, "TooManyRequestsException", true),
+            (429, "", true),
+            (500, "ServerException", true),
+            (503, "", true),
+            (400, "UnrecognizedClientException", false),
+            (400, "ExpiredTokenException", false),
+            (403, "AccessDeniedException", false),
+            (404, "", false),
+        ];
+        for (status, code, expected) in cases {
+            assert_eq!(is_passing(status, code), expected, "{status} {code}");
+        }
+    }
 }

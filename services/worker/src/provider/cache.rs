@@ -83,11 +83,13 @@ impl<E: Exchange> Sources<E> {
             *used = self.uses;
             return source.clone();
         }
-        // Keys stay in memory no longer than there is a token of theirs.
-        self.by_key.retain(|_, (_, source)| in_use(source) || source.is_live());
+        // Keys stay in memory no longer than there is a token of theirs, or a refusal to remember.
+        self.by_key.retain(|_, (_, source)| in_use(source) || source.is_live() || source.is_resting());
         while self.by_key.len() >= capacity {
             let idle = self.by_key.iter().filter(|(_, (_, source))| !in_use(source));
-            let Some(oldest) = idle.min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone()) else { break };
+            // No number of refusals costs anybody a token.
+            let oldest = idle.min_by_key(|(_, (used, source))| (source.is_live(), *used));
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
             self.by_key.remove(&oldest);
         }
         let source = make();
@@ -181,6 +183,28 @@ mod tests {
         drop(held);
         sources.get(key(9), 2, make);
         assert_eq!(sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
+    }
+
+    #[tokio::test]
+    async fn refusals_are_remembered_but_cost_nobody_a_token() {
+        let fake = FakeEcr::start().await;
+        let config = EcrConfig { endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
+        let http = http_client(None);
+        let make = || {
+            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
+            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone())))
+        };
+        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
+        let mut sources = Sources::default();
+        sources.get(key(0), 3, make).token().await.unwrap();
+        for number in 1..=5 {
+            fake.script().failures = vec![(400, "UnrecognizedClientException")];
+            sources.get(key(number), 3, make).token().await.unwrap_err();
+        }
+        let kept: Vec<u8> = sources.by_key.keys().map(|key| key.2[0]).collect();
+        assert_eq!(kept, [0, 4, 5], "the refusals that are longest unused go, the token stays");
+        sources.get(key(5), 3, make).token().await.unwrap_err();
+        assert_eq!(fake.calls(), 6);
     }
 
     #[tokio::test]

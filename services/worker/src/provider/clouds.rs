@@ -27,6 +27,8 @@ use super::{
 pub struct CloudConfig {
     /// Token endpoint instead of the one that a Google key file names.
     pub google_endpoint: Option<String>,
+    /// Service account credentials (`scheme://host`) instead of `https://iamcredentials.googleapis.com`.
+    pub google_iam_endpoint: Option<String>,
     /// Identity service (`scheme://host`) instead of the one of the registry's Azure cloud.
     pub azure_endpoint: Option<String>,
     /// Hosts that are spoken to without TLS: an Azure registry exchanges tokens itself.
@@ -116,7 +118,7 @@ impl Clouds {
     }
 }
 
-fn google_parts(keys: &GoogleKeys) -> [&str; 5] {
+fn google_parts(keys: &GoogleKeys) -> [&str; 6] {
     match keys {
         GoogleKeys::ServiceAccount(account) => [
             "service account",
@@ -124,10 +126,19 @@ fn google_parts(keys: &GoogleKeys) -> [&str; 5] {
             account.key_id.as_deref().unwrap_or_default(),
             account.private_key.expose(),
             &account.token_uri,
+            "",
         ],
         GoogleKeys::User(user) => {
-            ["user", &user.client_id, user.client_secret.expose(), user.refresh_token.expose(), ""]
+            ["user", &user.client_id, user.client_secret.expose(), user.refresh_token.expose(), "", ""]
         }
+        GoogleKeys::External(account) => [
+            "external account",
+            &account.audience,
+            &account.subject_token_type,
+            account.subject_token.expose(),
+            &account.token_url,
+            account.service_account.as_deref().unwrap_or_default(),
+        ],
     }
 }
 
@@ -143,7 +154,7 @@ fn fingerprint<const N: usize>(parts: [&str; N]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use waybill_domain::credentials::{GoogleUser, Secret, ServiceAccount};
+    use waybill_domain::credentials::{ExternalAccount, GoogleUser, Secret, ServiceAccount};
 
     use super::*;
 
@@ -161,6 +172,17 @@ mod tests {
             client_id: client.to_owned(),
             client_secret: Secret::from(secret),
             refresh_token: Secret::from(token),
+        })
+    }
+
+    fn external(parts: [&str; 5]) -> GoogleKeys {
+        let [audience, kind, token, url, account] = parts;
+        GoogleKeys::External(ExternalAccount {
+            audience: audience.to_owned(),
+            subject_token_type: kind.to_owned(),
+            subject_token: Secret::from(token),
+            token_url: url.to_owned(),
+            service_account: (!account.is_empty()).then(|| account.to_owned()),
         })
     }
 
@@ -192,6 +214,12 @@ mod tests {
             google("acme", "gcr.io", &account("ak", "", "u")),
             google("acme", "gcr.io", &user("a", "k", "u")),
             google("acme", "gcr.io", &user("a", "k", "v")),
+            google("acme", "gcr.io", &external(["a", "k", "s", "u", ""])),
+            google("acme", "gcr.io", &external(["b", "k", "s", "u", ""])),
+            google("acme", "gcr.io", &external(["a", "l", "s", "u", ""])),
+            google("acme", "gcr.io", &external(["a", "k", "t", "u", ""])),
+            google("acme", "gcr.io", &external(["a", "k", "s", "v", ""])),
+            google("acme", "gcr.io", &external(["a", "k", "s", "u", "w"])),
             azure("acme", "my.azurecr.io", &principal("t.x", "c", "s")),
             azure("umbrella", "my.azurecr.io", &principal("t.x", "c", "s")),
             azure("acme", "your.azurecr.io", &principal("t.x", "c", "s")),
@@ -203,6 +231,7 @@ mod tests {
             assert!(!all.iter().skip(number + 1).any(|other| Arc::ptr_eq(one, other)), "case {number}");
         }
         assert!(Arc::ptr_eq(&all[0], &google("acme", "gcr.io", &account("a", "k", "u"))));
-        assert!(Arc::ptr_eq(&all[9], &azure("acme", "my.azurecr.io", &principal("t.x", "c", "s"))));
+        assert!(Arc::ptr_eq(&all[9], &google("acme", "gcr.io", &external(["a", "k", "s", "u", ""]))));
+        assert!(Arc::ptr_eq(&all[15], &azure("acme", "my.azurecr.io", &principal("t.x", "c", "s"))));
     }
 }

@@ -1,5 +1,7 @@
 //! Why there is no login.
 
+use std::time::Duration;
+
 use waybill_domain::reference::RegistryHost;
 
 /// Why there is no login. The words are for people, bounded, and hold no secret.
@@ -20,6 +22,16 @@ pub enum ProviderError {
         issuer: String,
         /// Its code and words.
         words: String,
+    },
+    /// The issuer is overloaded or broken, or was asked too often: this says nothing of the credentials.
+    #[error("{issuer} issues no tokens at the moment: {words}; the keys may be right, so try again in a while")]
+    Unavailable {
+        /// Who was asked.
+        issuer: String,
+        /// Its code and words.
+        words: String,
+        /// How long it asks to be left alone, where it says so.
+        retry_after: Option<Duration>,
     },
     /// No connection to the issuer.
     #[error("{issuer} cannot be reached: {words}; check the node's network")]
@@ -51,11 +63,34 @@ pub enum ProviderError {
         /// Which field, and what is wrong with it.
         words: String,
     },
+    /// The issuer gave no token a moment ago, and is left alone for now.
+    #[error("{told} (that was {ago} s ago; it is not asked again for another {left} s)")]
+    Kept {
+        /// What came of it then.
+        told: Box<ProviderError>,
+        /// How long ago that was, in seconds.
+        ago: u64,
+        /// Seconds until the issuer is asked again.
+        left: u64,
+    },
 }
 
 impl ProviderError {
-    /// Whether nobody could be asked at all, so that the credentials may well be right.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
+    /// Whether this says nothing of the credentials, which may well be right: the issuer could not be asked, or cannot
+    /// answer at the moment.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Unavailable { .. } => true,
+            Self::Kept { told, .. } => told.is_passing(),
+            Self::OtherHost { .. } | Self::Refused { .. } | Self::Unusable { .. } | Self::Keys { .. } => false,
+        }
+    }
+
+    /// How long the issuer asks to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 }

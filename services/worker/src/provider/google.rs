@@ -1,4 +1,5 @@
-//! Google: a service account's key or a user's refresh token is exchanged for an access token.
+//! Google: a service account's key, a user's refresh token or the token of a federated identity is exchanged for an access
+//! token.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,11 +8,11 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tracing::Instrument as _;
 use waybill_domain::{
-    credentials::{BasicLogin, GoogleKeys, GoogleUser, Secret, ServiceAccount},
+    credentials::{BasicLogin, ExternalAccount, GoogleKeys, GoogleUser, Secret, ServiceAccount},
     provider::GOOGLE_TOKEN_USER,
 };
 use waybill_platform::trace;
-use waybill_schemas::v1::CredType;
+use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
     ProviderError,
@@ -24,6 +25,13 @@ use crate::redact::Redactor;
 
 /// All that a pull needs, of Artifact Registry as of gcr.io ("Deploying to Compute Engine": read-only storage access).
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
+/// What a federated identity's own token has to be for, whatever is done with it (AIP-4117).
+const FEDERATED_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// RFC 8693, sections 2.1 and 3.
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// Where a federated identity becomes a service account.
+const IAM: &str = "https://iamcredentials.googleapis.com";
 /// RFC 7523, section 2.1.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The most that Google allows between `iat` and `exp`.
@@ -46,41 +54,68 @@ struct Answer {
     expires_in: Option<u64>,
 }
 
+/// "Method: projects.serviceAccounts.generateAccessToken".
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Impersonated {
+    access_token: Option<Secret>,
+    expire_time: Option<String>,
+}
+
 impl GoogleExchange {
     pub(super) fn new(keys: &GoogleKeys, config: &Arc<CloudConfig>, http: Http) -> Self {
         let secrets = match keys {
             GoogleKeys::ServiceAccount(account) => vec![&account.private_key],
             GoogleKeys::User(user) => vec![&user.client_secret, &user.refresh_token],
+            GoogleKeys::External(account) => vec![&account.subject_token],
         };
         let redactor = Redactor::new(secrets);
         Self { keys: keys.clone(), config: config.clone(), http, limit: config.limit.unwrap_or(LIMIT), redactor }
     }
 
     async fn ask(&self) -> Result<Token, ProviderError> {
-        let answer = tokio::time::timeout(self.limit, self.answer()).await;
+        let token = tokio::time::timeout(self.limit, self.token()).await;
         let timed_out = |_| ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() };
-        let (issued_at, answer) = answer.map_err(timed_out)??;
-        let password = answer.access_token.filter(|token| !token.is_empty()).ok_or_else(|| {
-            ProviderError::Unusable { issuer: self.issuer(), words: "an answer without an access_token".to_owned() }
-        })?;
-        let login = BasicLogin { username: GOOGLE_TOKEN_USER.to_owned(), password };
-        let token = Token { login, issued_at, expires_at: end(issued_at, answer.expires_in) };
+        let token = token.map_err(timed_out)??;
         tracing::debug!(expires_at = %token.expires_at, "Google token received");
         Ok(token)
     }
 
-    /// The answer, and when it was asked for: its end is counted from then.
-    async fn answer(&self) -> Result<(OffsetDateTime, Answer), ProviderError> {
+    /// The token; its end is counted from when it was asked for.
+    async fn token(&self) -> Result<Token, ProviderError> {
         let now = OffsetDateTime::now_utc();
         let answer = match &self.keys {
             GoogleKeys::ServiceAccount(account) => {
                 let assertion = assertion(account, now)?;
                 let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.expose())];
-                self.post(&fields, &knowing(&self.redactor, &assertion)).await
+                self.post(&fields, &knowing(&self.redactor, &assertion)).await?
             }
-            GoogleKeys::User(user) => self.post(&refresh(user), &self.redactor).await,
+            GoogleKeys::User(user) => self.post(&refresh(user), &self.redactor).await?,
+            GoogleKeys::External(account) => self.post(&exchange(account), &self.redactor).await?,
         };
-        Ok((now, answer?))
+        let password = given(answer.access_token, &self.issuer(), "an answer without an access_token")?;
+        match &self.keys {
+            GoogleKeys::External(ExternalAccount { service_account: Some(account), .. }) => {
+                self.impersonate(account, &password).await
+            }
+            _ => Ok(login(password, now, end(now, answer.expires_in))),
+        }
+    }
+
+    /// The service account's token, in exchange for that of an identity that may act as it.
+    async fn impersonate(&self, account: &str, identity: &Secret) -> Result<Token, ProviderError> {
+        let base = self.config.google_iam_endpoint.as_deref().unwrap_or(IAM).trim_end_matches('/');
+        let url = format!("{base}/v1/projects/-/serviceAccounts/{account}:generateAccessToken");
+        let issuer = format!("Google at {}", host_of(&url));
+        let redactor = knowing(&self.redactor, identity);
+        let endpoint = Endpoint { http: &self.http, url: &url, issuer: &issuer, redactor: &redactor };
+        let now = OffsetDateTime::now_utc();
+        let body = json!({ "scope": [SCOPE], "lifetime": "3600s" });
+        let answer: Impersonated = endpoint.post_json(&body, identity).await?;
+        let password = given(answer.access_token, &issuer, "an answer without an accessToken")?;
+        let expires_at = answer.expire_time.and_then(|time| time.parse().ok()).map(Timestamp::instant);
+        // Without an end it serves once.
+        Ok(login(password, now, expires_at.unwrap_or(now).min(end(now, Some(u64::MAX)))))
     }
 
     async fn post(&self, fields: &Fields<'_>, redactor: &Redactor) -> Result<Answer, ProviderError> {
@@ -131,6 +166,27 @@ fn assertion(account: &ServiceAccount, now: OffsetDateTime) -> Result<Secret, Pr
     rs256::sign(&header, &claims, &account.private_key).map_err(|error| ProviderError::Keys {
         words: format!("GOOGLE_APPLICATION_CREDENTIALS.private_key cannot be used: {error}"),
     })
+}
+
+fn given(token: Option<Secret>, issuer: &str, otherwise: &str) -> Result<Secret, ProviderError> {
+    let unusable = || ProviderError::Unusable { issuer: issuer.to_owned(), words: otherwise.to_owned() };
+    token.filter(|token| !token.is_empty()).ok_or_else(unusable)
+}
+
+fn login(password: Secret, issued_at: OffsetDateTime, expires_at: OffsetDateTime) -> Token {
+    Token { login: BasicLogin { username: GOOGLE_TOKEN_USER.to_owned(), password }, issued_at, expires_at }
+}
+
+/// AIP-4117, "Token exchange".
+fn exchange(account: &ExternalAccount) -> [(&'static str, &str); 6] {
+    [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("audience", &account.audience),
+        ("scope", FEDERATED_SCOPE),
+        ("requested_token_type", ACCESS_TOKEN),
+        ("subject_token", account.subject_token.expose()),
+        ("subject_token_type", &account.subject_token_type),
+    ]
 }
 
 /// RFC 6749, section 6. Without a scope the token is for what its owner consented to.

@@ -10,6 +10,7 @@ mod error;
 mod freshness;
 mod google;
 mod oauth;
+mod rest;
 mod rs256;
 mod sts;
 mod token;

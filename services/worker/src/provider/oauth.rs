@@ -1,15 +1,18 @@
-//! Token endpoints of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
+//! Token endpoints, mostly of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
 
 use std::{error::Error, time::Duration};
 
-use reqwest::{StatusCode, header::CONTENT_TYPE};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::OffsetDateTime;
 use waybill_domain::credentials::Secret;
 use zeroize::Zeroizing;
 
-use super::ProviderError;
+use super::{ProviderError, rest::retry_after};
 use crate::redact::Redactor;
 
 /// How long one exchange may take, retries included.
@@ -17,6 +20,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pauses before the second and the third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+/// Whoever asks for more patience than this is asked again another time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const MOST_BYTES: usize = 256 * 1024;
 /// No cloud's token lives longer than this is believed.
 const LONGEST_LIFE: u64 = 24 * 3600;
@@ -58,49 +63,67 @@ pub(super) struct Endpoint<'e> {
 /// What a form carries, in order.
 pub(super) type Fields<'f> = [(&'f str, &'f str)];
 
-enum Attempt {
-    /// Worth another try.
-    Again(ProviderError),
-    Over(ProviderError),
-}
-
-impl From<Attempt> for ProviderError {
-    fn from(attempt: Attempt) -> Self {
-        match attempt {
-            Attempt::Again(error) | Attempt::Over(error) => error,
-        }
-    }
+/// What is posted.
+enum Question<'q> {
+    Form(&'q Fields<'q>),
+    /// As whoever the token is of.
+    Json(&'q Value, &'q Secret),
 }
 
 impl Endpoint<'_> {
     /// Posts the form until there is an answer that stands: three times at most, as AWS's own client does.
     pub(super) async fn post<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, ProviderError> {
-        for pause in PAUSES {
-            match self.attempt(fields).await {
-                Ok(answer) => return Ok(answer),
-                Err(Attempt::Over(error)) => return Err(error),
-                Err(Attempt::Again(error)) => tracing::debug!(%error, "asking for the token again"),
-            }
-            tokio::time::sleep(pause).await;
-        }
-        Ok(self.attempt(fields).await?)
+        self.ask(&Question::Form(fields)).await
     }
 
-    async fn attempt<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, Attempt> {
-        let client = self.http.0.as_ref();
-        let client =
-            client.map_err(|error| Attempt::Over(self.unusable(&format!("no client can be made: {error}"))))?;
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = client.post(self.url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
-        let answer = request.send().await.map_err(|error| Attempt::Again(self.unreachable(&error)))?;
-        let status = answer.status();
-        let body = self.body(answer).await.map_err(Attempt::Over)?;
-        if !status.is_success() {
-            let error = self.refused(status, &body);
-            let passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-            return Err(if passing { Attempt::Again(error) } else { Attempt::Over(error) });
+    /// Likewise a JSON body, with a bearer token.
+    pub(super) async fn post_json<A: DeserializeOwned>(
+        &self,
+        body: &Value,
+        bearer: &Secret,
+    ) -> Result<A, ProviderError> {
+        self.ask(&Question::Json(body, bearer)).await
+    }
+
+    async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
+        for pause in PAUSES {
+            let error = match self.attempt(question).await {
+                Err(error) if error.is_passing() => error,
+                outcome => return outcome,
+            };
+            let pause = error.retry_after().map_or(pause, |asked| asked.max(pause));
+            if pause > LONGEST_PAUSE {
+                return Err(error);
+            }
+            tracing::debug!(%error, "asking for the token again");
+            tokio::time::sleep(pause).await;
         }
-        serde_json::from_slice(&body).map_err(|_| Attempt::Over(self.unreadable(status)))
+        self.attempt(question).await
+    }
+
+    async fn attempt<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
+        let client = self.http.0.as_ref();
+        let client = client.map_err(|error| self.unusable(&format!("no client can be made: {error}")))?;
+        let request = client.post(self.url);
+        let request = match question {
+            Question::Form(fields) => {
+                let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(*fields).finish();
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+            }
+            Question::Json(body, bearer) => {
+                let request = request.bearer_auth(bearer.expose());
+                request.header(CONTENT_TYPE, "application/json").body(body.to_string())
+            }
+        };
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let asked = answer.headers().get(RETRY_AFTER).and_then(|header| header.to_str().ok());
+        let asked = asked.and_then(|header| retry_after(header, OffsetDateTime::now_utc()));
+        let body = self.body(answer).await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &body, asked));
+        }
+        serde_json::from_slice(&body).map_err(|_| self.unusable(&unreadable(status)))
     }
 
     async fn body(&self, mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
@@ -115,13 +138,15 @@ impl Endpoint<'_> {
         Ok(body)
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ProviderError {
-        match serde_json::from_slice::<Value>(body).ok().as_ref().and_then(refusal) {
-            Some(words) => {
-                ProviderError::Refused { issuer: self.issuer.to_owned(), words: self.redactor.clean(&words) }
-            }
-            None => self.unreadable(status),
+    fn refused(&self, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> ProviderError {
+        let issuer = self.issuer.to_owned();
+        let words = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(refusal);
+        let words = words.map(|words| self.redactor.clean(&words));
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            let words = words.unwrap_or_else(|| unreadable(status));
+            return ProviderError::Unavailable { issuer, words, retry_after };
         }
+        words.map_or_else(|| self.unusable(&unreadable(status)), |words| ProviderError::Refused { issuer, words })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ProviderError {
@@ -132,13 +157,13 @@ impl Endpoint<'_> {
         ProviderError::Unreachable { issuer, words: self.redactor.clean(&innermost(error)) }
     }
 
-    fn unreadable(&self, status: StatusCode) -> ProviderError {
-        self.unusable(&format!("an answer with status {} that cannot be read", status.as_u16()))
-    }
-
     fn unusable(&self, words: &str) -> ProviderError {
         ProviderError::Unusable { issuer: self.issuer.to_owned(), words: self.redactor.clean(words) }
     }
+}
+
+fn unreadable(status: StatusCode) -> String {
+    format!("an answer with status {} that cannot be read", status.as_u16())
 }
 
 /// The code and the words of a refusal: `error` and `error_description` (RFC 6749, section 5.2), Google's

@@ -11,7 +11,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use tracing::Instrument as _;
 use waybill_domain::credentials::BasicLogin;
 use waybill_platform::metrics;
@@ -20,10 +20,8 @@ use waybill_schemas::v1::CredType;
 use super::{
     ProviderError,
     freshness::{Freshness, freshness},
+    rest::Rest,
 };
-
-/// After a failed attempt to replace a token ahead of its end, the next one waits this long.
-const REST: Duration = Duration::seconds(10);
 
 /// A token and its true expiry.
 #[derive(Debug, Clone)]
@@ -59,7 +57,8 @@ pub(super) struct TokenSource<E> {
 struct State {
     held: Option<Token>,
     flight: Option<Flight>,
-    rest_until: Option<OffsetDateTime>,
+    /// After an attempt that came to nothing. It counts until a token is had, also when it is over.
+    rest: Option<Rest>,
 }
 
 /// An exchange under way, and all who wait for it.
@@ -76,7 +75,7 @@ impl<E: Exchange> TokenSource<E> {
         Self { exchange, state: Mutex::default() }
     }
 
-    /// A token that works now, and whether it is one from before this call.
+    /// A token that works now, and whether it is one from before this call. While the issuer is left alone, what it said.
     pub(super) async fn token(self: &Arc<Self>) -> Result<(Token, bool), ProviderError> {
         let flight = {
             let mut state = self.state();
@@ -89,6 +88,10 @@ impl<E: Exchange> TokenSource<E> {
                     }
                     Freshness::Expired => {}
                 }
+            }
+            let resting = || state.rest.as_ref().and_then(|rest| rest.told(OffsetDateTime::now_utc()));
+            if let (None, Some(kept)) = (&state.flight, resting()) {
+                return Err(kept);
             }
             self.join(&mut state)
         };
@@ -109,8 +112,13 @@ impl<E: Exchange> TokenSource<E> {
         self.state().held.as_ref().is_some_and(|token| token.freshness() != Freshness::Expired)
     }
 
+    /// Whether it knows of refusals that the next one who asks must not repeat too soon.
+    pub(super) fn is_resting(&self) -> bool {
+        self.state().rest.as_ref().is_some_and(|rest| rest.is_remembered(OffsetDateTime::now_utc()))
+    }
+
     fn replace_ahead(self: &Arc<Self>, state: &mut State) {
-        if state.rest_until.is_none_or(|until| until <= OffsetDateTime::now_utc()) {
+        if state.rest.as_ref().is_none_or(|rest| rest.lets_replace(OffsetDateTime::now_utc())) {
             drop(self.join(state));
         }
     }
@@ -144,13 +152,16 @@ impl<E: Exchange> TokenSource<E> {
         match outcome {
             Ok(token) => {
                 state.held = Some(token.clone());
-                state.rest_until = None;
+                state.rest = None;
             }
             Err(error) => {
                 if state.held.as_ref().is_some_and(|token| token.freshness() == Freshness::Ageing) {
                     tracing::warn!(%error, "the next registry token cannot be had yet, keeping the present one");
                 }
-                state.rest_until = Some(OffsetDateTime::now_utc() + REST);
+                // Where the keys themselves are no good, nobody was asked.
+                if !matches!(error, ProviderError::Keys { .. }) {
+                    state.rest = Some(Rest::after(error, state.rest.as_ref(), OffsetDateTime::now_utc()));
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A tiny cloud: form posts are judged by a function, and a test can spoil the next answers or hold them all back.
+//! A tiny cloud: posts are judged by a function, and a test can spoil the next answers or hold them all back.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,10 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, Method, StatusCode, Uri,
+        header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse as _, Response},
 };
 use serde_json::Value;
@@ -17,11 +20,13 @@ use tokio::sync::Semaphore;
 
 use super::{PrivateCa, Server};
 
-/// A form, as the cloud saw it.
+/// A form, or JSON and a bearer token, as the cloud saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) form: BTreeMap<String, String>,
+    pub(crate) json: Option<Value>,
+    pub(crate) authorization: String,
 }
 
 impl Call {
@@ -36,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) life: i64,
     /// Status and body of the next answers, whatever was asked.
     pub(crate) spoilt: Vec<(u16, String)>,
+    /// Seconds that spoilt answers ask to wait.
+    pub(crate) retry_after: Option<u64>,
     /// Every call so far.
     pub(crate) calls: Vec<Call>,
 }
@@ -65,7 +72,7 @@ impl FakeCloud {
     }
 
     async fn start_on<S: Future<Output = Server>>(judge: Judge, serve: impl FnOnce(Router) -> S) -> Self {
-        let script = Mutex::new(Script { life: 3600, spoilt: Vec::new(), calls: Vec::new() });
+        let script = Mutex::new(Script { life: 3600, spoilt: Vec::new(), retry_after: None, calls: Vec::new() });
         let shared = Arc::new(Shared { judge, script, gate: Semaphore::new(Semaphore::MAX_PERMITS) });
         let server = serve(Router::new().fallback(handle).with_state(shared.clone())).await;
         Self { server, shared }
@@ -105,12 +112,16 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form = method == Method::POST && headers[CONTENT_TYPE] == "application/x-www-form-urlencoded";
+    let authorization = headers.get(AUTHORIZATION).map_or("", |header| header.to_str().unwrap()).to_owned();
+    let json = headers[CONTENT_TYPE] == "application/json" && !authorization.is_empty();
+    let posted = method == Method::POST && (json || headers[CONTENT_TYPE] == "application/x-www-form-urlencoded");
     assert!(
-        form && uri.query().is_none(),
-        "{method} {uri}: a token is asked for by a form, and by nothing in the address"
+        posted && uri.query().is_none(),
+        "{method} {uri}: a token is asked for by what is posted, and by nothing in the address"
     );
-    let call = Call { path: uri.path().to_owned(), form: form_urlencoded::parse(&body).into_owned().collect() };
+    let form = if json { BTreeMap::new() } else { form_urlencoded::parse(&body).into_owned().collect() };
+    let json = json.then(|| serde_json::from_slice(&body).unwrap());
+    let call = Call { path: uri.path().to_owned(), form, json, authorization };
     let number = {
         let mut script = shared.script.lock().unwrap();
         script.calls.push(call.clone());
@@ -120,11 +131,15 @@ async fn handle(
         std::future::pending::<()>().await;
     }
     let mut script = shared.script.lock().unwrap();
-    let (status, body) = if script.spoilt.is_empty() {
+    let (status, body, wait) = if script.spoilt.is_empty() {
         let (status, body) = (shared.judge)(&call, number, &script);
-        (status, body.to_string())
+        (status, body.to_string(), None)
     } else {
-        script.spoilt.remove(0)
+        let (status, body) = script.spoilt.remove(0);
+        (status, body, script.retry_after)
     };
-    (StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, "application/json")], body).into_response()
+    let mut answer =
+        (StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, "application/json")], body).into_response();
+    answer.headers_mut().extend(wait.map(|seconds| (RETRY_AFTER, seconds.into())));
+    answer
 }

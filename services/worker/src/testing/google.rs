@@ -1,5 +1,6 @@
-//! Google's token endpoint: it takes assertions that a service account signed, and refresh tokens
-//! ("Using OAuth 2.0 for Server to Server Applications", "Using OAuth 2.0 for Web Server Applications").
+//! Google's token endpoint: it takes assertions that a service account signed, refresh tokens, and tokens of federated
+//! identities, for which there are a service account's at another path ("Using OAuth 2.0 for Server to Server Applications",
+//! "Using OAuth 2.0 for Web Server Applications", AIP-4117, "generateAccessToken").
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls::{
@@ -10,6 +11,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use waybill_schemas::Timestamp;
 
 use super::{Call, Script};
 
@@ -21,6 +23,9 @@ const PUBLIC_KEY: usize = 270;
 
 /// Gives the n-th caller `google-token-<n>`, if the form is in order.
 pub(crate) fn google(call: &Call, number: usize, script: &Script) -> (u16, Value) {
+    if let Some(body) = &call.json {
+        return impersonated(call, body, number, script);
+    }
     match judge(call) {
         Ok(()) => (
             200,
@@ -43,8 +48,45 @@ fn judge(call: &Call) -> Result<(), (&'static str, String)> {
                 [_, secret, token] => Err(("invalid_grant", format!("Bad Request: {secret} {token}"))),
             }
         }
+        ("/token", "urn:ietf:params:oauth:grant-type:token-exchange") if fields == FEDERATED => federated(call),
         _ => Err(("invalid_request", format!("{} {fields:?}", call.path))),
     }
+}
+
+const FEDERATED: [&str; 6] =
+    ["audience", "grant_type", "requested_token_type", "scope", "subject_token", "subject_token_type"];
+pub(crate) const AUDIENCE: &str =
+    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x";
+
+fn federated(call: &Call) -> Result<(), (&'static str, String)> {
+    let expected = [
+        ("audience", AUDIENCE),
+        ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("scope", "https://www.googleapis.com/auth/cloud-platform"),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+    ];
+    if let Some((name, _)) = expected.iter().find(|(name, value)| call.field(name) != *value) {
+        return Err(("invalid_request", format!("Invalid value for {name}")));
+    }
+    match call.field("subject_token") {
+        "s3cr3t-subject" => Ok(()),
+        token => {
+            Err(("invalid_grant", format!("The given credential is rejected by the attribute condition: {token}")))
+        }
+    }
+}
+
+/// The n-th caller is the service account if it has the token of the caller before.
+fn impersonated(call: &Call, body: &Value, number: usize, script: &Script) -> (u16, Value) {
+    let path = format!("/v1/projects/-/serviceAccounts/{EMAIL}:generateAccessToken");
+    let asked = json!({ "scope": ["https://www.googleapis.com/auth/devstorage.read_only"], "lifetime": "3600s" });
+    let bearer = format!("Bearer google-token-{}", number - 1);
+    if (&call.path, body, &call.authorization) != (&path, &asked, &bearer) {
+        let words = format!("Permission 'iam.serviceAccounts.getAccessToken' denied: {} {body}", call.authorization);
+        return (403, json!({ "error": { "code": 403, "status": "PERMISSION_DENIED", "message": words } }));
+    }
+    let end = Timestamp::from(OffsetDateTime::now_utc() + time::Duration::seconds(script.life));
+    (200, json!({ "accessToken": format!("google-token-{number}"), "expireTime": end }))
 }
 
 fn assertion(text: &str) -> Result<(), &'static str> {

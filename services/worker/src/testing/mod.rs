@@ -15,7 +15,7 @@ mod tls;
 pub(crate) use azure::{TENANT, azure};
 pub(crate) use cloud::{Call, FakeCloud, Script};
 pub(crate) use ecr::FakeEcr;
-pub(crate) use google::{EMAIL, RSA_KEY, TOKEN_URI, google};
+pub(crate) use google::{AUDIENCE, EMAIL, RSA_KEY, TOKEN_URI, google};
 pub(crate) use image::{Image, digest_of};
 pub(crate) use lines::Lines;
 pub(crate) use log::{FakeLog, Stored};

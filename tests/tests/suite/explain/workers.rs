@@ -132,11 +132,16 @@ async fn what_the_cloud_refuses_is_in_its_own_words() {
     stack.container("acme", "c-1", "img", "w1").await;
     stack.wait_for_outcome("c-1").await;
     expect(&stack, ["container", "c-1"], (1, "provider", "token_exchange_failed", "AccessDeniedException")).await;
-    // A token that ends before the pull, at a registry that no longer takes it.
+    // Other keys of the account are not held back. A token that ends before the pull, at a registry that no longer takes it.
+    let other = Canary::new("another aws secret");
+    let keys = json!({
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": other.value(), "AWS_REGION": "eu-west-1",
+    });
+    stack.build("acme", "img", &reference, keys).await;
     ecr.tokens_expired(Duration::from_secs(1));
     registry.inject(Fault::status(401));
     stack.container("acme", "c-2", "img", "w1").await;
     stack.wait_for_outcome("c-2").await;
     expect(&stack, ["container", "c-2"], (1, "pull", "expired_before_pull", "the registry token expired")).await;
-    Search::new([&canary]).assert_absent_in_dir(stack.dir());
+    Search::new([&canary, &other]).assert_absent_in_dir(stack.dir());
 }

@@ -8,6 +8,7 @@ use waybill_tests::{
     image::TinyImage,
     registry::{Registry, Scheme},
     require,
+    wait::eventually,
 };
 
 const ACCESS_KEY_ID: &str = "AKIAEXAMPLE";
@@ -52,7 +53,17 @@ async fn a_token_is_renewed_by_whoever_asks() {
     assert!(refused.code == 1 && refused.stdout.starts_with("waybill: exchange_failed: ECR"), "{}", refused.stdout);
     Search::new([&secret]).assert_absent_in_bytes("standard output", refused.stdout.as_bytes());
 
+    // ECR is left alone for a while, in which all are told the same.
+    let asked = ecr.calls().len();
     ecr.tokens_last(Duration::from_secs(12 * 3600));
+    let resting = || {
+        let said = node.docker("acme/c1", "get", &host);
+        let told = said.stdout.starts_with("waybill: exchange_failed: ECR") && said.stdout.contains("not asked again");
+        assert!(said.code == 0 || told, "{}", said.stdout);
+        (said.code == 0).then_some(())
+    };
+    eventually(Duration::from_secs(30), "the end of the rest", async || resting()).await.unwrap();
+    assert_eq!(ecr.calls().len(), asked + 1, "{:?}", ecr.calls());
     let token = given();
     assert_eq!((&token, Some(&token)), (&given(), ecr.issued().last()), "one that is good is given to all");
     let kept = kubelet();

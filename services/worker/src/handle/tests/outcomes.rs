@@ -5,7 +5,7 @@ use waybill_schemas::v1::PullFailure;
 use super::*;
 use crate::testing::{Answer, FakeRegistry, Image, Lines, basic_header, envelope};
 
-const EXTERNAL_ACCOUNT: &str = r#"{"type":"external_account","credential_source":{"file":"/var/run/token"}}"#;
+const EXTERNAL_ACCOUNT: &str = r#"{"type":"external_account","credential_source":{"environment_id":"aws1"}}"#;
 
 #[tokio::test]
 async fn attached_credentials_pull_the_image() {

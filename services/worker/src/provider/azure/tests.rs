@@ -95,6 +95,7 @@ type Case = (&'static str, &'static str, Vec<(u16, String)>, usize, fn(&Provider
 async fn failures_have_a_kind_and_no_secrets() {
     let (lines, _guard) = Lines::capture();
     let refused: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Refused { .. });
+    let unavailable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unavailable { .. });
     let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
     let identity = || (200, json!({ "access_token": SECRETS[1] }).to_string());
     let denied = json!({ "errors": [{ "code": "DENIED", "message": format!("{} may not", SECRETS[1]) }] }).to_string();
@@ -102,7 +103,7 @@ async fn failures_have_a_kind_and_no_secrets() {
     let wrong = "invalid_client: AADSTS7000215: Invalid client secret provided: [redacted]. Trace ID: 1";
     let cases: Vec<Case> = vec![
         ("a wrong secret", "s3cr3t-wrong", vec![], 1, refused, wrong),
-        ("spent", SECRET, vec![(429, slow_down); 3], 3, refused, "temporarily_unavailable: [redacted]"),
+        ("spent", SECRET, vec![(429, slow_down); 3], 3, unavailable, "temporarily_unavailable: [redacted]"),
         ("no access token", SECRET, vec![(200, "{}".to_owned())], 1, unusable, "without an access_token"),
         ("no JSON", SECRET, vec![(200, SECRET.to_owned())], 1, unusable, "status 200 that cannot be read"),
         ("denied by the registry", SECRET, vec![identity(), (403, denied)], 2, refused, "DENIED: [redacted] may not"),
@@ -117,7 +118,7 @@ async fn failures_have_a_kind_and_no_secrets() {
         assert!(kind(&error) && error.to_string().contains(words), "{name}: {error}");
         let issuer = if calls == 2 { "the registry 127.0.0.1" } else { "Azure at 127.0.0.1" };
         assert!(error.to_string().starts_with(issuer), "{name}: {error}");
-        assert!(error.to_string().len() < 450 && !error.is_unreachable(), "{name}: {error}");
+        assert!(error.to_string().len() < 450 && error.is_passing() == unavailable(&error), "{name}: {error}");
         assert_eq!(fake.calls(), calls, "{name}");
         for secret in SECRETS.iter().chain(&["s3cr3t-wrong"]) {
             assert_absent(secret, name, &format!("{error} {error:?}"));
@@ -148,10 +149,10 @@ async fn an_issuer_that_does_not_answer() {
     let config = CloudConfig { azure_endpoint: Some(format!("http://{away}")), ..CloudConfig::default() };
     let tokens = TokenCache::new(EcrConfig::default()).with_clouds(config);
     let nobody = login(&fake, SECRET, &tokens).await.unwrap_err();
-    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
+    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_passing(), "{nobody}");
     fake.hang();
     let silent = login(&fake, SECRET, &cache(&fake, Some(Duration::from_millis(300)))).await.unwrap_err();
-    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_passing(), "{silent}");
 }
 
 #[tokio::test]
@@ -168,6 +169,6 @@ async fn an_operator_s_authority_is_trusted_with_both_steps() {
     assert_eq!(token_id(&login(&fake, SECRET, &tokens(Some(pem))).await.unwrap()), "refresh-2");
     let stranger = login(&fake, SECRET, &tokens(None)).await.unwrap_err();
     let words = stranger.to_string();
-    assert!(stranger.is_unreachable() && words.contains("certificate"), "{stranger}");
+    assert!(stranger.is_passing() && words.contains("certificate"), "{stranger}");
     assert_eq!(fake.calls(), 2);
 }

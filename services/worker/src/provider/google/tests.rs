@@ -11,7 +11,7 @@ use waybill_schemas::Timestamp;
 use super::*;
 use crate::{
     provider::{Issued, Provider, RegistryLogin, TokenCache, ecr::EcrConfig},
-    testing::{EMAIL, FakeCloud, Lines, RSA_KEY, TOKEN_URI, assert_absent, google, nobody},
+    testing::{AUDIENCE, EMAIL, FakeCloud, Lines, RSA_KEY, TOKEN_URI, assert_absent, google, nobody},
 };
 
 const SECRETS: [&str; 4] =
@@ -28,13 +28,30 @@ fn user(secret: &str) -> Value {
     json!({ "type": "authorized_user", "client_id": "client-1", "client_secret": secret, "refresh_token": SECRETS[1] })
 }
 
+/// A federated identity, which becomes the service account or not.
+fn external(account: Option<&str>) -> Value {
+    let url = |account: &str| {
+        format!("https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{account}:generateAccessToken")
+    };
+    json!({
+        "type": "external_account", "audience": AUDIENCE, "token_url": "https://sts.googleapis.com/v1/token",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "credential_source": { "file": "/nowhere" },
+        "service_account_impersonation_url": account.map(url),
+    })
+}
+
 fn keys(file: &Value) -> GoogleKeys {
-    GoogleKeys::parse(&Secret::from(file.to_string())).unwrap()
+    keys_with(file, "s3cr3t-subject")
+}
+
+fn keys_with(file: &Value, subject_token: &str) -> GoogleKeys {
+    GoogleKeys::parse(&Secret::from(file.to_string()), Some(&Secret::from(subject_token))).unwrap()
 }
 
 fn cache(url: &str, limit: Option<Duration>) -> TokenCache {
-    let google_endpoint = Some(format!("{url}/token"));
-    TokenCache::new(EcrConfig::default()).with_clouds(CloudConfig { google_endpoint, limit, ..CloudConfig::default() })
+    let (google_endpoint, google_iam_endpoint) = (Some(format!("{url}/token")), Some(format!("{url}/")));
+    let config = CloudConfig { google_endpoint, google_iam_endpoint, limit, ..CloudConfig::default() };
+    TokenCache::new(EcrConfig::default()).with_clouds(config)
 }
 
 fn host() -> RegistryHost {
@@ -58,19 +75,71 @@ fn password(issued: &Issued) -> &str {
 }
 
 #[tokio::test]
-async fn a_signed_assertion_and_a_refresh_token_become_an_access_token() {
+async fn every_kind_of_key_becomes_an_access_token() {
     let (lines, _guard) = Lines::capture();
-    for file in [account(RSA_KEY), user(SECRETS[0])] {
+    let cases = [
+        (account(RSA_KEY), "google-token-1", 1),
+        (user(SECRETS[0]), "google-token-1", 1),
+        (external(None), "google-token-1", 1),
+        (external(Some(EMAIL)), "google-token-2", 2),
+    ];
+    for (file, token, calls) in cases {
         let fake = FakeCloud::start(google).await;
         let issued = login(&file, &cache(&fake.url(), None)).await.unwrap();
-        assert_eq!((password(&issued), fake.calls()), ("google-token-1", 1), "{file}");
+        assert_eq!((password(&issued), fake.calls()), (token, calls), "{file}");
         let within = |seconds: i64| Timestamp::from(OffsetDateTime::now_utc() + time::Duration::seconds(seconds));
         let end = issued.expires_at.unwrap();
         assert!(within(3500) < end && end <= within(3600), "{end}");
     }
-    for secret in SECRETS {
+    for secret in SECRETS.iter().chain(&["google-token-2", "s3cr3t-subject"]) {
         assert_absent(secret, "the log", &lines.text());
     }
+}
+
+#[tokio::test]
+async fn a_federated_identity_is_refused_at_either_step() {
+    let (lines, _guard) = Lines::capture();
+    let step = |body: Value| vec![(200, json!({ "access_token": "s3cr3t-step" }).to_string()), (200, body.to_string())];
+    let (own, other) = (external(Some(EMAIL)), external(Some("other@p.iam.gserviceaccount.com")));
+    let down =
+        vec![step(Value::Null).remove(0), (503, "{}".to_owned()), (503, "{}".to_owned()), (503, "{}".to_owned())];
+    let cases = [
+        ("another token", &own, "s3cr3t-other", vec![], "invalid_grant: The given credential is rejected", 1),
+        ("another account", &other, "s3cr3t-subject", vec![], "PERMISSION_DENIED: Permission 'iam.service", 2),
+        ("no token", &own, "s3cr3t-subject", step(json!({})), "an answer without an accessToken", 2),
+        ("wrong JSON", &own, "s3cr3t-subject", step(json!({ "accessToken": ["s3cr3t-step"] })), "cannot be read", 2),
+        ("down", &own, "s3cr3t-subject", down, "no tokens at the moment", 4),
+    ];
+    for (name, file, subject, spoilt, words, calls) in cases {
+        let fake = FakeCloud::start(google).await;
+        spoilt.iter().for_each(|(status, body)| fake.spoil(*status, body));
+        let login = Login::Google(keys_with(file, subject));
+        let plan = CustomPlan { registry: host(), cred_type: CredType::Gcp, login };
+        let provider = Provider::new(plan, &"acme".parse().unwrap(), &cache(&fake.url(), None));
+        let error = provider.login(&host()).await.unwrap_err();
+        assert!(error.to_string().contains(words) && fake.calls() == calls, "{name}: {} {error}", fake.calls());
+        for secret in ["s3cr3t-subject", "s3cr3t-other", "s3cr3t-step", "google-token-1"] {
+            assert_absent(secret, name, &format!("{error} {error:?} {:?}", keys_with(file, subject)));
+            assert_absent(secret, "the log", &lines.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_account_s_token_ends_when_it_says() {
+    let fake = FakeCloud::start(google).await;
+    let (tokens, file) = (cache(&fake.url(), None), external(Some(EMAIL)));
+    for answer in [json!({ "accessToken": "t" }), json!({ "accessToken": "t", "expireTime": "soon" })] {
+        fake.spoil(200, json!({ "access_token": "identity", "expires_in": 3600 }));
+        fake.spoil(200, answer);
+        let issued = login(&file, &tokens).await.unwrap();
+        assert!(issued.expires_at.unwrap() <= Timestamp::from(OffsetDateTime::now_utc()), "serves once");
+    }
+    fake.script().life = 1_000_000;
+    let issued = login(&file, &tokens).await.unwrap();
+    let day = OffsetDateTime::now_utc() + time::Duration::days(1);
+    assert_eq!((password(&issued), issued.expires_at.unwrap() <= Timestamp::from(day)), ("google-token-6", true));
+    assert!(login(&file, &tokens).await.unwrap().from_before);
 }
 
 #[tokio::test]
@@ -103,13 +172,14 @@ type Case = (&'static str, Value, u16, String, usize, fn(&ProviderError) -> bool
 async fn failures_have_a_kind_and_no_secrets() {
     let (lines, _guard) = Lines::capture();
     let refused: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Refused { .. });
+    let unavailable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unavailable { .. });
     let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
     let file = || user(SECRETS[0]);
     let quota = json!({ "error": { "status": "RESOURCE_EXHAUSTED", "message": format!("for {}", SECRETS[1]) } });
     let cases: Vec<Case> = vec![
         ("refused", user("s3cr3t-wrong"), 0, String::new(), 1, refused, "invalid_grant: Bad Request: [redacted]"),
-        ("spent", file(), 429, quota.to_string(), 3, refused, "RESOURCE_EXHAUSTED: for [redacted]"),
-        ("down", file(), 503, "<html>".to_owned(), 3, unusable, "status 503 that cannot be read"),
+        ("spent", file(), 429, quota.to_string(), 3, unavailable, "RESOURCE_EXHAUSTED: for [redacted]"),
+        ("down", file(), 503, "<html>".to_owned(), 3, unavailable, "status 503 that cannot be read"),
         ("redirected", file(), 302, "{}".to_owned(), 1, unusable, "status 302 that cannot be read"),
         ("no token", file(), 200, "{}".to_owned(), 1, unusable, "without an access_token"),
         ("empty token", file(), 200, r#"{"access_token":""}"#.to_owned(), 1, unusable, "without an access_token"),
@@ -131,7 +201,7 @@ async fn failures_have_a_kind_and_no_secrets() {
         let error = login(&file, &cache(&fake.url(), None)).await.unwrap_err();
         assert!(kind(&error) && error.to_string().contains(words), "{name}: {error}");
         assert!(error.to_string().starts_with("Google at 127.0.0.1"), "{name}: {error}");
-        assert!(error.to_string().len() < 450 && !error.is_unreachable(), "{name}: {error}");
+        assert!(error.to_string().len() < 450 && error.is_passing() == unavailable(&error), "{name}: {error}");
         assert_eq!(fake.calls(), calls, "{name}");
         for secret in SECRETS.iter().chain(&["s3cr3t-wrong"]) {
             assert_absent(secret, name, &format!("{error} {error:?}"));
@@ -152,15 +222,33 @@ async fn a_passing_fault_is_tried_again() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_asks_for_patience_is_left_alone_for_that_long() {
+    let fake = FakeCloud::start(google).await;
+    fake.script().retry_after = Some(60);
+    fake.spoil(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED","message":"slow down"}}"#);
+    let (tokens, file) = (cache(&fake.url(), None), account(RSA_KEY));
+    let error = login(&file, &tokens).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(60)), "{error}");
+    let kept = login(&file, &tokens).await.unwrap_err();
+    assert!(matches!(kept, ProviderError::Kept { left: 2.., .. }) && kept.is_passing(), "{kept}");
+    assert_eq!(fake.calls(), 1, "not even at once");
+
+    // A moment is waited for.
+    fake.script().retry_after = Some(1);
+    fake.spoil(503, "{}");
+    assert_eq!(password(&login(&user(SECRETS[0]), &tokens).await.unwrap()), "google-token-3");
+}
+
+#[tokio::test]
 async fn an_issuer_that_does_not_answer() {
     let (away, _socket) = nobody();
     let file = account(RSA_KEY);
     let nobody = login(&file, &cache(&format!("http://{away}"), None)).await.unwrap_err();
-    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
+    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_passing(), "{nobody}");
     let fake = FakeCloud::start(google).await;
     fake.hang();
     let silent = login(&file, &cache(&fake.url(), Some(Duration::from_millis(300)))).await.unwrap_err();
-    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_passing(), "{silent}");
 }
 
 #[tokio::test]

@@ -128,5 +128,25 @@ async fn a_failure_is_one_exchange_for_all_who_waited() {
     fake.release();
     assert_eq!(containers.join_all().await, [true; CONTAINERS]);
     assert_eq!(fake.calls(), 1);
-    assert!(ecr(&tokens).login(&host("a.b")).await.is_ok(), "the next one asks again");
+}
+
+#[tokio::test]
+async fn a_thousand_containers_one_after_another_are_refused_by_one_call() {
+    let fake = FakeEcr::start().await;
+    let tokens = cache(fake.endpoint());
+    fake.script().failures = vec![(400, "UnrecognizedClientException")];
+    let first = ecr(&tokens).login(&host("a.b")).await.unwrap_err();
+    assert!(matches!(first, ProviderError::Refused { .. }), "{first}");
+    for number in 1..CONTAINERS {
+        // Each is gone before the next one comes, and others come between.
+        let other = AwsKeys { access_key_id: format!("AKIA{number}"), ..keys() };
+        drop(provider(Login::Ecr(other), CredType::Aws, &tokens));
+        let error = ecr(&tokens).login(&host("a.b")).await.unwrap_err();
+        assert!(matches!(&error, ProviderError::Kept { told, .. } if **told == first), "{error}");
+    }
+    assert_eq!(fake.calls(), 1);
+    // New keys have a source of their own.
+    let rotated = AwsKeys { secret_access_key: Secret::from("rotated"), ..keys() };
+    let rotated = provider(Login::Ecr(rotated), CredType::Aws, &tokens);
+    assert_eq!(password(&rotated.login(&host("a.b")).await.unwrap()), "ecr-token-2");
 }

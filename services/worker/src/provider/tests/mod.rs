@@ -142,11 +142,13 @@ type Case =
 async fn failures_have_a_kind_and_no_secrets() {
     let (lines, _guard) = Lines::capture();
     let refused: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Refused { .. });
+    let unavailable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unavailable { .. });
     let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
     let cases: Vec<Case> = vec![
         ("refused", vec![(400, "UnrecognizedClientException")], None, refused, "UnrecognizedClientException: the key"),
         ("forbidden", vec![(403, "AccessDeniedException")], None, refused, "AccessDeniedException"),
-        ("down", vec![(500, "ServerException"); 3], None, refused, "ServerException"),
+        ("down", vec![(500, "ServerException"); 3], None, unavailable, "ServerException"),
+        ("asked too often", vec![(400, "ThrottlingException"); 3], None, unavailable, "at the moment: Throttling"),
         ("no data", vec![], Some(json!({})), unusable, "without a token"),
         ("empty data", vec![], Some(json!({"authorizationData": []})), unusable, "without a token"),
         (
@@ -165,7 +167,7 @@ async fn failures_have_a_kind_and_no_secrets() {
         let error = ecr(&cache(fake.endpoint())).login(&host("a.b")).await.unwrap_err();
         assert!(kind(&error) && error.to_string().contains(words), "{name}: {error}");
         assert!(error.to_string().starts_with("ECR in eu-west-1"), "{name}: {error}");
-        assert!(error.to_string().len() < 450 && !error.is_unreachable(), "{name}: {error}");
+        assert!(error.to_string().len() < 450 && error.is_passing() == unavailable(&error), "{name}: {error}");
         for secret in SECRETS {
             assert_absent(secret, name, &format!("{error} {error:?}"));
         }
@@ -179,13 +181,13 @@ async fn failures_have_a_kind_and_no_secrets() {
 async fn an_issuer_that_does_not_answer() {
     let (away, _socket) = nobody();
     let nobody = ecr(&cache(format!("http://{away}"))).login(&host("a.b")).await.unwrap_err();
-    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_unreachable(), "{nobody}");
+    assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_passing(), "{nobody}");
     let fake = FakeEcr::start().await;
     fake.hang();
     let limited =
         EcrConfig { limit: Some(Duration::from_millis(300)), endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
     let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
-    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_unreachable(), "{silent}");
+    assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_passing(), "{silent}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use futures_util::future::join_all;
+use time::Duration;
 use tokio::sync::Semaphore;
 use waybill_domain::credentials::Secret;
 
@@ -80,17 +81,55 @@ async fn many_share_one_exchange_even_of_a_token_whose_end_is_past() {
 }
 
 #[tokio::test]
-async fn many_share_one_failure_and_the_next_one_asks_again() {
+async fn many_share_one_failure_and_the_next_ones_are_told_of_it_until_its_rest_is_over() {
     let source = Fake::source(Duration::hours(1));
-    for fail in [1, 2] {
+    for (number, fail) in [1, 2].into_iter().enumerate() {
         source.exchange.fail.store(fail, SeqCst);
-        let before = source.exchange.calls.load(SeqCst);
-        assert!(ask(&source, 50).await.iter().all(Result::is_err));
-        assert_eq!(source.exchange.calls.load(SeqCst), before + 1);
+        for answer in ask(&source, 50).await {
+            let error = answer.unwrap_err();
+            assert!(!matches!(error, ProviderError::Kept { .. }), "{error}");
+        }
+        for _ in 0..50 {
+            let error = source.token().await.unwrap_err();
+            assert!(matches!(error, ProviderError::Kept { .. }), "{error}");
+        }
+        assert_eq!(source.exchange.calls.load(SeqCst), number + 1);
+        assert!(source.is_resting() && !source.is_live());
+        source.state().rest = Some(failed(Duration::minutes(1)));
     }
     source.exchange.fail.store(0, SeqCst);
-    source.exchange.gate.add_permits(1);
-    assert!(source.token().await.is_ok(), "a failure is not remembered");
+    source.exchange.gate.add_permits(2);
+    let (token, _) = source.token().await.unwrap();
+    assert_eq!((token.login.password.expose(), source.is_resting()), ("token-3", false), "a success ends it");
+    source.forget(&token.login);
+    assert!(source.token().await.is_ok());
+}
+
+/// A refusal that lies this far back.
+fn failed(ago: Duration) -> Rest {
+    Rest::after(&refused(), None, OffsetDateTime::now_utc() - ago)
+}
+
+#[tokio::test]
+async fn whoever_asks_during_a_rest_waits_for_an_exchange_that_is_under_way() {
+    let source = Fake::source(Duration::hours(1));
+    let first = tokio::spawn({
+        let source = source.clone();
+        async move { source.token().await.map(drop) }
+    });
+    while source.exchange.calls.load(SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    source.state().rest = Some(failed(Duration::ZERO));
+    assert_eq!(ask(&source, 1).await.remove(0).unwrap(), "token-1");
+    assert!(first.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn keys_that_are_no_good_in_themselves_rest_nobody() {
+    let source = Fake::source(Duration::hours(1));
+    source.settle(&Err(ProviderError::Keys { words: "no key".to_owned() }));
+    assert!(!source.is_resting());
 }
 
 #[tokio::test]
@@ -140,25 +179,38 @@ fn held(left: Duration) -> Token {
 #[tokio::test]
 async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked() {
     let (fresh, ageing, expired) = (Duration::hours(6), Duration::minutes(4), Duration::seconds(-1));
-    let (resting, rested) = (Duration::minutes(1), Duration::seconds(-1));
+    let (resting, rested) = (Duration::ZERO, Duration::minutes(1));
+    // The rest after the first refusal is over, but there is no hurry.
+    let hardly = Duration::seconds(6);
     let cases = [
         ("nothing held", None, None, 1, "token-1"),
-        ("nothing held, and it failed a moment ago", None, Some(resting), 1, "token-1"),
+        ("nothing held, and it failed a moment ago", None, Some(resting), 0, "refused"),
+        ("nothing held, and it failed a while ago", None, Some(rested), 1, "token-1"),
+        ("nothing held, and it failed six seconds ago", None, Some(hardly), 1, "token-1"),
         ("fresh", Some(fresh), None, 0, "held"),
         ("fresh, and it failed a moment ago", Some(fresh), Some(resting), 0, "held"),
         ("ageing", Some(ageing), None, 1, "held"),
         ("ageing, and it failed a moment ago", Some(ageing), Some(resting), 0, "held"),
+        ("ageing, and it failed six seconds ago", Some(ageing), Some(hardly), 0, "held"),
         ("ageing, and it failed a while ago", Some(ageing), Some(rested), 1, "held"),
         ("expired", Some(expired), None, 1, "token-1"),
-        ("expired, and it failed a moment ago", Some(expired), Some(resting), 1, "token-1"),
+        ("expired, and it failed a moment ago", Some(expired), Some(resting), 0, "refused"),
+        ("expired, and it failed a while ago", Some(expired), Some(rested), 1, "token-1"),
     ];
     for (name, left, rest, calls, password) in cases {
         let source = Fake::source(Duration::hours(12));
         source.exchange.gate.add_permits(1);
-        *source.state() =
-            State { held: left.map(held), flight: None, rest_until: rest.map(|rest| OffsetDateTime::now_utc() + rest) };
-        let (token, from_before) = source.token().await.unwrap();
-        assert_eq!((token.login.password.expose(), from_before), (password, password == "held"), "{name}");
+        *source.state() = State { held: left.map(held), flight: None, rest: rest.map(failed) };
+        match source.token().await {
+            Ok((token, from_before)) => {
+                assert_eq!((token.login.password.expose(), from_before), (password, password == "held"), "{name}");
+            }
+            Err(error) => {
+                let told = matches!(error, ProviderError::Kept { .. }) && password == "refused";
+                assert!(told && source.exchange.calls.load(SeqCst) == 0, "{name}: {error}");
+                continue;
+            }
+        }
         while source.state().flight.is_some() {
             tokio::task::yield_now().await;
         }
@@ -167,7 +219,7 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
         let (next, from_before) = source.token().await.unwrap();
         let expected = if calls == 0 { "held" } else { "token-1" };
         assert_eq!((next.login.password.expose(), from_before), (expected, true), "{name}");
-        assert_eq!(source.state().rest_until.is_some(), rest.is_some() && calls == 0, "{name}");
+        assert_eq!(source.state().rest.is_some(), rest.is_some() && calls == 0, "{name}");
     }
 }
 
