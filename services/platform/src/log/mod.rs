@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, watch};
 use waybill_schemas::{Envelope, Event};
 
 pub use append::Appended;
-pub use connect::{HistoryAccess, NatsConfig};
+pub use connect::{HistoryAccess, NatsConfig, hosts};
 pub use error::{AppendError, LogError, ReadError};
 pub use inspect::{InspectError, Inspector, Reply, Server};
 pub use message::RawMessage;
