@@ -53,14 +53,8 @@ pub(crate) fn error(error: &(dyn Error + 'static)) {
     if is_broken_pipe(error) {
         return;
     }
-    let mut lines = vec![format!("error: {error}")];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        lines.push(format!("  because: {cause}"));
-        source = cause.source();
-    }
     // Nothing is left to be told when standard error is gone as well.
-    let _ = writeln!(io::stderr().lock(), "{}", lines.join("\n"));
+    let _ = writeln!(io::stderr().lock(), "error: {}", waybill_platform::links(error).join("\n  because: "));
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
