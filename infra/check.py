@@ -17,7 +17,9 @@ INFRA = Path(__file__).resolve().parent
 ROOT = INFRA.parent
 HOME = "${WAYBILL_HOME:-../.waybill}"
 # Variables of the compose file itself, of the OpenTelemetry SDK, and where the settings of ours are defined.
-COMPOSE_VARIABLES = {"WAYBILL_HOME", "WAYBILL_UID", "WAYBILL_GID"}
+COMPOSE_VARIABLES = {"WAYBILL_HOME", "WAYBILL_UID", "WAYBILL_GID", "WAYBILL_WORKER"}
+WORKER = "${WAYBILL_WORKER:-node-1}"
+SIGNALS = {"traces", "metrics"}
 FOREIGN_VARIABLES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 SOURCES = ("services/*/src/**/*.rs",)
 
@@ -44,7 +46,7 @@ def pinned(image):
 
 def check_compose(home, problems):
     text = (INFRA / "compose.yaml").read_text("utf-8")
-    services = yaml.safe_load(text)["services"]
+    services = yaml.safe_load(text.replace(WORKER, "node-1"))["services"]
     settings = known_settings() | FOREIGN_VARIABLES
     for name in sorted(set(re.findall(r"\$\{([A-Z_]+)", text)) - COMPOSE_VARIABLES):
         problems.append(f"compose.yaml: ${{{name}}} is not a variable of this file")
@@ -75,13 +77,14 @@ def check_compose(home, problems):
 
 def check_keys(services, problems):
     """A service has its own role's keys only."""
-    roles = {"gateway": "gateway", "scheduler": "scheduler", "worker": "worker-worker-1"}
+    roles = {"gateway": "gateway", "scheduler": "scheduler", "worker": "worker-node-1"}
     for name, service in services.items():
         for volume in service.get("volumes", []):
             found = re.search(r"/(?:keys|tokens)/([^:.]+)", volume.split(":/")[0])
             if found:
                 problems.need(found[1] == roles.get(name), f"compose.yaml: {name} is given the key of {found[1]}")
-            problems.need(not volume.startswith(HOME + ":"), f"compose.yaml: {name} is given the whole folder")
+            whole = any(volume.startswith(f"{HOME}{folder}:") for folder in ("", "/data", "/keys", "/tokens"))
+            problems.need(not whole, f"compose.yaml: {name} is given more than its own files: {volume}")
 
 
 def check_settings_of(home, problems):
@@ -100,7 +103,11 @@ def check_collector(services, problems):
         for kind in ("receivers", "processors", "exporters"):
             for component in pipeline[kind]:
                 problems.need(component in config[kind], f"otel-collector.yaml: {name} uses {component}, which is not defined")
-    for exporter in config["exporters"].values():
+    for signal in sorted(SIGNALS - {name.split("/")[0] for name in config["service"]["pipelines"]}):
+        problems.append(f"otel-collector.yaml: no pipeline takes {signal}")
+    for name, exporter in config["exporters"].items():
+        if name.split("/")[0] == "prometheus":
+            continue
         host = re.search(r"//([^:/]+)", exporter["endpoint"])[1]
         problems.need(host in services, f"otel-collector.yaml: exports to {host}, which compose.yaml does not start")
 
@@ -115,6 +122,9 @@ def check_containerfile(problems):
             for source in line[1:-1]:
                 problems.need((ROOT / source).exists(), f"Containerfile: there is no {source}")
     users = [line[1] for line in words if line[0] == "USER"]
+    ignored = (INFRA / "Containerfile.dockerignore").read_text("utf-8").split()
+    for source in ("Cargo.toml", "Cargo.lock", "schemas", "services", "tests"):
+        problems.need(ignored[:1] == ["*"] and f"!{source}" in ignored, f"Containerfile.dockerignore: {source} is not sent")
     problems.need(users and users[-1].split(":")[0] not in ("0", "root"), "Containerfile: it would run as root")
 
 

@@ -11,4 +11,4 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod trace;
 
-pub use chain::chain;
+pub use chain::{chain, links};

@@ -9,7 +9,7 @@ use crate::{Failure, init, output, place::Place};
 
 /// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
 #[derive(Debug, Parser)]
-#[command(name = "waybill", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "waybill", version, max_term_width = 80, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Folder with configuration, keys and data, as `waybill init` makes it.
     #[arg(long, global = true, env = "WAYBILL_HOME", default_value = ".waybill", value_name = "DIR")]
@@ -22,45 +22,53 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write configuration, keys, NATS accounts and gateway tokens.
     #[command(
-        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2"
+        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n\n\
+        Exit status: 0 done, 2 not done"
     )]
     Init(InitArguments),
     /// Run nats-server and all services here, until Ctrl-C.
-    #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev")]
+    #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev\n\n\
+        Exit status: 0 stopped, 1 a part could not start or ended, 2 wrong usage")]
     Dev(DevArguments),
     /// Run the gateway: HTTP in, events out.
+    #[command(after_help = "Examples:\n  waybill gateway\n  waybill --home /srv/waybill gateway\n\n\
+        Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
     Gateway,
     /// Run the scheduler: folds the log, decides container requests.
-    #[command(after_help = "Examples:\n  waybill scheduler\n  waybill scheduler --rebuild")]
+    #[command(after_help = "Examples:\n  waybill scheduler\n  waybill scheduler --rebuild\n\n\
+        Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
     Scheduler(SchedulerArguments),
     /// Run the worker of this node: builds providers, pulls, reports.
-    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2")]
+    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2\n\n\
+        Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
     Worker(WorkerArguments),
     /// Read the log.
     #[command(after_help = "Examples:\n  waybill events --follow\n  waybill events --container c1 --json\n  \
         waybill events --type ImagePullFailed --from 2026-01-31T12:00:00Z\n  \
         waybill events --trace 4bf92f3577b34da6a3ce929d0e0e4736\n  \
-        waybill events --subject 'waybill.events.worker.>'")]
+        waybill events --subject 'waybill.events.worker.>'\n\n\
+        Exit status: 0 told, 2 not told (usage, configuration, log away)")]
     Events(EventsArguments),
     /// Tell which hop broke, why, since when, and what to do. Works with every service down.
     #[command(
         after_help = "Examples:\n  waybill explain container c1\n  waybill explain image img-1 --workspace acme --json\n  \
         waybill explain container c1 --at 2026-01-31T12:00:00Z\n\n\
-        Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration, log away), 3 in flight"
+        Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration,\n\
+        log away), 3 in flight"
     )]
     Explain(ExplainArguments),
     /// Tell what the gateway would make of credentials for an image, and whether the registry takes them. Needs no server.
-    #[command(
-        after_help = "Examples:\n  waybill check registry.example.com/team/app:1 --creds credentials.json --live\n  \
+    #[command(after_help = "Examples:\n  waybill check registry.example.com/team/app:1 --creds creds.json --live\n  \
         waybill check ghcr.io/team/app --docker-config ~/.docker/config.json\n  \
-        pass show registry | waybill check registry.example.com/team/app:1 --creds - --json\n\n\
-        Exit status: 0 good, 1 not saved or not taken by the registry, 2 not asked or not answered"
-    )]
+        pass show registry | waybill check ghcr.io/team/app --creds - --json\n\n\
+        Exit status: 0 good, 1 not saved or not taken by the registry, 2 not asked\n\
+        or not answered")]
     Check(crate::check::CheckArguments),
     /// Look at messages that cannot be read, have them read again, or give them up.
     #[command(
         after_help = "Examples:\n  waybill quarantine list\n  waybill quarantine show 17\n  waybill quarantine retry 17\n  \
-        waybill quarantine discard 17 --reason 'published by hand'"
+        waybill quarantine discard 17 --reason 'published by hand'\n\n\
+        Exit status: 0 done, 1 the message stays where it is, 2 not done"
     )]
     Quarantine(crate::quarantine::QuarantineArguments),
     /// List which credentials a workspace has, give an image new ones, or withdraw them. Never shows a value.
@@ -74,31 +82,41 @@ pub(crate) enum Command {
         after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \
         waybill replay --diff 1200 1300\n  \
         waybill replay --until-sequence 1200 --out then.redb\n  \
-        WAYBILL_SCHEDULER_PROJECTION=$PWD/then.redb waybill projection images"
+        WAYBILL_SCHEDULER_PROJECTION=$PWD/then.redb waybill projection images\n\n\
+         Exit status: 0 folded, 1 --verify found a decision that differs, 2 not folded\n\
+         (usage, configuration, log away)"
     )]
     Replay(crate::replay::ReplayArguments),
     /// Show what the scheduler knows now, or knew at a point of the log.
     #[command(
         after_help = "Examples:\n  waybill projection pending\n  waybill projection images --key default/img-1\n  \
-        waybill projection requests --at 2026-01-31T12:00:00Z --json"
+        waybill projection requests --at 2026-01-31T12:00:00Z --json\n\n\
+        Exit status: 0 shown, 2 not shown"
     )]
     Projection(crate::projection::ProjectionArguments),
     /// Check everything: settings, NATS, the stream, permissions, workers, clocks; say what to do.
     #[command(after_help = "Examples:\n  waybill doctor\n  waybill doctor --json\n\n\
-        Exit status: 0 all well, 1 something needs attention, 2 wrong usage. What cannot be checked is told, and is no \
-        reason for 1.")]
+        Exit status: 0 all well, 1 something needs attention, 2 not checked. What\n\
+        cannot be checked is told, and is no reason for 1.")]
     Doctor(DoctorArguments),
     /// Write a container's login as an auth.json of this user, for clients that read one; print its path.
-    #[command(
-        after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/waybill\n  \
-        WAYBILL_SOCKET=/run/waybill/waybill.sock WAYBILL_ACCESS_FILE=/run/waybill/acme/c1/access waybill login-file"
-    )]
+    #[command(after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/wb\n  \
+        WAYBILL_SOCKET=/run/wb/waybill.sock WAYBILL_ACCESS_FILE=/run/wb/acme/c1/access \\\n    waybill login-file\n\n\
+        Exit status: 0 written, 2 not written")]
     LoginFile(crate::node::LoginFileArguments),
     /// Have this node's worker forget a container's logins, and remove its access key and login file.
     #[command(
-        after_help = "Examples:\n  waybill container-ended --container c1 --workspace acme --node-dir /run/waybill"
+        after_help = "Examples:\n  waybill container-ended --container c1 --workspace acme --node-dir /run/wb\n\n\
+        Exit status: 0 forgotten, 2 not asked or not answered"
     )]
     ContainerEnded(crate::node::Whose),
+}
+
+impl Command {
+    /// Whether it runs until it is stopped, and does not answer a question.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self, Self::Dev(_) | Self::Gateway | Self::Scheduler(_) | Self::Worker(_))
+    }
 }
 
 #[derive(Debug, Default, Args)]
@@ -197,11 +215,13 @@ pub(crate) struct ExplainArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Question {
     /// What a container that asks for the image would find.
+    #[command(after_help = "Examples:\n  waybill explain image img-1 --workspace acme")]
     Image {
         /// The image.
         id: ImageId,
     },
     /// What became of the container's newest request.
+    #[command(after_help = "Examples:\n  waybill explain container c1 --at 2026-01-31T12:00:00Z")]
     Container {
         /// The container.
         id: ContainerId,
@@ -227,11 +247,54 @@ pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failur
     let report = init::init(&plan)?;
     let mut out = output::stdout();
     for name in &report.written {
-        writeln!(out, "wrote {}", plan.home.join(name).display())?;
+        writeln!(out, "wrote   {}", plan.home.join(name).display())?;
+    }
+    for name in &report.changed {
+        writeln!(out, "changed {}", plan.home.join(name).display())?;
     }
     if report.kept > 0 {
-        writeln!(out, "kept  {} files as they were", report.kept)?;
+        writeln!(out, "kept    {} files as they were", report.kept)?;
     }
-    writeln!(out, "next: waybill --home {} dev", plan.home.display())?;
+    for step in init::steps(&plan, &report) {
+        writeln!(out, "next: {step}")?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every command that does something, with its whole name.
+    fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+        let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
+        if below.is_empty() {
+            found.push((name.to_owned(), command.clone()));
+        }
+        for command in below {
+            leaves(command, &format!("{name} {}", command.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn help_has_examples_and_exit_status_in_80_columns() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Exit status: "), "{}", command.get_name());
+        }
+        let mut found = Vec::new();
+        leaves(&cli, "waybill", &mut found);
+        assert!(found.len() > 15, "{}", found.len());
+        for (name, mut command) in found {
+            for help in [command.render_help().to_string(), command.render_long_help().to_string()] {
+                assert!(help.contains("Examples:\n"), "{name} has no example");
+                let long = help.lines().find(|line| line.chars().count() > output::WIDTH);
+                assert_eq!(long, None, "{name}");
+            }
+        }
+    }
 }

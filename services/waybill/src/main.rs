@@ -45,15 +45,22 @@ mod exit {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let runs = cli.command.runs();
     // Everything that speaks TLS uses this one; a second installation is refused and means the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli) {
         Ok(code) => code,
         Err(failure) => {
             output::error(failure.as_ref());
-            ExitCode::from(exit::BROKEN)
+            ExitCode::from(if runs || is_finding(&failure) { exit::BROKEN } else { exit::USAGE })
         }
     }
+}
+
+/// Whether it is the answer itself that is bad, and not the asking that failed.
+fn is_finding(failure: &Failure) -> bool {
+    failure.is::<doctor::NeedsAttention>()
+        || matches!(failure.downcast_ref(), Some(replay::ReplayError::Diverges { .. }))
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {

@@ -26,7 +26,11 @@ pub(crate) fn workspace(settings: &Settings, flag: Option<&WorkspaceId>) -> Resu
     let workspace =
         reader.optional("WAYBILL_WORKSPACE", |text| text.parse().map_err(|_| "1 to 128 of A-Z a-z 0-9 _ -"));
     reader.finish()?;
-    workspace.ok_or_else(|| "which workspace? Give --workspace, or set WAYBILL_WORKSPACE".into())
+    let which = "which workspace? Give --workspace, or set WAYBILL_WORKSPACE";
+    workspace.ok_or_else(|| match settings.no_home() {
+        Some(no_home) => format!("{no_home}; {which}").into(),
+        None => which.into(),
+    })
 }
 
 /// Runs a command that reads the log. Ctrl-C ends it; `stopped` is its result then.
@@ -52,6 +56,9 @@ where
         }
     });
     drop(runtime);
-    telemetry.shutdown()?;
+    // What the command found out counts, whether or not a collector heard of it.
+    if let Err(error) = telemetry.shutdown() {
+        tracing::warn!(error = %error, "the last spans could not be delivered");
+    }
     outcome
 }

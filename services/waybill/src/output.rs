@@ -62,16 +62,11 @@ pub(crate) fn error(error: &(dyn Error + 'static)) {
 
 /// An error and what caused it, in lines of at most `width`.
 fn told(error: &(dyn Error + 'static), width: Option<usize>) -> String {
-    let mut lines = vec![format!("error: {error}")];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        lines.push(format!("  because: {cause}"));
-        source = cause.source();
-    }
-    let Some(width) = width else { return lines.join("\n") };
+    let text = format!("error: {}", waybill_platform::links(error).join("\n  because: "));
+    let Some(width) = width else { return text };
     let options = textwrap::Options::new(width).subsequent_indent("    ");
     // Some errors list problems in lines of their own; what a server said may hold anything.
-    let lines = lines.iter().flat_map(|line| line.lines()).map(|line| textwrap::fill(&printable(line), &options));
+    let lines = text.lines().map(|line| textwrap::fill(&printable(line), &options));
     lines.collect::<Vec<_>>().join("\n")
 }
 

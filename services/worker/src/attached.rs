@@ -82,12 +82,12 @@ impl<L: OutcomeLog> Handler<L> {
         Ok(())
     }
 
-    /// The access that a decision newer than this one gives, if there is one: credentials may be rotated while a pull is
-    /// under way.
+    /// The access that a newer decision about the same request gives, if there is one: credentials may be rotated while a
+    /// pull is under way.
     pub(crate) async fn newer_access(&self, decision: &Decision) -> Option<Access> {
         let (workspace, container_id) = (decision.workspace(), decision.container_id());
         let newest = self.newest(decision.worker_id(), workspace, container_id).await.ok()?;
-        if newest.decided_by <= decision.sequence {
+        if newest.decided_by <= decision.sequence || newest.requested_by != decision.requested_by() {
             return None;
         }
         let issued = newest.provider.login(newest.provider.registry()).await.ok()?;

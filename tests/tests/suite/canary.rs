@@ -105,7 +105,7 @@ async fn no_artefact_holds_a_credential() {
     assert!(searched.files > 20, "{searched:?}");
     search.assert_absent_in_dir(&nats);
     let stored = stack.home().join("data");
-    for part in ["projection.redb", "nats"] {
+    for part in ["scheduler/projection.redb", "nats"] {
         assert!(stored.join(part).exists(), "{part} was searched");
     }
     assert!(stack.logs().contains("\"level\":\"TRACE\"") || stack.logs().contains("\"level\":\"DEBUG\""));

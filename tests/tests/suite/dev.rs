@@ -10,7 +10,7 @@ use std::{
 };
 
 use waybill_tests::{
-    canary::process_tree,
+    canary::{Canary, process_tree},
     error::StartError,
     find,
     nats::NatsServer,
@@ -19,8 +19,11 @@ use waybill_tests::{
     python::Python,
     require,
     scratch::Scratch,
+    stack::{Plan, Service, Stack},
     wait::eventually,
 };
+
+use super::documents::{commands, words};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -133,6 +136,24 @@ async fn init_keeps_what_there_is_and_adds_what_is_missing() {
         conf.contains("worker-worker-1") && conf.contains("worker-node-2") && conf.contains("sync_interval: always")
     );
 
+    let said = again.stdout;
+    for part in ["changed ", "restart nats-server", "worker-node-2.env keys/worker-node-2.nkey"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("restart the gateway") && first.stdout.contains(" dev"), "{said}");
+}
+
+/// The compose file is for the folder that the README's own line makes.
+#[tokio::test]
+async fn the_readme_makes_the_folder_that_the_compose_file_mounts() {
+    let home = require!(Home::new().await);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let line = commands(&readme).into_iter().find(|line| line.starts_with("waybill init ")).unwrap();
+    let words = words(&line);
+    let arguments: Vec<&str> = words.iter().skip(2).map(String::as_str).collect();
+    let finished = home.init(&arguments).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+
     let python = require!(Python::with_modules(&["yaml"]));
     let check = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/check.py");
     let checked = python.run(Path::new(check), &["--home", home.path().to_str().unwrap()], &[], PATIENCE).await;
@@ -201,6 +222,27 @@ async fn what_dev_cannot_start_is_named() {
     assert!(std::net::TcpListener::bind(home.ports[0].host()).is_ok(), "nats-server is gone as well");
 }
 
+/// Whoever is in another folder than they think is told so first, and no password of an address is shown.
+#[tokio::test]
+async fn a_wrong_folder_and_a_login_in_an_address_are_told() {
+    let home = require!(Home::new().await);
+    for arguments in [["explain", "container", "c"].as_slice(), &["events"], &["quarantine", "retry", "1"]] {
+        let finished = home.run(arguments).await;
+        assert_eq!(finished.status.code(), Some(2), "{arguments:?}");
+        let named = format!("there is no folder {}", home.path().display());
+        assert!(finished.stderr.contains(&named) && finished.stderr.contains("waybill init"), "{}", finished.stderr);
+    }
+    assert!(home.init(&[]).await.status.success());
+    let canary = Canary::new("NATS password");
+    for arguments in [["events"].as_slice(), &["gateway"], &["doctor"], &["dev"]] {
+        let mut child = home.waybill(arguments);
+        child.env("WAYBILL_NATS_URL", format!("nats://user:{}@127.0.0.1:9", canary.value()));
+        let finished = Process::run("waybill", child, home.scratch.path(), PATIENCE).await.unwrap();
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(said.contains("WAYBILL_NATS_SEED_FILE") && !said.contains(canary.value()), "{arguments:?}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn settings_that_are_wrong_are_all_named_at_once() {
     let home = require!(Home::new().await);
@@ -213,4 +255,35 @@ async fn settings_that_are_wrong_are_all_named_at_once() {
     for part in ["WAYBILL_GATEWAY_LISTEN", "WAYBILL_GATEWAY_SEALING_KEY_FILE", "chmod 600"] {
         assert!(finished.stderr.contains(part), "{part}: {}", finished.stderr);
     }
+}
+
+/// A worker and a workspace join a system that runs, by what `init` says and nothing else.
+#[tokio::test]
+async fn who_is_added_joins_after_what_init_says() {
+    let mut stack = require!(Plan::default().start().await);
+    let said = stack.run(&["init", "--workspace", "beta", "--worker", "w2"]).await.stdout;
+    for part in ["restart nats-server", "restart the gateway", "keys/worker-w2.nkey keys/worker-w2.xkey"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    stack.nats().restart().await.unwrap();
+    stack.stop(&Service::Gateway).await;
+    stack.start_all().await.unwrap();
+    let built = stack.build("beta", "img", "a.b/app:1", "u:p".into()).await;
+    assert_eq!(built.text("outcome"), "saved", "{built:?}");
+
+    let port = Port::reserve().unwrap();
+    let mut child = stack.waybill();
+    child.args(["worker", "--id", "w2"]).env("WAYBILL_WORKER_HEALTH_LISTEN", port.host());
+    let worker = Process::spawn("w2", child, stack.dir()).unwrap();
+    stack.container("beta", "c-1", "img", "w2").await;
+    registered(&stack, "w2").await;
+    drop(worker);
+}
+
+async fn registered(stack: &Stack, worker: &str) {
+    let is_it = |event: &waybill_tests::stack::Recorded| event.text("worker_id") == worker;
+    let found = |events: &[waybill_tests::stack::Recorded]| {
+        events.iter().any(|event| event.name == "WorkerRegistered" && is_it(event)).then_some(())
+    };
+    stack.wait_for("the registration", found).await;
 }

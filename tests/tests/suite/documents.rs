@@ -1,8 +1,15 @@
 //! What the documents say can be done: commands exist, paths lead somewhere.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use waybill_tests::{find, require};
+use serde_json::Value;
+use waybill_tests::{
+    find,
+    process::Process,
+    require,
+    scratch::Scratch,
+    stack::{Plan, Stack},
+};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -47,6 +54,55 @@ fn every_command_is_one_that_the_binary_takes() {
         // Options are parsed before help is shown: one that does not exist is refused.
         let output = Command::new(&binary).args(&words(&command)[1..]).arg("--help").output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Path and body of every request that a document makes with curl.
+fn requests(text: &str) -> Vec<(String, Value)> {
+    let curls = text.split("curl -s http://127.0.0.1:8484").skip(1);
+    let posts = curls.filter_map(|rest| {
+        let path = rest.split_whitespace().next()?;
+        let body = rest.split("\n\n").next()?.split("-d '").nth(1)?.split('\'').next()?;
+        Some((path.to_owned(), serde_json::from_str(body).unwrap()))
+    });
+    posts.collect()
+}
+
+/// Runs a command line of a document in a folder that has the files that it names.
+async fn run_in(stack: &Stack, folder: &Path, line: &str) {
+    let mut child = stack.waybill();
+    child.args(&words(line)[1..]).current_dir(folder);
+    let finished = Process::run("waybill", child, folder, Duration::from_secs(30)).await.unwrap();
+    assert!(finished.status.success(), "{line}: {}{}", finished.stdout, finished.stderr);
+}
+
+#[tokio::test]
+async fn what_the_readme_asks_of_the_gateway_is_done() {
+    let stack = require!(Plan::default().workers(&["node-1"]).start().await);
+    let readme = document("README.md");
+    let requests = requests(&readme);
+    assert_eq!(requests.len(), 2, "a build and a container");
+    for (path, body) in requests {
+        let answer = stack.post(&path, &body).await;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+        if path == "/v1/builds" {
+            assert_eq!(answer.text("outcome"), "saved");
+        }
+    }
+    stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
+
+    let folder = Scratch::new("documents").unwrap();
+    for name in ["credentials.json", "new-credentials.json"] {
+        fs::write(folder.path().join(name), r#"{"USERNAME":"puller","PASSWORD":"other"}"#).unwrap();
+    }
+    let all = commands(&readme).into_iter().chain(commands(&document("services/waybill/REGISTRIES.md")));
+    let here = |line: &String| {
+        line.starts_with("waybill secrets") || line.starts_with("waybill check") && !line.contains("--live")
+    };
+    let lines: Vec<String> = all.filter(here).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        run_in(&stack, folder.path(), &line).await;
     }
 }
 

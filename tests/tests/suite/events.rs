@@ -73,8 +73,11 @@ async fn a_log_that_is_away_is_told() {
     let mut stack = require!(Plan::default().start().await);
     stack.nats().stop().await.unwrap();
     let finished = stack.run(&["events"]).await;
-    assert_eq!(finished.status.code(), Some(1));
+    assert_eq!(finished.status.code(), Some(2));
     assert!(finished.stderr.contains("does not answer"), "{}", finished.stderr);
+    // 1 is kept for a log that does not lead to what was decided.
+    let verified = stack.run(&["replay", "--verify"]).await;
+    assert_eq!(verified.status.code(), Some(2), "{}", verified.stderr);
     let wrong = stack.run(&["events", "--from", "yesterday"]).await;
     assert_eq!(wrong.status.code(), Some(2));
     assert!(wrong.stderr.contains("neither a sequence"), "{}", wrong.stderr);

@@ -13,7 +13,7 @@ use waybill_scheduler::projection::{Entry, Projection, Quarantined, Row};
 use waybill_schemas::{ALL_SUBJECTS, Recorded};
 use waybill_tests::{
     canary::{Canary, Search},
-    process::Finished,
+    process::{Finished, Process},
     require,
     stack::{Plan, Service, Stack, event_headers},
     wait::eventually,
@@ -94,6 +94,13 @@ async fn what_cannot_be_read_is_shown_held_and_given_up() {
     assert!(held.stdout.contains("stays in quarantine") && held.stdout.contains("upgrade it"), "{}", held.stdout);
     let listed = quarantine(&stack, &["list"]).await.stdout;
     assert!(listed.contains("retried"), "{listed}");
+    // A collector that is away costs the spans, not the answer.
+    let mut child = stack.waybill();
+    child.args(["quarantine", "retry", &newer.to_string()]).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+    let held = Process::run("waybill", child, stack.dir(), PATIENCE).await.unwrap();
+    assert_eq!(held.status.code(), Some(1), "{}{}", held.stdout, held.stderr);
+    assert!(held.stdout.contains("stays in quarantine"), "{}{}", held.stdout, held.stderr);
+    assert!(held.stderr.contains("the last spans could not be delivered"), "{}", held.stderr);
 
     let given_up = quarantine(&stack, &["discard", &torn.to_string(), "--reason", "a test wrote it"]).await;
     assert!(given_up.status.success(), "{}{}", given_up.stdout, given_up.stderr);
@@ -147,7 +154,7 @@ async fn folded_by_an_older_version(stack: &mut Stack, unreadable: &[u64]) {
 }
 
 fn projection(stack: &Stack) -> PathBuf {
-    stack.home().join("data/projection.redb")
+    stack.home().join("data/scheduler/projection.redb")
 }
 
 fn rows(stack: &Stack) -> Vec<Row> {

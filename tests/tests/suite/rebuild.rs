@@ -28,7 +28,7 @@ async fn a_rebuilt_projection_equals_the_live_one() {
     let events = stack.events().await.len();
     assert!(events >= 10_000, "only {events} events");
 
-    let file = stack.home().join("data/projection.redb");
+    let file = stack.home().join("data/scheduler/projection.redb");
     let second = stack.run(&["scheduler", "--rebuild"]).await;
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
     assert!(second.stderr.contains("is another scheduler using it"), "{}", second.stderr);
@@ -60,7 +60,7 @@ async fn a_foreign_log_is_refused_until_told_to_rebuild() {
     stack.wait_for_outcome("c-1").await;
     stack.stop(&Service::Worker("w1".to_owned())).await;
     stack.stop(&Service::Scheduler).await;
-    let projection = stack.home().join("data/projection.redb");
+    let projection = stack.home().join("data/scheduler/projection.redb");
     let old = rows(&projection);
 
     stack.nats().stop().await.unwrap();

@@ -96,6 +96,13 @@ impl Settings {
         self.values.get(key).map(|setting| setting.value.clone()).filter(|value| !value.is_empty())
     }
 
+    /// That there is no home folder, and what to do, where that is so.
+    pub fn no_home(&self) -> Option<String> {
+        let home = self.home.display();
+        let remedy = "name it with --home or WAYBILL_HOME, or make it with `waybill init`";
+        (!self.home.is_dir()).then(|| format!("there is no folder {home}; {remedy}"))
+    }
+
     /// Parses settings, collecting what is wrong until [`Reader::finish`].
     pub fn reader(&self) -> Reader<'_> {
         Reader::new(self)

@@ -8,7 +8,7 @@ use std::{
 
 use waybill_domain::credentials::Secret;
 
-use super::{ConfigError, Settings};
+use super::{ConfigError, Settings, is_setting};
 
 /// Parses settings one by one. What cannot be parsed gets a stand-in value, which [`finish`](Self::finish) keeps from use.
 #[derive(Debug)]
@@ -67,6 +67,15 @@ impl<'s> Reader<'s> {
         self.optional(key, |value| Ok(value.to_owned())).map(|value| self.settings.home.join(value))
     }
 
+    /// As [`path`](Self::path), for a file that must be readable.
+    pub fn readable_path(&mut self, key: &str) -> Option<PathBuf> {
+        let path = self.path(key)?;
+        if let Err(error) = fs::File::open(&path) {
+            self.problems.push(format!("{key}: {} cannot be read: {error}", path.display()));
+        }
+        Some(path)
+    }
+
     /// As [`path`](Self::path), for a setting that must be there.
     pub fn required_path(&mut self, key: &str) -> PathBuf {
         let value: String = self.required(key, |value| Ok(value.to_owned()));
@@ -88,9 +97,14 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Notes a problem that only the caller can see.
+    /// Notes a problem that only the caller can see. A setting that has one already has the one that comes first.
     pub fn problem(&mut self, problem: String) {
-        self.problems.push(problem);
+        let key = |text: &str| text.split([':', ' ']).next().filter(|key| is_setting(key)).map(str::to_owned);
+        let known =
+            key(&problem).is_some_and(|own| self.problems.iter().any(|other| key(other).as_ref() == Some(&own)));
+        if !known {
+            self.problems.push(problem);
+        }
     }
 
     /// All is well, or everything that is not.
@@ -98,7 +112,11 @@ impl<'s> Reader<'s> {
     /// # Errors
     /// [`ConfigError`] with every problem noted so far.
     pub fn finish(self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError { problems: self.problems }) }
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        // Settings may all come from the environment: a folder that is not there is a problem only beside others.
+        Err(ConfigError { problems: self.settings.no_home().into_iter().chain(self.problems).collect() })
     }
 }
 
@@ -150,6 +168,38 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains(CANARY) && !format!("{settings:?}").contains(CANARY), "{text}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named_first() {
+        let home = tempfile::tempdir().unwrap();
+        let nowhere = home.path().join("nowhere");
+        for (folder, count) in [(home.path(), 1), (&nowhere, 2)] {
+            let settings = Settings::from_pairs(folder, []);
+            let mut reader = settings.reader();
+            reader.required("WAYBILL_PORT", number);
+            let problems = reader.finish().unwrap_err().problems;
+            assert_eq!(problems.len(), count, "{problems:?}");
+            assert_eq!(
+                problems[0].contains("waybill init") && problems[0].contains("nowhere"),
+                count == 2,
+                "{problems:?}"
+            );
+        }
+        Settings::from_pairs(&nowhere, []).reader().finish().unwrap();
+    }
+
+    #[test]
+    fn what_follows_from_a_problem_is_not_another_one() {
+        let home = tempfile::tempdir().unwrap();
+        let settings = Settings::from_pairs(home.path(), [("WAYBILL_GONE_FILE", "gone")]);
+        let mut reader = settings.reader();
+        reader.secret_file("WAYBILL_GONE_FILE");
+        reader.problem("WAYBILL_GONE_FILE: not the seed of a key".to_owned());
+        reader.problem("WAYBILL_OTHER: not the seed of a key".to_owned());
+        let problems = reader.finish().unwrap_err().problems;
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("cannot be read") && problems[1].starts_with("WAYBILL_OTHER"), "{problems:?}");
     }
 
     #[test]

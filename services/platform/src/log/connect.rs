@@ -24,7 +24,7 @@ pub enum HistoryAccess {
 /// How to reach the log.
 #[derive(Debug, Clone)]
 pub struct NatsConfig {
-    /// Server addresses, comma separated (`WAYBILL_NATS_URL`).
+    /// Server addresses without any login, comma separated (`WAYBILL_NATS_URL`).
     pub url: String,
     /// Seed of the role's user key (file `WAYBILL_NATS_SEED_FILE`); none for a server without authentication.
     pub seed: Option<Secret>,
@@ -48,14 +48,19 @@ impl NatsConfig {
             _ => HistoryAccess::LastPerSubject,
         };
         Self {
-            url: reader.required("WAYBILL_NATS_URL", text),
+            url: reader.required("WAYBILL_NATS_URL", |url| hosts(url).map(|_| url.to_owned())),
             seed: Some(reader.secret_file("WAYBILL_NATS_SEED_FILE")),
             inbox_prefix: reader.or("WAYBILL_NATS_INBOX_PREFIX", text, || format!("_INBOX_{role}")),
-            ca_file: reader.optional("WAYBILL_NATS_CA_FILE", path),
+            ca_file: reader.readable_path("WAYBILL_NATS_CA_FILE"),
             api_prefix: reader.or("WAYBILL_NATS_API_PREFIX", text, || API_PREFIX.to_owned()),
             name: format!("waybill-{role}"),
             history,
         }
+    }
+
+    /// The servers, as errors may show them.
+    pub(super) fn hosts(&self) -> String {
+        hosts(&self.url).unwrap_or_else(|_| "WAYBILL_NATS_URL".to_owned())
     }
 }
 
@@ -63,8 +68,20 @@ fn text(value: &str) -> Result<String, &'static str> {
     Ok(value.to_owned())
 }
 
-fn path(value: &str) -> Result<PathBuf, &'static str> {
-    Ok(PathBuf::from(value))
+/// `host:port` of each server that a `WAYBILL_NATS_URL` names, comma separated.
+///
+/// # Errors
+/// What the setting must be: above all without a login, since addresses are shown.
+pub fn hosts(url: &str) -> Result<String, &'static str> {
+    let servers = servers(url).map_err(|_| "addresses such as nats://127.0.0.1:4222, with commas between them")?;
+    if servers.iter().any(|server| server.username().is_some() || server.password().is_some()) {
+        return Err("addresses without a login; use WAYBILL_NATS_SEED_FILE");
+    }
+    let host = |server: &async_nats::ServerAddr| match server.host() {
+        host if host.contains(':') => format!("[{host}]:{}", server.port()),
+        host => format!("{host}:{}", server.port()),
+    };
+    Ok(servers.iter().map(host).collect::<Vec<_>>().join(","))
 }
 
 impl EventLog {
@@ -73,9 +90,9 @@ impl EventLog {
     /// # Errors
     /// [`LogError::Settings`] when no connection can be made with these settings at all.
     pub async fn connect(config: NatsConfig) -> Result<Self, LogError> {
-        let settings = |reason: String| LogError::Settings { url: config.url.clone(), reason };
+        let settings = |reason: String| LogError::Settings { hosts: config.hosts(), reason };
         let (state, connected) = watch::channel(false);
-        let servers = servers(&config).map_err(|error| settings(error.to_string()))?;
+        let servers = servers(&config.url).map_err(|error| settings(error.to_string()))?;
         let options = options(&config, state);
         let client = options.connect(servers).await.map_err(|error| settings(error.to_string()))?;
         Ok(Self::over(client, &config, connected))
@@ -99,9 +116,9 @@ impl EventLog {
     }
 }
 
-/// The servers that the settings name.
-pub(super) fn servers(config: &NatsConfig) -> std::io::Result<Vec<async_nats::ServerAddr>> {
-    config.url.split(',').map(|url| url.trim().parse()).collect()
+/// The servers that a setting names.
+pub(super) fn servers(url: &str) -> std::io::Result<Vec<async_nats::ServerAddr>> {
+    url.split(',').map(|url| url.trim().parse()).collect()
 }
 
 /// Who connects, and where replies go.
@@ -148,5 +165,62 @@ fn note(event: &Event, connected: &watch::Sender<bool>) {
             connected.send_replace(false);
         }
         other => tracing::warn!(event = %other, "NATS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn servers_are_shown_by_host_and_port() {
+        let cases = [
+            ("nats://127.0.0.1:4222", Ok("127.0.0.1:4222")),
+            ("a.b, tls://c.d:1", Ok("a.b:4222,c.d:1")),
+            ("nats://[::1]:4222", Ok("[::1]:4222")),
+            ("http://a.b", Err("such as")),
+            ("nats://user:canary@a.b:4222", Err("WAYBILL_NATS_SEED_FILE")),
+            ("nats://a.b,canary@c.d", Err("WAYBILL_NATS_SEED_FILE")),
+            ("nats://:canary@c.d", Err("WAYBILL_NATS_SEED_FILE")),
+        ];
+        for (url, expected) in cases {
+            match (hosts(url), expected) {
+                (Ok(hosts), Ok(expected)) => assert_eq!(hosts, expected),
+                (Err(says), Err(expected)) => assert!(says.contains(expected), "{url}: {says}"),
+                (found, _) => panic!("{url}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_login_in_the_address_is_refused_without_being_shown() {
+        let pairs = [("WAYBILL_NATS_URL", "nats://user:canary@127.0.0.1:4222")];
+        let settings = Settings::from_pairs(Path::new("."), pairs);
+        let mut reader = settings.reader();
+        let config = NatsConfig::read(&mut reader, "operator");
+        let error = reader.finish().unwrap_err().to_string();
+        assert!(error.contains("WAYBILL_NATS_URL (from the caller) must be addresses without a login"), "{error}");
+        assert!(!error.contains("canary") && !format!("{config:?}").contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn the_authority_is_a_readable_file_of_the_home_folder() {
+        let home = tempfile::tempdir().unwrap();
+        let pairs = [("WAYBILL_NATS_CA_FILE", "ca.pem")];
+        let settings = Settings::from_pairs(home.path(), pairs);
+        let mut reader = settings.reader();
+        NatsConfig::read(&mut reader, "operator");
+        let file = home.path().join("ca.pem");
+        let named = format!("WAYBILL_NATS_CA_FILE: {} cannot be read", file.display());
+        let error = reader.finish().unwrap_err().to_string();
+        assert!(error.contains(&named) && error.contains("WAYBILL_NATS_URL is missing"), "{error}");
+
+        std::fs::write(&file, "").unwrap();
+        let mut reader = settings.reader();
+        assert_eq!(NatsConfig::read(&mut reader, "operator").ca_file, Some(file));
+        assert!(!reader.finish().unwrap_err().to_string().contains("WAYBILL_NATS_CA_FILE"));
     }
 }

@@ -6,10 +6,10 @@ use waybill_schemas::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// The connection's settings do not work at all.
-    #[error("cannot use the NATS settings for {url}: {reason}")]
+    #[error("cannot use the NATS settings for {hosts}: {reason}")]
     Settings {
-        /// The server's address.
-        url: String,
+        /// The servers, as `host:port`.
+        hosts: String,
         /// What is wrong.
         reason: String,
     },

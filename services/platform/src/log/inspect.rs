@@ -72,7 +72,7 @@ impl Inspector {
     /// # Errors
     /// [`InspectError`].
     pub async fn connect(config: &NatsConfig) -> Result<Self, InspectError> {
-        let servers = connect::servers(config).map_err(|error| InspectError::Settings(error.to_string()))?;
+        let servers = connect::servers(&config.url).map_err(|error| InspectError::Settings(error.to_string()))?;
         let (subjects, forbidden) = watch::channel(BTreeSet::new());
         let subjects = Arc::new(subjects);
         let options = connect::login(config).request_timeout(Some(ASK)).connection_timeout(CONNECT).event_callback(
@@ -84,8 +84,8 @@ impl Inspector {
         let connected = timeout(CONNECT, options.connect(servers)).await;
         let client = match connected {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(refused(&error)),
-            Err(_) => return Err(InspectError::Unreachable(format!("no greeting within {} s", CONNECT.as_secs()))),
+            Ok(Err(error)) => return Err(refused(config, &error)),
+            Err(_) => return Err(unreachable(config, &format!("no greeting within {} s", CONNECT.as_secs()))),
         };
         // Nobody follows this connection's state: it ends with the inspector.
         let log = EventLog::over(client.clone(), config, watch::channel(true).1);
@@ -154,11 +154,15 @@ impl Inspector {
     }
 }
 
-fn refused(error: &async_nats::ConnectError) -> InspectError {
+fn unreachable(config: &NatsConfig, why: &str) -> InspectError {
+    InspectError::Unreachable(format!("{} ({why})", config.hosts()))
+}
+
+fn refused(config: &NatsConfig, error: &async_nats::ConnectError) -> InspectError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => InspectError::Refused,
         ConnectErrorKind::Authentication => InspectError::Settings("the seed file holds no user key".to_owned()),
-        _ => InspectError::Unreachable(crate::chain(error)),
+        _ => unreachable(config, &crate::chain(error)),
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use waybill_schemas::{Envelope, Event};
 
 pub use append::Appended;
-pub use connect::{HistoryAccess, NatsConfig};
+pub use connect::{HistoryAccess, NatsConfig, hosts};
 pub use error::{AppendError, LogError, ReadError};
 pub use inspect::{InspectError, Inspector, Reply, Server};
 pub use message::RawMessage;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use waybill_platform::{config::Settings, shutdown};
+use waybill_platform::{config::Settings, log::hosts, shutdown};
 
 use crate::{
     Failure,
@@ -152,7 +152,10 @@ struct WorkerPlace {
 
 impl Places {
     fn read(home: &Path) -> Result<Self, Failure> {
-        let nats = setting(home, "gateway", "WAYBILL_NATS_URL")?;
+        let settings = Settings::load(home, "gateway")?;
+        let mut reader = settings.reader();
+        let nats = reader.required("WAYBILL_NATS_URL", hosts);
+        reader.finish()?;
         let mut workers = Vec::new();
         for entry in fs::read_dir(home)? {
             let name = entry?.file_name();
@@ -163,7 +166,7 @@ impl Places {
         }
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Self {
-            nats: nats.trim_start_matches("nats://").to_owned(),
+            nats,
             gateway: setting(home, "gateway", "WAYBILL_GATEWAY_LISTEN")?,
             scheduler_health: setting(home, "scheduler", "WAYBILL_SCHEDULER_HEALTH_LISTEN")?,
             workers,

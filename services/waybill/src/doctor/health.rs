@@ -1,4 +1,4 @@
-//! What each service says at `/readyz`, and whether the collector takes spans.
+//! What each service says at `/readyz`, and whether the collector takes spans and metrics.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -10,6 +10,33 @@ use waybill_platform::{chain, telemetry::Otlp};
 use super::{finding::Finding, home::Home};
 
 const LIMIT: Duration = Duration::from_secs(3);
+
+/// What goes to a collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Signal {
+    Spans,
+    Metrics,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Spans => "spans",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// What to do about a collector that has no place for it.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Spans => "name an OTLP/HTTP receiver (port 4318) in OTEL_EXPORTER_OTLP_ENDPOINT",
+            Self::Metrics => {
+                "give the collector a pipeline for metrics, name another in OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, or \
+                 set OTEL_METRICS_EXPORTER=none"
+            }
+        }
+    }
+}
 
 /// What a service answered.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -64,16 +91,19 @@ fn judge_service(role: &str, address: SocketAddr, answer: &Result<Readiness, Str
 
 /// An export of nothing to every collector that a role is told of.
 pub(super) async fn collectors(client: &Client, home: &Home) -> Vec<Finding> {
-    let told = home.roles.values().filter_map(|role| role.otlp.as_ref());
-    let collectors: BTreeMap<&str, &Otlp> = told.map(|otlp| (otlp.endpoint.as_str(), otlp)).collect();
+    let told = home.roles.values().flat_map(|role| &role.collectors);
+    let collectors: BTreeMap<(Signal, &str), &Otlp> =
+        told.map(|(signal, otlp)| ((*signal, otlp.endpoint.as_str()), otlp)).collect();
     if collectors.is_empty() {
         return vec![Finding::ok("otlp", "not configured; spans stay here")];
     }
-    join_all(collectors.values().map(async |otlp| judge_collector(&shown(&otlp.endpoint), &export(client, otlp).await)))
-        .await
+    let asked = collectors.iter().map(async |((signal, endpoint), otlp)| {
+        judge_collector(*signal, &shown(endpoint), &export(client, otlp).await)
+    });
+    join_all(asked).await
 }
 
-/// No bytes are an empty `ExportTraceServiceRequest`.
+/// No bytes are an empty `ExportTraceServiceRequest`, and an empty `ExportMetricsServiceRequest`.
 async fn export(client: &Client, otlp: &Otlp) -> Result<StatusCode, String> {
     let mut request = client.post(&otlp.endpoint).header(CONTENT_TYPE, "application/x-protobuf").body(Vec::new());
     for (name, value) in otlp.headers() {
@@ -82,22 +112,24 @@ async fn export(client: &Client, otlp: &Otlp) -> Result<StatusCode, String> {
     request.send().await.map(|answer| answer.status()).map_err(reason)
 }
 
-fn judge_collector(endpoint: &str, answer: &Result<StatusCode, String>) -> Finding {
-    let check = "otlp";
+fn judge_collector(signal: Signal, endpoint: &str, answer: &Result<StatusCode, String>) -> Finding {
+    let (check, name) = ("otlp", signal.name());
     match answer {
-        Ok(status) if status.is_success() => Finding::ok(check, format!("{endpoint} takes spans")),
+        Ok(status) if status.is_success() => Finding::ok(check, format!("{endpoint} takes {name}")),
         Ok(status) if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(status) => {
-            let says = format!("{endpoint} refuses with status {status}");
+            let says = format!("{endpoint} refuses {name} with status {status}");
             Finding::attention(check, says, "put its key into OTEL_EXPORTER_OTLP_HEADERS")
         }
         Ok(status) => {
-            let says = format!("{endpoint} answers with status {status}");
-            Finding::attention(check, says, "name an OTLP/HTTP receiver (port 4318) in OTEL_EXPORTER_OTLP_ENDPOINT")
+            let says = format!("{endpoint} answers {name} with status {status}");
+            Finding::attention(check, says, signal.remedy())
         }
         Err(why) => Finding::attention(
             check,
             format!("{endpoint} does not answer: {why}"),
-            "start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT; spans are lost meanwhile, events are not",
+            format!(
+                "start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT; {name} are lost meanwhile, events are not"
+            ),
         ),
     }
 }
@@ -150,15 +182,24 @@ mod tests {
     #[test]
     fn collectors() {
         let cases = [
-            (Ok(StatusCode::OK), Well, "takes spans"),
-            (Ok(StatusCode::UNAUTHORIZED), Attention, "401"),
-            (Ok(StatusCode::NOT_FOUND), Attention, "404"),
-            (Err("connection refused".to_owned()), Attention, "connection refused"),
+            (Signal::Spans, Ok(StatusCode::OK), Well, "takes spans", ""),
+            (Signal::Metrics, Ok(StatusCode::OK), Well, "takes metrics", ""),
+            (Signal::Spans, Ok(StatusCode::UNAUTHORIZED), Attention, "spans with status 401", "HEADERS"),
+            (Signal::Spans, Ok(StatusCode::NOT_FOUND), Attention, "spans with status 404", "4318"),
+            (Signal::Metrics, Ok(StatusCode::NOT_FOUND), Attention, "metrics with status 404", "OTEL_METRICS_EXPORTER"),
+            (
+                Signal::Metrics,
+                Err("connection refused".to_owned()),
+                Attention,
+                "connection refused",
+                "metrics are lost",
+            ),
         ];
-        for (answer, status, says) in cases {
-            let finding = judge_collector("http://c:4318/v1/traces", &answer);
+        for (signal, answer, status, says, remedy) in cases {
+            let finding = judge_collector(signal, "http://c:4318/v1/x", &answer);
             assert_eq!(finding.status, status, "{answer:?}");
             assert!(finding.says.contains(says), "{finding:?}");
+            assert!(finding.remedy.unwrap_or_default().contains(remedy), "{signal:?} {answer:?}");
         }
     }
 

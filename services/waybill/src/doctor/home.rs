@@ -19,7 +19,7 @@ use waybill_scheduler::SchedulerConfig;
 use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
-use super::finding::Finding;
+use super::{finding::Finding, health::Signal};
 use crate::init::{Role, role_of};
 
 /// What the folder holds.
@@ -42,8 +42,8 @@ pub(super) struct RoleSettings {
     pub(super) nats: Result<NatsConfig, ConfigError>,
     /// Where it answers health checks from this machine.
     pub(super) health: Option<SocketAddr>,
-    /// Where its spans go.
-    pub(super) otlp: Option<Otlp>,
+    /// Where its spans and metrics go.
+    pub(super) collectors: Vec<(Signal, Otlp)>,
     /// The scheduler's projection.
     pub(super) projection: Option<PathBuf>,
     /// The worker that it is, and the public half of its sealing key.
@@ -104,7 +104,7 @@ impl RoleSettings {
             problems: problems(&settings, role, telemetry.as_ref().err()),
             nats: nats(&settings, role),
             health: health_key(role).and_then(|key| settings.get(key)).and_then(|text| text.parse().ok()).map(local),
-            otlp: telemetry.ok().and_then(|telemetry| telemetry.otlp),
+            collectors: telemetry.map(collectors).unwrap_or_default(),
             projection: settings.reader().path("WAYBILL_SCHEDULER_PROJECTION"),
             worker: worker.map(|id| (id, public_key(&settings))),
         }
@@ -112,8 +112,13 @@ impl RoleSettings {
 
     fn unreadable(error: ConfigError) -> Self {
         let problems = error.problems.clone();
-        Self { problems, nats: Err(error), health: None, otlp: None, projection: None, worker: None }
+        Self { problems, nats: Err(error), health: None, collectors: Vec::new(), projection: None, worker: None }
     }
+}
+
+fn collectors(telemetry: TelemetryConfig) -> Vec<(Signal, Otlp)> {
+    let spans = telemetry.otlp.map(|otlp| (Signal::Spans, otlp));
+    spans.into_iter().chain(telemetry.metrics.map(|otlp| (Signal::Metrics, otlp))).collect()
 }
 
 /// What the service itself says of its settings.

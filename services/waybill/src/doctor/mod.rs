@@ -26,7 +26,7 @@ use crate::{Failure, cli::DoctorArguments, output};
 /// Something is to be done; the findings have said what.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct NeedsAttention(String);
+pub(crate) struct NeedsAttention(String);
 
 /// `waybill doctor`.
 ///

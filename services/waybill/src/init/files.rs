@@ -29,22 +29,23 @@ impl FileError {
 pub(super) struct Home {
     root: PathBuf,
     written: Vec<PathBuf>,
+    changed: Vec<PathBuf>,
     kept: usize,
 }
 
 impl Home {
     pub(super) fn open(root: &Path) -> Result<Self, FileError> {
-        for folder in ["", "keys", "tokens", "data"] {
+        for folder in ["", "keys", "tokens", "data", "data/nats", "data/scheduler"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(FileError::at("make the folder", &path))?;
             let private = Permissions::from_mode(0o700);
             fs::set_permissions(&path, private).map_err(FileError::at("protect the folder", &path))?;
         }
-        Ok(Self { root: root.to_owned(), written: Vec::new(), kept: 0 })
+        Ok(Self { root: root.to_owned(), written: Vec::new(), changed: Vec::new(), kept: 0 })
     }
 
     pub(super) fn report(self) -> Report {
-        Report { written: self.written, kept: self.kept }
+        Report { written: self.written, changed: self.changed, kept: self.kept }
     }
 
     /// The file's content, made first if there is no such file.
@@ -71,7 +72,8 @@ impl Home {
     /// Writes the file beside its place and moves it there.
     pub(super) fn replace(&mut self, name: &Path, content: &[u8]) -> Result<(), FileError> {
         let path = self.root.join(name);
-        if fs::read(&path).is_ok_and(|present| present == content) {
+        let present = fs::read(&path).ok();
+        if present.as_deref() == Some(content) {
             self.kept = self.kept.saturating_add(1);
             return Ok(());
         }
@@ -84,7 +86,8 @@ impl Home {
             fs::rename(&beside, &path)
         };
         write().map_err(FileError::at("write", &path))?;
-        self.written.push(name.to_owned());
+        let list = if present.is_some() { &mut self.changed } else { &mut self.written };
+        list.push(name.to_owned());
         Ok(())
     }
 

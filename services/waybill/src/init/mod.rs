@@ -4,6 +4,7 @@
 
 mod files;
 mod nats_conf;
+mod next;
 mod plan;
 mod role;
 mod settings;
@@ -17,6 +18,7 @@ use waybill_schemas::WorkspaceId;
 
 pub(crate) use files::FileError;
 use files::Home;
+pub(crate) use next::steps;
 pub(crate) use plan::Plan;
 pub(crate) use role::Role;
 use settings::Public;
@@ -61,6 +63,8 @@ pub(crate) enum InitError {
 pub(crate) struct Report {
     /// Files that are new, relative to the home folder.
     pub(crate) written: Vec<PathBuf>,
+    /// Files that were there and say something else now.
+    pub(crate) changed: Vec<PathBuf>,
     /// Files that were there and are kept.
     pub(crate) kept: usize,
 }

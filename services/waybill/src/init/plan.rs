@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use waybill_platform::config::Settings;
+use waybill_platform::{config::Settings, log::hosts};
 use waybill_schemas::{WorkerId, WorkspaceId};
 
 use super::InitError;
@@ -93,10 +93,9 @@ impl Present {
             workers.extend(listen.and_then(|listen| listen.rsplit(':').next()?.parse::<u16>().ok()));
         }
         let gateway = Settings::files(home, "gateway")?;
-        Ok(Self {
-            nats: gateway.get("WAYBILL_NATS_URL").map(|url| url.trim_start_matches("nats://").to_owned()),
-            gateway: gateway.get("WAYBILL_GATEWAY_LISTEN"),
-            last_worker_port: workers.into_iter().max(),
-        })
+        let mut reader = gateway.reader();
+        let nats = reader.optional("WAYBILL_NATS_URL", hosts);
+        reader.finish()?;
+        Ok(Self { nats, gateway: gateway.get("WAYBILL_GATEWAY_LISTEN"), last_worker_port: workers.into_iter().max() })
     }
 }

@@ -68,7 +68,7 @@ fn gateway(plan: &Plan, public: &Public) -> String {
 
 fn scheduler(plan: &Plan, public: &Public) -> String {
     format!(
-        "{}WAYBILL_SCHEDULER_PROJECTION=data/projection.redb\n\
+        "{}WAYBILL_SCHEDULER_PROJECTION=data/scheduler/projection.redb\n\
          WAYBILL_SCHEDULER_SEALING_KEY_FILE=keys/scheduler.xkey\n\
          WAYBILL_GATEWAY_SEALING_KEY={}\n\
          WAYBILL_SCHEDULER_HEALTH_LISTEN=127.0.0.1:{}\n\

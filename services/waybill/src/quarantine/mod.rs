@@ -27,12 +27,14 @@ pub(crate) struct QuarantineArguments {
 #[derive(Debug, Subcommand)]
 enum QuarantineCommand {
     /// One line a message.
+    #[command(after_help = "Examples:\n  waybill quarantine list --all --json")]
     List {
         /// Those that are given up as well.
         #[arg(long)]
         all: bool,
     },
     /// One message with its headers and why it cannot be read.
+    #[command(after_help = "Examples:\n  waybill quarantine show 17 --payload")]
     Show {
         /// Stream sequence of the message.
         sequence: u64,
@@ -41,11 +43,13 @@ enum QuarantineCommand {
         payload: bool,
     },
     /// Read a message again, and put the event back in its place if that can be done.
+    #[command(after_help = "Examples:\n  waybill quarantine retry 17")]
     Retry {
         /// Stream sequence of the message.
         sequence: u64,
     },
     /// Give a message up for good.
+    #[command(after_help = "Examples:\n  waybill quarantine discard 17 --reason 'published by hand'")]
     Discard {
         /// Stream sequence of the message.
         sequence: u64,

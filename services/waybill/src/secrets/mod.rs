@@ -32,8 +32,10 @@ pub(crate) struct SecretsArguments {
 #[derive(Debug, Subcommand)]
 enum SecretsCommand {
     /// One entry an image: kind, registry, version (the sequence that saved it), and until when.
+    #[command(after_help = "Examples:\n  waybill secrets list --workspace acme --json")]
     List,
     /// Give an image new credentials. Containers that have the old ones get the new ones too.
+    #[command(after_help = "Examples:\n  waybill secrets rotate img-1 --creds new-credentials.json")]
     Rotate {
         /// The image.
         image: ImageId,
@@ -42,6 +44,7 @@ enum SecretsCommand {
         creds: PathBuf,
     },
     /// Withdraw an image's credentials. Workers drop them.
+    #[command(after_help = "Examples:\n  waybill secrets revoke img-1 --reason 'the account was closed'")]
     Revoke {
         /// The image.
         image: ImageId,

@@ -17,7 +17,7 @@ async fn the_past_is_answered_as_it_was() {
     let mut history = History::start(require!(Plan::default().start().await)).await;
     let seed = history.seed;
     println!("seed {seed}");
-    let file = history.stack.home().join("data/projection.redb");
+    let file = history.stack.home().join("data/scheduler/projection.redb");
     let mut lines = BTreeMap::<u64, String>::new();
     let mut rows = BTreeMap::<u64, Vec<Row>>::new();
     while lines.len() < POINTS || rows.len() < BYTES {

@@ -47,12 +47,12 @@ async fn ranges_and_arguments() {
         &["projection", "--at", &beyond],
     ] {
         let refused = text(&stack, arguments).await;
-        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
         assert!(refused.stderr.contains(&format!("the log ends at sequence {last}")), "{}", refused.stderr);
         assert!(refused.stdout.is_empty(), "{}", refused.stdout);
     }
     let none = text(&stack, &["projection", "images", "--key", "acme/none"]).await;
-    assert_eq!(none.status.code(), Some(1));
+    assert_eq!(none.status.code(), Some(2));
     assert!(none.stderr.contains("no row with the key \"acme/none\""), "{}", none.stderr);
     for arguments in [
         ["replay", "--until-sequence", "x"].as_slice(),
@@ -82,7 +82,7 @@ async fn a_log_without_events_or_without_a_stream() {
     stack.nats().restart().await.unwrap();
     for arguments in [["replay"].as_slice(), &["projection", "--at", "0"], &["replay", "--diff", "0", "0"]] {
         let told = text(&stack, arguments).await;
-        assert_eq!(told.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(told.status.code(), Some(2), "{arguments:?}");
         assert!(told.stderr.contains("the stream WAYBILL does not exist"), "{}", told.stderr);
     }
     stack.spawn_with(&Service::Scheduler, &["--rebuild"]).unwrap();
@@ -114,7 +114,7 @@ async fn nothing_stays_but_what_was_asked_for() {
         assert!(left().is_empty(), "{arguments:?} left {:?}", left());
     }
     let keep = ["replay", "--out", out.to_str().unwrap()];
-    assert!(run(&[&keep[..], &["--until-sequence", "99"]].concat()).await.status.code() == Some(1));
+    assert!(run(&[&keep[..], &["--until-sequence", "99"]].concat()).await.status.code() == Some(2));
     assert!(left().is_empty(), "nothing is made for what cannot be asked: {:?}", left());
     assert!(run(&keep).await.status.success());
     assert_eq!(left(), std::slice::from_ref(&out));
@@ -130,7 +130,7 @@ async fn nothing_stays_but_what_was_asked_for() {
     assert_eq!(left(), std::slice::from_ref(&out));
     let kept = std::fs::read(&out).unwrap();
     let again = run(&keep).await;
-    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(again.status.code(), Some(2));
     assert!(again.stderr.contains("must not be there yet"), "{}", again.stderr);
     assert_eq!(std::fs::read(&out).unwrap(), kept, "a file that is there is not touched");
     let nowhere = stack.waybill().env("TMPDIR", folder.join("none")).arg("replay").output().unwrap();

@@ -35,7 +35,7 @@ async fn burst(stack: &Stack, round: u64) {
 
 /// Waits until the live projection holds this many decided requests.
 async fn folded(stack: &Stack, count: u64) {
-    let file = stack.home().join("data/projection.redb");
+    let file = stack.home().join("data/scheduler/projection.redb");
     let all = eventually(SOON, "every request's decision", async || {
         let mut decided = 0;
         let live = ReadProjection::open(&file).unwrap().snapshot().unwrap();
@@ -82,7 +82,7 @@ async fn reading_disturbs_nothing_and_shows_no_secret() {
     assert_eq!(stack.readiness(&Service::Scheduler).await.unwrap().status, 200);
 
     // A reader that holds on to what it sees keeps no scheduler from dying, starting and going on.
-    let file = stack.home().join("data/projection.redb");
+    let file = stack.home().join("data/scheduler/projection.redb");
     let held = ReadProjection::open(&file).unwrap();
     let before = held.snapshot().unwrap();
     let rows = before.rows().unwrap();
@@ -114,14 +114,14 @@ async fn a_file_that_cannot_be_read_is_told() {
     stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
     stack.sigkill(&Service::Scheduler);
     let killed = text(&stack, &["projection"]).await;
-    assert_eq!(killed.status.code(), Some(1));
+    assert_eq!(killed.status.code(), Some(2));
     assert!(killed.stderr.contains("start the scheduler, which repairs it"), "{}", killed.stderr);
     stack.spawn(&Service::Scheduler).unwrap();
     stack.until_ready(&Service::Scheduler).await.unwrap();
     stack.stop(&Service::Scheduler).await;
     let at_rest = text(&stack, &["projection", "images", "--key", "acme/img"]).await;
     assert!(at_rest.stdout.contains("images acme/img"), "without a scheduler: {} {}", at_rest.stdout, at_rest.stderr);
-    let file = stack.home().join("data/projection.redb");
+    let file = stack.home().join("data/scheduler/projection.redb");
     let cases: [(&str, Option<&[u8]>, &str); 3] = [
         ("absent", None, "no scheduler has run with these settings on this machine"),
         ("empty", Some(b""), "just being made"),
@@ -133,7 +133,7 @@ async fn a_file_that_cannot_be_read_is_told() {
             std::fs::write(&file, content).unwrap();
         }
         let told = text(&stack, &["projection"]).await;
-        assert_eq!(told.status.code(), Some(1), "{name}");
+        assert_eq!(told.status.code(), Some(2), "{name}");
         assert!(told.stderr.contains(says) && told.stderr.contains("--at"), "{name}: {}", told.stderr);
         let asked = text(&stack, &["projection", "images", "--at", "2999-01-01T00:00:00Z"]).await;
         assert!(asked.stdout.contains("images acme/img"), "{name}: {} {}", asked.stdout, asked.stderr);

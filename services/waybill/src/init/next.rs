@@ -1,0 +1,79 @@
+//! What is left to do after `waybill init`: what runs already learns nothing by itself of the files that it changed.
+
+use std::path::Path;
+
+use super::{Plan, Report, Role};
+
+/// What to do next, one sentence each.
+pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
+    let changed = |name: &str| report.changed.iter().any(|file| file == Path::new(name));
+    let mut steps = Vec::new();
+    if changed("nats-server.conf") {
+        steps.push(
+            "restart nats-server: a reload lets new users in, but not to the log; all reconnect by themselves"
+                .to_owned(),
+        );
+    }
+    if changed("tokens/gateway") {
+        steps.push("restart the gateway, which reads tokens when it starts".to_owned());
+    }
+    if steps.is_empty() {
+        return vec![format!("waybill --home {} dev", plan.home.display())];
+    }
+    let new = |role: &Role| report.written.iter().any(|file| file == Path::new(&format!("keys/{role}.nkey")));
+    let workers = plan.workers.iter().map(|id| (id, Role::Worker(id.clone()))).filter(|(_, role)| new(role));
+    steps.extend(workers.map(|(id, role)| {
+        format!(
+            "give the node of {id} these files, with WAYBILL_NATS_URL as the node reaches it: \
+             waybill.env {role}.env keys/{role}.nkey keys/{role}.xkey"
+        )
+    }));
+    steps.push("or, where `waybill dev` runs all of it: start that again".to_owned());
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_runs_must_learn_of_what_changed() {
+        let cases: [(&[&str], &[&str], &[&str]); 4] = [
+            (&["nats-server.conf", "tokens/gateway", "keys/worker-w1.nkey"], &[], &["waybill --home h dev"]),
+            (&[], &[], &["waybill --home h dev"]),
+            (
+                &["keys/worker-w1.nkey"],
+                &["nats-server.conf"],
+                &[
+                    "restart nats-server",
+                    "waybill.env worker-w1.env keys/worker-w1.nkey keys/worker-w1.xkey",
+                    "waybill dev",
+                ],
+            ),
+            (
+                &["keys/orchestrator-b.nkey"],
+                &["nats-server.conf", "tokens/gateway"],
+                &["restart nats-server", "restart the gateway", "waybill dev"],
+            ),
+        ];
+        for (written, changed, expected) in cases {
+            let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
+            let plan = Plan {
+                home: "h".into(),
+                workspaces: Vec::new(),
+                workers: vec!["w1".parse().unwrap()],
+                nats_listen: "127.0.0.1:4222".to_owned(),
+                gateway_listen: "127.0.0.1:8484".to_owned(),
+                health_port: 8485,
+                worker_port: None,
+            };
+            let found = steps(&plan, &Report { written: paths(written), changed: paths(changed), kept: 0 });
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (step, words) in found.iter().zip(expected) {
+                assert!(step.contains(words), "{words}: {step}");
+            }
+        }
+    }
+}
