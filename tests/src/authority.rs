@@ -20,8 +20,13 @@ pub struct PrivateCa {
 impl PrivateCa {
     /// Makes one.
     pub fn new() -> Result<Self, StartError> {
+        Self::for_hosts(&[])
+    }
+
+    /// Makes one whose server may be these hosts as well.
+    pub fn for_hosts(hosts: &[&str]) -> Result<Self, StartError> {
         let scratch = Scratch::new("authority")?;
-        let made = make().map_err(std::io::Error::other).map_err(StartError::setup("a certificate"))?;
+        let made = make(hosts).map_err(std::io::Error::other).map_err(StartError::setup("a certificate"))?;
         let [ca, certificate, key] = made;
         Ok(Self {
             ca: scratch.file("ca.pem", ca)?,
@@ -57,12 +62,12 @@ impl PrivateCa {
 }
 
 /// The authority's certificate, the server's, and the server's key.
-fn make() -> Result<[String; 3], rcgen::Error> {
+fn make(hosts: &[&str]) -> Result<[String; 3], rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let names: Vec<String> = ["localhost", "127.0.0.1"].iter().chain(hosts).map(|&name| name.to_owned()).collect();
     let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
     Ok([issuer.pem(), certificate.pem(), key.serialize_pem()])
 }

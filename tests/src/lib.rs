@@ -23,6 +23,7 @@ pub mod nats;
 pub mod otlp;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod ready;
 pub mod registry;

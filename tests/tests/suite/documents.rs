@@ -97,7 +97,7 @@ async fn what_the_readme_asks_of_the_gateway_is_done() {
     }
     let all = commands(&readme).into_iter().chain(commands(&document("services/waybill/REGISTRIES.md")));
     let here = |line: &String| {
-        line.starts_with("waybill secrets") || line.starts_with("waybill check") && !line.contains("--live")
+        line.starts_with("waybill secrets") || line.starts_with("waybill check ") && !line.contains("--live")
     };
     let lines: Vec<String> = all.filter(here).collect();
     assert!(lines.len() >= 5, "{lines:?}");
