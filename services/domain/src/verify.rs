@@ -115,7 +115,7 @@ impl Verifier {
     pub fn open(&mut self, pending: &Pending) -> bool {
         let key = pending.key();
         let Some((_, later)) = self.furthest.filter(|(furthest, _)| key < *furthest) else { return false };
-        if !self.retried.contains(&key.caused_by) {
+        if !self.retried.contains(&key.caused_by) && !tells_an_end(pending) {
             let expected = Some(Decided::again(pending));
             self.found.push(Divergence {
                 sequence: key.caused_by,
@@ -218,4 +218,9 @@ impl Verifier {
 /// `credentials_unusable` is a later word: versions before it gave `no_secret_for_image` for every image without credentials.
 fn is_the_older_word(recorded: Option<AttachSkipReason>, expected: Option<AttachSkipReason>) -> bool {
     recorded == Some(AttachSkipReason::NoSecretForImage) && expected == Some(AttachSkipReason::CredentialsUnusable)
+}
+
+/// Versions before `container_ended` told no worker of an end, so that an older log lacks the decision.
+fn tells_an_end(pending: &Pending) -> bool {
+    matches!(&pending.decision, Decision::Skip(plan) if plan.reason == AttachSkipReason::ContainerEnded)
 }

@@ -147,6 +147,10 @@ fn what_diverges() {
         let answer = (decision_id(requested_by), Some(id(requested_by)), decision.into());
         vec![(id(requested_by), None, requested().into()), answer]
     };
+    let ended = v1::ContainerEnded { workspace: "ws".parse().unwrap(), container_id: requested().container_id };
+    let c2 = || "c2".parse::<waybill_schemas::ContainerId>().unwrap();
+    let later = v1::ContainerRequested { container_id: c2(), ..requested() };
+    let decided_later = v1::ContainerCredentialsAttached { container_id: c2(), requested_by: 6, ..attached() };
     let retried = (id(4), None, v1::QuarantineRetried { sequence: REQUEST }.into());
     let cases: Vec<(&str, Vec<Step>, Vec<(u64, Problem)>)> = vec![
         ("no decision yet", vec![], vec![]),
@@ -197,6 +201,17 @@ fn what_diverges() {
         ),
         ("none, and one for a later request", overtaken(4), vec![(REQUEST, Problem::Missing(5))]),
         ("none, and one for a later request, after a retry", [vec![retried], overtaken(5)].concat(), vec![]),
+        // Versions before `container_ended` told no worker.
+        (
+            "an end that was not told, and a decision behind it",
+            vec![
+                answer(good.clone()),
+                (id(5), None, ended.into()),
+                (id(6), None, later.into()),
+                (decision_id(6), Some(id(6)), decided_later.into()),
+            ],
+            vec![],
+        ),
         ("none for the later request", vec![(id(4), None, requested().into()), answer(good)], vec![]),
     ];
     for (name, after, expected) in cases {

@@ -16,7 +16,7 @@ use crate::{
     access::{Access, NoAccess},
     handle::Handler,
     node::{Attached, Attachment, Code, Error, nothing_attached},
-    outcome::{Decision, Said},
+    outcome::Decision,
     port::OutcomeLog,
     provider::Provider,
     source,
@@ -46,9 +46,7 @@ impl<L: OutcomeLog> Handler<L> {
 
     /// Takes a container's access away because of a decision that attached nothing, which an earlier run recorded.
     pub(crate) fn tell_node_again(&self, decision: &Decision) {
-        if matches!(decision.said, Said::Skipped(_)) {
-            self.tell_node(decision, Step::Done, &Ok(Access::DefaultChain));
-        }
+        self.tell_node(decision, Step::Done, &Ok(Access::DefaultChain));
     }
 
     /// Whether the log has a newer decision about the same container for this worker: that one counts on the node.

@@ -9,13 +9,16 @@ use waybill_platform::{
     metrics,
     trace::{self, Delivery},
 };
-use waybill_schemas::{Derivation, Event, EventType, RecordedEvent, Subject, v1::ProviderFailure};
+use waybill_schemas::{
+    Derivation, Event, EventType, RecordedEvent, Subject,
+    v1::{ProviderFailure, PullFailure},
+};
 
 use crate::{
     access::{Access, Keys, NoAccess},
     dispatch::PROGRESS,
     node::Running,
-    outcome::Decision,
+    outcome::{Decision, Said},
     port::OutcomeLog,
     pull::{PullConfig, PullError},
     pulling::pull_for,
@@ -95,7 +98,9 @@ impl<L: OutcomeLog> Handler<L> {
         let step = if maybe_done { self.recorded_step(decision).await? } else { Step::Provide };
         if step == Step::Done {
             tracing::debug!(container_id = %decision.container_id(), "outcome is recorded already");
-            self.tell_node_again(decision);
+            if matches!(decision.said, Said::Skipped(_)) && !self.is_superseded(decision).await? {
+                self.tell_node_again(decision);
+            }
             return Ok(());
         }
         let access = self.access(decision).await;
@@ -137,7 +142,7 @@ impl<L: OutcomeLog> Handler<L> {
     async fn pull(&self, decision: &Decision, access: &Access) -> Result<String, PullError> {
         let pulled = pull_for(&self.pull, decision, access).await;
         if let (Err(error), Access::Custom { .. }) = (&pulled, access)
-            && error.may_be_stale()
+            && (error.may_be_stale() || error.reason == PullFailure::NoLogin)
             && let Some(newer) = self.newer_access(decision).await
         {
             tracing::info!(container_id = %decision.container_id(), "the credentials were rotated during the pull, pulling with the new ones");

@@ -39,7 +39,13 @@ struct File {
     token_url: Option<Secret>,
     service_account_impersonation_url: Option<Secret>,
     credential_source: Option<BTreeMap<String, IgnoredAny>>,
+    workforce_pool_user_project: Option<IgnoredAny>,
+    client_secret: Option<IgnoredAny>,
 }
+
+/// What would have to be said at the exchange, and is not.
+const OF_WORKFORCE: &str =
+    "only workload identity pools are exchanged; pass a service account's key or GCP_ACCESS_TOKEN";
 
 /// Sources of which no token can be handed over.
 const UNSUPPORTED: [(&str, &str, &str); 2] = [
@@ -63,6 +69,13 @@ impl ExternalAccount {
         let has = |part: &str| file.credential_source.as_ref().is_some_and(|source| source.contains_key(part));
         if let Some((_, key, problem)) = UNSUPPORTED.iter().find(|(part, _, _)| has(part)) {
             return Err(UnmarshalError::UnsupportedValue { key, problem });
+        }
+        let of_workforce = [
+            (file.workforce_pool_user_project, "GOOGLE_APPLICATION_CREDENTIALS.workforce_pool_user_project"),
+            (file.client_secret, "GOOGLE_APPLICATION_CREDENTIALS.client_secret"),
+        ];
+        if let Some((_, key)) = of_workforce.into_iter().find(|(given, _)| given.is_some()) {
+            return Err(UnmarshalError::UnsupportedValue { key, problem: OF_WORKFORCE });
         }
         let impersonation = file.service_account_impersonation_url.as_ref();
         Ok(Self {
@@ -132,6 +145,12 @@ mod tests {
             (source(r#"{"environment_id":"aws1","url":"hunter2"}"#), token, "it signs no request to AWS"),
             (source(r#"{"certificate":{}}"#), token, "credential_source.certificate is not supported"),
             (source("[]"), token, "expected a JSON object"),
+            (
+                FILE.replace("universe_domain", "workforce_pool_user_project"),
+                token,
+                "workforce_pool_user_project is not supported",
+            ),
+            (FILE.replace("universe_domain", "client_secret"), token, "client_secret is not supported"),
             (r#"{"type":"external_account","type":"hunter2"}"#.to_owned(), token, "expected a JSON object"),
         ];
         for (text, token, expected) in cases {

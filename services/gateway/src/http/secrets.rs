@@ -1,6 +1,6 @@
 //! `POST /v1/secrets/rotate` and `/revoke`: new credentials in place of saved ones, or none any more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -217,13 +217,24 @@ async fn present(
     })
 }
 
+/// How often, and after which pause, a replica that is behind is asked again.
+const REPLICA_TRIES: u32 = 5;
+const REPLICA_PAUSE: Duration = Duration::from_millis(50);
+
 /// Sequence of the event that came between the look at the log and a rotation, where the rotation counts for nothing for it.
 async fn overtaken_by(recorder: &Recorder, receipt: &Receipt) -> Option<u64> {
     if receipt.event.event_type() != EventType::CredentialSecretRotated {
         return None;
     }
-    // Recorded it is, whether the log answers now or not.
-    let events = recorder.up_to(receipt).await.ok()?;
+    // Recorded it is, whether the log answers now or not. A replica that does not have it yet is asked again.
+    let mut events = recorder.up_to(receipt).await.ok()?;
+    for _ in 0..REPLICA_TRIES {
+        if events.iter().any(|event| event.sequence == receipt.sequence) {
+            break;
+        }
+        tokio::time::sleep(REPLICA_PAUSE).await;
+        events = recorder.up_to(receipt).await.ok()?;
+    }
     let (mut present, mut newest) = (InUse::default(), None);
     for event in &events {
         let changes = present.take(event.sequence, &event.value);

@@ -38,7 +38,13 @@ impl EventLog {
         let mut reading = Reading { most, end, kept: VecDeque::new() };
         let mut next = Some(1);
         while let Some(from) = next {
-            next = reading.take(self.matching(filter, from, BATCH).await?);
+            let batch = self.matching(filter, from, BATCH).await?;
+            if from > 1 && batch.messages.is_empty() {
+                // There was more, and nothing is ever deleted.
+                let reason = "a replica that is behind the others answered; try again".to_owned();
+                return Err(LogError::Unavailable { what: format!("read {filter}"), reason });
+            }
+            next = reading.take(batch);
         }
         Ok(reading.kept.into())
     }

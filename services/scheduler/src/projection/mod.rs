@@ -34,7 +34,7 @@ pub use snapshot::Snapshot;
 
 use facts::TransactionFacts;
 use quarantine::QuarantineTable;
-use rows::{DISCARDED, META, PENDING, POSITION_KEY, QUARANTINE, WORKERS};
+use rows::{DISCARDED, META, PENDING, POSITION_KEY, QUARANTINE, RULES, RULES_KEY, WORKERS};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -247,7 +247,9 @@ impl Projection {
                 }
             }
             let row = rows::encode("meta", &last.position(stream_created))?;
-            transaction.open_table(META)?.insert(POSITION_KEY, row.as_slice())?;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(POSITION_KEY, row.as_slice())?;
+            meta.insert(RULES_KEY, rows::encode("meta", &RULES)?.as_slice())?;
         }
         transaction.commit()?;
         Ok(report)

@@ -27,6 +27,10 @@ pub(super) const ENDED: TableDefinition<'static, &str, &[u8]> = TableDefinition:
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 pub(super) const POSITION_KEY: &str = "position";
+/// By which rules the rows were folded.
+pub(super) const RULES_KEY: &str = "rules";
+/// To be raised whenever the fold comes to other rows or decisions from the same log.
+pub(super) const RULES: u32 = 2;
 
 /// One row as text: table, key and JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, Tabl
 
 use super::{
     Position, ProjectionError, Quarantined, Row,
-    rows::{self, DISCARDED, META, POSITION_KEY, QUARANTINE},
+    rows::{self, DISCARDED, META, POSITION_KEY, QUARANTINE, RULES, RULES_KEY},
 };
 
 /// All tables as one transaction left them. While it is held, the file keeps what it shows.
@@ -20,10 +20,15 @@ impl Snapshot {
     /// The place in the log up to which the rows are folded; none in a new file.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store, and [`ProjectionError::Layout`] where another version's rules folded them.
     pub fn position(&self) -> Result<Option<Position>, ProjectionError> {
         let Some(table) = rows::existing(self.0.open_table(META))? else { return Ok(None) };
-        table.get(POSITION_KEY)?.map(|row| rows::decode("meta", row.value())).transpose()
+        let Some(position) = table.get(POSITION_KEY)? else { return Ok(None) };
+        let rules: Option<u32> = table.get(RULES_KEY)?.map(|row| rows::decode("meta", row.value())).transpose()?;
+        match rules {
+            Some(RULES) => rows::decode("meta", position.value()).map(Some),
+            _ => Err(ProjectionError::Layout { table: "meta".to_owned() }),
+        }
     }
 
     /// Every row of every table, in order: two projections of the same log are equal, byte for byte.

@@ -163,8 +163,9 @@ fn seconds(at: Timestamp) -> String {
 const RETIRED_AFTER: time::Duration = time::Duration::days(1);
 
 /// A worker that has as many decisions as it serves at once may ask for no more this long before somebody should look: one
-/// that died with them looks the same, since they go to nobody until it pulls again.
-const BUSY: time::Duration = time::Duration::minutes(2);
+/// that died with them looks the same, since they go to nobody until it pulls again. A pull may take five minutes unless
+/// WAYBILL_WORKER_PULL_SECONDS says otherwise.
+const BUSY: time::Duration = time::Duration::minutes(6);
 
 /// `own` says whether the worker is one of this home folder.
 fn judge_consumer(id: &WorkerId, seen: &Seen, own: bool, now: OffsetDateTime) -> Finding {
@@ -245,7 +246,7 @@ mod tests {
     #[test]
     fn consumers() {
         let id: WorkerId = "w3".parse().unwrap();
-        let now = at().instant() + time::Duration::minutes(5);
+        let now = at().instant() + time::Duration::minutes(10);
         let with = |waiting, pending, redelivered, num_ack_pending| {
             let delivered = Activity { last_active: Some(at()) };
             let (num_waiting, num_pending, num_redelivered) = (waiting, pending, redelivered);
@@ -262,11 +263,11 @@ mod tests {
         let consumer = |waiting, pending, redelivered| with(waiting, pending, redelivered, 2);
         let days = time::Duration::days(2);
         let cases = [
-            (consumer(1, 0, 0), Well, "0 waiting, 2 in work, last delivery 5 min ago"),
+            (consumer(1, 0, 0), Well, "0 waiting, 2 in work, last delivery 10 min ago"),
             (consumer(1, 1000, 0), Well, "1000 waiting"),
             (consumer(1, 1001, 0), Attention, "falls behind"),
             (with(0, 3, 0, 0), Attention, "worker w3 is not pulling; 3 waiting"),
-            (consumer(0, 3, 0), Attention, "worker w3 is not pulling; 3 waiting, 2 in work, last delivery 5 min ago"),
+            (consumer(0, 3, 0), Attention, "worker w3 is not pulling; 3 waiting, 2 in work, last delivery 10 min ago"),
             (consumer(0, 0, 0), Attention, "worker w3 is not pulling; 0 waiting, 2 in work"),
             (consumer(1, 0, 4), Attention, "4 decisions are tried again"),
             (Seen::Consumer(Consumer { num_waiting: 1, ..Consumer::default() }), Well, "none delivered yet"),
@@ -291,7 +292,7 @@ mod tests {
             })
         };
         for (delivered, acknowledged, status) in
-            [(1, 9, Well), (9, 1, Well), (2, 2, Well), (3, 3, Attention), (9, 3, Attention)]
+            [(1, 9, Well), (9, 1, Well), (6, 6, Well), (7, 7, Attention), (9, 7, Attention)]
         {
             let seen = busy(delivered, acknowledged);
             assert_eq!(judge_consumer(&id, &seen, true, now).status, status, "{seen:?}");

@@ -128,8 +128,7 @@ impl Endpoint<'_> {
 
     async fn body(&self, mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let mut body = Zeroizing::new(Vec::new());
-        let broken = |_| self.unusable("an answer that cannot be read");
-        while let Some(part) = answer.chunk().await.map_err(broken)? {
+        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
             if body.len().saturating_add(part.len()) > MOST_BYTES {
                 return Err(self.unusable("an answer that is far too long"));
             }

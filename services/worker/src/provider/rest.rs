@@ -46,7 +46,7 @@ impl Rest {
     pub(super) fn told(&self, now: OffsetDateTime) -> Option<ProviderError> {
         let seconds = |span: Duration| span.max(Duration::ZERO).whole_seconds().unsigned_abs();
         let nearly = Duration::milliseconds(999);
-        (now < self.until).then(|| ProviderError::Kept {
+        self.is_on(now).then(|| ProviderError::Kept {
             told: Box::new(self.error.clone()),
             ago: seconds(now - self.since),
             left: seconds(self.until - now + nearly),
@@ -55,12 +55,17 @@ impl Rest {
 
     /// Whether a token that still works may be replaced.
     pub(super) fn lets_replace(&self, now: OffsetDateTime) -> bool {
-        now >= self.until.max(self.since + UNHURRIED)
+        !self.is_on(now) && (now < self.since || now >= self.since + UNHURRIED)
     }
 
     /// Whether it still says how long the next rest has to be.
     pub(super) fn is_remembered(&self, now: OffsetDateTime) -> bool {
-        now < self.until + LONGEST
+        self.until - now <= LONGEST && now < self.until + LONGEST
+    }
+
+    /// A clock that was put back does not prolong it.
+    fn is_on(&self, now: OffsetDateTime) -> bool {
+        now < self.until && self.until - now <= LONGEST
     }
 }
 
@@ -129,6 +134,7 @@ mod tests {
         assert_eq!((told.to_string().as_str(), told.is_passing()), (words, false));
         assert_eq!(rest.told(after(5)), None);
         assert!(rest.told(after(-60)).is_some(), "a clock that goes back breaks nothing");
+        assert!(rest.told(after(-3600)).is_none() && rest.lets_replace(after(-3600)), "nor does it prolong a rest");
         let replaced: Vec<bool> = [0, 5, 9, 10].into_iter().map(|seconds| rest.lets_replace(after(seconds))).collect();
         assert_eq!(replaced, [false, false, false, true]);
         assert!(rest.is_remembered(after(124)) && !rest.is_remembered(after(125)));

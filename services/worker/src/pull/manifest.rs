@@ -42,8 +42,23 @@ pub(super) async fn fetch(session: &mut Session<'_>) -> Result<Pulled, PullError
 }
 
 fn of_this_platform(index: &OciImageIndex) -> Result<String, PullError> {
-    oci_client::client::current_platform_resolver(&index.manifests)
-        .ok_or_else(|| PullError::new(PullFailure::NoPlatform, "the image has no variant for this node's platform"))
+    let digest = oci_client::client::current_platform_resolver(&index.manifests)
+        .ok_or_else(|| PullError::new(PullFailure::NoPlatform, "the image has no variant for this node's platform"))?;
+    // It becomes part of an address, and is the choice of whoever made the image.
+    if is_digest(&digest) {
+        Ok(digest)
+    } else {
+        Err(malformed("the index names a manifest by something that is no digest"))
+    }
+}
+
+/// `algorithm:hex`, nothing else (OCI image specification, "Digests").
+fn is_digest(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(algorithm, hex)| {
+        !hex.is_empty()
+            && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && matches!(algorithm, "sha256" | "sha384" | "sha512")
+    })
 }
 
 /// What every manifest says of itself.
@@ -70,6 +85,20 @@ fn malformed(detail: &str) -> PullError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_digest() {
+        for (text, expected) in [
+            ("sha256:44136fa355b3678a", true),
+            ("sha512:00", true),
+            ("sha256:", false),
+            ("sha256:x/../../../api?q=", false),
+            ("md5:00", false),
+            ("latest", false),
+        ] {
+            assert_eq!(is_digest(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_no_manifest() {

@@ -180,7 +180,10 @@ async fn a_group_gets_in_and_another_user_does_not() {
     };
     open(node.dir.path(), 0o755);
     let helper = node.dir.path().join("helper");
-    std::fs::copy(find::workspace_binary("docker-credential-waybill").unwrap(), &helper).unwrap();
+    // By a program: what this process writes, a child that another test starts right now may hold open for writing, and then
+    // nobody can run it.
+    let binary = find::workspace_binary("docker-credential-waybill").unwrap();
+    assert!(std::process::Command::new("cp").arg(binary).arg(&helper).status().unwrap().success());
     let as_user = |gid: u32| {
         let mut child = command(&helper);
         node.on_behalf(&mut child, "acme/c1");

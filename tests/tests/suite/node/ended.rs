@@ -53,7 +53,7 @@ async fn an_end_is_made_up_for_when_the_worker_comes_back() {
     let folder = node.with_login_file("c1").await;
     node.stack.sigkill(&Service::Worker("w1".to_owned()));
     let ended = node.waybill("container-ended", "acme", "c1");
-    assert_eq!(ended.code, 1);
+    assert_eq!(ended.code, 2);
     for words in ["no_answer", "auth.json is removed", "/v1/containers/ended"] {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }

@@ -169,7 +169,7 @@ async fn skopeo_pulls_with_a_login_file_until_the_container_ends() {
     assert!(!node.root().join("acme/c1").exists());
     private.pull_with_helper("late", "acme/c1").await.unwrap_err();
     let again = node.waybill("container-ended", "acme", "c1");
-    assert!(again.code == 1 && again.stderr.contains("has the container ended?"), "{}", again.stderr);
+    assert!(again.code == 2 && again.stderr.contains("has the container ended?"), "{}", again.stderr);
     // Who has kept the key has nothing by it.
     std::fs::create_dir(node.root().join("acme/c1")).unwrap();
     std::fs::write(node.access("acme/c1"), key).unwrap();

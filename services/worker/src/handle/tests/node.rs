@@ -107,6 +107,21 @@ async fn what_is_delivered_again_is_compared_with_the_newest_decision() {
         assert_eq!(node.get(here).await, expected, "{reason:?}");
     }
 
+    // An old one that is done, delivered once more after the container asked again.
+    let node = Node::new();
+    let before = bench(&node, &registry);
+    before.first(before.ada("c-1")).await;
+    let after = bench(&node, &registry);
+    let old = after.skipped(AttachSkipReason::NoSecretForImage);
+    after.first(old.clone()).await;
+    let anew = bench(&node, &registry);
+    anew.first(anew.ada("c-1")).await;
+    let started = bench(&node, &registry);
+    *started.handler.log.stored() = after.handler.log.stored().clone();
+    started.record(DECIDED + 5, started.ada("c-1"));
+    started.again(old).await;
+    assert_eq!(node.get(started).await, Some(format!("ada {PASSWORD}")));
+
     let node = Node::new();
     let before = bench(&node, &registry);
     before.first(before.ada("c-1")).await;
