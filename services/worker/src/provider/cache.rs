@@ -176,7 +176,6 @@ mod tests {
             let exchange = EcrExchange::new(&keys, &host, &EcrConfig::default(), http.clone());
             Arc::new(TokenSource::new(exchange))
         };
-        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
         let mut sources = Sources::default();
         let held: Vec<Source<EcrExchange>> = (0..3).map(|number| sources.get(key(number), 2, make)).collect();
         assert_eq!(sources.by_key.len(), 3, "what is in use stays");
@@ -185,50 +184,52 @@ mod tests {
         assert_eq!(sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
     }
 
+    /// Sources that all ask the same issuer.
+    fn maker(fake: &FakeEcr) -> impl Fn() -> Arc<TokenSource<EcrExchange>> {
+        let config = EcrConfig { endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
+        let http = http_client(None);
+        move || {
+            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
+            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone())))
+        }
+    }
+
+    fn key(number: u8) -> Key {
+        ("acme".to_owned(), "a.b".to_owned(), [number; 32])
+    }
+
     #[tokio::test]
     async fn refusals_are_remembered_but_cost_nobody_a_token() {
         let fake = FakeEcr::start().await;
-        let config = EcrConfig { endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
-        let http = http_client(None);
-        let make = || {
-            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
-            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone())))
-        };
-        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
+        let make = maker(&fake);
         let mut sources = Sources::default();
-        sources.get(key(0), 3, make).token().await.unwrap();
+        sources.get(key(0), 3, &make).token().await.unwrap();
         for number in 1..=5 {
             fake.script().failures = vec![(400, "UnrecognizedClientException")];
-            sources.get(key(number), 3, make).token().await.unwrap_err();
+            sources.get(key(number), 3, &make).token().await.unwrap_err();
         }
         let kept: Vec<u8> = sources.by_key.keys().map(|key| key.2[0]).collect();
         assert_eq!(kept, [0, 4, 5], "the refusals that are longest unused go, the token stays");
-        sources.get(key(5), 3, make).token().await.unwrap_err();
+        sources.get(key(5), 3, &make).token().await.unwrap_err();
         assert_eq!(fake.calls(), 6);
     }
 
     #[tokio::test]
     async fn of_idle_tokens_the_longest_unused_goes_first_and_an_exchange_under_way_stays() {
         let fake = FakeEcr::start().await;
-        let config = EcrConfig { endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
-        let http = http_client(None);
-        let make = || {
-            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
-            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone())))
-        };
-        let key = |number: u8| ("acme".to_owned(), "a.b".to_owned(), [number; 32]);
+        let make = maker(&fake);
         let mut sources = Sources::default();
         for number in [0, 1] {
-            sources.get(key(number), 2, make).token().await.unwrap();
+            sources.get(key(number), 2, &make).token().await.unwrap();
         }
-        sources.get(key(0), 2, make);
-        sources.get(key(2), 2, make).token().await.unwrap();
+        sources.get(key(0), 2, &make);
+        sources.get(key(2), 2, &make).token().await.unwrap();
         let kept = |sources: &Sources<EcrExchange>| sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>();
         assert_eq!((kept(&sources), fake.calls()), (vec![0, 2], 3), "0 was used after 1");
 
         // Whoever asked for it is gone; its exchange is not.
         fake.hold();
-        let source = sources.get(key(3), 2, make);
+        let source = sources.get(key(3), 2, &make);
         let asking = tokio::spawn(async move { source.token().await.map(drop) });
         while fake.calls() < 4 {
             tokio::task::yield_now().await;
@@ -236,11 +237,11 @@ mod tests {
         asking.abort();
         assert!(asking.await.unwrap_err().is_cancelled());
         for number in 4..8 {
-            sources.get(key(number), 2, make);
+            sources.get(key(number), 2, &make);
         }
         assert!(kept(&sources).contains(&3), "{:?}", kept(&sources));
         fake.release();
-        assert!(sources.get(key(3), 2, make).token().await.is_ok());
+        assert!(sources.get(key(3), 2, &make).token().await.is_ok());
         assert_eq!(fake.calls(), 4, "and it serves the next one");
     }
 }
