@@ -146,8 +146,10 @@ fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
         })
 }
 
-fn delay(attempts: usize) -> Duration {
-    let doubled = Duration::from_millis(20).saturating_mul(1_u32 << attempts.min(10));
+/// Before an attempt, the first of which waits for nothing.
+fn delay(attempt: usize) -> Duration {
+    let Some(failed @ 1..) = attempt.checked_sub(1) else { return Duration::ZERO };
+    let doubled = Duration::from_millis(20).saturating_mul(1_u32 << failed.min(10));
     doubled.min(LONGEST_RECONNECT_DELAY)
 }
 
@@ -192,6 +194,13 @@ mod tests {
                 (Err(says), Err(expected)) => assert!(says.contains(expected), "{url}: {says}"),
                 (found, _) => panic!("{url}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn nothing_is_waited_for_before_the_first_attempt() {
+        for (attempt, milliseconds) in [(0, 0), (1, 0), (2, 40), (3, 80), (7, 1280), (9, 2000), (usize::MAX, 2000)] {
+            assert_eq!(delay(attempt), Duration::from_millis(milliseconds), "attempt {attempt}");
         }
     }
 
