@@ -53,14 +53,21 @@ pub struct Explainer {
     pub moment: Moment,
 }
 
+/// What the log tells on some subjects, and up to which sequence: what is read next is read up to there, too, so that an
+/// explanation is of one moment.
+struct Told {
+    entries: Vec<Entry>,
+    end: u64,
+}
+
 impl Explainer {
     /// What happened to an image.
     ///
     /// # Errors
     /// [`LogError`] when the log does not answer.
     pub async fn image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Explanation, LogError> {
-        let entries = self.builds(workspace, image_id).await?;
-        let elsewhere = self.elsewhere(workspace, image_id, &entries).await?;
+        let Told { entries, end } = self.builds(workspace, image_id, self.end()).await?;
+        let elsewhere = self.elsewhere(workspace, image_id, &entries, end).await?;
         Ok(explain_image(&History::new(entries, elsewhere), workspace, image_id, self.now()))
     }
 
@@ -75,9 +82,9 @@ impl Explainer {
             return Ok(explained);
         }
         // The readers are asked before the log is read again: whatever they were done with is in it then.
-        let readers = self.readers(worker.as_ref()).await?;
+        let (readers, now) = self.readers(worker.as_ref()).await?;
         let (history, _) = self.history(workspace, id).await?;
-        Ok(explain_container(&history, workspace, id, &readers, self.now()))
+        Ok(explain_container(&history, workspace, id, &readers, now))
     }
 
     fn now(&self) -> Timestamp {
@@ -101,7 +108,8 @@ impl Explainer {
         workspace: &WorkspaceId,
         id: &ContainerId,
     ) -> Result<(History, Option<WorkerId>), LogError> {
-        let mut entries = self.read(&format!("waybill.events.container.{workspace}.{id}.>")).await?;
+        let container = format!("waybill.events.container.{workspace}.{id}.>");
+        let Told { mut entries, end } = self.read(&container, self.end()).await?;
         let (mut images, mut workers) = (BTreeSet::new(), BTreeSet::new());
         let mut newest = None;
         for entry in &entries {
@@ -114,23 +122,25 @@ impl Explainer {
             }
         }
         for worker_id in &workers {
-            entries.extend(self.read(&format!("waybill.events.worker.{worker_id}.{workspace}.{id}.>")).await?);
+            entries.extend(
+                self.read(&format!("waybill.events.worker.{worker_id}.{workspace}.{id}.>"), end).await?.entries,
+            );
             let registered = Subject::Registered { worker_id: worker_id.clone() };
-            entries.extend(self.read(&registered.to_string()).await?);
+            entries.extend(self.read(&registered.to_string(), end).await?.entries);
         }
         for image_id in &images {
-            entries.extend(self.builds(workspace, image_id).await?);
+            entries.extend(self.builds(workspace, image_id, end).await?.entries);
         }
         let (worker, image_id) = newest.unzip();
         let elsewhere = match image_id.flatten() {
-            Some(image_id) => self.elsewhere(workspace, &image_id, &entries).await?,
+            Some(image_id) => self.elsewhere(workspace, &image_id, &entries, end).await?,
             None => Vec::new(),
         };
         Ok((History::new(entries, elsewhere), worker))
     }
 
-    async fn builds(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Vec<Entry>, LogError> {
-        self.read(&format!("waybill.events.image.{workspace}.{image_id}.>")).await
+    async fn builds(&self, workspace: &WorkspaceId, image_id: &ImageId, end: u64) -> Result<Told, LogError> {
+        self.read(&format!("waybill.events.image.{workspace}.{image_id}.>"), end).await
     }
 
     /// Other workspaces that built the image, where this one did not.
@@ -139,6 +149,7 @@ impl Explainer {
         workspace: &WorkspaceId,
         image_id: &ImageId,
         entries: &[Entry],
+        end: u64,
     ) -> Result<Vec<WorkspaceId>, LogError> {
         let built = entries.iter().any(|entry| match &entry.value {
             Seen::Event(recorded) => {
@@ -149,7 +160,7 @@ impl Explainer {
         if built || self.scope == Scope::OneWorkspace {
             return Ok(Vec::new());
         }
-        let entries = self.read(&format!("waybill.events.image.*.{image_id}.>")).await?;
+        let entries = self.read(&format!("waybill.events.image.*.{image_id}.>"), end).await?.entries;
         let others = entries.iter().filter_map(|entry| match &entry.value {
             Seen::Event(recorded) => match recorded.event.subject() {
                 Subject::Image { workspace: other, .. } if other != *workspace => Some(other),
@@ -161,34 +172,41 @@ impl Explainer {
     }
 
     /// Events on a subject, and what cannot be read there unless it was given up.
-    async fn read(&self, filter: &str) -> Result<Vec<Entry>, LogError> {
-        let newest = self.log.newest_on(filter, NEWEST, self.end()).await?;
-        let mut entries: Vec<Entry> = newest.iter().map(entry).collect();
+    async fn read(&self, filter: &str, end: u64) -> Result<Told, LogError> {
+        let newest = self.log.newest_on(filter, NEWEST, end).await?;
+        let mut entries: Vec<Entry> = newest.messages.iter().map(entry).collect();
         let unreadable = entries.iter().rev().filter(|entry| matches!(entry.value, Seen::Unreadable { .. }));
         let unreadable: Vec<u64> = unreadable.map(|entry| entry.sequence).collect();
         let mut told = BTreeSet::new();
         for sequence in unreadable.iter().copied().take(UNREADABLE) {
-            if !self.given_up(sequence).await? {
+            if !self.given_up(sequence, end).await? {
                 told.insert(sequence);
             }
         }
         entries.retain(|entry| matches!(entry.value, Seen::Event(_)) || told.contains(&entry.sequence));
-        Ok(entries)
+        Ok(Told { entries, end: newest.end })
     }
 
-    async fn given_up(&self, sequence: u64) -> Result<bool, LogError> {
+    async fn given_up(&self, sequence: u64, end: u64) -> Result<bool, LogError> {
         let subject = Subject::Quarantine { sequence, event: EventType::QuarantineDiscarded };
         let last = self.log.last(&subject.to_string()).await?;
-        Ok(last.is_some_and(|discarded| discarded.sequence <= self.end()))
+        Ok(last.is_some_and(|discarded| discarded.sequence <= end))
     }
 
-    async fn readers(&self, worker: Option<&WorkerId>) -> Result<Readers, LogError> {
-        let scheduler = status(self.log.scheduler_reader().await?);
+    /// The readers that are waited for, and the server's time: how long they have been quiet is not for the clock here to say.
+    async fn readers(&self, worker: Option<&WorkerId>) -> Result<(Readers, Timestamp), LogError> {
+        let scheduler = self.log.scheduler_reader().await?;
         let worker = match worker {
-            Some(worker_id) => status(self.log.worker_consumer(worker_id).await?),
-            None => ReaderStatus::Unknown,
+            Some(worker_id) => Some(self.log.worker_consumer(worker_id).await?),
+            None => None,
         };
-        Ok(Readers { scheduler, worker })
+        let told_at = |state: &Option<ConsumerState>| state.as_ref().and_then(|state| state.told_at);
+        let now = told_at(&scheduler).max(worker.as_ref().and_then(told_at)).unwrap_or_else(trace::now);
+        let readers = Readers {
+            scheduler: status(scheduler, now),
+            worker: worker.map_or(ReaderStatus::Unknown, |worker| status(worker, now)),
+        };
+        Ok((readers, now))
     }
 }
 
@@ -200,9 +218,9 @@ fn entry(message: &RawMessage) -> Entry {
     Recorded { sequence: message.sequence, at: message.at, value }
 }
 
-fn status(consumer: Option<ConsumerState>) -> ReaderStatus {
+fn status(consumer: Option<ConsumerState>, now: Timestamp) -> ReaderStatus {
     let Some(state) = consumer else { return ReaderStatus::Absent };
-    let lately = state.last_active.is_some_and(|last| trace::now().instant() - last.instant() < AT_WORK);
+    let lately = state.last_active.is_some_and(|last| now.instant() - last.instant() < AT_WORK);
     ReaderStatus::Present(ReaderState {
         behind: state.pending,
         position: state.delivered,
@@ -211,4 +229,33 @@ fn status(consumer: Option<ConsumerState>) -> ReaderStatus {
         last_active: state.last_active,
         since: state.created,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    /// By the server's clock, from years ago as seen from here.
+    #[test]
+    fn who_reads_now_asks_or_was_given_something_lately() {
+        let at = |seconds| Timestamp::from(OffsetDateTime::from_unix_timestamp(1_000_000 + seconds).unwrap());
+        let cases =
+            [(1, None, true), (0, None, false), (0, Some(14_i64), true), (0, Some(16), false), (1, Some(16), true)];
+        for (waiting, quiet_for, reading) in cases {
+            let state = ConsumerState {
+                pending: 0,
+                delivered: 9,
+                acknowledged: 9,
+                unacknowledged: 0,
+                waiting,
+                last_active: quiet_for.map(|seconds| at(-seconds)),
+                created: None,
+                told_at: Some(at(0)),
+            };
+            let ReaderStatus::Present(state) = status(Some(state), at(0)) else { panic!("it is there") };
+            assert_eq!(state.reading, reading, "{waiting} requests, quiet for {quiet_for:?} s");
+        }
+    }
 }

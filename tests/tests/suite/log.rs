@@ -118,8 +118,8 @@ async fn a_long_history_is_read_whole_or_up_to_a_moment() {
     log.append_all(all).await.unwrap();
     let read = async |container: &str, most: usize, end: u64| {
         let filter = format!("waybill.events.container.ws.{container}.>");
-        let messages = log.newest_on(&filter, most, end).await.unwrap();
-        messages.iter().map(|message| message.sequence).collect::<Vec<_>>()
+        let newest = log.newest_on(&filter, most, end).await.unwrap();
+        newest.messages.iter().map(|message| message.sequence).collect::<Vec<_>>()
     };
     let even: Vec<u64> = (1..=2_300).map(|half| half * 2).collect();
     assert_eq!(read("even", usize::MAX, u64::MAX).await, even);
@@ -127,6 +127,39 @@ async fn a_long_history_is_read_whole_or_up_to_a_moment() {
     assert_eq!(read("even", usize::MAX, 2_501).await, even[..1_250]);
     assert_eq!(read("even", 2, 2_501).await, [2_498, 2_500]);
     assert!(read("nobody", usize::MAX, u64::MAX).await.is_empty());
+}
+
+/// A few subjects are read one by one; the server does not name more than 1024 at once.
+#[tokio::test]
+async fn what_matches_is_in_the_log_s_order_whatever_its_subject() {
+    let (_nats, log) = require!(server().await);
+    for (subjects, last) in [(3, 1_200), (1_100, 3_400)] {
+        let from = u128::from(length(&log).await) + 1;
+        let container = |id: u128| format!("{}-of-{subjects}", id % subjects);
+        let all = (from..=last).map(|id| (event(id, &container(id)), Expect::Nothing, Span::none())).collect();
+        log.append_all(all).await.unwrap();
+        let read = async |most: usize, end: u64| {
+            let newest = log.newest_on("waybill.events.container.ws.*.ContainerRequested", most, end).await.unwrap();
+            newest.messages.iter().map(|message| message.sequence).collect::<Vec<_>>()
+        };
+        let last = u64::try_from(last).unwrap();
+        assert_eq!(read(usize::MAX, u64::MAX).await, (1..=last).collect::<Vec<_>>(), "{subjects} subjects");
+        assert_eq!(read(5, u64::MAX).await, (last - 4..=last).collect::<Vec<_>>(), "{subjects} subjects");
+        assert_eq!(read(5, 1_000).await, (996..=1_000).collect::<Vec<_>>(), "{subjects} subjects");
+    }
+}
+
+/// The server's own time comes with what it says of a reader.
+#[tokio::test]
+async fn a_consumer_s_state_says_when_it_was_so() {
+    let (_nats, log) = require!(server().await);
+    let worker = "w1".parse().unwrap();
+    assert_eq!(log.worker_consumer(&worker).await.unwrap(), None);
+    log.ensure_worker_consumer(&worker).await.unwrap();
+    let first = log.worker_consumer(&worker).await.unwrap().unwrap();
+    let second = log.worker_consumer(&worker).await.unwrap().unwrap();
+    assert!(first.created.is_some() && first.told_at > first.created, "{first:?}");
+    assert!(second.told_at > first.told_at, "{first:?} {second:?}");
 }
 
 /// Passes bytes on, and swallows the server's answers while it is told to.

@@ -42,14 +42,24 @@ impl EventLog {
         stored_or_none(self.ask(self.direct_get(), request.inbox(self.client.new_inbox())).await?)
     }
 
-    /// The first messages that match a filter from a sequence on, at most `most`.
+    /// The first messages that match a filter from a sequence on, at most `most`. A subject without wildcards costs the
+    /// server its index; with them it may look into every block of messages that the log has.
     pub(super) async fn matching(&self, filter: &str, from: u64, most: usize) -> Result<Batch, LogError> {
+        let body = json!({ "seq": from, "next_by_subj": filter, "batch": most, "max_bytes": BATCH_BYTES });
+        self.answers(filter, &body).await
+    }
+
+    /// The last message on each subject that matches a filter: none and [`Batch::more`] where they are more than 1024.
+    pub(super) async fn last_of_matching(&self, filter: &str) -> Result<Batch, LogError> {
+        self.answers(filter, &json!({ "multi_last": [filter], "max_bytes": BATCH_BYTES })).await
+    }
+
+    async fn answers(&self, filter: &str, body: &serde_json::Value) -> Result<Batch, LogError> {
         let unavailable = |reason: String| LogError::Unavailable { what: format!("read {filter}"), reason };
         let inbox = self.client.new_inbox();
         let subscribed = self.client.subscribe(inbox.clone()).await;
         let mut answers = subscribed.map_err(|error| unavailable(error.to_string()))?;
-        let body = json!({ "seq": from, "next_by_subj": filter, "batch": most, "max_bytes": BATCH_BYTES }).to_string();
-        let asked = self.client.publish_with_reply(self.direct_get(), inbox, body.into()).await;
+        let asked = self.client.publish_with_reply(self.direct_get(), inbox, body.to_string().into()).await;
         asked.map_err(|error| unavailable(error.to_string()))?;
         let mut batch = Batch::default();
         loop {
@@ -74,6 +84,8 @@ pub(super) struct Batch {
     pub(super) messages: Vec<RawMessage>,
     /// Whether more matched when the last one was sent.
     pub(super) more: bool,
+    /// Of the last on each subject: the sequence at which the log ended then.
+    pub(super) log_end: Option<u64>,
 }
 
 impl Batch {
@@ -95,10 +107,15 @@ impl Batch {
         match answer.status.map(|status| status.as_u16()) {
             Some(204) if read > 0 && before == Some(read) => {
                 self.more = number("Nats-Num-Pending") != Some(0);
+                self.log_end = number("Nats-UpTo-Sequence");
                 Ok(true)
             }
             Some(204) => Err("messages were lost on the way".to_owned()),
             Some(404) if read == 0 => Ok(true),
+            Some(413) if read == 0 => {
+                self.more = true;
+                Ok(true)
+            }
             Some(503) => {
                 Err("nobody answers there: JetStream is away, the stream is missing, or this user may not".to_owned())
             }
@@ -191,10 +208,11 @@ mod tests {
     #[test]
     fn a_batch_is_whole_or_an_error() {
         type Expected = Result<(&'static [u64], bool), &'static str>;
-        let cases: [(&str, Vec<Message>, Expected); 8] = [
+        let cases: [(&str, Vec<Message>, Expected); 9] = [
             ("nothing", vec![answer(Some(404), &[])], Ok((&[], false))),
             ("all", vec![message("3", "0"), message("8", "3"), end("0", "8")], Ok((&[3, 8], false))),
             ("more", vec![message("3", "0"), end("4", "3")], Ok((&[3], true))),
+            ("too many subjects", vec![answer(Some(413), &[])], Ok((&[], true))),
             ("a hole", vec![message("3", "0"), message("9", "8")], Err("lost")),
             ("without its first", vec![message("8", "3")], Err("lost")),
             ("without its last", vec![message("3", "0"), end("0", "8")], Err("lost")),

@@ -2,12 +2,25 @@
 
 use std::collections::VecDeque;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use waybill_schemas::{EventType, Subject};
 
 use super::{
     EventLog, HistoryAccess, LogError, RawMessage,
     direct::{BATCH, Batch},
 };
+
+/// Subjects that are read at the same time.
+const AT_ONCE: usize = 8;
+
+/// The newest messages of some subjects.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    /// In the log's order.
+    pub messages: Vec<RawMessage>,
+    /// Nothing after this sequence is among them: what is read up to it next is of the same moment.
+    pub end: u64,
+}
 
 impl EventLog {
     /// The siblings of a subject, in order: all of them, or the last on each subject for a role that reads nothing else.
@@ -26,23 +39,52 @@ impl EventLog {
     /// # Errors
     /// [`LogError`] when the log does not answer.
     pub async fn events_on(&self, filter: &str) -> Result<Vec<RawMessage>, LogError> {
-        self.newest_on(filter, usize::MAX, u64::MAX).await
+        Ok(self.newest_on(filter, usize::MAX, u64::MAX).await?.messages)
     }
 
     /// As [`events_on`](Self::events_on), but none after the sequence `end`, and of those only as many as `most`, from the
-    /// end. No more than these and one batch are in memory at any time.
+    /// end. No more than these of a few subjects at a time, and a batch of each, are in memory.
     ///
     /// # Errors
     /// [`LogError`] when the log does not answer.
-    pub async fn newest_on(&self, filter: &str, most: usize, end: u64) -> Result<Vec<RawMessage>, LogError> {
+    pub async fn newest_on(&self, filter: &str, most: usize, end: u64) -> Result<Newest, LogError> {
+        let whole = async |filter, end| Ok(Newest { messages: self.newest_matching(filter, most, end).await?, end });
+        if !filter.contains(['*', '>']) {
+            return whole(filter, end).await;
+        }
+        let last = self.last_of_matching(filter).await?;
+        if last.more {
+            return whole(filter, end).await;
+        }
+        let end = last.log_end.map_or(end, |log_end| end.min(log_end));
+        let each: Vec<_> = last.messages.iter().map(|last| self.up_to(last, most, end)).collect();
+        let mut subjects = stream::iter(each).buffered(AT_ONCE);
+        let mut messages = Vec::new();
+        while let Some(found) = subjects.try_next().await? {
+            messages.extend(found);
+            messages = newest_of(messages, most);
+        }
+        Ok(Newest { messages, end })
+    }
+
+    /// What the subject of a message holds, which is its last.
+    async fn up_to(&self, last: &RawMessage, most: usize, end: u64) -> Result<Vec<RawMessage>, LogError> {
+        let messages = self.newest_matching(&last.subject, most, end).await?;
+        let found = messages.last().map(|message| message.sequence);
+        if last.sequence <= end && most > 0 && found != Some(last.sequence) {
+            return Err(behind(&last.subject));
+        }
+        Ok(messages)
+    }
+
+    async fn newest_matching(&self, filter: &str, most: usize, end: u64) -> Result<Vec<RawMessage>, LogError> {
         let mut reading = Reading { most, end, kept: VecDeque::new() };
         let mut next = Some(1);
         while let Some(from) = next {
             let batch = self.matching(filter, from, BATCH).await?;
             if from > 1 && batch.messages.is_empty() {
                 // There was more, and nothing is ever deleted.
-                let reason = "a replica that is behind the others answered; try again".to_owned();
-                return Err(LogError::Unavailable { what: format!("read {filter}"), reason });
+                return Err(behind(filter));
             }
             next = reading.take(batch);
         }
@@ -62,6 +104,17 @@ impl EventLog {
         messages.sort_by_key(|message| message.sequence);
         Ok(messages)
     }
+}
+
+/// The newest, in the log's order.
+fn newest_of(mut messages: Vec<RawMessage>, most: usize) -> Vec<RawMessage> {
+    messages.sort_by_key(|message| message.sequence);
+    messages.split_off(messages.len().saturating_sub(most))
+}
+
+fn behind(filter: &str) -> LogError {
+    let reason = "a replica that is behind the others answered; try again".to_owned();
+    LogError::Unavailable { what: format!("read {filter}"), reason }
 }
 
 /// What is kept of a history that comes in batches.
@@ -129,7 +182,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             pending: 0,
         };
-        Batch { messages: sequences.iter().map(message).collect(), more }
+        Batch { messages: sequences.iter().map(message).collect(), more, log_end: None }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use waybill_schemas::{Envelope, Event};
 pub use append::Appended;
 pub use connect::{HistoryAccess, NatsConfig, hosts};
 pub use error::{AppendError, LogError, ReadError};
+pub use history::Newest;
 pub use inspect::{InspectError, Inspector, Reply, Server};
 pub use message::RawMessage;
 pub use readers::ConsumerState;

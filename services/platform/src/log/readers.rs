@@ -27,6 +27,8 @@ pub struct ConsumerState {
     pub last_active: Option<Timestamp>,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// The server's time when it said this: what its other times are compared with, whatever the clock here says.
+    pub told_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +36,7 @@ struct Info {
     error: Option<ApiError>,
     config: Option<InfoConfig>,
     created: Option<Timestamp>,
+    ts: Option<Timestamp>,
     #[serde(default)]
     num_pending: u64,
     #[serde(default)]
@@ -128,6 +131,7 @@ impl EventLog {
             waiting: info.num_waiting,
             last_active: info.delivered.last_active.max(info.ack_floor.last_active),
             created: info.created,
+            told_at: info.ts,
         };
         Ok(Some((filter, state)))
     }

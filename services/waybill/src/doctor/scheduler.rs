@@ -215,6 +215,7 @@ mod tests {
             waiting,
             last_active: None,
             created: None,
+            told_at: None,
         };
         let looks = |first, second| Ok(Some(seen(&first, &second)));
         let cases = [
