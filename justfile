@@ -24,7 +24,7 @@ bench-replay events="1000000":
     cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin replay_bench
     @target/release/replay_bench {{ events }}
 
-# the time to explain one id in a log of 10,000 events and in a large one
+# the time to explain one id in logs of 10,000 and 100,000 events and in a large one
 [no-exit-message]
 bench-explain events="1000000":
     cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin explain_bench

@@ -4,7 +4,7 @@
 //! `schemas/asyncapi.yaml` (`cargo run -p waybill-schemas --example generate`; a test fails when they drift).
 //!
 //! A stored event outlives the code that wrote it. To change one, add a module beside [`v1`] with the new
-//! shape, teach [`Event::decode`] its `ce-type`, convert the old shape into the new one there, and add a golden
+//! shape, teach [`decode()`] its `ce-type`, convert the old shape into the new one there, and add a golden
 //! file. Golden files are never edited.
 
 pub mod contract;

@@ -42,6 +42,8 @@ pub struct Filled {
     pub containers: u64,
     /// Images, `img-0` and up, in the order of their first builds.
     pub images: u64,
+    /// So many of them, from `img-0` on, were built again, most of them much later.
+    pub rebuilt: u64,
 }
 
 /// Appends at least `events` events about workspace `acme` and worker `w1`. No scheduler may run meanwhile; `w1` has
@@ -59,7 +61,7 @@ pub async fn fill(stack: &Stack, events: u64) -> Filled {
         round += 1;
     }
     log.rebuild(&users[0], 0).await;
-    Filled { last: log.last, containers: round * CONTAINERS, images: round * BUILDS }
+    Filled { last: log.last, containers: round * CONTAINERS, images: round * BUILDS, rebuilt: round * REBUILDS }
 }
 
 struct Log {

@@ -60,6 +60,15 @@ struct Told {
     end: u64,
 }
 
+/// Everything that concerns a container.
+struct Gathered {
+    history: History,
+    /// The worker of its newest request.
+    worker: Option<WorkerId>,
+    /// The sequence up to which it was read.
+    end: u64,
+}
+
 impl Explainer {
     /// What happened to an image.
     ///
@@ -76,14 +85,18 @@ impl Explainer {
     /// # Errors
     /// [`LogError`] when the log does not answer.
     pub async fn container(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Explanation, LogError> {
-        let (history, worker) = self.history(workspace, id).await?;
+        let Gathered { history, worker, .. } = self.history(workspace, id).await?;
         let explained = explain_container(&history, workspace, id, &Readers::unknown(), self.now());
         if explained.verdict.state != State::InFlight || self.moment != Moment::Now {
             return Ok(explained);
         }
         // The readers are asked before the log is read again: whatever they were done with is in it then.
         let (readers, now) = self.readers(worker.as_ref()).await?;
-        let (history, _) = self.history(workspace, id).await?;
+        let Gathered { history, end, .. } = self.history(workspace, id).await?;
+        if end < reached(&readers) {
+            let reason = "a replica that is behind the others answered; try again".to_owned();
+            return Err(LogError::Unavailable { what: format!("explain container {id}"), reason });
+        }
         Ok(explain_container(&history, workspace, id, &readers, now))
     }
 
@@ -102,12 +115,8 @@ impl Explainer {
         }
     }
 
-    /// Everything that concerns a container, and the worker of its newest request.
-    async fn history(
-        &self,
-        workspace: &WorkspaceId,
-        id: &ContainerId,
-    ) -> Result<(History, Option<WorkerId>), LogError> {
+    /// Everything that concerns a container.
+    async fn history(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Gathered, LogError> {
         let container = format!("waybill.events.container.{workspace}.{id}.>");
         let Told { mut entries, end } = self.read(&container, self.end()).await?;
         let (mut images, mut workers) = (BTreeSet::new(), BTreeSet::new());
@@ -136,7 +145,7 @@ impl Explainer {
             Some(image_id) => self.elsewhere(workspace, &image_id, &entries, end).await?,
             None => Vec::new(),
         };
-        Ok((History::new(entries, elsewhere), worker))
+        Ok(Gathered { history: History::new(entries, elsewhere), worker, end })
     }
 
     async fn builds(&self, workspace: &WorkspaceId, image_id: &ImageId, end: u64) -> Result<Told, LogError> {
@@ -202,12 +211,18 @@ impl Explainer {
         };
         let told_at = |state: &Option<ConsumerState>| state.as_ref().and_then(|state| state.told_at);
         let now = told_at(&scheduler).max(worker.as_ref().and_then(told_at)).unwrap_or_else(trace::now);
-        let readers = Readers {
-            scheduler: status(scheduler, now),
-            worker: worker.map_or(ReaderStatus::Unknown, |worker| status(worker, now)),
-        };
-        Ok((readers, now))
+        let worker = worker.map_or(ReaderStatus::Unknown, status);
+        Ok((Readers { scheduler: status(scheduler), worker }, now))
     }
+}
+
+/// The last sequence that a reader was given.
+fn reached(readers: &Readers) -> u64 {
+    let position = |status: &ReaderStatus| match status {
+        ReaderStatus::Present(state) => state.position,
+        ReaderStatus::Absent | ReaderStatus::Unknown => 0,
+    };
+    position(&readers.scheduler).max(position(&readers.worker))
 }
 
 fn entry(message: &RawMessage) -> Entry {
@@ -218,8 +233,9 @@ fn entry(message: &RawMessage) -> Entry {
     Recorded { sequence: message.sequence, at: message.at, value }
 }
 
-fn status(consumer: Option<ConsumerState>, now: Timestamp) -> ReaderStatus {
+fn status(consumer: Option<ConsumerState>) -> ReaderStatus {
     let Some(state) = consumer else { return ReaderStatus::Absent };
+    let now = state.told_at.unwrap_or_else(trace::now);
     let lately = state.last_active.is_some_and(|last| now.instant() - last.instant() < AT_WORK);
     ReaderStatus::Present(ReaderState {
         behind: state.pending,
@@ -254,7 +270,7 @@ mod tests {
                 created: None,
                 told_at: Some(at(0)),
             };
-            let ReaderStatus::Present(state) = status(Some(state), at(0)) else { panic!("it is there") };
+            let ReaderStatus::Present(state) = status(Some(state)) else { panic!("it is there") };
             assert_eq!(state.reading, reading, "{waiting} requests, quiet for {quiet_for:?} s");
         }
     }

@@ -38,7 +38,8 @@ async fn replay_is_compared_with_a_bare_read() {
 async fn explaining_is_compared_with_a_small_log() {
     let printed = require!(benchmark("explain_bench", &["12000", "0", "2"], false).await);
     assert!(printed.contains("ratio") && printed.contains("0 is allowed"), "{printed}");
-    for question in ["container c-N of 10000, from disk", "container c-N of 12000, from memory", "image img-N of 12000"]
+    for question in
+        ["container c-N of 10000, after a restart", "container c-N of 12000, from memory", "image img-N of 12000"]
     {
         assert!(printed.contains(question), "{question}: {printed}");
     }

@@ -129,11 +129,11 @@ async fn a_long_history_is_read_whole_or_up_to_a_moment() {
     assert!(read("nobody", usize::MAX, u64::MAX).await.is_empty());
 }
 
-/// A few subjects are read one by one; the server does not name more than 1024 at once.
+/// A few subjects are read one by one, more of them together; the server does not name more than 1024 at all.
 #[tokio::test]
 async fn what_matches_is_in_the_log_s_order_whatever_its_subject() {
     let (_nats, log) = require!(server().await);
-    for (subjects, last) in [(3, 1_200), (1_100, 3_400)] {
+    for (subjects, last) in [(3, 1_200), (100, 1_400), (1_100, 3_400)] {
         let from = u128::from(length(&log).await) + 1;
         let container = |id: u128| format!("{}-of-{subjects}", id % subjects);
         let all = (from..=last).map(|id| (event(id, &container(id)), Expect::Nothing, Span::none())).collect();
@@ -147,6 +147,25 @@ async fn what_matches_is_in_the_log_s_order_whatever_its_subject() {
         assert_eq!(read(5, u64::MAX).await, (last - 4..=last).collect::<Vec<_>>(), "{subjects} subjects");
         assert_eq!(read(5, 1_000).await, (996..=1_000).collect::<Vec<_>>(), "{subjects} subjects");
     }
+}
+
+/// What is read on several subjects one after the other can be of one moment.
+#[tokio::test]
+async fn what_is_read_says_up_to_where() {
+    let (_nats, log) = require!(server().await);
+    let append = async |id: u128, container: &str| {
+        log.append(&event(id, container), Expect::Nothing, LIMIT).await.unwrap();
+    };
+    append(1, "here").await;
+    append(2, "there").await;
+    let here = log.newest_on("waybill.events.container.ws.here.>", 9, u64::MAX).await.unwrap();
+    assert_eq!((here.messages.len(), here.end), (1, 2));
+    append(3, "there").await;
+    let there = log.newest_on("waybill.events.container.ws.there.>", 9, here.end).await.unwrap();
+    assert_eq!((there.messages.len(), there.end), (1, 2));
+    // As a replica that is behind would answer.
+    let ahead = log.newest_on("waybill.events.container.ws.there.>", 9, 4).await.unwrap_err().to_string();
+    assert!(ahead.contains("waybill.events.container.ws.there.>"), "{ahead}");
 }
 
 /// The server's own time comes with what it says of a reader.

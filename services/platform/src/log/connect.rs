@@ -146,7 +146,7 @@ fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
         })
 }
 
-/// Before an attempt, the first of which waits for nothing.
+/// Before an attempt. The first, also after a connection that stood, waits for nothing.
 fn delay(attempt: usize) -> Duration {
     let Some(failed @ 1..) = attempt.checked_sub(1) else { return Duration::ZERO };
     let doubled = Duration::from_millis(20).saturating_mul(1_u32 << failed.min(10));

@@ -17,6 +17,8 @@ use super::{EventLog, LogError, RawMessage, STREAM};
 pub(super) const BATCH: usize = 1000;
 /// Bounds memory where messages are large. The server sends one message in any case.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// What the server says where no subject matches.
+const NO_SUBJECT: &str = "No Results";
 /// How long the next message of a batch may take.
 const WAIT: Duration = Duration::from_secs(5);
 /// What the server adds to a message's own headers, after them: a publisher may have written the same names.
@@ -42,16 +44,19 @@ impl EventLog {
         stored_or_none(self.ask(self.direct_get(), request.inbox(self.client.new_inbox())).await?)
     }
 
-    /// The first messages that match a filter from a sequence on, at most `most`. A subject without wildcards costs the
-    /// server its index; with them it may look into every block of messages that the log has.
+    /// The first messages that match a filter from a sequence on, at most `most`. For a filter with wildcards the server may
+    /// look into every block of messages that the log has.
     pub(super) async fn matching(&self, filter: &str, from: u64, most: usize) -> Result<Batch, LogError> {
         let body = json!({ "seq": from, "next_by_subj": filter, "batch": most, "max_bytes": BATCH_BYTES });
         self.answers(filter, &body).await
     }
 
-    /// The last message on each subject that matches a filter: none and [`Batch::more`] where they are more than 1024.
-    pub(super) async fn last_of_matching(&self, filter: &str) -> Result<Batch, LogError> {
-        self.answers(filter, &json!({ "multi_last": [filter], "max_bytes": BATCH_BYTES })).await
+    /// The last message on each subject that matches a filter. Where they are more than `most`, or too large together, some or
+    /// none of them, and [`Batch::more`].
+    pub(super) async fn last_of_matching(&self, filter: &str, most: usize) -> Result<Batch, LogError> {
+        let body = json!({ "multi_last": [filter], "batch": most, "max_bytes": BATCH_BYTES });
+        let unavailable = |reason| LogError::Unavailable { what: format!("read {filter}"), reason };
+        self.answers(filter, &body).await?.or_no_subject().map_err(unavailable)
     }
 
     async fn answers(&self, filter: &str, body: &serde_json::Value) -> Result<Batch, LogError> {
@@ -86,9 +91,19 @@ pub(super) struct Batch {
     pub(super) more: bool,
     /// Of the last on each subject: the sequence at which the log ended then.
     pub(super) log_end: Option<u64>,
+    /// In the server's words, that there is nothing.
+    pub(super) nothing: Option<String>,
 }
 
 impl Batch {
+    /// An error where a subject matched and its message could not be read, which is no less a 404.
+    fn or_no_subject(self) -> Result<Self, String> {
+        match self.nothing.as_deref() {
+            None | Some(NO_SUBJECT) => Ok(self),
+            Some(other) => Err(format!("status 404 {other}")),
+        }
+    }
+
     /// Whether this was the last answer; an error, in words, where one was lost on the way or is no answer.
     fn take(&mut self, answer: Message) -> Result<bool, String> {
         let headers = answer.headers.as_ref();
@@ -111,7 +126,10 @@ impl Batch {
                 Ok(true)
             }
             Some(204) => Err("messages were lost on the way".to_owned()),
-            Some(404) if read == 0 => Ok(true),
+            Some(404) if read == 0 => {
+                self.nothing = answer.description;
+                Ok(true)
+            }
             Some(413) if read == 0 => {
                 self.more = true;
                 Ok(true)
@@ -202,7 +220,8 @@ mod tests {
     }
 
     fn end(pending: &str, before: &str) -> Message {
-        answer(Some(204), &[("Nats-Num-Pending", pending), ("Nats-Last-Sequence", before)])
+        let headers = [("Nats-Num-Pending", pending), ("Nats-Last-Sequence", before), ("Nats-UpTo-Sequence", "12")];
+        answer(Some(204), &headers)
     }
 
     #[test]
@@ -227,10 +246,21 @@ mod tests {
                     assert!(ended.last() == Some(&true) && ended.iter().filter(|ended| **ended).count() == 1, "{name}");
                     let read: Vec<u64> = batch.messages.iter().map(|message| message.sequence).collect();
                     assert_eq!((read.as_slice(), batch.more), (sequences, more), "{name}");
+                    assert_eq!(batch.log_end, (!sequences.is_empty()).then_some(12), "{name}");
                 }
                 (Err(error), Err(expected)) => assert!(error.contains(expected), "{name}: {error}"),
                 (taken, _) => panic!("{name}: {taken:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_not_nothing() {
+        for (description, read) in [("No Results", true), ("Message Not Found", false)] {
+            let mut batch = Batch::default();
+            let none = Message { description: Some(description.to_owned()), ..answer(Some(404), &[]) };
+            assert_eq!(batch.take(none), Ok(true));
+            assert_eq!(batch.or_no_subject().is_ok(), read, "{description}");
         }
     }
 

@@ -10,15 +10,18 @@ use super::{
     direct::{BATCH, Batch},
 };
 
+/// Most subjects that are read one by one.
+const SUBJECTS: usize = 64;
 /// Subjects that are read at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// The newest messages of some subjects.
 #[derive(Debug, Clone)]
 pub struct Newest {
     /// In the log's order.
     pub messages: Vec<RawMessage>,
-    /// Nothing after this sequence is among them: what is read up to it next is of the same moment.
+    /// Nothing after this sequence is among them: what is read up to it next is of the same moment. It is the one that was
+    /// asked for where the server does not name the log's own: it does where a filter with wildcards matches a few subjects.
     pub end: u64,
 }
 
@@ -43,32 +46,36 @@ impl EventLog {
     }
 
     /// As [`events_on`](Self::events_on), but none after the sequence `end`, and of those only as many as `most`, from the
-    /// end. No more than these of a few subjects at a time, and a batch of each, are in memory.
+    /// end. Each of four subjects is in memory to that extent at any time, beside what is kept.
     ///
     /// # Errors
-    /// [`LogError`] when the log does not answer.
+    /// [`LogError`] when the log does not answer, or by a replica that does not reach to `end` yet.
     pub async fn newest_on(&self, filter: &str, most: usize, end: u64) -> Result<Newest, LogError> {
-        let whole = async |filter, end| Ok(Newest { messages: self.newest_matching(filter, most, end).await?, end });
+        let in_one = async || Ok(Newest { messages: self.newest_matching(filter, most, end).await?, end });
         if !filter.contains(['*', '>']) {
-            return whole(filter, end).await;
+            return in_one().await;
         }
-        let last = self.last_of_matching(filter).await?;
-        if last.more {
-            return whole(filter, end).await;
+        let subjects = self.last_of_matching(filter, SUBJECTS).await?;
+        if subjects.more {
+            return in_one().await;
         }
-        let end = last.log_end.map_or(end, |log_end| end.min(log_end));
-        let each: Vec<_> = last.messages.iter().map(|last| self.up_to(last, most, end)).collect();
-        let mut subjects = stream::iter(each).buffered(AT_ONCE);
+        let end = match subjects.log_end {
+            Some(log_end) if end == u64::MAX || log_end >= end => end.min(log_end),
+            None if subjects.messages.is_empty() => end,
+            _ => return Err(behind(filter)),
+        };
+        let each: Vec<_> = subjects.messages.iter().map(|last| self.whole_subject(last, most, end)).collect();
+        let mut each = stream::iter(each).buffered(AT_ONCE);
         let mut messages = Vec::new();
-        while let Some(found) = subjects.try_next().await? {
+        while let Some(found) = each.try_next().await? {
             messages.extend(found);
             messages = newest_of(messages, most);
         }
         Ok(Newest { messages, end })
     }
 
-    /// What the subject of a message holds, which is its last.
-    async fn up_to(&self, last: &RawMessage, most: usize, end: u64) -> Result<Vec<RawMessage>, LogError> {
+    /// What a subject holds, given its last message.
+    async fn whole_subject(&self, last: &RawMessage, most: usize, end: u64) -> Result<Vec<RawMessage>, LogError> {
         let messages = self.newest_matching(&last.subject, most, end).await?;
         let found = messages.last().map(|message| message.sequence);
         if last.sequence <= end && most > 0 && found != Some(last.sequence) {
@@ -112,7 +119,7 @@ fn newest_of(mut messages: Vec<RawMessage>, most: usize) -> Vec<RawMessage> {
     messages.split_off(messages.len().saturating_sub(most))
 }
 
-fn behind(filter: &str) -> LogError {
+pub(super) fn behind(filter: &str) -> LogError {
     let reason = "a replica that is behind the others answered; try again".to_owned();
     LogError::Unavailable { what: format!("read {filter}"), reason }
 }
@@ -182,7 +189,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             pending: 0,
         };
-        Batch { messages: sequences.iter().map(message).collect(), more, log_end: None }
+        Batch { messages: sequences.iter().map(message).collect(), more, ..Batch::default() }
     }
 
     #[test]

@@ -83,10 +83,10 @@ async fn asked(stack: &Stack, watched: &Watched, question: [&str; 2]) -> (usize,
     let sent = String::from_utf8(seen.asked.clone()).unwrap();
     // What the protocol (PUB and its arguments) puts before a body is a line of its own.
     let bodies = sent.lines().filter(|line| line.starts_with('{')).filter_map(|line| serde_json::from_str(line).ok());
-    (seen.answered, bodies.filter(|body: &Value| body.get("protocol").is_none()).collect())
+    (seen.answered, bodies.collect())
 }
 
-/// Whether the server answers from its index: the last of each subject, or one subject. For the next that matches a wildcard it
+/// Whether the last of each subject is asked for, or one subject by its name. For the next that matches a wildcard the server
 /// goes through the log's blocks.
 fn is_looked_up(request: &Value) -> bool {
     match (request["multi_last"].as_array(), request["next_by_subj"].as_str()) {
