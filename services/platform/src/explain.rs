@@ -94,8 +94,7 @@ impl Explainer {
         let (readers, now) = self.readers(worker.as_ref()).await?;
         let Gathered { history, end, .. } = self.history(workspace, id).await?;
         if end < reached(&readers) {
-            let reason = "a replica that is behind the others answered; try again".to_owned();
-            return Err(LogError::Unavailable { what: format!("explain container {id}"), reason });
+            return Err(LogError::behind(format!("explain container {id}")));
         }
         Ok(explain_container(&history, workspace, id, &readers, now))
     }
@@ -252,6 +251,32 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
+
+    /// What the log told must reach as far as whoever was given most of it.
+    #[test]
+    fn how_far_the_log_was_given_out() {
+        let given = |position| {
+            let (last_active, since) = (None, None);
+            ReaderStatus::Present(ReaderState {
+                behind: 0,
+                position,
+                acknowledged: 0,
+                reading: true,
+                last_active,
+                since,
+            })
+        };
+        let cases = [
+            (ReaderStatus::Absent, ReaderStatus::Unknown, 0),
+            (given(7), ReaderStatus::Absent, 7),
+            (given(7), given(9), 9),
+            (given(9), given(7), 9),
+        ];
+        for (scheduler, worker, expected) in cases {
+            let readers = Readers { scheduler, worker };
+            assert_eq!(reached(&readers), expected, "{readers:?}");
+        }
+    }
 
     /// By the server's clock, from years ago as seen from here.
     #[test]

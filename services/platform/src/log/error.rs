@@ -43,6 +43,13 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// The replica that answered lacks what another one, or the leader, has told of.
+    pub(crate) fn behind(what: String) -> Self {
+        Self::Unavailable { what, reason: "a replica that is behind the others answered; try again".to_owned() }
+    }
+}
+
 /// An event could not be appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {

@@ -62,7 +62,7 @@ impl EventLog {
         let end = match subjects.log_end {
             Some(log_end) if end == u64::MAX || log_end >= end => end.min(log_end),
             None if subjects.messages.is_empty() => end,
-            _ => return Err(behind(filter)),
+            _ => return Err(LogError::behind(format!("read {filter}"))),
         };
         let each: Vec<_> = subjects.messages.iter().map(|last| self.whole_subject(last, most, end)).collect();
         let mut each = stream::iter(each).buffered(AT_ONCE);
@@ -79,7 +79,7 @@ impl EventLog {
         let messages = self.newest_matching(&last.subject, most, end).await?;
         let found = messages.last().map(|message| message.sequence);
         if last.sequence <= end && most > 0 && found != Some(last.sequence) {
-            return Err(behind(&last.subject));
+            return Err(LogError::behind(format!("read {}", last.subject)));
         }
         Ok(messages)
     }
@@ -91,7 +91,7 @@ impl EventLog {
             let batch = self.matching(filter, from, BATCH).await?;
             if from > 1 && batch.messages.is_empty() {
                 // There was more, and nothing is ever deleted.
-                return Err(behind(filter));
+                return Err(LogError::behind(format!("read {filter}")));
             }
             next = reading.take(batch);
         }
@@ -117,11 +117,6 @@ impl EventLog {
 fn newest_of(mut messages: Vec<RawMessage>, most: usize) -> Vec<RawMessage> {
     messages.sort_by_key(|message| message.sequence);
     messages.split_off(messages.len().saturating_sub(most))
-}
-
-pub(super) fn behind(filter: &str) -> LogError {
-    let reason = "a replica that is behind the others answered; try again".to_owned();
-    LogError::Unavailable { what: format!("read {filter}"), reason }
 }
 
 /// What is kept of a history that comes in batches.

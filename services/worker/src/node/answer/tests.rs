@@ -164,10 +164,10 @@ struct Ends(Result<u64, Code>);
 impl Attached for Ends {
     fn attached<'a>(
         &'a self,
-        _: &'a WorkspaceId,
+        workspace: &'a WorkspaceId,
         container: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Attachment, Error>> {
-        Box::pin(async move { Err(nothing_attached(container)) })
+        NoAttached.attached(workspace, container)
     }
 
     fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {

@@ -105,6 +105,18 @@ async fn many_share_one_failure_and_the_next_ones_are_told_of_it_until_its_rest_
     assert!(source.token().await.is_ok());
 }
 
+/// Whoever asks first, whose exchange has begun.
+async fn under_way(source: &Arc<TokenSource<Fake>>) -> tokio::task::JoinHandle<Result<(), ProviderError>> {
+    let asked = tokio::spawn({
+        let source = source.clone();
+        async move { source.token().await.map(drop) }
+    });
+    while source.exchange.calls.load(SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    asked
+}
+
 /// A refusal that lies this far back.
 fn failed(ago: Duration) -> Rest {
     Rest::after(&refused(), None, OffsetDateTime::now_utc() - ago)
@@ -113,13 +125,7 @@ fn failed(ago: Duration) -> Rest {
 #[tokio::test]
 async fn whoever_asks_during_a_rest_waits_for_an_exchange_that_is_under_way() {
     let source = Fake::source(Duration::hours(1));
-    let first = tokio::spawn({
-        let source = source.clone();
-        async move { source.token().await.map(drop) }
-    });
-    while source.exchange.calls.load(SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let first = under_way(&source).await;
     source.state().rest = Some(failed(Duration::ZERO));
     assert_eq!(ask(&source, 1).await.remove(0).unwrap(), "token-1");
     assert!(first.await.unwrap().is_ok());
@@ -135,13 +141,7 @@ async fn keys_that_are_no_good_in_themselves_rest_nobody() {
 #[tokio::test]
 async fn an_exchange_outlives_whoever_began_it() {
     let source = Fake::source(Duration::hours(1));
-    let first = tokio::spawn({
-        let source = source.clone();
-        async move { source.token().await.map(drop) }
-    });
-    while source.exchange.calls.load(SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let first = under_way(&source).await;
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     source.exchange.gate.add_permits(1);
