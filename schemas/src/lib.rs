@@ -1,4 +1,4 @@
-//! Waybill's wire contract: ids, subjects, the CloudEvents envelope and every event, old versions included.
+//! Waybill's wire contract: ids, subjects, the CloudEvents envelope, every event, and the vault's keys.
 //!
 //! The contract for other languages is generated from these types: `schemas/json/*.json` and
 //! `schemas/asyncapi.yaml` (`cargo run -p waybill-schemas --example generate`; a test fails when they drift).
@@ -12,6 +12,7 @@ mod decode;
 mod derive;
 mod envelope;
 mod event;
+mod filter;
 mod ids;
 mod sealed;
 mod sealing_key;
@@ -23,9 +24,12 @@ pub use decode::{DecodeError, MAX_BODY_BYTES, Recorded, RecordedEvent, decode};
 pub use derive::{Derivation, derived_id};
 pub use envelope::{Envelope, Headers, TraceParent, header};
 pub use event::{Event, EventType};
-pub use ids::{ContainerId, ID_PATTERN, IdError, ImageId, WorkerId, WorkspaceId};
+pub use filter::{Filter, VAULT_BUCKET, VaultFilter, VaultKey};
+pub use ids::{
+    ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, WorkerId, WorkspaceId,
+};
 pub use sealed::Sealed;
 pub use sealing_key::{PublicSealingKey, SEALING_KEY_PATTERN, SealingKeyError};
-pub use subject::{ALL_SUBJECTS, Subject, SubjectError};
+pub use subject::{Subject, SubjectError};
 pub use timestamp::Timestamp;
 pub use uuid::Uuid;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schema_file;
-use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, header};
+use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
 
 const ABOUT: &str = "\
 Every event is one message in the JetStream stream WAYBILL: CloudEvents 1.0 in binary mode, attributes as ce-* headers, a \
@@ -37,62 +37,60 @@ pub(super) fn document() -> Value {
     })
 }
 
+/// One subject of each form, with placeholders that are ids.
+const FORMS: [&str; 10] = [
+    "waybill.events.secret.w.s",
+    "waybill.events.image.w.i.b",
+    "waybill.events.container.w.c.r",
+    "waybill.events.decision.n.container.w.c.1",
+    "waybill.events.decision.n.secret.w.s.1",
+    "waybill.events.outcome.n.w.c.1",
+    "waybill.events.outcome.n.secret.w.s.1",
+    "waybill.events.worker.n",
+    "waybill.events.scheduler.keys",
+    "waybill.events.quarantine.1",
+];
+
 fn channels() -> Value {
-    let image = ["workspace", "image_id"];
-    let container = ["workspace", "container_id"];
-    let decision = ["worker_id", "workspace", "container_id"];
     let mut channels = Map::new();
-    for event in EventType::ALL {
-        let (address, parameters): (String, &[&str]) = match event {
-            event if EventType::OF_IMAGE.contains(event) => {
-                (format!("waybill.events.image.{{workspace}}.{{image_id}}.{event}"), &image)
-            }
-            EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => {
-                (format!("waybill.events.worker.{{worker_id}}.{{workspace}}.{{container_id}}.{event}"), &decision)
-            }
-            EventType::WorkerRegistered => ("waybill.events.worker.{worker_id}.registered".to_owned(), &["worker_id"]),
-            EventType::QuarantineRetried | EventType::QuarantineDiscarded => {
-                (format!("waybill.events.quarantine.{{sequence}}.{event}"), &["sequence"])
-            }
-            _ => (format!("waybill.events.container.{{workspace}}.{{container_id}}.{event}"), &container),
-        };
-        let named =
-            |name: &&str| ((*name).to_owned(), json!({ "description": format!("One subject token, {ID_PATTERN}.") }));
-        let parameters: Map<String, Value> = parameters.iter().map(named).collect();
-        let name = event.as_str();
-        let message = json!({ "$ref": format!("#/components/messages/{name}") });
-        channels.insert(
-            name.to_owned(),
-            json!({ "address": address, "parameters": parameters, "messages": { name: message } }),
-        );
+    for subject in FORMS.iter().filter_map(|form| form.parse::<Subject>().ok()) {
+        let address = subject.template();
+        let names = address.split('.').filter_map(|token| token.strip_prefix('{')?.strip_suffix('}'));
+        let parameters: Map<String, Value> = names
+            .map(|name| (name.to_owned(), json!({ "description": format!("One subject token, {ID_PATTERN}.") })))
+            .collect();
+        let messages: Map<String, Value> = subject
+            .event_types()
+            .iter()
+            .map(|event| (event.to_string(), json!({ "$ref": format!("#/components/messages/{event}") })))
+            .collect();
+        let channel = json!({ "address": address, "parameters": parameters, "messages": messages });
+        channels.insert(channel_name(&subject).to_owned(), channel);
     }
     Value::Object(channels)
 }
 
-/// Who publishes an event, and who reads it.
+fn channel_name(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::Secret { .. } => "secret",
+        Subject::Image { .. } => "image",
+        Subject::Container { .. } => "container",
+        Subject::ContainerDecision { .. } => "containerDecision",
+        Subject::SecretDecision { .. } => "secretDecision",
+        Subject::ContainerOutcome { .. } => "containerOutcome",
+        Subject::SecretOutcome { .. } => "secretOutcome",
+        Subject::Worker { .. } => "worker",
+        Subject::SchedulerKeys => "schedulerKeys",
+        Subject::Quarantine { .. } => "quarantine",
+    }
+}
+
 fn operations() -> Value {
     let mut operations = Map::new();
-    for event in EventType::ALL {
-        let by = match event {
-            event if EventType::OF_IMAGE.contains(event) => "The gateway",
-            EventType::ContainerRequested => "The gateway or any orchestrator",
-            EventType::ContainerEnded => "The worker, the gateway or any orchestrator",
-            EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => "The scheduler",
-            EventType::QuarantineRetried | EventType::QuarantineDiscarded => "The operator",
-            _ => "The worker",
-        };
-        let channel = json!({ "$ref": format!("#/channels/{event}") });
-        operations.insert(
-            format!("publish{event}"),
-            json!({ "action": "send", "channel": channel, "summary": format!("{by} publishes it.") }),
-        );
-    }
-    for event in EventType::DECISIONS.iter().chain(EventType::OUTCOMES) {
-        let channel = json!({ "$ref": format!("#/channels/{event}") });
-        operations.insert(
-            format!("read{event}"),
-            json!({ "action": "receive", "channel": channel, "summary": "Anybody with the workspace's user may read it." }),
-        );
+    for subject in FORMS.iter().filter_map(|form| form.parse::<Subject>().ok()) {
+        let name = channel_name(&subject);
+        let channel = json!({ "$ref": format!("#/channels/{name}") });
+        operations.insert(format!("publish_{name}"), json!({ "action": "send", "channel": channel }));
     }
     Value::Object(operations)
 }

@@ -28,28 +28,37 @@ fn pretty(schema: &Value) -> String {
 
 /// The JSON Schema (draft 2020-12) of an event's body in its present version.
 pub fn schema(event: EventType) -> Value {
-    let mut schema = match event {
-        EventType::CredentialSecretSaved => of::<v1::CredentialSecretSaved>(),
-        EventType::CredentialSecretSkipped => of::<v1::CredentialSecretSkipped>(),
-        EventType::CredentialSecretRotated => of::<v1::CredentialSecretRotated>(),
-        EventType::CredentialSecretRevoked => of::<v1::CredentialSecretRevoked>(),
-        EventType::CredentialSecretVerified => of::<v1::CredentialSecretVerified>(),
-        EventType::ContainerRequested => of::<v1::ContainerRequested>(),
-        EventType::ContainerEnded => of::<v1::ContainerEnded>(),
-        EventType::WorkerRegistered => of::<v1::WorkerRegistered>(),
-        EventType::QuarantineRetried => of::<v1::QuarantineRetried>(),
-        EventType::QuarantineDiscarded => of::<v1::QuarantineDiscarded>(),
-        EventType::ContainerCredentialsAttached => of::<v1::ContainerCredentialsAttached>(),
-        EventType::ContainerCredentialsSkipped => of::<v1::ContainerCredentialsSkipped>(),
-        EventType::CredentialProviderAttached => of::<v1::CredentialProviderAttached>(),
-        EventType::CredentialProviderFailed => of::<v1::CredentialProviderFailed>(),
-        EventType::ImagePullSucceeded => of::<v1::ImagePullSucceeded>(),
-        EventType::ImagePullFailed => of::<v1::ImagePullFailed>(),
-    };
+    macro_rules! of_type {
+        ($($name:ident),+ $(,)?) => { match event { $(EventType::$name => root_schema::<v1::$name>(),)+ } };
+    }
+    let mut schema = of_type!(
+        CredentialSecretSaved,
+        CredentialSecretRotated,
+        CredentialSecretRevoked,
+        CredentialSecretShredded,
+        ImageSecretNamed,
+        CredentialSecretSkipped,
+        ContainerRequested,
+        ContainerEnded,
+        WorkerRegistered,
+        SchedulerKeyPublished,
+        ContainerCredentialsAttached,
+        ContainerCredentialsSkipped,
+        ContainerCredentialsWithdrawn,
+        WorkerCredentialsRenewed,
+        CredentialProviderAttached,
+        CredentialProviderFailed,
+        ImagePullSucceeded,
+        ImagePullFailed,
+        SecretRenewalApplied,
+        SecretRenewalFailed,
+        QuarantineRetried,
+        QuarantineDiscarded,
+    );
     schema.insert("$id".to_owned(), json!(event.dataschema()));
     schema.to_value()
 }
 
-fn of<T: JsonSchema>() -> Schema {
+fn root_schema<T: JsonSchema>() -> Schema {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
 }

@@ -1,11 +1,12 @@
-//! What the orchestrator says: a container is about to start, or has ended.
+//! Placements: a container is about to start on a worker, or that placement has ended.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ContainerId, ImageId, WorkerId, WorkspaceId};
 
-/// A container was placed on a worker and needs its image. Published by the gateway or by any NATS client.
+/// A container was placed on a worker and needs its image. The event's stream sequence is the placement's number; a newer
+/// request for the same container supersedes it. Published by the gateway or by any orchestrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerRequested {
@@ -24,8 +25,8 @@ pub struct ContainerRequested {
     pub build_container: bool,
 }
 
-/// A container is gone: it needs no credentials any more, hears of no rotation, and its worker drops what it holds for it.
-/// Published by its worker, by the gateway or by any NATS client.
+/// A placement has ended. The end of a superseded placement is recorded and changes nothing. Published by the worker on the
+/// outcome subject of the placement, by the gateway or an orchestrator on the subject of its request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerEnded {
@@ -33,6 +34,8 @@ pub struct ContainerEnded {
     pub workspace: WorkspaceId,
     /// The container.
     pub container_id: ContainerId,
+    /// Stream sequence of the `ContainerRequested` that made the placement.
+    pub placement: u64,
 }
 
 /// Languages without optional values write "" for "none".
