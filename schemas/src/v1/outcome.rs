@@ -158,9 +158,9 @@ pub struct ImagePullFailed {
     pub workspace: WorkspaceId,
     /// The container that wanted it.
     pub container_id: ContainerId,
-    /// The image, if the request named one.
     /// Its placement: the stream sequence of the request.
     pub placement: u64,
+    /// The image, if the request named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
     /// The worker that tried.
