@@ -2,7 +2,6 @@
 
 mod check;
 mod cli;
-mod core_dumps;
 mod dev;
 mod doctor;
 mod events;

@@ -10,11 +10,15 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::json;
+use waybill_registry::{
+    core_dumps,
+    node::{Answer, Client, ClientError, Code, GivenLogin, Request, SOCKET},
+};
 use waybill_schemas::{ContainerId, WorkspaceId};
-use waybill_worker::node::{Answer, Client, ClientError, Code, GivenLogin, NodeDir, Owner, Request, SOCKET};
+use waybill_worker::node::{NodeDir, Owner};
 use zeroize::Zeroizing;
 
-use crate::{Failure, core_dumps, output};
+use crate::{Failure, output};
 
 /// Name of a login file beside its access file: the worker removes both when the container ends.
 const LOGIN_FILE: &str = "auth.json";

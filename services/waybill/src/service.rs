@@ -9,11 +9,12 @@ use waybill_platform::{
     shutdown,
     telemetry::{self, TelemetryConfig},
 };
+use waybill_registry::core_dumps;
 use waybill_scheduler::SchedulerConfig;
 use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
-use crate::{Failure, core_dumps, verify};
+use crate::{Failure, verify};
 
 /// `waybill gateway`.
 pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use waybill_gateway::{NotAccepted, Unverified, Verifies, VerifyFailure};
 use waybill_platform::config::Settings;
+use waybill_registry::trial::{Given, Refused, Trial, TrialFailure};
 use waybill_schemas::v1::PullFailure;
-use waybill_worker::trial::{Given, Refused, Trial, TrialFailure};
+use waybill_worker::read_trial;
 
 use crate::Failure;
 
@@ -21,7 +22,7 @@ struct ByWorkersCode {
 /// Asks registries as the settings of a worker say.
 pub(crate) fn read(settings: &Settings) -> Result<Arc<dyn Verifies>, Failure> {
     let mut reader = settings.reader();
-    let trial = Trial::read(&mut reader, [], None);
+    let trial = read_trial(&mut reader, [], None);
     reader.finish()?;
     Ok(Arc::new(ByWorkersCode { trial, limit: LIMIT }))
 }
@@ -61,7 +62,7 @@ mod tests {
         let host = silent.local_addr().unwrap().to_string();
         let home = tempfile::tempdir().unwrap();
         let settings = Settings::from_pairs(home.path(), [("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", host.as_str())]);
-        let trial = Trial::read(&mut settings.reader(), [], None);
+        let trial = read_trial(&mut settings.reader(), [], None);
         let values = r#"{"USERNAME":"u","PASSWORD":"p"}"#;
         let asked = Unverified {
             workspace: "acme".parse().unwrap(),

@@ -13,11 +13,12 @@ use waybill_domain::{
     provider::{CustomPlan, Login},
     reference::ImageReference,
 };
-use waybill_schemas::{ContainerId, WorkspaceId, v1::CredType};
-use waybill_worker::{
-    node::{Answer, Answerer, Attachment, Client, NoAttached, NodeDir, Owner, Request, Running, SOCKET, Server},
+use waybill_registry::{
+    node::{Answer, Client, Request, SOCKET},
     provider::{EcrConfig, Provider, RegistryLogin, TokenCache},
 };
+use waybill_schemas::{ContainerId, WorkspaceId, v1::CredType};
+use waybill_worker::node::{Answerer, Attachment, NoAttached, NodeDir, Owner, Running, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -8,16 +8,16 @@ use waybill_platform::{
     sealing::{Binding, PrivateKey, PublicKey, open},
     trace,
 };
+use waybill_registry::{
+    provider::{Issued, Provider, ProviderError, TokenCache},
+    pull::PullError,
+};
 use waybill_schemas::{
     Timestamp,
     v1::{ContainerCredentialsAttached, ProviderFailure, PullFailure},
 };
 
-use crate::{
-    outcome::{Decision, Said},
-    provider::{Issued, Provider, ProviderError, TokenCache},
-    pull::PullError,
-};
+use crate::outcome::{Decision, Said};
 
 /// What turns decisions into logins.
 pub(crate) struct Keys {

@@ -10,15 +10,18 @@ use waybill_platform::{
     log::{Expect, LogError, NewEvent},
     trace,
 };
+use waybill_registry::{
+    node::{Code, Error},
+    provider::Provider,
+};
 use waybill_schemas::{ContainerId, Envelope, EventType, Subject, WorkerId, WorkspaceId, v1::ContainerEnded};
 
 use crate::{
     access::{Access, NoAccess},
     handle::Handler,
-    node::{Attached, Attachment, Code, Error, nothing_attached},
+    node::{Attached, Attachment, nothing_attached},
     outcome::Decision,
     port::OutcomeLog,
-    provider::Provider,
     source,
     step::Step,
 };

@@ -9,13 +9,13 @@ use waybill_platform::{
     log::NatsConfig,
     sealing::{PrivateKey, PublicKey},
 };
-use waybill_schemas::WorkerId;
-
-use crate::{
+use waybill_registry::{
     default_chain,
     provider::{CloudConfig, EcrConfig},
     pull::{PullConfig, read_ca_file},
+    trial::Trial,
 };
+use waybill_schemas::WorkerId;
 
 /// A worker's configuration.
 #[derive(Debug)]
@@ -91,8 +91,20 @@ impl WorkerConfig {
     }
 }
 
+/// Reads a worker's settings of how registries are asked into a trial, with further hosts that are spoken to without TLS and
+/// another certificate authority.
+pub fn read_trial(
+    reader: &mut Reader<'_>,
+    plain_http: impl IntoIterator<Item = RegistryHost>,
+    ca_file: Option<PathBuf>,
+) -> Trial {
+    let (mut pull, aws, clouds) = registries(reader, ca_file);
+    pull.plain_http.extend(plain_http);
+    Trial::new(pull, aws, clouds)
+}
+
 /// How registries and AWS are asked. A certificate authority that is given goes before the setting.
-pub(crate) fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig, CloudConfig) {
+fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig, CloudConfig) {
     let key = if ca_file.is_some() { "--ca-file" } else { "WAYBILL_WORKER_CA_FILE" };
     let pull = PullConfig {
         plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),

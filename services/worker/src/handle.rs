@@ -9,6 +9,7 @@ use waybill_platform::{
     metrics,
     trace::{self, Delivery},
 };
+use waybill_registry::pull::{PullConfig, PullError};
 use waybill_schemas::{
     Derivation, Event, EventType, RecordedEvent, Subject,
     v1::{ProviderFailure, PullFailure},
@@ -20,7 +21,6 @@ use crate::{
     node::Running,
     outcome::{Decision, Said},
     port::OutcomeLog,
-    pull::{PullConfig, PullError},
     pulling::pull_for,
     step::{Step, next_step},
 };

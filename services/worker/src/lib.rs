@@ -1,29 +1,23 @@
 //! The worker of a node: turns attached credentials into a provider, pulls, and reports each outcome.
 //!
-//! [`provider`], [`pull`], [`helper`] and [`node`] need no NATS: a runtime can use them on their own.
+//! [`node`] needs no NATS: a runtime can use it on its own, with the providers and pulls of `waybill-registry`.
 
 mod access;
 mod attached;
 mod config;
-mod default_chain;
 mod dispatch;
 mod handle;
-pub mod helper;
 pub mod node;
 mod outcome;
 mod port;
-pub mod provider;
-pub mod pull;
 mod pulling;
-mod redact;
 mod register;
 mod start;
 mod step;
 #[cfg(test)]
 mod testing;
-pub mod trial;
 
-pub use config::WorkerConfig;
+pub use config::{WorkerConfig, read_trial};
 pub use start::{WorkerError, run};
 
 /// `ce-source` of a worker's events.

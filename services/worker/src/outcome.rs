@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 use waybill_domain::provider::Failure;
+use waybill_registry::pull::PullError;
 use waybill_schemas::{
     ContainerId, Derivation, Envelope, Event, ImageId, RecordedEvent, Timestamp, WorkerId, WorkspaceId, derived_id,
     v1::{
@@ -10,7 +11,7 @@ use waybill_schemas::{
     },
 };
 
-use crate::{pull::PullError, source};
+use crate::source;
 
 /// A decision of the scheduler, at its place in the log.
 #[derive(Debug)]

@@ -3,14 +3,16 @@
 use tracing::{Instrument as _, field::Empty};
 use waybill_domain::reference::ImageReference;
 use waybill_platform::trace;
+use waybill_registry::{
+    default_chain,
+    provider::{Provider, ProviderError, RegistryLogin},
+    pull::{PullConfig, PullError, pull},
+};
 use waybill_schemas::v1::PullFailure;
 
 use crate::{
     access::{Access, NoAccess},
-    default_chain,
     outcome::Decision,
-    provider::{Provider, ProviderError, RegistryLogin},
-    pull::{PullConfig, PullError, pull},
 };
 
 /// Pulls what the decision names, and returns the manifest's digest.

@@ -6,8 +6,10 @@ use tokio_util::sync::CancellationToken;
 use waybill_platform::{
     health::{self, HealthState},
     log::{Delivered, EventLog, LogError},
+    metrics,
     sealing::KeyError,
 };
+use waybill_registry::provider::TokenCache;
 use waybill_schemas::{Subject, WorkerId};
 
 use crate::{
@@ -17,7 +19,6 @@ use crate::{
     dispatch::{Item, dispatch},
     handle::Handler,
     node::{Answerer, NodeDir, NodeDirError, NodeError, Running, Server},
-    provider::TokenCache,
     register::Registrar,
 };
 
@@ -69,7 +70,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         () = shutdown.cancelled() => return Ok(()),
         () = register(&registrar) => {}
     }
-    let tokens = TokenCache::new(config.aws).with_clouds(config.clouds);
+    let tokens = TokenCache::new(config.aws).with_clouds(config.clouds).observed_by(metrics::token_exchange);
     let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
     let running = config.node_dir.map(|dir| running(&dir, config.node_group)).transpose()?;
     let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull, running });

@@ -10,7 +10,7 @@ use waybill_domain::{
     credentials::{CredentialInput, DockerConfig, Secret},
     reference::ImageReference,
 };
-use waybill_worker::helper;
+use waybill_registry::helper;
 
 use crate::Failure;
 

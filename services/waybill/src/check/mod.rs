@@ -17,10 +17,11 @@ use waybill_domain::{
     save::{BuildRequest, SaveDecision, decide_save},
 };
 use waybill_platform::{config::Settings, trace};
+use waybill_registry::{core_dumps, trial::Trial};
 use waybill_schemas::WorkspaceId;
-use waybill_worker::trial::Trial;
+use waybill_worker::read_trial;
 
-use crate::{Failure, core_dumps, exit, output};
+use crate::{Failure, exit, output};
 use verdict::Verdict;
 
 #[derive(Debug, Args)]
@@ -104,7 +105,7 @@ fn trial(home: &Path, arguments: &CheckArguments) -> Result<Trial, Failure> {
     let plain_http = arguments.plain_http.iter().map(host).collect::<Result<Vec<_>, _>>()?;
     let settings = Settings::load(home, "operator")?;
     let mut reader = settings.reader();
-    let trial = Trial::read(&mut reader, plain_http, arguments.ca_file.clone());
+    let trial = read_trial(&mut reader, plain_http, arguments.ca_file.clone());
     reader.finish()?;
     Ok(trial)
 }

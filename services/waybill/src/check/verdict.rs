@@ -7,11 +7,11 @@ use waybill_domain::{
     save::{BuildError, BuildRequest, SavePlan, SaveSkip},
 };
 use waybill_platform::trace;
+use waybill_registry::trial::{Given, Refused};
 use waybill_schemas::{
     Timestamp,
     v1::{CredType, CredentialSecretSkipped, SaveSkipReason},
 };
-use waybill_worker::trial::{Given, Refused};
 
 /// What the registry said.
 pub(super) type Asked = Result<Given, Refused>;

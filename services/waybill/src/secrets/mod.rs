@@ -15,7 +15,9 @@ use clap::{Args, Subcommand};
 use waybill_schemas::{ImageId, WorkspaceId};
 use zeroize::Zeroizing;
 
-use crate::{Failure, core_dumps, exit, operator, output};
+use waybill_registry::core_dumps;
+
+use crate::{Failure, exit, operator, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretsArguments {

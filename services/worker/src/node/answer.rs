@@ -8,14 +8,16 @@ use waybill_domain::{
     credentials::{BasicLogin, Secret},
     reference::{ImageReference, RegistryHost},
 };
+use waybill_registry::{
+    node::{Answer, Code, Error, GivenLogin, Request},
+    provider::{Issued, ProviderError, RegistryLogin},
+};
 use waybill_schemas::{ContainerId, WorkspaceId};
 
 use super::{
-    protocol::{Answer, Code, Error, GivenLogin, Request},
     running::{Attachment, Owner, Running},
     select::select,
 };
-use crate::provider::{Issued, ProviderError, RegistryLogin};
 
 /// Containers that are looked up in the log at once.
 const AT_ONCE: usize = 16;

@@ -4,10 +4,8 @@
 //! file may ask on the container's behalf. `<workspace>/access` speaks for all containers of a workspace.
 
 mod answer;
-mod client;
 mod files;
 mod key;
-mod protocol;
 mod running;
 mod select;
 mod server;
@@ -15,9 +13,7 @@ mod socket;
 
 pub(crate) use answer::nothing_attached;
 pub use answer::{Answerer, Attached, NoAttached};
-pub use client::{Client, ClientError, ask};
 pub use files::{NodeDir, NodeDirError};
-pub use protocol::{Answer, Code, Error, GivenLogin, LIMIT, MAX_BYTES, Request, SOCKET};
 pub use running::{Attachment, Owner, Running};
 pub use server::{NodeError, Server};
 pub use socket::SocketError;

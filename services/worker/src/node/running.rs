@@ -7,13 +7,13 @@ use std::{
 };
 
 use waybill_domain::{credentials::Secret, reference::ImageReference};
+use waybill_registry::provider::Provider;
 use waybill_schemas::{ContainerId, Timestamp, WorkspaceId};
 
 use super::{
     files::{NodeDir, NodeDirError},
     key::AccessKey,
 };
-use crate::provider::Provider;
 
 /// On whose behalf somebody asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

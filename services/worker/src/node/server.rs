@@ -9,11 +9,11 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use waybill_registry::node::{Answer, Code, LIMIT, MAX_BYTES, Request};
 use zeroize::Zeroizing;
 
 use super::{
     answer::Answerer,
-    protocol::{Answer, Code, LIMIT, MAX_BYTES, Request},
     socket::{Bound, Peers, SocketError, bind},
 };
 

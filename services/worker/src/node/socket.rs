@@ -10,10 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    files::{NodeDir, NodeDirError},
-    protocol::SOCKET,
-};
+use waybill_registry::node::SOCKET;
+
+use super::files::{NodeDir, NodeDirError};
 
 /// Name of the file that whoever serves the socket has locked.
 const LOCK: &str = "waybill.lock";

@@ -10,16 +10,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use waybill_domain::{credentials::Secret, reference::RegistryHost};
 use waybill_platform::sealing::{Binding, PrivateKey, seal};
+use waybill_registry::provider::{EcrConfig, TokenCache};
 use waybill_schemas::{
     Envelope, derived_id,
     v1::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, CredType},
 };
 
 use super::*;
-use crate::{
-    provider::{EcrConfig, TokenCache},
-    testing::{FakeEcr, FakeLog},
-};
+use crate::testing::{FakeEcr, FakeLog};
 
 const PASSWORD: &str = "s3cr3t-password-0123456789";
 /// Sequences of the request and of the decision.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use waybill_registry::node::{Answer, Request};
 use waybill_schemas::RecordedEvent;
 
 use super::*;
 use crate::{
     attached::FromLog,
-    node::{Answer, Answerer, NodeDir, Request, Running},
+    node::{Answerer, NodeDir, Running},
     testing::{FakeEcr, FakeRegistry, Image},
 };
 

@@ -1,13 +1,11 @@
 //! Who gets which login.
 
 use waybill_domain::provider::{CustomPlan, Login};
+use waybill_registry::provider::{EcrConfig, Provider, TokenCache};
 use waybill_schemas::v1::CredType;
 
 use super::*;
-use crate::{
-    node::NodeDir,
-    provider::{EcrConfig, Provider, TokenCache},
-};
+use crate::node::NodeDir;
 
 /// Credentials for an image, attached by the decision with this sequence; the password is `pw-` and the user's name.
 pub(in crate::node) fn attachment(image: &str, user: &str, decided_by: u64) -> Attachment {

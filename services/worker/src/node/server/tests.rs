@@ -1,9 +1,10 @@
 //! The socket as its peers find it.
 
 use tokio::task::spawn_blocking;
+use waybill_registry::node::{ClientError, ask};
 
 use super::*;
-use crate::node::{ClientError, NoAttached, NodeDir, Running, answer::tests::attachment, ask};
+use crate::node::{NoAttached, NodeDir, Running, answer::tests::attachment};
 
 struct Served {
     scratch: tempfile::TempDir,

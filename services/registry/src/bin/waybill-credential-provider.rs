@@ -4,9 +4,6 @@
 //! (<https://kubernetes.io/docs/tasks/administer-cluster/kubelet-credential-provider/>). The environment says on whose
 //! behalf it asks: `WAYBILL_SOCKET` and `WAYBILL_ACCESS_FILE`, for a kubelet the access file of a workspace.
 
-#[path = "../core_dumps.rs"]
-mod core_dumps;
-
 use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
@@ -16,7 +13,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use waybill_domain::reference::{ImageReference, ReferenceError};
-use waybill_worker::node::{Answer, Client, ClientError, Code, Error as NodeError, GivenLogin, Request};
+use waybill_registry::{
+    core_dumps,
+    node::{Answer, Client, ClientError, Code, Error as NodeError, GivenLogin, Request},
+};
 use zeroize::Zeroizing;
 
 const API_VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";

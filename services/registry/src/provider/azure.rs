@@ -9,7 +9,6 @@ use waybill_domain::{
     credentials::{AzureKeys, BasicLogin, Secret, jwt_expires_at},
     reference::RegistryHost,
 };
-use waybill_platform::trace;
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
     oauth::{Endpoint, Fields, Http, LIMIT, host_of, knowing},
     token::{Exchange, Token},
 };
-use crate::redact::Redactor;
+use crate::{redact::Redactor, trace::record_outcome};
 
 /// User name with which a registry takes its refresh token as the password ("Authenticate with an Azure container
 /// registry").
@@ -125,7 +124,7 @@ impl Exchange for AzureExchange {
             otel.status_description = tracing::field::Empty,
         );
         let outcome = self.ask().instrument(span.clone()).await;
-        trace::record_outcome(&span, outcome.as_ref().err());
+        record_outcome(&span, outcome.as_ref().err());
         outcome
     }
 

@@ -14,8 +14,7 @@ use futures_util::{
 use time::OffsetDateTime;
 use tracing::Instrument as _;
 use waybill_domain::credentials::BasicLogin;
-use waybill_platform::metrics;
-use waybill_schemas::v1::CredType;
+use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
     ProviderError,
@@ -37,6 +36,9 @@ impl Token {
     }
 }
 
+/// Told of each exchange: the kind of the credentials, and the token's end where there is one. Metrics are made of it.
+pub type Observer = fn(CredType, Option<Timestamp>);
+
 /// Gets a token from its issuer.
 pub(super) trait Exchange: Send + Sync + 'static {
     /// One exchange, bounded in time.
@@ -50,6 +52,7 @@ pub(super) trait Exchange: Send + Sync + 'static {
 /// The token of one set of keys.
 pub(super) struct TokenSource<E> {
     exchange: E,
+    observer: Observer,
     state: Mutex<State>,
 }
 
@@ -71,8 +74,8 @@ impl<E> fmt::Debug for TokenSource<E> {
 }
 
 impl<E: Exchange> TokenSource<E> {
-    pub(super) fn new(exchange: E) -> Self {
-        Self { exchange, state: Mutex::default() }
+    pub(super) fn new(exchange: E, observer: Observer) -> Self {
+        Self { exchange, observer, state: Mutex::default() }
     }
 
     /// A token that works now, and whether it is one from before this call. While the issuer is left alone, what it said.
@@ -146,7 +149,7 @@ impl<E: Exchange> TokenSource<E> {
 
     fn settle(&self, outcome: &Result<Token, ProviderError>) {
         let expiry = outcome.as_ref().ok().map(|token| token.expires_at.into());
-        metrics::token_exchange(self.exchange.cred_type(), expiry);
+        (self.observer)(self.exchange.cred_type(), expiry);
         let mut state = self.state();
         state.flight = None;
         match outcome {

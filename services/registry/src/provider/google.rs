@@ -11,7 +11,6 @@ use waybill_domain::{
     credentials::{BasicLogin, ExternalAccount, GoogleKeys, GoogleUser, Secret, ServiceAccount},
     provider::GOOGLE_TOKEN_USER,
 };
-use waybill_platform::trace;
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
@@ -21,7 +20,7 @@ use super::{
     rs256,
     token::{Exchange, Token},
 };
-use crate::redact::Redactor;
+use crate::{redact::Redactor, trace::record_outcome};
 
 /// All that a pull needs, of Artifact Registry as of gcr.io ("Deploying to Compute Engine": read-only storage access).
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
@@ -135,7 +134,7 @@ impl Exchange for GoogleExchange {
             otel.status_description = tracing::field::Empty,
         );
         let outcome = self.ask().instrument(span.clone()).await;
-        trace::record_outcome(&span, outcome.as_ref().err());
+        record_outcome(&span, outcome.as_ref().err());
         outcome
     }
 

@@ -5,7 +5,7 @@
 /// # Errors
 /// Those of setrlimit(2); lowering a limit is always allowed.
 #[expect(unsafe_code, reason = "setrlimit(2) has no safe form in std")]
-pub(crate) fn forbid() -> std::io::Result<()> {
+pub fn forbid() -> std::io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a value that lives through the call, and is only read.
     match unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) } {

@@ -144,7 +144,8 @@ impl Code {
         }
     }
 
-    pub(super) fn because(self, message: impl Into<String>) -> Error {
+    /// An error with this code and these words for people.
+    pub fn because(self, message: impl Into<String>) -> Error {
         Error { code: self, message: message.into() }
     }
 }

@@ -4,9 +4,6 @@
 //! and output are standard, and so are errors, whose words clients compare. The environment says on whose behalf it asks:
 //! `WAYBILL_SOCKET` and `WAYBILL_ACCESS_FILE`.
 
-#[path = "../core_dumps.rs"]
-mod core_dumps;
-
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -16,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use waybill_domain::{credentials::Secret, reference::RegistryHost};
-use waybill_worker::node::{Answer, Client, ClientError, Code, Error as NodeError, Request};
+use waybill_registry::{
+    core_dumps,
+    node::{Answer, Client, ClientError, Code, Error as NodeError, Request},
+};
 use zeroize::Zeroizing;
 
 /// Longest input, in bytes.

@@ -15,7 +15,7 @@ use super::{
     aws::http_client,
     clouds::{CloudConfig, Clouds},
     ecr::{EcrConfig, EcrExchange},
-    token::{Exchange, TokenSource},
+    token::{Exchange, Observer, TokenSource},
 };
 
 /// Most token sources that are kept. Those in use beyond that are as many as containers being served.
@@ -26,6 +26,7 @@ pub(super) const CAPACITY: usize = 1024;
 pub struct TokenCache {
     ecr: EcrConfig,
     http: Arc<OnceLock<SharedHttpClient>>,
+    pub(super) observer: Observer,
     sources: Arc<Mutex<Sources<EcrExchange>>>,
     pub(super) clouds: Clouds,
 }
@@ -53,12 +54,18 @@ impl fmt::Debug for TokenCache {
 impl TokenCache {
     /// An empty cache.
     pub fn new(ecr: EcrConfig) -> Self {
-        Self { ecr, http: Arc::default(), sources: Arc::default(), clouds: Clouds::default() }
+        let observer: Observer = |_, _| {};
+        Self { ecr, http: Arc::default(), observer, sources: Arc::default(), clouds: Clouds::default() }
     }
 
     /// The same cache, with the other clouds asked as configured.
     pub fn with_clouds(self, config: CloudConfig) -> Self {
         Self { clouds: Clouds::new(config), ..self }
+    }
+
+    /// The same cache, which tells of each exchange.
+    pub fn observed_by(self, observer: Observer) -> Self {
+        Self { observer, ..self }
     }
 
     pub(super) fn source(
@@ -71,7 +78,7 @@ impl TokenCache {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(key, CAPACITY, || {
             let http = self.http.get_or_init(|| http_client(self.ecr.ca.as_deref())).clone();
-            Arc::new(TokenSource::new(EcrExchange::new(keys, registry, &self.ecr, http)))
+            Arc::new(TokenSource::new(EcrExchange::new(keys, registry, &self.ecr, http), self.observer))
         })
     }
 }
@@ -174,7 +181,7 @@ mod tests {
         let make = || {
             let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
             let exchange = EcrExchange::new(&keys, &host, &EcrConfig::default(), http.clone());
-            Arc::new(TokenSource::new(exchange))
+            Arc::new(TokenSource::new(exchange, |_, _| {}))
         };
         let mut sources = Sources::default();
         let held: Vec<Source<EcrExchange>> = (0..3).map(|number| sources.get(key(number), 2, make)).collect();
@@ -190,7 +197,7 @@ mod tests {
         let http = http_client(None);
         move || {
             let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
-            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone())))
+            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone()), |_, _| {}))
         }
     }
 

@@ -9,6 +9,8 @@ use rustls::{
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
+use crate::trace::chain;
+
 use super::{PullConfig, PullError, guard::PublicOnly};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -73,7 +75,7 @@ fn wire_host(host: &RegistryHost) -> &str {
 }
 
 fn unusable(error: impl std::error::Error + 'static) -> PullError {
-    tls(format!("no client can be made: {}", waybill_platform::chain(&error)))
+    tls(format!("no client can be made: {}", chain(&error)))
 }
 
 fn tls(detail: String) -> PullError {

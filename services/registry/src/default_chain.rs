@@ -24,7 +24,7 @@ const MOST: u64 = 256 * 1024;
 
 /// Why a node's Docker configuration cannot be used. No variant repeats what is in it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NodeLoginsError {
+pub enum NodeLoginsError {
     /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Unreadable(std::io::ErrorKind),
@@ -43,7 +43,10 @@ pub(crate) enum NodeLoginsError {
 }
 
 /// Reads the node's file. It is read again for each pull, so that a new login counts at once.
-pub(crate) fn read(file: &Path) -> Result<DockerConfig, NodeLoginsError> {
+///
+/// # Errors
+/// [`NodeLoginsError`].
+pub fn read(file: &Path) -> Result<DockerConfig, NodeLoginsError> {
     let unreadable = |error: std::io::Error| NodeLoginsError::Unreadable(error.kind());
     let mut text = Zeroizing::new(String::new());
     let opened = File::open(file).map_err(unreadable)?;
@@ -55,7 +58,10 @@ pub(crate) fn read(file: &Path) -> Result<DockerConfig, NodeLoginsError> {
 }
 
 /// The node's login for an image without credentials; anonymous where there is no file, or none for its registry.
-pub(crate) async fn login(file: Option<&Path>, image: &ImageReference) -> Result<RegistryLogin, PullError> {
+///
+/// # Errors
+/// [`PullError`] with `no_login` where the file or a program that it names cannot be used.
+pub async fn login(file: Option<&Path>, image: &ImageReference) -> Result<RegistryLogin, PullError> {
     let Some(file) = file else { return Ok(RegistryLogin::Anonymous) };
     let (own_file, own_image) = (file.to_owned(), image.clone());
     // A program may take a while, and other containers are served meanwhile.

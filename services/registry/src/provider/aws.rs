@@ -14,10 +14,9 @@ use aws_types::SdkConfig;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field::Empty, instrument::WithSubscriber as _, subscriber::NoSubscriber};
-use waybill_platform::trace;
 
 use super::{ProviderError, rest::retry_after};
-use crate::redact::Redactor;
+use crate::{redact::Redactor, trace::record_outcome};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
@@ -87,7 +86,7 @@ impl Call<'_> {
             Ok(answer) => answer.map_err(|error| self.failed(&error)),
             Err(_) => Err(self.timed_out()),
         };
-        trace::record_outcome(&span, outcome.as_ref().err());
+        record_outcome(&span, outcome.as_ref().err());
         outcome
     }
 

@@ -1,20 +1,16 @@
 //! A trial: would the registry give an image for these credentials? Nothing is written, and no event is made.
 
-use std::path::PathBuf;
-
 use waybill_domain::{
     credentials::Secret,
     provider::{CustomPlan, Failure, plan_to_try},
-    reference::{ImageReference, RegistryHost},
+    reference::ImageReference,
 };
-use waybill_platform::config::Reader;
 use waybill_schemas::{
     Timestamp, WorkspaceId,
     v1::{ProviderFailure, PullFailure},
 };
 
 use crate::{
-    config,
     provider::{CloudConfig, EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
     pull::{PullConfig, PullError, pull},
 };
@@ -65,16 +61,9 @@ impl TrialFailure {
 }
 
 impl Trial {
-    /// The settings of a worker that say how registries are spoken to; and further hosts that are spoken to without TLS,
-    /// and another certificate authority.
-    pub fn read(
-        reader: &mut Reader<'_>,
-        plain_http: impl IntoIterator<Item = RegistryHost>,
-        ca_file: Option<PathBuf>,
-    ) -> Self {
-        let (mut pull, aws, mut clouds) = config::registries(reader, ca_file);
-        pull.plain_http.extend(plain_http);
-        clouds.plain_http.clone_from(&pull.plain_http);
+    /// A trial that asks as these settings say. It stores nothing and uses no login of the node.
+    pub fn new(pull: PullConfig, aws: EcrConfig, clouds: CloudConfig) -> Self {
+        let clouds = CloudConfig { plain_http: pull.plain_http.clone(), ..clouds };
         Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws, clouds }
     }
 

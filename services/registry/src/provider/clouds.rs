@@ -19,7 +19,7 @@ use super::{
     cache::{CAPACITY, Source, Sources},
     google::GoogleExchange,
     oauth::Http,
-    token::{Exchange, Token, TokenSource},
+    token::{Exchange, Observer, Token, TokenSource},
 };
 
 /// Where Google and Azure are asked, and how.
@@ -86,9 +86,10 @@ impl Clouds {
         workspace: &WorkspaceId,
         registry: &RegistryHost,
         keys: &GoogleKeys,
+        observer: Observer,
     ) -> Source<CloudExchange> {
         let make = |http| CloudExchange::Google(GoogleExchange::new(keys, &self.config, http));
-        self.source(workspace, registry, google_parts(keys), make)
+        self.source((workspace, registry), google_parts(keys), observer, make)
     }
 
     pub(super) fn azure(
@@ -96,24 +97,25 @@ impl Clouds {
         workspace: &WorkspaceId,
         registry: &RegistryHost,
         keys: &AzureKeys,
+        observer: Observer,
     ) -> Source<CloudExchange> {
         let parts = ["azure", &keys.tenant, &keys.client_id, keys.client_secret.expose(), keys.authority];
         let make = |http| CloudExchange::Azure(AzureExchange::new(keys, registry, &self.config, http));
-        self.source(workspace, registry, parts, make)
+        self.source((workspace, registry), parts, observer, make)
     }
 
     fn source<const N: usize>(
         &self,
-        workspace: &WorkspaceId,
-        registry: &RegistryHost,
+        (workspace, registry): (&WorkspaceId, &RegistryHost),
         parts: [&str; N],
+        observer: Observer,
         make: impl FnOnce(Http) -> CloudExchange,
     ) -> Source<CloudExchange> {
         let key = (workspace.to_string(), registry.to_string(), fingerprint(parts));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(key, CAPACITY, || {
             let http = self.http.get_or_init(|| Http::new(self.config.ca.as_deref())).clone();
-            Arc::new(TokenSource::new(make(http)))
+            Arc::new(TokenSource::new(make(http), observer))
         })
     }
 }
@@ -199,10 +201,10 @@ mod tests {
     fn a_source_is_shared_only_where_everything_is_the_same() {
         let clouds = Clouds::default();
         let google = |workspace: &str, host: &str, keys: &GoogleKeys| {
-            clouds.google(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys)
+            clouds.google(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys, |_, _| {})
         };
         let azure = |workspace: &str, host: &str, keys: &AzureKeys| {
-            clouds.azure(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys)
+            clouds.azure(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys, |_, _| {})
         };
         let all = [
             google("acme", "gcr.io", &account("a", "k", "u")),

@@ -20,7 +20,7 @@ struct Fake {
 impl Fake {
     fn source(life: Duration) -> Arc<TokenSource<Fake>> {
         let fake = Self { life, calls: AtomicUsize::new(0), gate: Semaphore::new(0), fail: AtomicUsize::new(0) };
-        Arc::new(TokenSource::new(fake))
+        Arc::new(TokenSource::new(fake, |_, _| {}))
     }
 }
 

@@ -30,6 +30,7 @@ use clouds::CloudExchange;
 pub use ecr::EcrConfig;
 use ecr::EcrExchange;
 pub use error::ProviderError;
+pub use token::Observer;
 use token::{Token, TokenSource};
 
 /// What is sent to a registry.
@@ -81,8 +82,8 @@ impl Provider {
             Login::Basic(login) => Kind::Static(RegistryLogin::Basic(login)),
             Login::Bearer(token) => Kind::Static(RegistryLogin::Bearer(token)),
             Login::Ecr(keys) => Kind::Ecr(tokens.source(workspace, &plan.registry, &keys)),
-            Login::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &plan.registry, &keys)),
-            Login::Google(keys) => Kind::Cloud(tokens.clouds.google(workspace, &plan.registry, &keys)),
+            Login::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &plan.registry, &keys, tokens.observer)),
+            Login::Google(keys) => Kind::Cloud(tokens.clouds.google(workspace, &plan.registry, &keys, tokens.observer)),
         };
         Self { registry: plan.registry, kind }
     }

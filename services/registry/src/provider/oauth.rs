@@ -13,7 +13,7 @@ use waybill_domain::credentials::Secret;
 use zeroize::Zeroizing;
 
 use super::{ProviderError, rest::retry_after};
-use crate::redact::Redactor;
+use crate::{redact::Redactor, trace::chain};
 
 /// How long one exchange may take, retries included.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ impl Http {
     pub(super) fn new(ca: Option<&[u8]>) -> Self {
         // A provider that is installed already is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self(client(ca).map_err(|error| waybill_platform::chain(&error)))
+        Self(client(ca).map_err(|error| chain(&error)))
     }
 }
 
