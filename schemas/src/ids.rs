@@ -163,6 +163,20 @@ pub const SECRET_NAME_PATTERN: &str = "^[A-Za-z0-9_.-]{1,128}$";
 pub struct SecretName(String);
 
 impl SecretName {
+    /// The name nearest to a label: what a name cannot hold becomes `-`, cut to `longest` characters.
+    pub fn from_label(label: &str, longest: usize) -> Self {
+        let letter = |c: char| if is_allowed(c) || c == '.' { c } else { '-' };
+        let name: String = label.chars().map(letter).take(longest.clamp(1, MAX_LENGTH)).collect();
+        Self(if name.is_empty() { "-".to_owned() } else { name })
+    }
+
+    /// The name with a suffix, the name itself cut where both are too long.
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        let room = MAX_LENGTH.saturating_sub(suffix.len().saturating_add(1)).max(1);
+        let name: String = self.0.chars().take(room).collect();
+        Self::from_label(&format!("{name}-{suffix}"), MAX_LENGTH)
+    }
+
     /// The name as people write it.
     pub fn as_str(&self) -> &str {
         &self.0

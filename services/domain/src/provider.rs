@@ -1,6 +1,6 @@
 //! The provider decision: what a worker does with a decision of the scheduler.
 
-use waybill_schemas::v1::{AttachSkipReason, ContainerCredentialsAttached, CredType, DEFAULT_CHAIN, ProviderFailure};
+use waybill_schemas::v1::{AttachSkipReason, CredType, DEFAULT_CHAIN, ProviderFailure};
 
 use crate::{
     credentials::{
@@ -107,9 +107,10 @@ pub fn plan_without_credentials(reason: AttachSkipReason) -> ProviderPlan {
     ProviderPlan::DefaultChain
 }
 
-/// What to do with attached credentials; `opened` is the credentials JSON, or nothing where it could not be unsealed.
-pub fn plan_with_credentials(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> ProviderPlan {
-    match custom(attached, opened) {
+/// What to do with credentials for a registry host, as the decision states it; `opened` is the credentials JSON of the grant.
+/// With an image, its reference must be on that host.
+pub fn plan_with_credentials(registry: &str, image_ref: Option<&str>, opened: &Secret) -> ProviderPlan {
+    match custom(registry, image_ref, opened) {
         Ok(plan) => ProviderPlan::Custom(plan),
         Err(failure) => ProviderPlan::Fail(failure),
     }
@@ -126,32 +127,30 @@ pub fn plan_to_try(credentials: &Secret) -> Result<CustomPlan, Failure> {
     Ok(CustomPlan { registry: marshalled.registry, cred_type: marshalled.cred_type, login })
 }
 
-fn custom(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> Result<CustomPlan, Failure> {
-    let unseal_failed = || {
-        let detail = "the credentials are not sealed to this worker's present key by this scheduler for this container";
-        Failure::new(ProviderFailure::UnsealFailed, detail)
-    };
-    let marshalled = unmarshal(opened.ok_or_else(unseal_failed)?.expose())
+fn custom(registry: &str, image_ref: Option<&str>, opened: &Secret) -> Result<CustomPlan, Failure> {
+    let marshalled = unmarshal(opened.expose())
         .map_err(|error: UnmarshalError| Failure::new(ProviderFailure::UnparsableCredentials, error.to_string()))?;
-    let registry = bound_host(attached, &marshalled)?;
+    let registry = bound_host(registry, image_ref, &marshalled)?;
     let login = login(&marshalled)?;
     Ok(CustomPlan { registry, cred_type: marshalled.cred_type, login })
 }
 
-/// Invariant 7: the image's host, the event's host and the host inside the sealed credentials are one.
-fn bound_host(attached: &ContainerCredentialsAttached, marshalled: &Marshalled) -> Result<RegistryHost, Failure> {
+/// Invariant 7: the image's host, the decision's host and the host inside the sealed credentials are one.
+fn bound_host(registry: &str, image_ref: Option<&str>, marshalled: &Marshalled) -> Result<RegistryHost, Failure> {
     let mismatch = |other: &str| {
         let detail = format!("the credentials are bound to {}, the image is on {other}", marshalled.registry);
         Failure::new(ProviderFailure::RegistryMismatch, detail)
     };
-    let image = ImageReference::parse(&attached.image_ref).map_err(|_| mismatch("no valid reference"))?;
-    if *image.registry() != marshalled.registry {
-        return Err(mismatch(image.registry().as_str()));
+    if let Some(image_ref) = image_ref {
+        let image = ImageReference::parse(image_ref).map_err(|_| mismatch("no valid reference"))?;
+        if *image.registry() != marshalled.registry {
+            return Err(mismatch(image.registry().as_str()));
+        }
     }
-    if attached.registry != marshalled.registry.as_str() {
-        return Err(mismatch(&attached.registry));
+    if registry != marshalled.registry.as_str() {
+        return Err(mismatch(registry));
     }
-    Ok(image.registry().clone())
+    Ok(marshalled.registry.clone())
 }
 
 fn login(marshalled: &Marshalled) -> Result<Login, Failure> {

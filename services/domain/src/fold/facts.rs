@@ -244,8 +244,7 @@ impl PlacementFact {
 
     /// Its entry in the index of a secret's users, if it has one.
     pub fn secret_use(&self) -> Option<SecretUse> {
-        let secret =
-            SecretKey { workspace: self.workspace.clone(), secret_name: self.secret_name.as_ref()?.clone() };
+        let secret = SecretKey { workspace: self.workspace.clone(), secret_name: self.secret_name.as_ref()?.clone() };
         Some(SecretUse { secret, worker_id: self.worker_id.clone(), placement: self.number })
     }
 }

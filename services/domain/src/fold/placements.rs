@@ -157,11 +157,7 @@ pub(super) fn fold_ended<F: Facts>(
 }
 
 /// A decision comes to stand in the log: it leaves the outbox, and what waited for it goes on.
-pub(super) fn fold_decision<F: Facts>(
-    facts: &F,
-    recorded: &RecordedEvent,
-    sequence: u64,
-) -> Result<Folded, F::Error> {
+pub(super) fn fold_decision<F: Facts>(facts: &F, recorded: &RecordedEvent, sequence: u64) -> Result<Folded, F::Error> {
     let Some(decision) = Decision::from_event(recorded) else { return Ok(Folded::default()) };
     let key = PendingKey::from_decision(&decision);
     let expected = facts.pending(&key)?.filter(|pending| recorded.envelope.id == pending.event_id());
