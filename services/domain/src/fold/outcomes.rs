@@ -17,15 +17,14 @@ pub(super) fn fold_outcome<F: Facts>(facts: &F, recorded: &RecordedEvent) -> Res
     if recorded.event.container_id() != Some(&fact.container_id) {
         return Ok(Anomaly::RepeatedOutcome.into());
     }
-    let next = match &recorded.event {
-        Event::CredentialProviderAttached(_) => (!fact.provided).then(|| PlacementFact { provided: true, ..fact }),
-        Event::CredentialProviderFailed(_) => {
-            (!fact.provided).then(|| PlacementFact { provided: true, settled: true, ..fact })
-        }
-        _ => (!fact.settled).then(|| PlacementFact { settled: true, ..fact }),
+    let (repeated, settles) = match &recorded.event {
+        Event::CredentialProviderAttached(_) => (fact.provided, false),
+        Event::CredentialProviderFailed(_) => (fact.provided, true),
+        _ => (fact.settled, true),
     };
-    Ok(match next {
-        Some(fact) => vec![Change::PutPlacement(Box::new(fact))].into(),
-        None => Anomaly::RepeatedOutcome.into(),
-    })
+    if repeated {
+        return Ok(Anomaly::RepeatedOutcome.into());
+    }
+    let settled = fact.settled || settles;
+    Ok(vec![Change::PutPlacement(Box::new(PlacementFact { provided: true, settled, ..fact }))].into())
 }
