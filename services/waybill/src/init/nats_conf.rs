@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::role::{LOG_ACCOUNT, Role, STREAM};
+use waybill_schemas::{Filter, VaultFilter};
+
+use super::role::{LOG_ACCOUNT, Role, STREAM, vault_stream};
 
 /// A role and the public nkey of its user.
 pub(crate) type User = (Role, String);
@@ -37,22 +39,23 @@ accounts {{
 }
 
 fn exports() -> String {
-    let plain = [
-        "waybill.events.>".to_owned(),
-        format!("$JS.ACK.{STREAM}.>"),
-        format!("$JS.API.STREAM.INFO.{STREAM}"),
-        format!("$JS.API.STREAM.CREATE.{STREAM}"),
-        format!("$JS.API.STREAM.MSG.GET.{STREAM}"),
-        format!("$JS.API.DIRECT.GET.{STREAM}.>"),
-        format!("$JS.API.CONSUMER.CREATE.{STREAM}"),
-        format!("$JS.API.CONSUMER.CREATE.{STREAM}.>"),
-        format!("$JS.API.CONSUMER.INFO.{STREAM}.*"),
-        format!("$JS.API.CONSUMER.NAMES.{STREAM}"),
-        format!("$JS.API.CONSUMER.DELETE.{STREAM}.*"),
-    ];
+    let mut plain = vec![Filter::All.to_string(), VaultFilter::All.to_string(), format!("$JS.ACK.{STREAM}.>")];
+    let vault = vault_stream();
+    for stream in [STREAM, vault.as_str()] {
+        let of_stream = ["STREAM.INFO", "STREAM.CREATE", "STREAM.MSG.GET"].map(|verb| format!("{verb}.{stream}"));
+        plain.extend(of_stream.into_iter().chain([format!("DIRECT.GET.{stream}.>")]).map(|api| format!("$JS.API.{api}")));
+    }
+    let consumers = ["CREATE.WAYBILL", "CREATE.WAYBILL.>", "INFO.WAYBILL.*", "NAMES.WAYBILL", "DELETE.WAYBILL.*"];
+    plain.extend(consumers.map(|verb| format!("$JS.API.CONSUMER.{verb}")));
+    // The vault's entries can be erased for good; the log's cannot.
+    plain.push(format!("$JS.API.STREAM.MSG.DELETE.{vault}"));
     let mut lines: String = plain.iter().map(|subject| format!("      {{ service: \"{subject}\" }}\n")).collect();
     lines.push_str("      # One request for messages is answered by many.\n");
-    for subject in [format!("DIRECT.GET.{STREAM}"), format!("CONSUMER.MSG.NEXT.{STREAM}.*")] {
+    for subject in [
+        format!("DIRECT.GET.{STREAM}"),
+        format!("DIRECT.GET.{vault}"),
+        format!("CONSUMER.MSG.NEXT.{STREAM}.*"),
+    ] {
         // Writing to a String cannot fail.
         let _ = writeln!(lines, "      {{ service: \"$JS.API.{subject}\", response: stream }}");
     }
