@@ -179,7 +179,7 @@ fn headers() -> Value {
             (header::CORRELATION_ID): uuid("Id of the event that began the chain."),
             (header::TRACEPARENT): text("W3C trace context: the event then stands in your trace."),
             (header::TRACESTATE): text("W3C trace state."),
-            (header::NATS_MSG_ID): uuid("Equal to ce-id: JetStream drops a repetition within 15 minutes."),
+            (header::NATS_MSG_ID): uuid("Equal to ce-id: JetStream drops a repetition within 15 minutes, where its expectation holds."),
             (header::NATS_EXPECTED_LAST): bounded(20, "^[0-9]+$", "Last sequence on the exact subject, 0 where there is none: JetStream refuses the event otherwise."),
         },
     })
