@@ -212,8 +212,7 @@ fn provider(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Fill
 }
 
 fn pull(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Filling {
-    let body =
-        json!({ "image_ref": format!("{REGISTRY}/team/app:1"), "digest": format!("sha256:{}", "0".repeat(64)) });
+    let body = json!({ "image_ref": format!("{REGISTRY}/team/app:1"), "digest": format!("sha256:{}", "0".repeat(64)) });
     outcome("ImagePullSucceeded", b"pull", (number, request, placement, decided_by), body)
 }
 
