@@ -11,6 +11,8 @@ use super::{
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
+/// The shortest duplicate window that nats-server takes.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 /// The beginning of the account that holds the stream, as `waybill init` writes it.
 const ACCOUNT: &str = "jetstream: enabled\n";
 
@@ -63,10 +65,10 @@ impl Admin {
         self.stream().await["state"]["last_seq"].as_u64().unwrap()
     }
 
-    /// Sets how long the stream remembers message ids.
-    pub(super) async fn set_duplicate_window(&self, window: Duration) {
+    /// Has the stream remember message ids for as short a time as nats-server allows.
+    pub(super) async fn shorten_duplicate_window(&self) {
         let mut config = self.stream().await["config"].clone();
-        config["duplicate_window"] = json!(u64::try_from(window.as_nanos()).unwrap());
+        config["duplicate_window"] = json!(u64::try_from(SHORTEST_WINDOW.as_nanos()).unwrap());
         let changed = self.ask(&format!("STREAM.UPDATE.{STREAM}"), config).await;
         assert!(changed["error"].is_null(), "{changed}");
     }

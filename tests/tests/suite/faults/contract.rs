@@ -128,8 +128,8 @@ pub(super) fn says_full(text: &str) -> bool {
     ["full", "no room", "storage limit", "no space"].iter().any(|words| text.contains(words))
 }
 
-/// True if the scheduler says that the log is another one than its projection was folded from.
-pub(super) fn says_foreign_log(text: &str) -> bool {
+/// True if the scheduler says that its projection does not fit the log, and what to do.
+pub(super) fn says_rebuild(text: &str) -> bool {
     text.contains("--rebuild")
 }
 

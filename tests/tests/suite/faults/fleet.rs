@@ -129,14 +129,14 @@ impl Program {
     pub(super) async fn until_given(&self, login: &Login) {
         let what = format!("the login of {} at {}", login.user(), self.access.display());
         let given = eventually(PATIENCE, &what, async || (self.login().as_ref() == Some(login)).then_some(()));
-        given.await.unwrap();
+        given.await.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Waits until the program is given no login.
     pub(super) async fn until_refused(&self, after: &str) {
         let what = format!("refusal of the login at {} {after}", self.access.display());
         let refused = eventually(PATIENCE, &what, async || self.login().is_none().then_some(()));
-        refused.await.unwrap();
+        refused.await.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
@@ -149,4 +149,21 @@ pub(super) fn service(worker: &str) -> Service {
 pub(super) async fn verify(stack: &Stack) {
     let verified = stack.run(&["replay", "--verify"]).await;
     assert!(verified.status.success(), "{}{}", verified.stdout, verified.stderr);
+}
+
+/// What the scheduler says when it refuses its projection or the log: its last lines if it has ended, or its readiness.
+/// None while it works.
+pub(super) async fn refusal(stack: &mut Stack) -> Option<String> {
+    let scheduler = stack.process(&Service::Scheduler);
+    if scheduler.exit_status().is_some() {
+        return Some(scheduler.last_lines().await);
+    }
+    let readiness = stack.readiness(&Service::Scheduler).await?.body.to_string();
+    contract::says_rebuild(&readiness).then_some(readiness)
+}
+
+/// Replaces the scheduler by one that folds its projection anew.
+pub(super) fn rebuild(stack: &mut Stack) {
+    stack.sigkill(&Service::Scheduler);
+    stack.spawn_with(&Service::Scheduler, &["--rebuild"]).unwrap();
 }

@@ -1,7 +1,7 @@
 //! A worker's consumer is lost and made anew, which delivers every decision again: each outcome is said once and each
 //! pull made once.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use waybill_tests::{
     login::Login,
@@ -17,8 +17,6 @@ use super::{
 };
 
 const REQUESTS: usize = 4;
-/// The shortest that nats-server takes.
-const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn a_lost_consumer_repeats_no_pull_and_no_outcome() {
@@ -27,7 +25,7 @@ async fn a_lost_consumer_repeats_no_pull_and_no_outcome() {
     let plan = Plan::default().plain_http(&[&registry.host()]);
     let mut fleet = require!(Fleet::start(plan, &["node-1"]).await);
     let admin = Admin::connect(&mut fleet.stack).await;
-    admin.set_duplicate_window(DUPLICATE_WINDOW).await;
+    admin.shorten_duplicate_window().await;
     fleet.build("img", &reference, &login).await;
     for number in 1..=REQUESTS {
         fleet.request("c-1", "img", "node-1").await;

@@ -11,7 +11,7 @@ use waybill_tests::{
 use super::{
     PATIENCE,
     contract::{self, WORKSPACE},
-    fleet::{service, verify},
+    fleet::{rebuild, refusal, service, verify},
 };
 
 /// What a decision came to, whatever request it answers.
@@ -29,18 +29,15 @@ fn flip(stack: &Stack, marker: &str) {
     std::fs::write(&file, bytes).unwrap();
 }
 
-/// Requests a container, and returns its decision; none if the scheduler ends without one.
-async fn decide(stack: &mut Stack, container: &str, image: &str) -> Option<Recorded> {
+/// Requests a container, and returns its decision, or what the scheduler says instead of one.
+async fn decide(stack: &mut Stack, container: &str, image: &str) -> Result<Recorded, String> {
     let requested = stack.container(WORKSPACE, container, image, "w1").await;
     assert_eq!(requested.status, 202, "{requested:?}");
-    let decided = eventually(PATIENCE, "a decision, or the scheduler's end", async || {
-        let ended = stack.process(&Service::Scheduler).exit_status().is_some();
+    let decided = eventually(PATIENCE, "a decision or a refusal", async || {
+        let refused = refusal(stack).await;
         let events = stack.events().await;
         let decided = contract::decisions_of_request(&events, requested.sequence());
-        match decided.first() {
-            Some(decided) => Some(Some((*decided).clone())),
-            None => ended.then_some(None),
-        }
+        decided.first().map(|decided| Ok((*decided).clone())).or(refused.map(Err))
     });
     decided.await.unwrap()
 }
@@ -58,12 +55,10 @@ async fn never_decides_from(image: &str, reference: &str, marker: &str) {
     flip(&stack, marker);
     stack.spawn(&Service::Scheduler).unwrap();
     let after = match decide(&mut stack, "c-after", image).await {
-        Some(after) => after,
-        None => {
-            let said = stack.process(&Service::Scheduler).last_lines().await;
-            assert!(contract::says_foreign_log(&said), "the scheduler ends without a remedy: {said}");
-            stack.sigkill(&Service::Scheduler);
-            stack.spawn_with(&Service::Scheduler, &["--rebuild"]).unwrap();
+        Ok(after) => after,
+        Err(said) => {
+            assert!(contract::says_rebuild(&said), "the scheduler refuses without a remedy: {said}");
+            rebuild(&mut stack);
             decide(&mut stack, "c-rebuilt", image).await.expect("a decision after a rebuild")
         }
     };

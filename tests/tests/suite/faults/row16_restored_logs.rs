@@ -15,7 +15,7 @@ use super::{
     PATIENCE,
     admin::Admin,
     contract::{self, WORKSPACE},
-    fleet::{service, verify},
+    fleet::{rebuild, refusal, service, verify},
 };
 
 const LOST: usize = 10;
@@ -42,21 +42,17 @@ async fn until_decided(stack: &Stack, requests: &[u64]) -> Vec<Recorded> {
     decided.await
 }
 
-/// What the scheduler says of the log: at its end, or in its readiness. A decision instead is a failure.
+/// Waits until the scheduler refuses the log. A decision instead is a failure.
 async fn until_refused(stack: &mut Stack, marker: u64) {
     let said = eventually(PATIENCE, "a scheduler that refuses the restored log", async || {
-        if stack.process(&Service::Scheduler).exit_status().is_some() {
-            return Some(stack.process(&Service::Scheduler).last_lines().await);
-        }
-        let readiness = stack.readiness(&Service::Scheduler).await.map(|answer| answer.body.to_string());
-        if let Some(said) = readiness.filter(|said| contract::says_foreign_log(said)) {
+        if let Some(said) = refusal(stack).await {
             return Some(said);
         }
         let decided = !contract::decisions_of_request(&stack.events().await, marker).is_empty();
         decided.then(|| "nothing: it decides from the restored log".to_owned())
     });
     let said = said.await.unwrap();
-    assert!(contract::says_foreign_log(&said), "the scheduler says {said}");
+    assert!(contract::says_rebuild(&said), "the scheduler says {said}");
 }
 
 #[tokio::test]
@@ -98,8 +94,7 @@ async fn a_log_restored_under_a_running_scheduler_is_noticed() {
     let wrong = requests[1..].iter().filter(|sequence| !contract::decisions_of_request(&events, **sequence).is_empty());
     assert_eq!(wrong.count(), 0, "nothing is decided from a foreign log");
 
-    stack.sigkill(&Service::Scheduler);
-    stack.spawn_with(&Service::Scheduler, &["--rebuild"]).unwrap();
+    rebuild(&mut stack);
     let events = until_decided(&stack, &requests).await;
     for sequence in &requests {
         assert_eq!(contract::decisions_of_request(&events, *sequence).len(), 1, "decisions for request {sequence}");
