@@ -10,7 +10,7 @@
 //! | 6 | a rotation of a shared secret floods the log and holds back requests |
 //! | 8 | the log opens with a key file |
 //! | 9 | the history of an image is read to append to it |
-//! | 10 | a full account ends the scheduler |
+//! | 10 | a full account ends the scheduler, and a full disk is not said |
 //! | 11 | large garbage fills memory and projection |
 //! | 12 | hanging pulls hold back a revocation |
 //! | 13 | a worker's new sealing key cuts off its containers |
@@ -32,6 +32,7 @@ mod row06_shared_secrets;
 mod row08_opened_logs;
 mod row09_long_histories;
 mod row10_full_accounts;
+mod row10_full_disks;
 mod row11_large_garbage;
 mod row12_hanging_pulls;
 mod row13_new_sealing_keys;

@@ -19,7 +19,7 @@ const ROOM_BYTES: u64 = 24 * 1024;
 const MOST_REQUESTS: usize = 1000;
 
 /// Requests containers until the log has no room for another; returns sequence and id of those that it took.
-async fn request_until_full(stack: &Stack) -> Vec<(u64, String)> {
+pub(super) async fn request_until_full(stack: &Stack) -> Vec<(u64, String)> {
     let mut taken = Vec::new();
     for number in 0..MOST_REQUESTS {
         let container = format!("c-{number}");
@@ -34,7 +34,7 @@ async fn request_until_full(stack: &Stack) -> Vec<(u64, String)> {
 }
 
 /// Waits until a service that runs says that the log is full.
-async fn until_says_full(stack: &mut Stack, service: &Service) {
+pub(super) async fn until_says_full(stack: &mut Stack, service: &Service) {
     let what = format!("{service:?} to say that the log is full");
     let said = eventually(PATIENCE, &what, async || {
         if let Some(status) = stack.process(service).exit_status() {
@@ -50,11 +50,29 @@ async fn until_says_full(stack: &mut Stack, service: &Service) {
 }
 
 /// What the doctor finds in need of attention.
-async fn doctor_findings(stack: &Stack) -> String {
+pub(super) async fn doctor_findings(stack: &Stack) -> String {
     let said = stack.run(&["doctor", "--json"]).await;
     let report: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{}", said.stderr));
     let checks = report["checks"].as_array().unwrap().iter();
     checks.filter(|check| check["status"] == "attention").map(Value::to_string).collect()
+}
+
+/// Waits until every request that was taken has its decision and outcome, from the scheduler that runs.
+pub(super) async fn assert_recovered(stack: &mut Stack, taken: &[(u64, String)]) {
+    let decided = stack.wait_for("every decision", |events| {
+        let decided = |sequence| !contract::decisions_of_request(events, sequence).is_empty();
+        let pulled = |container: &str| !contract::outcomes(events, container).is_empty();
+        taken.iter().all(|(sequence, container)| decided(*sequence) && pulled(container)).then_some(())
+    });
+    decided.await;
+    assert_eq!(stack.process(&Service::Scheduler).exit_status(), None, "it is the process of before");
+    for service in [Service::Scheduler, Service::Gateway] {
+        stack.until_ready(&service).await.unwrap();
+    }
+    let events = stack.events().await;
+    for (sequence, container) in taken {
+        assert_eq!(contract::decisions_of_request(&events, *sequence).len(), 1, "decisions for {container}");
+    }
 }
 
 #[tokio::test]
@@ -82,19 +100,6 @@ async fn a_full_account_is_said_and_passes_by_itself() {
     assert!(contract::says_full(&findings), "the doctor finds: {findings}");
 
     limit_storage(&mut stack, None).await;
-    let decided = stack.wait_for("every decision", |events| {
-        let decided = |sequence| !contract::decisions_of_request(events, sequence).is_empty();
-        let pulled = |container: &str| !contract::outcomes(events, container).is_empty();
-        taken.iter().all(|(sequence, container)| decided(*sequence) && pulled(container)).then_some(())
-    });
-    decided.await;
-    assert_eq!(stack.process(&Service::Scheduler).exit_status(), None, "it is the process of before");
-    for service in [Service::Scheduler, Service::Gateway] {
-        stack.until_ready(&service).await.unwrap();
-    }
-    let events = stack.events().await;
-    for (sequence, container) in &taken {
-        assert_eq!(contract::decisions_of_request(&events, *sequence).len(), 1, "decisions for {container}");
-    }
+    assert_recovered(&mut stack, &taken).await;
     verify(&stack).await;
 }
