@@ -128,6 +128,12 @@ pub(super) fn says_full(text: &str) -> bool {
     ["full", "no room", "storage limit", "no space"].iter().any(|words| text.contains(words))
 }
 
+/// True if a readiness answer, or the doctor, says that the log takes no events. On a full disk nats-server gives no reason:
+/// it does not answer.
+pub(super) fn says_unwritable(text: &str) -> bool {
+    says_full(text) || ["acknowledge", "takes no"].iter().any(|words| text.contains(words))
+}
+
 /// True if the scheduler says that its projection does not fit the log, and what to do.
 pub(super) fn says_rebuild(text: &str) -> bool {
     text.contains("--rebuild")

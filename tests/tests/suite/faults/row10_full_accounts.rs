@@ -33,15 +33,15 @@ pub(super) async fn request_until_full(stack: &Stack) -> Vec<(u64, String)> {
     panic!("the account takes {MOST_REQUESTS} requests: it is not full");
 }
 
-/// Waits until a service that runs says that the log is full.
-pub(super) async fn until_says_full(stack: &mut Stack, service: &Service) {
-    let what = format!("{service:?} to say that the log is full");
+/// Waits until a service that runs says in its readiness why it is not ready.
+pub(super) async fn until_says(stack: &mut Stack, service: &Service, says: fn(&str) -> bool) {
+    let what = format!("{service:?} to say that the log takes no events");
     let said = eventually(PATIENCE, &what, async || {
         if let Some(status) = stack.process(service).exit_status() {
             return Some(Err(format!("{service:?} ended with {status}")));
         }
         let answer = stack.readiness(service).await?;
-        (answer.status == 503 && contract::says_full(&answer.body.to_string())).then_some(Ok(()))
+        (answer.status == 503 && says(&answer.body.to_string())).then_some(Ok(()))
     });
     let said = said.await.unwrap_or_else(|error| panic!("{error}"));
     if let Err(ended) = said {
@@ -94,8 +94,8 @@ async fn a_full_account_is_said_and_passes_by_itself() {
 
     // Decisions find no room. The process lives on, and says why it makes none.
     stack.spawn(&Service::Scheduler).unwrap();
-    until_says_full(&mut stack, &Service::Scheduler).await;
-    until_says_full(&mut stack, &Service::Gateway).await;
+    until_says(&mut stack, &Service::Scheduler, contract::says_full).await;
+    until_says(&mut stack, &Service::Gateway, contract::says_full).await;
     let findings = doctor_findings(&stack).await;
     assert!(contract::says_full(&findings), "the doctor finds: {findings}");
 

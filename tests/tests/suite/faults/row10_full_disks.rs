@@ -1,4 +1,5 @@
-//! A full disk under nats-server: every light says so, nothing ends, and all goes on by itself when there is room.
+//! A full disk under nats-server: every light says so, no service ends, and all go on by themselves once the server has
+//! room and is started again.
 
 use std::{path::PathBuf, process::Command};
 
@@ -15,7 +16,7 @@ use super::{
     PATIENCE,
     contract::{self, WORKSPACE},
     fleet::verify,
-    row10_full_accounts::{assert_recovered, doctor_findings, request_until_full, until_says_full},
+    row10_full_accounts::{assert_recovered, doctor_findings, request_until_full, until_says},
 };
 
 const DISK: &str = "32m";
@@ -91,12 +92,12 @@ async fn a_full_disk_is_said_and_passes_by_itself() {
     disk.run(FILL);
     let taken = request_until_full(&stack).await;
     stack.spawn(&Service::Scheduler).unwrap();
-    until_says_full(&mut stack, &Service::Scheduler).await;
-    until_says_full(&mut stack, &Service::Gateway).await;
+    until_says(&mut stack, &Service::Scheduler, contract::says_unwritable).await;
+    until_says(&mut stack, &Service::Gateway, contract::says_unwritable).await;
     let findings = doctor_findings(&stack).await;
-    assert!(contract::says_full(&findings), "the doctor finds: {findings}");
+    assert!(contract::says_unwritable(&findings), "the doctor finds: {findings}");
 
-    // nats-server keeps JetStream off after a full disk until it is started again.
+    // After a failed write nats-server acknowledges nothing more on the stream until it is started again.
     disk.run(EMPTY);
     disk.restart(&mut stack).await;
     assert_recovered(&mut stack, &taken).await;
