@@ -12,7 +12,7 @@ use waybill_platform::{
     trace,
     vault::{Created, Kept, Vault, VaultEntry, VaultError},
 };
-use waybill_schemas::{Envelope, Event, MAX_BODY_BYTES, Recorded, RecordedEvent, Subject, VaultKey};
+use waybill_schemas::{Envelope, Event, Filter, MAX_BODY_BYTES, Recorded, RecordedEvent, Subject, VaultKey};
 
 use crate::SOURCE;
 
@@ -58,6 +58,8 @@ pub(crate) enum RecordError {
     Secret(SecretRefusal),
     /// There is no such placement of this container.
     UnknownPlacement(u64),
+    /// The credentials cannot be used.
+    Credentials(String),
     /// The registry refused credentials that would have replaced ones that it took.
     VerificationFailed(String),
 }
@@ -111,6 +113,17 @@ impl Session {
     pub(crate) async fn event_at(&self, sequence: u64) -> Result<Option<Recorded<RecordedEvent>>, RecordError> {
         let message = self.in_time(self.recorder.log.message_at(sequence)).await??;
         Ok(message.and_then(|message| decode(&message).ok()))
+    }
+
+    /// The last event on each subject that matches a filter, at most `most`, and whether there are more. What cannot be decoded is
+    /// left out.
+    pub(crate) async fn lasts(
+        &self,
+        filter: &Filter,
+        most: usize,
+    ) -> Result<(Vec<Recorded<RecordedEvent>>, bool), RecordError> {
+        let lasts = self.in_time(self.recorder.log.lasts(filter, most)).await??;
+        Ok((lasts.messages.iter().filter_map(|message| decode(message).ok()).collect(), lasts.more))
     }
 
     /// The vault's entry at a key. What cannot be read there counts as none.

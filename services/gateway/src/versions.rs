@@ -83,6 +83,12 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// The head that an event leaves; none for an event about something else.
+    pub(crate) fn from_recorded(recorded: Recorded<RecordedEvent>) -> Option<Self> {
+        let head = SecretHead::from_event(recorded.sequence, &recorded.value.event)?;
+        Some(Self { head, recorded })
+    }
+
     /// True if the event has this id.
     pub(crate) fn has_id(&self, id: Uuid) -> bool {
         self.recorded.value.envelope.id == id
@@ -100,11 +106,7 @@ impl Head {
 
 /// Reads the head of a secret.
 pub(crate) async fn read_head(session: &Session, subject: &Subject) -> Result<Option<Head>, RecordError> {
-    let recorded = session.last(subject).await?;
-    Ok(recorded.and_then(|recorded| {
-        let head = SecretHead::from_event(recorded.sequence, &recorded.value.event)?;
-        Some(Head { head, recorded })
-    }))
+    Ok(session.last(subject).await?.and_then(Head::from_recorded))
 }
 
 /// Subject of a secret.
@@ -118,7 +120,7 @@ pub(crate) async fn save_version(session: &Session, request: &VersionRequest<'_>
     if length > LARGEST_CREDENTIALS {
         return Err(RecordError::CredentialsTooLarge(length));
     }
-    let mac = session.recorder.hash_key.mac(&request.new.credentials);
+    let mac = session.recorder.hash_key.mac(request.new.credentials.expose().as_bytes());
     let account = account_hash(session, request.new);
     // The lowest number that may still be free in the vault.
     let mut free = 1;
@@ -128,7 +130,7 @@ pub(crate) async fn save_version(session: &Session, request: &VersionRequest<'_>
         }
         let (secret_name, head) = choose_name(session, request, account.as_deref()).await?;
         let subject = secret_subject(request.workspace, &secret_name);
-        if let Some(settled) = settle_without_version(session, request, &secret_name, head.as_ref(), &mac).await? {
+        if let Some(settled) = settle_without_version(session, request, &secret_name, head.as_ref()).await? {
             return Ok(settled);
         }
         let registry = &request.new.registry;
@@ -202,7 +204,7 @@ impl VersionRequest<'_> {
 /// Keyed hash of the account's name, where the credentials have one that stays.
 fn account_hash(session: &Session, new: &NewVersion) -> Option<String> {
     let identity = new.identity.as_deref()?;
-    Some(session.recorder.hash_key.account(new.cred_type, identity))
+    Some(session.recorder.hash_key.account(new.cred_type.as_str(), identity))
 }
 
 /// The first name that is free, or belongs to the account; a name that was given is taken as it is.
@@ -227,7 +229,6 @@ async fn settle_without_version(
     request: &VersionRequest<'_>,
     secret_name: &SecretName,
     head: Option<&Head>,
-    mac: &str,
 ) -> Result<Option<Saved>, RecordError> {
     let Some(head) = head else { return Ok(None) };
     let Some(stored) = head.active() else { return Ok(None) };
@@ -236,6 +237,9 @@ async fn settle_without_version(
     if head.has_id(request.event_id(&subject)) {
         // An attempt before this one got as far as here.
         let replayed = matches!(request.origin, Origin::Operation { .. });
+        if replayed && (stored.registry != request.new.registry || stored.cred_type != request.new.cred_type) {
+            return Err(RecordError::KeyReused);
+        }
         return Ok(Some(Saved::New { secret_name, stored, receipt: head.receipt(replayed) }));
     }
     if stored.registry != request.new.registry {
@@ -243,8 +247,7 @@ async fn settle_without_version(
     }
     let (workspace, secret) = (request.workspace.clone(), secret_name.clone());
     let key = VaultKey::Secret { workspace, secret, version: stored.version };
-    let holds = |entry: VaultEntry| matches!(entry, VaultEntry::Secret(entry) if entry.mac == mac);
-    if session.entry(&key).await?.is_some_and(|kept| holds(kept.entry)) {
+    if session.entry(&key).await?.is_some_and(|kept| holds(session, &kept.entry, &request.new.credentials)) {
         check_if_version(request, stored.version)?;
         return Ok(Some(Saved::Unchanged { secret_name, stored, receipt: head.receipt(false) }));
     }
@@ -254,6 +257,12 @@ async fn settle_without_version(
         return Ok(Some(Saved::Refused { secret_name }));
     }
     Ok(None)
+}
+
+/// True if a vault entry is of these credentials.
+fn holds(session: &Session, entry: &VaultEntry, credentials: &Secret) -> bool {
+    let VaultEntry::Secret(entry) = entry else { return false };
+    session.recorder.hash_key.matches(credentials.expose().as_bytes(), &entry.mac)
 }
 
 fn check_if_version(request: &VersionRequest<'_>, present: u64) -> Result<(), RecordError> {
@@ -278,8 +287,7 @@ async fn seal_version(
         version,
         registry: request.new.registry.clone(),
     };
-    let credentials: &Secret = &request.new.credentials;
-    seal(&PrivateKey::generate(), &scheduler, &binding, credentials)
+    seal(&PrivateKey::generate(), &scheduler, &binding, &request.new.credentials)
         .map_err(|error| RecordError::Unsealable(error.to_string()))
 }
 
