@@ -10,7 +10,7 @@ use waybill_domain::{
 };
 use waybill_platform::{
     log::{ErrorKind, Log, LogError},
-    sealing::{Binding, PrivateKey, PublicKey, open},
+    sealing::{Binding, PrivateKey, Senders, open},
     trace,
     vault::{GrantEntry, Vault, VaultEntry, VaultError},
 };
@@ -19,10 +19,11 @@ use waybill_schemas::{Event, PublicSealingKey, Sealed, Subject, VaultKey, Worker
 /// Reads and opens grants.
 #[derive(Debug)]
 pub(crate) struct Grants {
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) vault: Arc<dyn Vault>,
-    pub(crate) worker_id: WorkerId,
-    pub(crate) own: PrivateKey,
+    log: Arc<dyn Log>,
+    vault: Arc<dyn Vault>,
+    worker_id: WorkerId,
+    own: PrivateKey,
+    /// The scheduler's keys, as the log named them last.
     senders: Mutex<Vec<PublicSealingKey>>,
 }
 
@@ -77,17 +78,13 @@ impl Grants {
         if sealed.recipient != *own.text() {
             return Err(GrantError::AnotherKey);
         }
-        let sender = self.sender(&sealed.sender).await?;
-        self.unseal(secret, credential, &sender, &sealed)
+        if !self.senders().contains(&sealed.sender) {
+            self.read_senders().await?;
+        }
+        self.unseal(secret, credential, &sealed)
     }
 
-    fn unseal(
-        &self,
-        secret: &SecretKey,
-        credential: &Credential,
-        sender: &PublicKey,
-        sealed: &Sealed,
-    ) -> Result<Secret, GrantError> {
+    fn unseal(&self, secret: &SecretKey, credential: &Credential, sealed: &Sealed) -> Result<Secret, GrantError> {
         let binding = Binding::Grant {
             worker_id: self.worker_id.clone(),
             workspace: secret.workspace.clone(),
@@ -102,27 +99,17 @@ impl Grants {
             otel.status_code = tracing::field::Empty,
             otel.status_description = tracing::field::Empty,
         );
-        let opened = span.in_scope(|| open(&self.own, sender, &binding, sealed));
+        let senders = self.senders();
+        let opened = span.in_scope(|| open(&self.own, Senders::OneOf(&senders), &binding, sealed));
         trace::record_outcome(&span, opened.as_ref().err());
         opened.map_err(|error| unseal_failed(&error))
     }
 
-    /// The key of the scheduler that sealed a grant. The log is asked for one that is unknown.
-    async fn sender(&self, sender: &PublicSealingKey) -> Result<PublicKey, GrantError> {
-        if !self.knows(sender) {
-            self.read_senders().await?;
-        }
-        if !self.knows(sender) {
-            let words = "the grant is sealed by a key that the scheduler has not published";
-            return Err(GrantError::unusable(ProviderFailure::UnsealFailed, words));
-        }
-        sender.as_str().parse().map_err(|error| unseal_failed(&error))
+    fn senders(&self) -> Vec<PublicSealingKey> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn knows(&self, sender: &PublicSealingKey) -> bool {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner).contains(sender)
-    }
-
+    /// Asks the log for the scheduler's keys, as for a grant that was sealed by an unknown one.
     async fn read_senders(&self) -> Result<(), GrantError> {
         let last = self.log.last(&Subject::SchedulerKeys).await?;
         let recorded = last.and_then(|message| message.decode().ok());
