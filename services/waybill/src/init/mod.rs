@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nkeys::KeyPair;
 use time::OffsetDateTime;
 use waybill_domain::credentials::Secret;
-use waybill_platform::{config::ConfigError, sealing::{KeyError, PrivateKey}};
+use waybill_platform::{config::ConfigError, sealing::{HashKey, KeyError, PrivateKey}};
 use waybill_schemas::WorkspaceId;
 
 pub(crate) use files::FileError;
@@ -133,13 +133,12 @@ fn scheduler_key(home: &mut Home) -> Result<(), InitError> {
 
 fn hash_key(home: &mut Home) -> Result<(), InitError> {
     let text = home.keep_or_write(Path::new(HASH_KEY), || {
-        let mut bytes = [0_u8; 32];
-        getrandom::fill(&mut bytes).map_err(|_| InitError::Random)?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
+        let key = HashKey::generate().map_err(|_| InitError::Random)?;
+        Ok(key.expose().as_bytes().to_vec())
     })?;
-    let digits = text.trim_ascii();
-    let valid = digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit);
-    if valid { Ok(()) } else { Err(InitError::Key { path: HASH_KEY.into() }) }
+    let invalid = || InitError::Key { path: HASH_KEY.into() };
+    let text = String::from_utf8(text).map_err(|_| invalid())?;
+    HashKey::from_hex(&Secret::new(text)).map(drop).map_err(|_| invalid())
 }
 
 /// Every workspace that has an orchestrator's user, one a line.
