@@ -31,6 +31,9 @@ fn print(out: &mut impl Write, answer: &Answer, workspace: &WorkspaceId, coloure
         let others: Vec<_> = others.into_iter().filter(|(field, _)| field != "workspace").collect();
         text::fields(out, 2, &others)?;
     }
+    if answer.body.get("more") == Some(&Value::Bool(true)) {
+        writeln!(out, "there are more; `waybill secrets show NAME` shows each")?;
+    }
     Ok(())
 }
 
@@ -56,7 +59,8 @@ mod tests {
         let secret = |name| json!({ "workspace": "acme", "secret_name": name, "state": "active", "version": 3 });
         let text = printed(json!({ "secrets": [secret("a"), secret("b\u{1b}[2J")] }));
         assert_eq!(text, "a\n  state    active\n  version  3\nb\\u{1b}[2J\n  state    active\n  version  3\n");
-        assert_eq!(printed(json!({ "secrets": [] })), "workspace acme has no secrets\n");
+        assert!(printed(json!({ "secrets": [secret("a")], "more": true })).contains("there are more"));
+        assert_eq!(printed(json!({ "secrets": [], "more": false })), "workspace acme has no secrets\n");
     }
 
     #[test]
