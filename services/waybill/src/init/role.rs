@@ -9,20 +9,20 @@ use std::{collections::BTreeSet, fmt};
 use waybill_schemas::{Filter, Subject, VAULT_BUCKET, VaultFilter, WorkerId, WorkspaceId};
 
 /// Name of the log's stream.
-pub(crate) const STREAM: &str = "WAYBILL";
+pub const STREAM: &str = "WAYBILL";
 /// Account that holds the streams and has no users.
-pub(crate) const LOG_ACCOUNT: &str = "LOG";
+pub const LOG_ACCOUNT: &str = "LOG";
 /// JetStream API prefix of every other account.
-pub(crate) const API_PREFIX: &str = "waybill.api";
+pub const API_PREFIX: &str = "waybill.api";
 
 /// Name of the vault's stream.
-pub(crate) fn vault_stream() -> String {
+pub fn vault_stream() -> String {
     format!("KV_{VAULT_BUCKET}")
 }
 
 /// One NATS user in one account.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub enum Role {
     /// Publishes builds, secrets and requests, and puts versions into the vault.
     Gateway,
     /// Owns the streams, reads everything, publishes decisions, grants.
@@ -49,7 +49,7 @@ impl fmt::Display for Role {
 
 /// A subject that a role may publish to, in the account that holds the streams.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Grant {
+pub enum Grant {
     /// An event, a vault entry or an acknowledgement: the same subject in both accounts.
     Plain(String),
     /// A JetStream API subject, given without its prefix.
@@ -58,7 +58,7 @@ pub(crate) enum Grant {
 
 impl Grant {
     /// The subject in the account that holds the streams.
-    pub(crate) fn exported(&self) -> String {
+    pub fn exported(&self) -> String {
         match self {
             Self::Plain(subject) => subject.clone(),
             Self::Api(subject) => format!("$JS.API.{subject}"),
@@ -66,7 +66,7 @@ impl Grant {
     }
 
     /// The subject in the role's own account.
-    pub(crate) fn local(&self) -> String {
+    pub fn local(&self) -> String {
         match self {
             Self::Plain(subject) => subject.clone(),
             Self::Api(subject) => format!("{API_PREFIX}.{subject}"),
@@ -75,13 +75,27 @@ impl Grant {
 }
 
 impl Role {
+    /// The role that a file is named after: `gateway`, `worker-<id>`, `orchestrator-<workspace>`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "gateway" => Some(Self::Gateway),
+            "scheduler" => Some(Self::Scheduler),
+            "operator" => Some(Self::Operator),
+            _ => name
+                .strip_prefix("worker-")
+                .and_then(|id| id.parse().ok())
+                .map(Self::Worker)
+                .or_else(|| name.strip_prefix("orchestrator-").and_then(|id| id.parse().ok()).map(Self::Orchestrator)),
+        }
+    }
+
     /// Prefix of the role's reply subjects; nobody else may subscribe below it.
-    pub(crate) fn inbox(&self) -> String {
+    pub fn inbox(&self) -> String {
         format!("_INBOX_{self}")
     }
 
     /// Everything the role may publish to.
-    pub(crate) fn grants(&self) -> Vec<Grant> {
+    pub fn grants(&self) -> Vec<Grant> {
         let grants: BTreeSet<Grant> = match self {
             Self::Gateway => gateway_grants(),
             Self::Scheduler => scheduler_grants(),
@@ -172,7 +186,8 @@ fn scheduler_grants() -> BTreeSet<Grant> {
 fn operator_grants() -> BTreeSet<Grant> {
     let vault = vault_stream();
     // Sealed entries, to tell which scheduler keys are still needed.
-    let of_vault = [api(format!("DIRECT.GET.{vault}")), api(format!("STREAM.INFO.{vault}"))];
+    let of_vault =
+        [api(format!("DIRECT.GET.{vault}")), read_vault(VaultFilter::All), api(format!("STREAM.INFO.{vault}"))];
     let grants = look_up_everything().into_iter().chain(read_by_consumers()).chain(of_vault);
     grants.chain(write_and_read(&Filter::Quarantine)).collect()
 }
@@ -200,9 +215,56 @@ fn orchestrator_grants(workspace: &WorkspaceId) -> BTreeSet<Grant> {
     written.into_iter().chain(read).chain(consumers.iter().flat_map(|name| consume(name))).collect()
 }
 
+/// True if every subject that matches `inner` matches `outer`, by NATS's rules: `*` is one token, `>` all that follow.
+pub fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(expected), Some(token)) if expected == token => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subjects_cover_as_in_nats() {
+        let cases = [
+            ("a.>", "a.b", true),
+            ("a.>", "a.*.>", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b", true),
+            ("a.*", "a.*", true),
+            ("a.*", "a.>", false),
+            ("a.*", "a.b.c", false),
+            ("a.b", "a.*", false),
+            ("a.b", "a.b", true),
+            ("a.b.c", "a.b", false),
+        ];
+        for (outer, inner, expected) in cases {
+            assert_eq!(covers(outer, inner), expected, "{outer} {inner}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_read_from_its_name() {
+        let roles = [
+            Role::Gateway,
+            Role::Scheduler,
+            Role::Operator,
+            Role::Worker("w-1".parse().unwrap()),
+            Role::Orchestrator("acme".parse().unwrap()),
+        ];
+        for role in roles {
+            assert_eq!(Role::from_name(&role.to_string()), Some(role));
+        }
+        assert_eq!(Role::from_name("nobody"), None);
+    }
 
     fn local(role: &Role) -> Vec<String> {
         role.grants().iter().map(Grant::local).collect()
