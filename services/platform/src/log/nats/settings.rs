@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use waybill_schemas::ALL_SUBJECTS;
+use waybill_schemas::Filter;
 
-use super::STREAM;
+use crate::log::STREAM;
 
 /// How long the stream remembers ids, so that retries are recognised.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -32,7 +32,7 @@ pub(super) fn stream_config(replicas: usize) -> Value {
     json!({
         "name": STREAM,
         "description": "Waybill's event log",
-        "subjects": [ALL_SUBJECTS],
+        "subjects": [Filter::All.to_string()],
         "retention": "limits",
         "storage": "file",
         "discard": "new",
@@ -51,7 +51,7 @@ pub(super) fn stream_config(replicas: usize) -> Value {
     })
 }
 
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

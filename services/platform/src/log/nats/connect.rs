@@ -6,20 +6,16 @@ use async_nats::{ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
 use waybill_domain::credentials::Secret;
 
-use super::{API_PREFIX, EventLog, LogError};
-use crate::config::Reader;
+use super::EventLog;
+use crate::{
+    config::Reader,
+    log::{API_PREFIX, LogError, room::Room},
+};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that hangs or is cut off is left after two of these without an answer.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
-
-/// How a role may look up what the log holds for an image, a container or a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HistoryAccess {
-    /// Every message: gateway, scheduler and operator.
-    Everything,
-    /// The last message of each subject: workers read nothing else.
-    LastPerSubject,
-}
 
 /// How to reach the log.
 #[derive(Debug, Clone)]
@@ -36,17 +32,11 @@ pub struct NatsConfig {
     pub api_prefix: String,
     /// Name of the connection, as the server lists it.
     pub name: String,
-    /// How history is read.
-    pub history: HistoryAccess,
 }
 
 impl NatsConfig {
     /// Reads the settings of a role, such as `gateway` or `worker-w1`.
     pub fn read(reader: &mut Reader<'_>, role: &str) -> Self {
-        let history = match role {
-            "gateway" | "scheduler" | "operator" => HistoryAccess::Everything,
-            _ => HistoryAccess::LastPerSubject,
-        };
         Self {
             url: reader.required("WAYBILL_NATS_URL", |url| hosts(url).map(|_| url.to_owned())),
             seed: Some(reader.secret_file("WAYBILL_NATS_SEED_FILE")),
@@ -54,7 +44,6 @@ impl NatsConfig {
             ca_file: reader.readable_path("WAYBILL_NATS_CA_FILE"),
             api_prefix: reader.or("WAYBILL_NATS_API_PREFIX", text, || API_PREFIX.to_owned()),
             name: format!("waybill-{role}"),
-            history,
         }
     }
 
@@ -104,15 +93,10 @@ impl EventLog {
             jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
             client,
             api_prefix: config.api_prefix.as_str().into(),
-            history: config.history,
             name: config.name.as_str().into(),
             connected,
+            room: Room::default(),
         }
-    }
-
-    /// Whether the connection stands, now and as it changes.
-    pub fn connected(&self) -> watch::Receiver<bool> {
-        self.connected.clone()
     }
 }
 
@@ -137,6 +121,7 @@ fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
     let state = Arc::new(state);
     login(config)
         .request_timeout(Some(REQUEST_TIMEOUT))
+        .ping_interval(PING_INTERVAL)
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(delay)

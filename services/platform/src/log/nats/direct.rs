@@ -11,10 +11,11 @@ use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 
-use super::{EventLog, LogError, RawMessage, STREAM};
+use super::EventLog;
+use crate::log::{LogError, RawMessage};
 
 /// Most messages for one request.
-pub(super) const BATCH: usize = 1000;
+pub(crate) const BATCH: usize = 1000;
 /// Bounds memory where messages are large. The server sends one message in any case.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// What the server says where no subject matches.
@@ -26,45 +27,40 @@ const ADDED: [&str; 6] =
     ["Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence"];
 
 impl EventLog {
-    /// The last message on a subject, by a request whose permission can name the subject.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer.
-    pub async fn last(&self, subject: &str) -> Result<Option<RawMessage>, LogError> {
-        stored_or_none(self.api(&format!("DIRECT.GET.{STREAM}.{subject}"), Vec::new()).await?)
+    /// The last message of a stream on a subject, which may hold wildcards. A permission can name the subject.
+    pub(crate) async fn last_in(&self, stream: &str, subject: &str) -> Result<Option<RawMessage>, LogError> {
+        stored_or_none(self.api(&format!("DIRECT.GET.{stream}.{subject}"), Vec::new()).await?)
     }
 
-    /// The message at a sequence. Only roles that may read the whole log may ask.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer.
-    pub async fn message_at(&self, sequence: u64) -> Result<Option<RawMessage>, LogError> {
+    /// The message at a sequence of a stream.
+    pub(crate) async fn message_in(&self, stream: &str, sequence: u64) -> Result<Option<RawMessage>, LogError> {
         // The server keeps the way back of a request that may have many answers until nobody listens there.
         let request = Request::new().payload(json!({ "seq": sequence }).to_string().into());
-        stored_or_none(self.ask(self.direct_get(), request.inbox(self.client.new_inbox())).await?)
+        let request = request.inbox(self.client.new_inbox());
+        stored_or_none(self.ask(self.direct_get(stream), request).await?)
     }
 
     /// The first messages that match a filter from a sequence on, at most `most`. For a filter with wildcards the server may
     /// look into every block of messages that the log has.
-    pub(super) async fn matching(&self, filter: &str, from: u64, most: usize) -> Result<Batch, LogError> {
+    pub(crate) async fn matching(&self, stream: &str, filter: &str, from: u64, most: usize) -> Result<Batch, LogError> {
         let body = json!({ "seq": from, "next_by_subj": filter, "batch": most, "max_bytes": BATCH_BYTES });
-        self.answers(filter, &body).await
+        self.answers(stream, filter, &body).await
     }
 
-    /// The last message on each subject that matches a filter. Where they are more than `most`, or too large together, some or
-    /// none of them, and [`Batch::more`].
-    pub(super) async fn last_of_matching(&self, filter: &str, most: usize) -> Result<Batch, LogError> {
+    /// The last message on each subject that matches a filter. If they are more than `most`, or too large together, the batch
+    /// holds some or none of them, and [`Batch::more`] is true.
+    pub(crate) async fn last_of_matching(&self, stream: &str, filter: &str, most: usize) -> Result<Batch, LogError> {
         let body = json!({ "multi_last": [filter], "batch": most, "max_bytes": BATCH_BYTES });
         let unavailable = |reason| LogError::Unavailable { what: format!("read {filter}"), reason };
-        self.answers(filter, &body).await?.or_no_subject().map_err(unavailable)
+        self.answers(stream, filter, &body).await?.or_no_subject().map_err(unavailable)
     }
 
-    async fn answers(&self, filter: &str, body: &serde_json::Value) -> Result<Batch, LogError> {
+    async fn answers(&self, stream: &str, filter: &str, body: &serde_json::Value) -> Result<Batch, LogError> {
         let unavailable = |reason: String| LogError::Unavailable { what: format!("read {filter}"), reason };
         let inbox = self.client.new_inbox();
         let subscribed = self.client.subscribe(inbox.clone()).await;
         let mut answers = subscribed.map_err(|error| unavailable(error.to_string()))?;
-        let asked = self.client.publish_with_reply(self.direct_get(), inbox, body.to_string().into()).await;
+        let asked = self.client.publish_with_reply(self.direct_get(stream), inbox, body.to_string().into()).await;
         asked.map_err(|error| unavailable(error.to_string()))?;
         let mut batch = Batch::default();
         loop {
@@ -77,22 +73,22 @@ impl EventLog {
         }
     }
 
-    fn direct_get(&self) -> String {
-        format!("{}.DIRECT.GET.{STREAM}", self.api_prefix)
+    fn direct_get(&self, stream: &str) -> String {
+        format!("{}.DIRECT.GET.{stream}", self.api_prefix)
     }
 }
 
 /// The answers to one request.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// In the log's order.
-    pub(super) messages: Vec<RawMessage>,
+    pub(crate) messages: Vec<RawMessage>,
     /// Whether more matched when the last one was sent.
-    pub(super) more: bool,
+    pub(crate) more: bool,
     /// Of the last on each subject: the sequence at which the log ended then.
-    pub(super) log_end: Option<u64>,
+    pub(crate) log_end: Option<u64>,
     /// In the server's words, that there is nothing.
-    pub(super) nothing: Option<String>,
+    pub(crate) nothing: Option<String>,
 }
 
 impl Batch {
@@ -189,6 +185,7 @@ fn published(headers: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::STREAM;
 
     fn answer(status: Option<u16>, headers: &[(&str, &str)]) -> Message {
         let mut map = HeaderMap::new();

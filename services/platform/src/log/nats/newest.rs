@@ -1,61 +1,47 @@
-//! What the log holds for one image, container or decision.
+//! The newest messages of some subjects, without a consumer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use waybill_schemas::{EventType, Subject};
 
 use super::{
-    EventLog, HistoryAccess, LogError, RawMessage,
+    EventLog,
     direct::{BATCH, Batch},
 };
+use crate::log::{Lasts, LogError, Newest, RawMessage, STREAM};
 
 /// Most subjects that are read one by one.
 const SUBJECTS: usize = 64;
 /// Subjects that are read at the same time.
 const AT_ONCE: usize = 4;
-
-/// The newest messages of some subjects.
-#[derive(Debug, Clone)]
-pub struct Newest {
-    /// In the log's order.
-    pub messages: Vec<RawMessage>,
-    /// Nothing after this sequence is among them: what is read up to it next is of the same moment. It is the one that was
-    /// asked for where the server does not name the log's own: it does where a filter with wildcards matches a few subjects.
-    pub end: u64,
-}
+/// Most subjects for which the server tells the last message of each.
+const MULTI_LAST: usize = 1024;
 
 impl EventLog {
-    /// The siblings of a subject, in order: all of them, or the last on each subject for a role that reads nothing else.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer.
-    pub async fn history(&self, subject: &Subject) -> Result<Vec<RawMessage>, LogError> {
-        match self.history {
-            HistoryAccess::Everything => self.events_on(&subject.siblings()).await,
-            HistoryAccess::LastPerSubject => self.last_of_each(subject).await,
+    pub(super) async fn last_of_each(&self, filter: &str, most: usize) -> Result<Lasts, LogError> {
+        let batch = self.last_of_matching(STREAM, filter, MULTI_LAST).await?;
+        if !batch.more {
+            return Ok(newest_of(batch.messages, most));
         }
+        // Too many subjects for one answer: read what was said on all of them, and keep the last of each.
+        let mut lasts: BTreeMap<String, RawMessage> = BTreeMap::new();
+        let mut next = Some(1);
+        while let Some(from) = next {
+            let batch = self.matching(STREAM, filter, from, BATCH).await?;
+            let last = batch.messages.last().map(|message| message.sequence);
+            next = last.filter(|_| batch.more).map(|last| last.saturating_add(1));
+            lasts.extend(batch.messages.into_iter().map(|message| (message.subject.clone(), message)));
+        }
+        Ok(newest_of(lasts.into_values().collect(), most))
     }
 
-    /// Every message that matches the filter now, in order. Only for roles that may read the whole log.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer.
-    pub async fn events_on(&self, filter: &str) -> Result<Vec<RawMessage>, LogError> {
-        Ok(self.newest_on(filter, usize::MAX, u64::MAX).await?.messages)
-    }
-
-    /// As [`events_on`](Self::events_on), but none after the sequence `end`, and of those only as many as `most`, from the
-    /// end. Each of four subjects is in memory to that extent at any time, beside what is kept.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer, or by a replica that does not reach to `end` yet.
-    pub async fn newest_on(&self, filter: &str, most: usize, end: u64) -> Result<Newest, LogError> {
+    /// Each of four subjects is in memory up to `most` at any time, beside what is kept.
+    pub(super) async fn read_newest(&self, filter: &str, most: usize, end: u64) -> Result<Newest, LogError> {
         let in_one = async || Ok(Newest { messages: self.newest_matching(filter, most, end).await?, end });
         if !filter.contains(['*', '>']) {
             return in_one().await;
         }
-        let subjects = self.last_of_matching(filter, SUBJECTS).await?;
+        let subjects = self.last_of_matching(STREAM, filter, SUBJECTS).await?;
         if subjects.more {
             return in_one().await;
         }
@@ -69,7 +55,7 @@ impl EventLog {
         let mut messages = Vec::new();
         while let Some(found) = each.try_next().await? {
             messages.extend(found);
-            messages = newest_of(messages, most);
+            messages = newest_of(messages, most).messages;
         }
         Ok(Newest { messages, end })
     }
@@ -88,7 +74,7 @@ impl EventLog {
         let mut reading = Reading { most, end, kept: VecDeque::new() };
         let mut next = Some(1);
         while let Some(from) = next {
-            let batch = self.matching(filter, from, BATCH).await?;
+            let batch = self.matching(STREAM, filter, from, BATCH).await?;
             if from > 1 && batch.messages.is_empty() {
                 // There was more, and nothing is ever deleted.
                 return Err(LogError::behind(format!("read {filter}")));
@@ -97,26 +83,13 @@ impl EventLog {
         }
         Ok(reading.kept.into())
     }
-
-    /// Whether [`history`](Self::history) gives every sibling.
-    pub(super) fn sees_all_siblings(&self) -> bool {
-        self.history == HistoryAccess::Everything
-    }
-
-    async fn last_of_each(&self, subject: &Subject) -> Result<Vec<RawMessage>, LogError> {
-        let mut messages = Vec::new();
-        for sibling in siblings(subject) {
-            messages.extend(self.last(&sibling.to_string()).await?);
-        }
-        messages.sort_by_key(|message| message.sequence);
-        Ok(messages)
-    }
 }
 
-/// The newest, in the log's order.
-fn newest_of(mut messages: Vec<RawMessage>, most: usize) -> Vec<RawMessage> {
+/// The newest in the log's order, and whether there are more.
+fn newest_of(mut messages: Vec<RawMessage>, most: usize) -> Lasts {
     messages.sort_by_key(|message| message.sequence);
-    messages.split_off(messages.len().saturating_sub(most))
+    let surplus = messages.len().saturating_sub(most);
+    Lasts { messages: messages.split_off(surplus), more: surplus > 0 }
 }
 
 /// What is kept of a history that comes in batches.
@@ -137,37 +110,6 @@ impl Reading {
             }
         }
         last.filter(|last| batch.more && *last < self.end).map(|last| last.saturating_add(1))
-    }
-}
-
-fn siblings(subject: &Subject) -> Vec<Subject> {
-    match subject {
-        Subject::Image { workspace, image_id, .. } => EventType::OF_IMAGE
-            .iter()
-            .map(|event| Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event: *event })
-            .collect(),
-        Subject::Container { workspace, container_id, .. } => EventType::OF_CONTAINER
-            .iter()
-            .map(|event| Subject::Container {
-                workspace: workspace.clone(),
-                container_id: container_id.clone(),
-                event: *event,
-            })
-            .collect(),
-        Subject::Decision { worker_id, workspace, container_id, .. } => EventType::DECISIONS
-            .iter()
-            .map(|event| Subject::Decision {
-                worker_id: worker_id.clone(),
-                workspace: workspace.clone(),
-                container_id: container_id.clone(),
-                event: *event,
-            })
-            .collect(),
-        Subject::Registered { .. } => vec![subject.clone()],
-        Subject::Quarantine { sequence, .. } => EventType::OF_QUARANTINE
-            .iter()
-            .map(|event| Subject::Quarantine { sequence: *sequence, event: *event })
-            .collect(),
     }
 }
 

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind, ServerError};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
-use waybill_schemas::ALL_SUBJECTS;
+use waybill_schemas::Filter;
 
-use super::{ConsumerState, EventLog, LogError, NatsConfig, RawMessage, STREAM, connect};
+use super::{EventLog, NatsConfig, connect};
+use crate::log::{ConsumerState, Log as _, LogError, RawMessage, STREAM};
 
 /// How long one request may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -126,10 +127,11 @@ impl Inspector {
     /// Reads the first events as histories are read: one request, many answers.
     pub async fn batch(&self) -> Reply {
         let subject = format!("{}.DIRECT.GET.{STREAM}", self.log.api_prefix);
+        let all = Filter::All.to_string();
         let mut forbidden = self.forbidden.clone();
         tokio::select! {
             Ok(_) = forbidden.wait_for(|subjects| subjects.contains(&subject)) => Reply::Forbidden,
-            read = timeout(ASK, self.log.matching(ALL_SUBJECTS, 1, 2)) => match read {
+            read = timeout(ASK, self.log.matching(STREAM, &all, 1, 2)) => match read {
                 Ok(Ok(_)) => Reply::Answer(Value::Null),
                 Ok(Err(error)) => Reply::Silence(error.to_string()),
                 Err(_) => Reply::Silence("no answer in time, or not all of it".to_owned()),
@@ -137,12 +139,12 @@ impl Inspector {
         }
     }
 
-    /// The last message on a subject.
+    /// The last message on a subject of the log, which may hold wildcards.
     ///
     /// # Errors
     /// [`LogError`] when the log does not answer in time.
     pub async fn last(&self, subject: &str) -> Result<Option<RawMessage>, LogError> {
-        self.log.last(subject).await
+        self.log.last_in(STREAM, subject).await
     }
 
     /// The scheduler's reader, wherever the scheduler runs; none if no scheduler reads.
