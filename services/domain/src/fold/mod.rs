@@ -183,6 +183,7 @@ fn cause_of(recorded: &Recorded<RecordedEvent>) -> CauseEvent {
     let envelope = &recorded.value.envelope;
     CauseEvent {
         sequence: recorded.sequence,
+        subject: recorded.value.subject.to_string(),
         id: envelope.id,
         correlation_id: envelope.correlation_id.unwrap_or(envelope.id),
         at: recorded.at,
