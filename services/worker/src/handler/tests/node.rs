@@ -103,7 +103,7 @@ async fn a_renewal_without_a_login_yet_leaves_the_container_its_key() {
     assert!(ecr.script().failures.is_empty());
     let given = loop {
         match bench.get().await.unwrap() {
-            resting if resting == "exchange_failed" => tokio::task::yield_now().await,
+            resting if resting == "exchange_failed" => tokio::time::sleep(Duration::from_millis(20)).await,
             given => break given,
         }
     };
