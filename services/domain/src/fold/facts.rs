@@ -191,6 +191,8 @@ pub struct Withdrawal {
 pub struct CauseEvent {
     /// Its sequence.
     pub sequence: u64,
+    /// Its subject, for the span that goes on from it.
+    pub subject: String,
     /// Its id.
     pub id: Uuid,
     /// Id of the event that began its chain.

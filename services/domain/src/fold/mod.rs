@@ -12,7 +12,7 @@ mod secrets;
 
 use waybill_schemas::{Event, Recorded, RecordedEvent, WorkerId};
 
-pub use decide::{Known, decide_request};
+pub use decide::{Known, decide_request, find_credential};
 pub use facts::{
     CauseEvent, ContainerKey, ImageFact, ImageKey, Lane, Pending, PendingKey, PlacementFact, PlacementState,
     SecretFact, SecretKey, SecretState, SecretUse, TraceContext, Withdrawal, WorkerFact,
@@ -183,6 +183,7 @@ fn cause_of(recorded: &Recorded<RecordedEvent>) -> CauseEvent {
     let envelope = &recorded.value.envelope;
     CauseEvent {
         sequence: recorded.sequence,
+        subject: recorded.value.subject.to_string(),
         id: envelope.id,
         correlation_id: envelope.correlation_id.unwrap_or(envelope.id),
         at: recorded.at,

@@ -108,6 +108,8 @@ pub(super) struct Attempt<'a, W> {
     tries: u32,
     /// The last publish found no room, in the server's words.
     full: Option<String>,
+    /// A publish was not answered: the event may be stored by it.
+    unsure: bool,
 }
 
 impl<'a, W: Wire> Attempt<'a, W> {
@@ -117,7 +119,7 @@ impl<'a, W: Wire> Attempt<'a, W> {
             code: 0,
             description: error.to_string(),
         })?;
-        Ok(Self { wire, room, new, message, expect, tries: 0, full: None })
+        Ok(Self { wire, room, new, message, expect, tries: 0, full: None, unsure: false })
     }
 
     /// Publishes until it is certain what the log holds.
@@ -138,7 +140,7 @@ impl<'a, W: Wire> Attempt<'a, W> {
                     return Err(AppendError::Refused { subject, code: error.err_code, description: error.description });
                 }
                 Next::Again(reason) => {
-                    self.full = None;
+                    (self.full, self.unsure) = (None, true);
                     self.wait(&reason).await;
                     continue;
                 }
@@ -153,7 +155,12 @@ impl<'a, W: Wire> Attempt<'a, W> {
             let found = last.as_ref().map_or(0, |last| last.sequence);
             match judge(found, holds_id(last.as_ref(), self.new.envelope.id), self.expect, expect, claimed) {
                 Verdict::Stored(sequence) => return Ok(Appended::Stored { sequence, duplicate: true }),
-                Verdict::Conflict => return Ok(Appended::Conflict { last }),
+                Verdict::Conflict => {
+                    return Ok(match self.find_hidden(found).await {
+                        Some(sequence) => Appended::Stored { sequence, duplicate: true },
+                        None => Appended::Conflict { last },
+                    });
+                }
                 Verdict::Publish { expect: next, with_id: keep } => (expect, with_id) = (next, keep),
                 Verdict::Behind if self.tries >= BEHIND_TRIES => return Ok(Appended::Conflict { last }),
                 Verdict::Behind => self.wait("a replica answered that lacks what the leader has").await,
@@ -172,6 +179,19 @@ impl<'a, W: Wire> Attempt<'a, W> {
                 Err(error) => self.wait(&error.to_string()).await,
             }
         }
+    }
+
+    /// Looks for the event between the expected message and the last one, where an unanswered publish of this call may have
+    /// stored it and somebody appended since. The server compares before it looks at ids.
+    async fn find_hidden(&self, last: u64) -> Option<u64> {
+        let Expect::Last(expected) = self.expect else { return None };
+        if !self.unsure || last.saturating_sub(expected) < 2 {
+            return None;
+        }
+        let messages = self.wire.messages_after(&self.message.subject, expected).await;
+        let messages = messages.inspect_err(|error| tracing::debug!(%error, "cannot look behind the last message"));
+        let own = messages.ok()?.into_iter().find(|message| holds_id(Some(message), self.new.envelope.id));
+        own.map(|own| own.sequence)
     }
 
     async fn wait(&mut self, reason: &str) {

@@ -106,7 +106,8 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// Appends the event once, in a PRODUCER span whose context goes into its headers.
     ///
     /// The same event is tried again until the log has answered; with `limit`, for that long at most. A log without room is
-    /// waited for as well.
+    /// waited for as well. An event that an earlier call stored, and that a later one on its subject hides, may be answered by
+    /// a conflict with the later one.
     ///
     /// # Errors
     /// [`AppendError`] of kind *again* or *full* after the limit, when it is unknown whether the event is stored; of kind
@@ -131,7 +132,7 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// [`LogError`] when the log does not answer.
     async fn last_matching(&self, filter: &Filter) -> Result<Option<RawMessage>, LogError>;
 
-    /// The last message of each subject that matches a filter, at most `most`. For readers of the whole log.
+    /// The last message of each subject that matches a filter: the newest of them, at most `most`. For readers of the whole log.
     ///
     /// # Errors
     /// [`LogError`] when the log does not answer.

@@ -129,6 +129,13 @@ pub(crate) trait Wire: Send + Sync {
 
     /// The last message on a subject.
     fn last_on(&self, subject: &str) -> impl Future<Output = Result<Option<RawMessage>, LogError>> + Send;
+
+    /// The first thousand messages on a subject after a sequence. For readers of the whole log.
+    fn messages_after(
+        &self,
+        subject: &str,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Vec<RawMessage>, LogError>> + Send;
 }
 
 #[cfg(test)]

@@ -44,13 +44,10 @@ impl State {
         self.entries.iter().rev().find(|kept| matches(filter, &kept.key.subject())).cloned()
     }
 
-    fn write(&mut self, key: &VaultKey, entry: &VaultEntry) -> Result<u64, VaultError> {
-        if !entry.fits(key) {
-            return Err(VaultError::Kind { key: key.clone() });
-        }
+    fn write(&mut self, key: &VaultKey, entry: &VaultEntry) -> u64 {
         self.last_sequence = self.last_sequence.saturating_add(1);
         self.entries.push(Kept { key: key.clone(), sequence: self.last_sequence, entry: entry.clone() });
-        Ok(self.last_sequence)
+        self.last_sequence
     }
 }
 
@@ -62,16 +59,22 @@ impl Vault for MemoryVault {
 
     async fn create(&self, key: &VaultKey, entry: &VaultEntry) -> Result<Created, VaultError> {
         let mut state = self.state()?;
+        if !entry.fits(key) {
+            return Err(VaultError::Kind { key: key.clone() });
+        }
         match state.last(&key.subject()) {
             Some(kept) if kept.entry == *entry => Ok(Created::Stored(kept.sequence)),
             Some(kept) => Ok(Created::Conflict(kept)),
-            None => state.write(key, entry).map(Created::Stored),
+            None => Ok(Created::Stored(state.write(key, entry))),
         }
     }
 
     async fn put(&self, key: &VaultKey, entry: &VaultEntry) -> Result<u64, VaultError> {
         let mut state = self.state()?;
-        let sequence = state.write(key, entry)?;
+        if !entry.fits(key) {
+            return Err(VaultError::Kind { key: key.clone() });
+        }
+        let sequence = state.write(key, entry);
         state.entries.retain(|kept| kept.key != *key || kept.sequence == sequence);
         Ok(sequence)
     }
@@ -99,5 +102,15 @@ impl Vault for MemoryVault {
         let before = state.entries.len();
         state.entries.retain(|kept| kept.key != *key);
         Ok(u64::try_from(before.saturating_sub(state.entries.len())).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_a_vault() {
+        crate::testing::check_vault(&MemoryVault::default()).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The log in memory, for tests of services: the same protocol, and failures on demand.
 
+mod follow;
 pub(crate) mod server;
 mod work;
 
@@ -9,14 +10,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tracing::Span;
 use waybill_schemas::{Filter, RecordedEvent, Subject, Timestamp};
 
 use super::{
     Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
-    Missing, NewEvent, Newest, RawMessage, ReadError, StreamState, WorkQueue, append, batch,
+    Missing, NewEvent, Newest, RawMessage, StreamState, WorkQueue, append, batch,
     publish::{Outgoing, PubAck, Wire},
     room::Room,
 };
@@ -73,6 +73,11 @@ impl MemoryLog {
     /// Lets the next requests fail, in this order.
     pub fn fail(&self, failures: impl IntoIterator<Item = Failure>) {
         self.server().failures.extend(failures);
+    }
+
+    /// Forgets the failures that have not happened yet.
+    pub fn recover(&self) {
+        self.server().failures.clear();
     }
 
     /// Stores a message as any client could write it.
@@ -150,6 +155,10 @@ impl Wire for MemoryLog {
     async fn last_on(&self, subject: &str) -> Result<Option<RawMessage>, LogError> {
         Ok(self.reading()?.matching(subject, 1).last())
     }
+
+    async fn messages_after(&self, subject: &str, sequence: u64) -> Result<Vec<RawMessage>, LogError> {
+        Ok(self.reading()?.matching(subject, sequence.saturating_add(1)).collect())
+    }
 }
 
 #[async_trait]
@@ -198,22 +207,7 @@ impl Log for MemoryLog {
     }
 
     fn follow(&self, filter: &Filter, from: u64, known: Option<Identity>) -> Follow {
-        let following = Following {
-            log: self.clone(),
-            filter: filter.to_string(),
-            next: from.max(1),
-            known,
-            connection: None,
-            changed: self.changed.subscribe(),
-        };
-        let next = async |following: Option<Following>| {
-            let mut following = following?;
-            let item = following.next().await;
-            // An error is the last item.
-            let rest = item.is_ok().then_some(following);
-            Some((item, rest))
-        };
-        futures_util::stream::unfold(Some(following), next).boxed()
+        follow::follow(self.clone(), filter.to_string(), from, known)
     }
 
     async fn stream_state(&self) -> Result<Option<StreamState>, LogError> {
@@ -260,45 +254,119 @@ impl Administration for MemoryLog {
     }
 }
 
-/// One endless reading.
-struct Following {
-    log: MemoryLog,
-    filter: String,
-    next: u64,
-    known: Option<Identity>,
-    /// Number of the connection over which the log was compared last.
-    connection: Option<u64>,
-    changed: watch::Receiver<u64>,
-}
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
 
-impl Following {
-    async fn next(&mut self) -> Result<RawMessage, ReadError> {
-        loop {
-            self.changed.mark_unchanged();
-            if let Some(message) = self.read()? {
-                return Ok(message);
-            }
-            if self.changed.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+    use super::*;
+    use crate::{
+        log::ReadError,
+        testing::{Sample, check_log},
+    };
+
+    #[tokio::test]
+    async fn it_is_a_log() {
+        check_log(&MemoryLog::new()).await;
     }
 
-    fn read(&mut self) -> Result<Option<RawMessage>, ReadError> {
-        let server = self.log.server();
-        if self.connection != Some(server.connection) {
-            let state = server.state();
-            let first = Identity { created: state.created, sequence: 0, at: state.created };
-            server.compare(self.known.get_or_insert(first))?;
-            self.connection = Some(server.connection);
+    #[tokio::test]
+    async fn what_goes_wrong_is_tried_again() {
+        let log = MemoryLog::new();
+        let mut full = log.full();
+        let request = Sample::new().request("c", "r");
+        log.fail([Failure::Unavailable, Failure::Full, Failure::LostAck, Failure::ReadUnavailable]);
+        let appended = log.append(&request, Expect::Last(0), None).await.unwrap();
+        assert!(matches!(appended, Appended::Stored { sequence: 1, duplicate: true }), "{appended:?}");
+        assert_eq!(log.events().len(), 1);
+        assert!(full.has_changed().unwrap(), "a log without room is told");
+        assert!(full.borrow_and_update().is_some());
+    }
+
+    /// The acknowledgement is lost, and somebody else appends before the next try.
+    #[tokio::test]
+    async fn an_event_behind_a_later_one_is_found() {
+        let log = MemoryLog::new();
+        let sample = Sample::new();
+        let request = sample.request("c", "r");
+        log.fail([Failure::LostAck]);
+        let append = async {
+            let other = async {
+                while log.messages().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                log.append(&sample.end(&request, 1), Expect::Last(1), None).await.unwrap()
+            };
+            tokio::join!(log.append(&request, Expect::Last(0), None), other).0.unwrap()
+        };
+        let appended = append.await;
+        assert!(matches!(appended, Appended::Stored { sequence: 1, duplicate: true }), "{appended:?}");
+        assert_eq!(log.messages().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_limit_says_what_was_wrong() {
+        let log = MemoryLog::new();
+        let request = Sample::new().request("c", "r");
+        let limit = Some(Duration::from_millis(30));
+        log.fail(vec![Failure::Full; 50]);
+        let error = log.append(&request, Expect::Last(0), limit).await.unwrap_err();
+        assert!(matches!(error, AppendError::Full { .. }), "{error}");
+        log.server().failures.clear();
+        log.fail(vec![Failure::Unavailable; 50]);
+        let error = log.append(&request, Expect::Last(0), limit).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unavailable { .. }), "{error}");
+        log.server().failures.clear();
+        log.fail([Failure::Refused(10_054)]);
+        let error = log.append(&request, Expect::Last(0), limit).await.unwrap_err();
+        assert!(matches!(error, AppendError::Refused { code: 10_054, .. }), "{error}");
+        assert_eq!(log.messages().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_refused_event_does_not_keep_the_others_out() {
+        let log = MemoryLog::new();
+        let sample = Sample::new();
+        let events = ["a", "b", "c"].map(|container| (sample.request(container, "r"), Expect::Last(0), Span::none()));
+        // The batch, and then the first of its events.
+        log.fail([Failure::Unavailable, Failure::Refused(10_054)]);
+        let outcomes = log.append_all(events.to_vec()).await;
+        assert!(matches!(outcomes[0], Err(AppendError::Refused { .. })));
+        assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, Ok(Appended::Stored { .. }))));
+        assert_eq!(log.messages().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_older_copy_that_has_grown_is_another_log() {
+        let log = MemoryLog::new();
+        let sample = Sample::new();
+        let append = async |request| log.append(&sample.request("c", request), Expect::Last(0), None).await.unwrap();
+        append("r1").await;
+        append("r2").await;
+        let mut follow = log.follow(&Filter::All, 1, None);
+        for sequence in 1..=2 {
+            assert_eq!(follow.next().await.unwrap().unwrap().sequence, sequence);
         }
-        let Some(mut message) = server.matching(&self.filter, self.next).next() else { return Ok(None) };
-        let waiting = server.matching(&self.filter, message.sequence.saturating_add(1)).count();
-        message.pending = u64::try_from(waiting).unwrap_or(u64::MAX);
-        self.next = message.sequence.saturating_add(1);
-        if let Some(known) = &mut self.known {
-            (known.sequence, known.at) = (message.sequence, message.at);
-        }
-        Ok(Some(message))
+        log.restore_to(1);
+        append("r3").await;
+        append("r4").await;
+        let error = follow.next().await.unwrap().unwrap_err();
+        assert_eq!(error, ReadError::Replaced { sequence: 2 });
+        assert!(follow.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_delivery_comes_again() {
+        let log = MemoryLog::new();
+        let sample = Sample::new();
+        log.append(&sample.withdrawal("c", 1), Expect::Last(0), None).await.unwrap();
+        log.ensure_consumer(&ConsumerSpec::for_worker(&sample.worker_id, 0)).await.unwrap();
+        let health = crate::health::HealthState::default();
+        let name = format!("worker-{}", sample.worker_id);
+        let mut queue = log.work(&name, 1, health.component("decisions"), Arc::new(|| Box::pin(async {})));
+        drop(queue.recv().await.unwrap());
+        let again = queue.recv().await.unwrap();
+        assert!(again.redelivered);
+        again.ack().await;
+        assert_eq!(log.consumer_state(&name).await.unwrap().unwrap().unacknowledged, 0);
     }
 }

@@ -82,12 +82,13 @@ impl Server {
 
     fn publish_now(&mut self, message: &Outgoing, expect: Expect, with_id: bool) -> PubAck {
         let headers = message.headers(expect, with_id);
+        // As nats-server 2.15 does it: it compares first.
+        if self.conflicts(&message.subject, expect) {
+            return refused(WRONG_LAST_SEQUENCE);
+        }
         let id = headers.get(header::NATS_MSG_ID).map(|id| id.as_str().to_owned());
         if let Some(seq) = id.as_ref().and_then(|id| self.ids.get(id)) {
             return PubAck { seq: *seq, duplicate: true, ..PubAck::default() };
-        }
-        if self.conflicts(&message.subject, expect) {
-            return refused(WRONG_LAST_SEQUENCE);
         }
         PubAck { seq: self.store(&message.subject, headers, message.body.clone()), ..PubAck::default() }
     }

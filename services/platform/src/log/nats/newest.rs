@@ -19,10 +19,9 @@ const MULTI_LAST: usize = 1024;
 
 impl EventLog {
     pub(super) async fn last_of_each(&self, filter: &str, most: usize) -> Result<Lasts, LogError> {
-        let batch = self.last_of_matching(STREAM, filter, most.clamp(1, MULTI_LAST)).await?;
-        let (found, more) = (batch.messages, batch.more);
-        if !more || (found.len() >= most && most > 0) {
-            return Ok(Lasts { more, ..newest_of(found, most) });
+        let batch = self.last_of_matching(STREAM, filter, MULTI_LAST).await?;
+        if !batch.more {
+            return Ok(newest_of(batch.messages, most));
         }
         // Too many subjects for one answer: read what was said on all of them, and keep the last of each.
         let mut lasts: BTreeMap<String, RawMessage> = BTreeMap::new();

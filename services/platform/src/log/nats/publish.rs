@@ -3,7 +3,7 @@
 use async_nats::{HeaderMap, Request};
 use uuid::Uuid;
 
-use super::{EventLog, request::parse_answer};
+use super::{BATCH, EventLog, request::parse_answer};
 use crate::log::{
     Expect, LogError, RawMessage, STREAM,
     publish::{Outgoing, PubAck, Wire},
@@ -36,6 +36,10 @@ impl Wire for EventLog {
 
     async fn last_on(&self, subject: &str) -> Result<Option<RawMessage>, LogError> {
         self.last_in(STREAM, subject).await
+    }
+
+    async fn messages_after(&self, subject: &str, sequence: u64) -> Result<Vec<RawMessage>, LogError> {
+        Ok(self.matching(STREAM, subject, sequence.saturating_add(1), BATCH).await?.messages)
     }
 }
 
