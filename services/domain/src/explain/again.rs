@@ -84,6 +84,14 @@ impl<'v> Again<'v> {
         }
     }
 
+    /// The remedy for credentials that ended on the way: `usual` while there are no others.
+    pub(super) fn after_expiry(&self, used: &Credential, usual: String) -> String {
+        match &self.outcome {
+            Outcome::Skipped { reason: AttachSkipReason::SecretExpired, .. } => usual,
+            _ => self.after_failure(used, usual),
+        }
+    }
+
     /// The remedy for a failure that another reference may mend: `usual` while the newest build names the same one.
     pub(super) fn after_reference(&self, used: Option<&str>, usual: String) -> String {
         match self.image.and_then(|image| Some((image.sequence, image.image_ref.as_deref()?))) {

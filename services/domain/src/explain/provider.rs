@@ -128,6 +128,6 @@ pub(super) fn expired(
         "the {what} of secret {secret_name}, version {version}, expired at {expiry}, after they were attached and before they \
          were used"
     );
-    let remedy = view.again(story).after_failure(used, usual);
+    let remedy = view.again(story).after_expiry(used, usual);
     Verdict::broken(hop, Code::ExpiredBeforePull, sentence, remedy)
 }
