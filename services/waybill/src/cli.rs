@@ -52,6 +52,7 @@ pub(crate) enum Command {
     /// Tell which hop broke, why, since when, and what to do. Works with every service down.
     #[command(
         after_help = "Examples:\n  waybill explain container c1\n  waybill explain image img-1 --workspace acme --json\n  \
+        waybill explain secret oci-registry-ghcr-io\n  \
         waybill explain container c1 --at 2026-01-31T12:00:00Z\n\n\
         Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration,\n\
         log away), 3 in flight"
@@ -230,11 +231,17 @@ pub(crate) enum Question {
         /// The image.
         id: ImageId,
     },
-    /// What became of the container's newest request.
+    /// What became of the container's newest placement.
     #[command(after_help = "Examples:\n  waybill explain container c1 --at 2026-01-31T12:00:00Z")]
     Container {
         /// The container.
         id: ContainerId,
+    },
+    /// Whether a secret may be used, and whether its workers took the newest version.
+    #[command(after_help = "Examples:\n  waybill explain secret oci-registry-ghcr-io --workspace acme")]
+    Secret {
+        /// Its name.
+        name: SecretName,
     },
 }
 

@@ -6,7 +6,6 @@ use waybill_domain::{
     reference::{ImageReference, Registry, secret_name},
     save::{BuildError, BuildRequest, SavePlan, SaveSkip},
 };
-use waybill_platform::trace;
 use waybill_registry::trial::{Given, Refused};
 use waybill_schemas::{
     Timestamp,
@@ -79,7 +78,7 @@ impl Verdict {
     pub(super) fn skipped(image: &ImageReference, skip: &SaveSkip, build: &BuildRequest, asked: Option<Asked>) -> Self {
         let live = asked.map(Live::of);
         let public = live.is_none() && skip.reason == SaveSkipReason::PublicRegistry;
-        let (sentence, remedy) = skip_in_words(&event(image, skip, build), trace::now());
+        let (sentence, remedy) = skip_in_words(&event(image, skip, build));
         Self {
             good: public || live.as_ref().is_some_and(Live::is_ok),
             reason: Some(skip.reason.as_str()),
