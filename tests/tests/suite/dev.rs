@@ -262,7 +262,7 @@ async fn settings_that_are_wrong_are_all_named_at_once() {
 async fn who_is_added_joins_after_what_init_says() {
     let mut stack = require!(Plan::default().start().await);
     let said = stack.run(&["init", "--workspace", "beta", "--worker", "w2"]).await.stdout;
-    for part in ["restart nats-server", "restart the gateway", "keys/worker-w2.nkey keys/worker-w2.xkey"] {
+    for part in ["restart nats-server", "restart the gateway", "`readers`", "keys/worker-w2.nkey keys/worker-w2.xkey"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     stack.nats().restart().await.unwrap();
