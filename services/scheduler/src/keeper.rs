@@ -121,7 +121,7 @@ impl Keeper {
     }
 
     /// False if the task is to be tried again.
-    async fn perform(&self, task: &VaultTask) -> Result<bool, SchedulerError> {
+    pub(crate) async fn perform(&self, task: &VaultTask) -> Result<bool, SchedulerError> {
         match self.try_task(task).await {
             Ok(()) => Ok(true),
             Err(KeeperError::Scheduler(error)) => Err(error),

@@ -212,7 +212,7 @@ pub(crate) struct EventsArguments {
 pub(crate) struct ExplainArguments {
     #[command(subcommand)]
     pub(crate) question: Question,
-    /// Whose image or container it is [env: WAYBILL_WORKSPACE]
+    /// Whose image, container or secret it is [env: WAYBILL_WORKSPACE]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) workspace: Option<WorkspaceId>,
     /// As it was at this sequence or time (RFC 3339).
@@ -231,7 +231,17 @@ pub(crate) enum Question {
         /// The image.
         id: ImageId,
     },
+<<<<<<< HEAD
+    /// Which version a secret has, and where it is in use.
+    #[command(after_help = "Examples:\n  waybill explain secret team --workspace acme")]
+    Secret {
+        /// Its name.
+        name: SecretName,
+    },
+    /// What became of the container's newest request.
+=======
     /// What became of the container's newest placement.
+>>>>>>> explain
     #[command(after_help = "Examples:\n  waybill explain container c1 --at 2026-01-31T12:00:00Z")]
     Container {
         /// The container.

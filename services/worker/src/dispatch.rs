@@ -35,12 +35,19 @@ pub(crate) trait Item: Send + 'static {
     fn wait_longer(&self) -> impl Future<Output = ()> + Send;
 }
 
+/// How much is worked on at once, and how often what waits says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) slots: usize,
+    pub(crate) progress: Duration,
+}
+
 /// Runs `work` for each item of the queue: what has no line at once, of the others at most `slots` at a time and never two of
 /// the same line. Everything is taken from the queue as it comes: its sender bounds it. A copy of what waits takes its place.
 /// Returns on shutdown, or when the queue ends.
 pub(crate) async fn dispatch<Q, T, F>(
     mut queue: mpsc::Receiver<Q>,
-    slots: usize,
+    Pace { slots, progress }: Pace,
     work: impl Fn(T) -> F,
     shutdown: &CancellationToken,
 ) where
@@ -50,7 +57,7 @@ pub(crate) async fn dispatch<Q, T, F>(
     let mut lines = Lines { waiting: HashMap::new(), turns: VecDeque::new() };
     let mut running: JoinSet<()> = JoinSet::new();
     let mut keys: HashMap<Id, T::Key> = HashMap::new();
-    let mut ticks = interval(PROGRESS);
+    let mut ticks = interval(progress);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ended = false;
     while !(ended && running.is_empty()) {
@@ -170,6 +177,10 @@ mod tests {
         }
     }
 
+    fn pace(slots: usize) -> Pace {
+        Pace { slots, progress: Duration::from_millis(5) }
+    }
+
     fn item(key: &'static str, number: u64) -> Test {
         Test { key, number, copy: 0, waited: Arc::new(Semaphore::new(0)) }
     }
@@ -195,7 +206,7 @@ mod tests {
                 }
             }
         };
-        dispatch(queue, 4, work, &CancellationToken::new()).await;
+        dispatch(queue, pace(4), work, &CancellationToken::new()).await;
         let done = done.lock().unwrap().clone();
         assert_eq!(done.first(), Some(&("quick", 1)), "{done:?}");
         let slow: Vec<_> = done.iter().filter(|item| item.0 == "slow").map(|item| item.1).collect();
@@ -219,7 +230,7 @@ mod tests {
             }
         };
         let stopped = stop.clone();
-        let dispatching = tokio::spawn(async move { dispatch(queue, 2, work, &stopped).await });
+        let dispatching = tokio::spawn(async move { dispatch(queue, pace(2), work, &stopped).await });
         let keys = ["a", "b", "c", "d", "e", "f"];
         for number in 0..300 {
             sender.send(item(keys[number % keys.len()], u64::try_from(number).unwrap())).await.unwrap();
@@ -257,7 +268,7 @@ mod tests {
                 done.lock().unwrap().push((item.key, item.number, item.copy));
             }
         };
-        dispatch(queue, 4, work, &CancellationToken::new()).await;
+        dispatch(queue, pace(4), work, &CancellationToken::new()).await;
         let done = done.lock().unwrap().clone();
         assert_eq!(done, [("quick", 1, 0), ("slow", 1, 0), ("slow", 2, 49), ("slow", 3, 49)]);
     }
@@ -276,7 +287,7 @@ mod tests {
             let gate = held.clone();
             async move { gate.acquire().await.unwrap().forget() }
         };
-        let dispatching = tokio::spawn(async move { dispatch(queue, 4, work, &CancellationToken::new()).await });
+        let dispatching = tokio::spawn(async move { dispatch(queue, pace(4), work, &CancellationToken::new()).await });
         waiting.acquire_many(2).await.unwrap().forget();
         assert_eq!(running.available_permits(), 0, "whoever works says so");
         gate.add_permits(2);

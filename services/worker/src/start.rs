@@ -15,7 +15,7 @@ use waybill_schemas::{Timestamp, WorkerId};
 
 use crate::{
     WorkerConfig,
-    dispatch::dispatch,
+    dispatch::{PROGRESS, Pace, dispatch},
     grants::Grants,
     handler::Handler,
     job::Job,
@@ -24,7 +24,7 @@ use crate::{
     providers::Providers,
     register::{Registrar, Registration, Replaced},
     view::Input,
-    watch::{Watch, watch},
+    watch::{PERIOD, Watch, watch},
 };
 
 /// How long to wait before trying to register again.
@@ -95,6 +95,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         pull: config.pull,
         running,
         concurrency: config.concurrency,
+        period: PERIOD,
     };
     serve(parts, queue_ready, shutdown).await
 }
@@ -109,6 +110,8 @@ pub(crate) struct Parts {
     pub(crate) pull: PullConfig,
     pub(crate) running: Option<Running>,
     pub(crate) concurrency: usize,
+    /// How often it looks at its registration.
+    pub(crate) period: Duration,
 }
 
 /// Registers, and serves decisions until shutdown, or until another process registers under the same id.
@@ -117,7 +120,7 @@ pub(crate) async fn serve(
     queue_ready: ComponentHandle,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let Parts { worker_id, log, vault, sealing_key, tokens, pull, running, concurrency } = parts;
+    let Parts { worker_id, log, vault, sealing_key, tokens, pull, running, concurrency, period } = parts;
     let public = sealing_key.public()?.text().clone();
     let registrar = Arc::new(Registrar::new(log.clone(), worker_id.clone(), public));
     let registered = tokio::select! {
@@ -134,10 +137,11 @@ pub(crate) async fn serve(
     serve_node(&handler, &stop)?;
     let watched = Watch::new(registrar.clone(), handler.clone());
     let queue = log.work(&format!("worker-{worker_id}"), AHEAD, queue_ready, watched.missing());
+    let pace = Pace { slots: concurrency, progress: PROGRESS };
     let work = |job: Job| handler.clone().handle(job);
     let outcome = tokio::select! {
-        () = dispatch(queue, concurrency, work, &stop) => Ok(()),
-        Replaced { sequence, at } = watch(watched) => Err(WorkerError::Replaced { worker_id, sequence, at }),
+        () = dispatch(queue, pace, work, &stop) => Ok(()),
+        Replaced { sequence, at } = watch(watched, period) => Err(WorkerError::Replaced { worker_id, sequence, at }),
     };
     stop.cancel();
     outcome

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How often the worker looks at its registration.
-const PERIOD: Duration = Duration::from_secs(5);
+pub(crate) const PERIOD: Duration = Duration::from_secs(5);
 /// Looks after the consumer was last seen missing until nothing can have passed by any more: it was made before the last one.
 const LOOKS: u8 = 3;
 
@@ -72,9 +72,9 @@ impl Watch {
     }
 }
 
-/// Looks again and again, until another process owns the worker id.
-pub(crate) async fn watch(watched: Watch) -> Replaced {
-    let mut ticks = interval(PERIOD);
+/// Looks once every period, until another process owns the worker id.
+pub(crate) async fn watch(watched: Watch, period: Duration) -> Replaced {
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

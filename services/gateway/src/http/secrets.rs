@@ -65,6 +65,7 @@ pub(super) struct RotateBody {
     if_version: Option<u64>,
 }
 
+/// `saved` for a first version, `rotated` for one that takes the place of others.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum VersionOutcome {
@@ -75,7 +76,6 @@ enum VersionOutcome {
 /// The newest version of a secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct VersionAnswer {
-    /// `saved` for a first version, `rotated` for one that takes the place of others.
     #[schema(inline)]
     outcome: VersionOutcome,
     /// The secret.

@@ -266,7 +266,6 @@ mod tests {
         let root = scratch.path().join("deep/node");
         let dir = NodeDir::open(&root, None).unwrap();
         let key = dir.keep_key(&placed("c1", 7)).unwrap();
-        let whole = Owner::Workspace(workspace());
         dir.keep_workspace_key(&workspace()).unwrap();
         assert_eq!((mode(&root), mode(&root.join("ws")), mode(&root.join("ws/c1"))), (0o700, 0o700, 0o700));
         assert_eq!((mode(&root.join("ws/access")), mode(&root.join("ws/c1/access"))), (0o600, 0o600));

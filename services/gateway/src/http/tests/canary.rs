@@ -98,10 +98,13 @@ async fn nothing_comes_out() {
     let mut saved = 0;
     for failure in [None, Some(Failure::Refused(10054)), Some(Failure::LostAck)] {
         let gateway = Gateway::new().await;
-        if let Some(failure) = &failure {
-            gateway.fail(failure);
-        }
         for request in requests() {
+            gateway.log.recover();
+            match &failure {
+                Some(Failure::LostAck) => gateway.log.fail([Failure::LostAck]),
+                Some(failure) => gateway.fail(failure),
+                None => {}
+            }
             let answer = gateway.send(request).await;
             let told = format!("{} {:?} {}", answer.status, answer.headers, answer.text);
             assert!(!told.contains(CANARY), "{failure:?}: {told}");

@@ -127,6 +127,11 @@ async fn prepare() -> Gateway {
 
 /// A request for every answer that most operations may give. Each is sent to a gateway of its own.
 fn asked(method: &str, path: &str) -> Vec<Asked> {
+    // Without a body it is the path that can be wrong.
+    let invalid = match path {
+        "/v1/secrets/{workspace}" => path.replace("{workspace}", "a.b"),
+        _ => concrete(&path.replace("{name}", "a%20b").replace("{id}", "x.y")),
+    };
     let (method, path, good) = (method.to_uppercase(), concrete(path), good(method, path));
     let body = || good.as_ref().map_or_else(Body::empty, |good| good.to_string().into());
     let with = |body: Body| request(&method, &path).body(body).unwrap();
@@ -139,7 +144,6 @@ fn asked(method: &str, path: &str) -> Vec<Asked> {
     key.headers_mut().insert("Idempotency-Key", "a b".parse().unwrap());
     let mut untyped = with(body());
     untyped.headers_mut().remove(header::CONTENT_TYPE);
-    let invalid = |id: &str| request(&method, &path.replace("/s", "/a%20b").replace("/x", "/x.y")).body(Body::from(id.to_owned())).unwrap();
     let never = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
     let mut requests = vec![
         (with(body()), None),
@@ -161,7 +165,7 @@ fn asked(method: &str, path: &str) -> Vec<Asked> {
             (with(json!({"workspace": "acme", "no": 1}).to_string().into()), None),
         ]);
     } else {
-        requests.push((invalid(""), None));
+        requests.push((request(&method, &invalid).body(Body::empty()).unwrap(), None));
     }
     requests.into_iter().map(|(request, failure)| Asked { request, failure }).collect()
 }
@@ -185,7 +189,6 @@ async fn every_answer_is_in_it_and_the_other_way_round() {
     for ((method, path), seen) in seen {
         let responses = operation(&document, method, path).unwrap()["responses"].as_object().unwrap();
         let written: BTreeSet<String> = responses.keys().cloned().collect();
-        // No unreadable list is an error: what cannot be read is left out.
         assert_eq!(seen, written, "{method} {path}");
     }
 }

@@ -1,141 +1,92 @@
-//! What programs of the node find: the provider in force, and after a restart the newest decision's.
+//! What programs of the node find: what is in force, and after a restart what the log says of it.
 
-use std::sync::Arc;
-
+use waybill_platform::testing::Failure;
 use waybill_registry::node::{Answer, Request};
-use waybill_schemas::RecordedEvent;
 
 use super::*;
 use crate::{
-    attached::FromLog,
-    node::{Answerer, NodeDir, Running},
-    testing::{FakeEcr, FakeRegistry, Image},
+    logins::Logins,
+    node::Answerer,
+    testing::{FakeRegistry, Image},
 };
 
-struct Node {
-    scratch: tempfile::TempDir,
-}
-
-impl Node {
-    fn new() -> Self {
-        Self { scratch: tempfile::tempdir().unwrap() }
+impl Bench {
+    fn answerer(&self) -> Answerer {
+        let running = self.handler.running.clone().unwrap();
+        Answerer::new(running, Arc::new(Logins(self.handler.clone())))
     }
 
-    /// The folder as a worker that starts finds it.
-    fn running(&self) -> Running {
-        Running::open(NodeDir::open(self.scratch.path(), None).unwrap()).unwrap()
-    }
-
+    /// The key in the access file of `acme` or `acme/<container>`.
     fn key(&self, owner: &str) -> Option<String> {
-        std::fs::read_to_string(self.scratch.path().join(owner).join("access")).ok()
+        std::fs::read_to_string(self.node.path().join(owner).join("access")).ok()
     }
 
     /// `user password` or the code, asked with the key of container `c-1`; none without a key.
-    async fn get(&self, bench: Bench) -> Option<String> {
+    async fn get(&self) -> Option<String> {
         let access = self.key("acme/c-1")?;
-        Some(ask(bench, &Request::Get { access: access.into(), registry: None, image: None }).await)
+        Some(self.ask(&Request::Get { access: access.into(), registry: None, image: None }).await)
     }
-}
 
-fn answerer(bench: Bench) -> Answerer {
-    let running = bench.handler.running.clone().unwrap();
-    let log = FromLog { handler: Arc::new(bench.handler), worker_id: "w1".parse().unwrap() };
-    Answerer::new(running, Arc::new(log))
-}
-
-async fn ask(bench: Bench, request: &Request) -> String {
-    said(&answerer(bench), request).await
-}
-
-/// `user password`, `ended`, or the code.
-async fn said(answerer: &Answerer, request: &Request) -> String {
-    match answerer.answer(request).await {
-        Answer::Login(given) => format!("{} {}", given.username, given.password.expose()),
-        Answer::Error { error } => error.code.to_string(),
-        Answer::Ended { .. } => "ended".to_owned(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn bench(node: &Node, registry: &FakeRegistry) -> Bench {
-    let mut bench = Bench::new(registry.host());
-    bench.handler.running = Some(node.running());
-    bench
-}
-
-impl Bench {
-    /// Decisions in the log, as the scheduler recorded them.
-    pub(super) fn record(&self, sequence: u64, said: impl Into<Event>) {
-        let Decision { id, .. } = decision(self.ada("c-1"));
-        let envelope = Envelope { id, ..decision(self.ada("c-1")).envelope(Derivation::Provider, trace::now()) };
-        let event = RecordedEvent { envelope, event: said.into() };
-        self.handler.log.stored().push(crate::testing::Stored { sequence, event, expected: Expect::Nothing });
-    }
-}
-
-#[tokio::test]
-async fn a_decision_in_force_is_kept_and_one_without_credentials_ends_it() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    let expected = Some(format!("ada {PASSWORD}"));
-    let node = Node::new();
-    let bench_1 = bench(&node, &registry);
-    bench_1.first(bench_1.ada("c-1")).await;
-    assert_eq!(node.get(bench_1).await, expected);
-
-    for reason in [AttachSkipReason::NoSecretForImage, AttachSkipReason::SecretExpired] {
-        let node = Node::new();
-        let bench = bench(&node, &registry);
-        bench.first(bench.ada("c-1")).await;
-        bench.handler.log.stored().clear();
-        bench.first(bench.skipped(reason)).await;
-        assert_eq!(node.get(bench).await, None, "{reason}");
-    }
-}
-
-/// The worker died on it, and started anew: a newer decision in the log counts, and one that is done is carried out.
-#[tokio::test]
-async fn what_is_delivered_again_is_compared_with_the_newest_decision() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    for reason in [None, Some(AttachSkipReason::SecretRevoked)] {
-        let node = Node::new();
-        let here = bench(&node, &registry);
-        here.record(DECIDED, here.ada("c-1"));
-        if let Some(reason) = reason {
-            here.record(DECIDED + 5, here.skipped(reason));
+    /// `user password`, `ended`, or the code.
+    async fn ask(&self, request: &Request) -> String {
+        match self.answerer().answer(request).await {
+            Answer::Login(given) => format!("{} {}", given.username, given.password.expose()),
+            Answer::Error { error } => error.code.to_string(),
+            Answer::Ended { .. } => "ended".to_owned(),
+            other => panic!("{other:?}"),
         }
-        here.again(here.ada("c-1")).await;
-        let expected = reason.is_none().then(|| format!("ada {PASSWORD}"));
-        assert_eq!(node.get(here).await, expected, "{reason:?}");
     }
 
-    // An old one that is done, delivered once more after the container asked again.
-    let node = Node::new();
-    let before = bench(&node, &registry);
-    before.first(before.ada("c-1")).await;
-    let after = bench(&node, &registry);
-    let old = after.skipped(AttachSkipReason::NoSecretForImage);
-    after.first(old.clone()).await;
-    let anew = bench(&node, &registry);
-    anew.first(anew.ada("c-1")).await;
-    let started = bench(&node, &registry);
-    *started.handler.log.stored() = after.handler.log.stored().clone();
-    started.record(DECIDED + 5, started.ada("c-1"));
-    started.again(old).await;
-    assert_eq!(node.get(started).await, Some(format!("ada {PASSWORD}")));
+    async fn end(&self) -> String {
+        self.ask(&Request::End { access: self.key("acme/c-1").unwrap().into() }).await
+    }
+}
 
-    let node = Node::new();
-    let before = bench(&node, &registry);
-    before.first(before.ada("c-1")).await;
-    let after = bench(&node, &registry);
-    let revoked = after.skipped(AttachSkipReason::SecretRevoked);
-    // Its outcome is recorded; the worker died before the key was gone.
-    after.first(revoked.clone()).await;
-    let died = bench(&node, &registry);
-    *died.handler.log.stored() = after.handler.log.stored().clone();
-    std::fs::create_dir_all(node.scratch.path().join("acme/c-1")).unwrap();
-    std::fs::write(node.scratch.path().join("acme/c-1/auth.json"), "{}").unwrap();
-    died.again(revoked).await;
-    assert!(!node.scratch.path().join("acme/c-1").exists());
+async fn served() -> (FakeRegistry, Bench) {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let bench = Bench::new(registry.host()).await;
+    let credential = bench.ada(1).await;
+    bench.work(&bench.attach("c-1", 10, credential).await).await;
+    (registry, bench)
+}
+
+#[tokio::test]
+async fn a_placement_s_key_gives_what_it_has() {
+    let (_registry, bench) = served().await;
+    assert!(bench.key("acme/c-1").unwrap().starts_with("10."));
+    assert_eq!(bench.get().await, Some(format!("ada {PASSWORD}")));
+    for (number, reason, expected) in [
+        (11, AttachSkipReason::NoSecretForImage, "not_found"),
+        (12, AttachSkipReason::SecretExpired, "unusable"),
+    ] {
+        bench.work(&bench.skip("c-1", number, reason).await).await;
+        assert_eq!(bench.get().await.as_deref(), Some(expected), "{reason}");
+    }
+}
+
+/// Faults 1 and 2: the container moved away, and came back as another placement.
+#[tokio::test]
+async fn a_withdrawal_removes_its_own_placement_s_files_only() {
+    let (_registry, bench) = served().await;
+    let folder = bench.node.path().join("acme/c-1");
+    std::fs::write(folder.join("auth.json"), "{}").unwrap();
+    let withdrawal = bench.withdraw("c-1", 10, WithdrawReason::Superseded).await;
+    bench.work(&withdrawal).await;
+    assert!(!folder.exists());
+    let credential = bench.ada(1).await;
+    bench.work(&bench.attach("c-1", 20, credential).await).await;
+    bench.work(&withdrawal).await;
+    assert_eq!(bench.get().await, Some(format!("ada {PASSWORD}")));
+}
+
+#[tokio::test]
+async fn a_renewal_keeps_the_key() {
+    let (_registry, bench) = served().await;
+    let key = bench.key("acme/c-1");
+    let credential = bench.basic(2, "rotated").await;
+    bench.work(&bench.renew(credential, RenewCause::Rotation).await).await;
+    assert_eq!(bench.get().await.as_deref(), Some("ada rotated"));
+    assert_eq!(bench.key("acme/c-1"), key);
 }
 
 /// The cloud fails the first exchange after a rotation: the container runs, and its programs may ask again.
@@ -143,95 +94,77 @@ async fn what_is_delivered_again_is_compared_with_the_newest_decision() {
 async fn a_renewal_without_a_login_yet_leaves_the_container_its_key() {
     let registry = FakeRegistry::start(Image::new(), |_| None).await;
     let ecr = FakeEcr::start().await;
-    let node = Node::new();
-    let mut bench = Bench::ecr(registry.host(), &ecr);
-    bench.handler.running = Some(node.running());
-    bench.first(bench.aws("c-1")).await;
-    let key = std::fs::read_to_string(node.scratch.path().join("acme/c-1/access")).unwrap();
-
+    let bench = Bench::ecr(registry.host(), &ecr).await;
+    let first = bench.aws("s", 1).await;
+    bench.work(&bench.attach("c-1", 10, first).await).await;
     ecr.script().failures = vec![(500, "ServerException"); 3];
-    let keys = json!({ "AWS_ACCESS_KEY_ID": "AKIB", "AWS_SECRET_ACCESS_KEY": PASSWORD, "AWS_REGION": "eu-west-1" });
-    let renewed = bench.attached("c-1", CredType::Aws, &keys);
-    bench.handler.log.stored().clear();
-    bench.first(ContainerCredentialsAttached { saved_by: REQUESTED + 1, ..renewed }).await;
-    assert_eq!(bench.handler.log.names(), ["CredentialProviderFailed"]);
-    assert_eq!(std::fs::read_to_string(node.scratch.path().join("acme/c-1/access")).unwrap(), key);
+    let second = bench.aws("s", 2).await;
+    bench.work(&bench.renew(second, RenewCause::Rotation).await).await;
+    assert_eq!(bench.outcomes().last(), Some(&"SecretRenewalFailed"));
     assert!(ecr.script().failures.is_empty());
-    let answerer = answerer(bench);
-    let request = Request::Get { access: key.as_str().into(), registry: None, image: None };
     let given = loop {
-        match said(&answerer, &request).await {
-            resting if resting == "exchange_failed" => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        match bench.get().await.unwrap() {
+            resting if resting == "exchange_failed" => tokio::task::yield_now().await,
             given => break given,
         }
     };
     assert!(given.starts_with("AWS "), "{given}");
 }
 
+/// A worker that starts anew knows its access files, and asks the log about each when somebody asks it.
 #[tokio::test]
-async fn after_a_restart_the_newest_decision_counts() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    let node = Node::new();
-    let before = bench(&node, &registry);
-    before.first(before.ada("c-1")).await;
-
-    let after = bench(&node, &registry);
-    after.record(DECIDED, after.ada("c-1"));
-    assert_eq!(node.get(after).await, Some(format!("ada {PASSWORD}")));
-
-    let rotated = bench(&node, &registry);
-    rotated.record(DECIDED, rotated.ada("c-1"));
-    let new = json!({ "USERNAME": "ada", "PASSWORD": "rotated" });
-    rotated.record(DECIDED + 5, rotated.attached("c-1", CredType::Basic, &new));
-    assert_eq!(node.get(rotated).await.as_deref(), Some("ada rotated"));
-
-    let withdrawn = bench(&node, &registry);
-    withdrawn.record(DECIDED, withdrawn.ada("c-1"));
-    withdrawn.record(DECIDED + 5, withdrawn.skipped(AttachSkipReason::NoSecretForImage));
-    assert_eq!(node.get(withdrawn).await.as_deref(), Some("not_found"));
-
-    let of_others = bench(&node, &registry);
-    of_others.record(DECIDED, of_others.ada("c-1"));
-    let theirs = of_others.attached("c-1", CredType::Basic, &json!({ "USERNAME": "eve", "PASSWORD": "theirs" }));
-    let elsewhere = ContainerCredentialsAttached { worker_id: "w2".parse().unwrap(), ..theirs.clone() };
-    of_others.record(DECIDED + 1, elsewhere);
-    of_others.record(DECIDED + 2, ContainerCredentialsAttached { container_id: "c-2".parse().unwrap(), ..theirs });
-    assert_eq!(node.get(of_others).await, Some(format!("ada {PASSWORD}")));
-
-    let nothing = bench(&node, &registry);
-    assert_eq!(node.get(nothing).await.as_deref(), Some("not_found"));
+async fn after_a_restart_the_log_tells_what_a_placement_has() {
+    type Meanwhile = for<'b> fn(&'b Bench) -> futures_util::future::BoxFuture<'b, ()>;
+    let cases: [(&str, &str, Meanwhile); 7] = [
+        ("nothing", "ada s3cr3t-password-0123456789", |_| Box::pin(async {})),
+        ("a rotation", "ada rotated", |bench| {
+            Box::pin(async {
+                let credential = bench.basic(2, "rotated").await;
+                bench.renew(credential, RenewCause::Rotation).await;
+            })
+        }),
+        ("a revocation", "no_access", |bench| {
+            Box::pin(async { drop(bench.withdraw("c-1", 10, WithdrawReason::SecretRevoked).await) })
+        }),
+        ("a newer placement here", "no_access", |bench| {
+            Box::pin(async { drop(bench.skip("c-1", 20, AttachSkipReason::NoSecretForImage).await) })
+        }),
+        ("news of an older placement", "ada s3cr3t-password-0123456789", |bench| {
+            Box::pin(async { drop(bench.withdraw("c-1", 5, WithdrawReason::Superseded).await) })
+        }),
+        ("decisions about others", "ada s3cr3t-password-0123456789", |bench| {
+            Box::pin(async {
+                let eve = json!({ "USERNAME": "eve", "PASSWORD": "theirs" });
+                let credential = bench.grant("t", 1, CredType::Basic, &eve).await;
+                let theirs = bench.attach("c-2", 20, credential).await;
+                let elsewhere = Decision { worker_id: "w2".parse().unwrap(), ..theirs.decision().clone() };
+                bench.append(elsewhere.subject(), elsewhere.to_event()).await;
+            })
+        }),
+        ("an erased grant", "unusable", |bench| {
+            Box::pin(async {
+                let credential = credential(&bench.registry, "s", 1, CredType::Basic);
+                bench.vault.erase(&grant_key(&credential)).await.unwrap();
+            })
+        }),
+    ];
+    for (name, expected, meanwhile) in cases {
+        let (_registry, mut bench) = served().await;
+        meanwhile(&bench).await;
+        bench.restart();
+        assert_eq!(bench.get().await.as_deref(), Some(expected), "{name}");
+        let is_over = expected == "no_access";
+        assert_eq!(bench.key("acme/c-1").is_none(), is_over, "{name}: what is over leaves nothing");
+    }
 }
 
-/// Credentials that are there and cannot be used are not "nothing": a client would go on as nobody.
 #[tokio::test]
-async fn after_a_restart_unusable_credentials_are_an_error() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    let node = Node::new();
-    let before = bench(&node, &registry);
-    before.first(before.ada("c-1")).await;
-    let other_key = Bench::new(registry.host()).ada("c-1").credentials;
-    type Case = (&'static str, fn(&Bench) -> Event, &'static str);
-    let unparsable = |bench: &Bench| bench.attached_text("c-1", CredType::Basic, "[]").into();
-    let unsupported = |bench: &Bench| bench.attached("c-1", CredType::Unknown, &json!({})).into();
-    let mismatch = |bench: &Bench| {
-        Event::from(ContainerCredentialsAttached { image_ref: "c.d/app:1".to_owned(), ..bench.ada("c-1") })
-    };
-    let cases: [Case; 5] = [
-        ("unparsable", unparsable, "unusable"),
-        ("unsupported", unsupported, "unusable"),
-        ("another registry's", mismatch, "unusable"),
-        ("withheld", |bench| bench.skipped(AttachSkipReason::SecretExpired).into(), "unusable"),
-        ("ended", |bench| bench.ended(REQUESTED + 5).into(), "no_access"),
-    ];
-    for (name, said, expected) in cases {
-        let after = bench(&node, &registry);
-        after.record(DECIDED, said(&after));
-        assert_eq!(node.get(after).await.as_deref(), Some(expected), "{name}");
-    }
-    let sealed_otherwise = bench(&node, &registry);
-    let attached = sealed_otherwise.ada("c-1");
-    sealed_otherwise.record(DECIDED, ContainerCredentialsAttached { credentials: other_key, ..attached });
-    assert_eq!(node.get(sealed_otherwise).await.as_deref(), Some("unusable"));
+async fn a_log_that_does_not_answer_is_no_answer() {
+    let (_registry, mut bench) = served().await;
+    bench.restart();
+    bench.log.fail([Failure::ReadUnavailable, Failure::ReadUnavailable]);
+    assert_eq!(bench.get().await.as_deref(), Some("unavailable"));
+    assert_eq!(bench.get().await, Some(format!("ada {PASSWORD}")));
 }
 
 /// One container's cloud refuses; only who asks for its registry hears of it, and waits for it.
@@ -240,91 +173,60 @@ async fn after_a_restart_only_the_registry_that_is_asked_for_is_logged_in_to() {
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
     let other = FakeRegistry::start(Image::new(), |_| None).await;
     let ecr = FakeEcr::start().await;
-    let node = Node::new();
-    let before = bench(&node, &registry);
-    before.first(before.ada("c-1")).await;
-    before.first(before.ada("c-2")).await;
-    let started = || {
-        let mut after = Bench::ecr(registry.host(), &ecr);
-        after.handler.running = Some(node.running());
-        after.record(DECIDED, after.ada("c-1"));
-        let elsewhere = std::mem::replace(&mut after.registry, other.host().to_owned());
-        after.record(DECIDED + 1, after.aws("c-2"));
-        after.registry = elsewhere;
-        after
-    };
-    let access = node.key("acme").unwrap();
+    let mut bench = Bench::ecr(registry.host(), &ecr).await;
+    let ada = bench.ada(1).await;
+    bench.work(&bench.attach("c-1", 10, ada).await).await;
+    other.host().clone_into(&mut bench.registry);
+    let aws = bench.aws("t", 1).await;
+    ecr.script().failures = vec![(400, "UnrecognizedClientException"); 2];
+    bench.work(&bench.attach("c-2", 11, aws).await).await;
+    registry.host().clone_into(&mut bench.registry);
+    bench.restart();
+    let access = bench.key("acme").unwrap();
     let get =
         |host: &str| Request::Get { access: access.as_str().into(), registry: Some(host.to_owned()), image: None };
-    ecr.script().failures = vec![(400, "UnrecognizedClientException")];
-    assert_eq!(ask(started(), &get(registry.host())).await, format!("ada {PASSWORD}"));
+    assert_eq!(bench.ask(&get(registry.host())).await, format!("ada {PASSWORD}"));
     assert_eq!(ecr.script().failures.len(), 1, "the cloud was not asked");
-    assert_eq!(ask(started(), &get(other.host())).await, "exchange_failed");
+    assert_eq!(bench.ask(&get(other.host())).await, "exchange_failed");
 }
 
 #[tokio::test]
-async fn an_end_takes_away_what_was_asked_for_before() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    let node = Node::new();
-    let here = bench(&node, &registry);
-    let folder = node.scratch.path().join("acme/c-1");
-    here.first(here.ada("c-1")).await;
+async fn an_end_is_recorded_once_and_leaves_nothing() {
+    let (_registry, mut bench) = served().await;
+    let (folder, key) = (bench.node.path().join("acme/c-1"), bench.key("acme/c-1").unwrap());
     std::fs::write(folder.join("auth.json"), "{}").unwrap();
-    let recorded = here.handler.log.names().len();
-    here.first(here.ended(REQUESTED + 5)).await;
-    assert!(!folder.exists() && here.handler.log.names().len() == recorded, "there is nothing to report");
-
-    // Delivered again, since the worker died before it acknowledged it.
-    here.handler.log.stored().clear();
-    here.first(here.ada("c-1")).await;
+    bench.log.fail([Failure::LostAck]);
+    assert_eq!(bench.end().await, "ended");
     assert!(!folder.exists());
-    here.handler.log.stored().clear();
-    here.first(ContainerCredentialsAttached { requested_by: REQUESTED + 10, ..here.ada("c-1") }).await;
-    here.again(here.ended(REQUESTED + 5)).await;
-    assert!(folder.exists(), "it has asked again since");
-
-    // After a restart the log tells whether the end is old news.
-    let asked_again = bench(&node, &registry);
-    let newer = ContainerCredentialsAttached { requested_by: REQUESTED + 10, ..asked_again.ada("c-1") };
-    asked_again.record(DECIDED + 5, newer);
-    asked_again.again(asked_again.ended(REQUESTED + 5)).await;
-    assert!(folder.exists());
-    let gone = bench(&node, &registry);
-    gone.record(DECIDED, gone.ada("c-1"));
-    gone.again(gone.ended(REQUESTED + 5)).await;
+    assert_eq!(bench.outcomes(), ["CredentialProviderAttached", "ImagePullSucceeded", "ContainerEnded"]);
+    assert_eq!(bench.field(2, "placement"), json!(10));
+    assert_eq!(bench.ask(&Request::End { access: key.into() }).await, "no_access");
+    // The end was recorded, and the worker died before it removed anything.
+    let credential = bench.ada(1).await;
+    bench.work(&bench.attach("c-1", 20, credential).await).await;
+    let ended = crate::outcome::ended(&"w1".parse().unwrap(), &placed("c-1", 20));
+    bench.log.append(&ended, Expect::Anything, None).await.unwrap();
+    bench.restart();
+    assert_eq!(bench.end().await, "ended");
     assert!(!folder.exists());
+    assert_eq!(bench.outcomes().iter().filter(|name| **name == "ContainerEnded").count(), 2, "one each");
+}
+
+/// Recorded, although nothing else follows from it (fault 2): the withdrawal has not come yet.
+#[tokio::test]
+async fn a_late_end_names_its_own_placement() {
+    let (_registry, bench) = served().await;
+    bench.withdraw("c-1", 10, WithdrawReason::Superseded).await;
+    assert_eq!(bench.end().await, "ended");
+    assert_eq!((bench.outcomes().last(), bench.field(2, "placement")), (Some(&"ContainerEnded"), json!(10)));
 }
 
 #[tokio::test]
 async fn an_end_is_done_when_the_log_has_it() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    for (refuses, said) in [(true, "unavailable"), (false, "ended")] {
-        let node = Node::new();
-        let here = bench(&node, &registry);
-        here.first(here.ada("c-1")).await;
-        if refuses {
-            here.handler.log.refuse();
-        }
-        let request = Request::End { access: node.key("acme/c-1").unwrap().into() };
-        assert_eq!(ask(here, &request).await, said);
-        assert_eq!(node.key("acme/c-1").is_some(), refuses, "{said}");
-    }
-}
-
-/// The registry takes new credentials only, and they are in the log behind the decision that is being served.
-#[tokio::test]
-async fn a_pull_goes_on_with_credentials_that_were_rotated_meanwhile() {
-    let registry = FakeRegistry::basic(Image::new(), "ada", "rotated").await;
-    let new = json!({ "USERNAME": "ada", "PASSWORD": "rotated" });
-    let rotated = Bench::new(registry.host());
-    rotated.record(DECIDED + 5, rotated.attached("c-1", CredType::Basic, &new));
-    rotated.first(rotated.ada("c-1")).await;
-    assert_eq!(rotated.handler.log.names().last().copied(), Some("ImagePullSucceeded"));
-    let asked = registry.asked().len();
-
-    let wrong = Bench::new(registry.host());
-    wrong.record(DECIDED, wrong.ada("c-1"));
-    wrong.first(wrong.ada("c-1")).await;
-    assert_eq!(wrong.handler.log.names().last().copied(), Some("ImagePullFailed"));
-    assert!(registry.asked().len() - asked < asked, "nothing newer, so no second pull");
+    let (_registry, bench) = served().await;
+    bench.log.fail([Failure::Refused(10_057)]);
+    assert_eq!(bench.end().await, "unavailable");
+    assert!(bench.key("acme/c-1").is_some());
+    assert_eq!(bench.end().await, "ended");
+    assert!(bench.key("acme/c-1").is_none());
 }

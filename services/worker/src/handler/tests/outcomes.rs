@@ -1,6 +1,6 @@
 //! What each decision comes to.
 
-use waybill_schemas::v1::PullFailure;
+use waybill_schemas::{Derivation, derived_id, v1::PullFailure};
 
 use super::*;
 use crate::testing::{Answer, FakeRegistry, Image, Lines, basic_header, envelope};
@@ -11,28 +11,28 @@ const EXTERNAL_ACCOUNT: &str = r#"{"type":"external_account","credential_source"
 async fn attached_credentials_pull_the_image() {
     let (lines, _guard) = Lines::capture();
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    let bench = Bench::new(registry.host());
-    let said = bench.ada("c-1");
-    bench.first(said.clone()).await;
+    let bench = Bench::new(registry.host()).await;
+    let credential = bench.ada(3).await;
+    let assignment = bench.attach("c-1", 10, credential).await;
+    bench.work(&assignment).await;
 
-    assert_eq!(bench.handler.log.names(), ["CredentialProviderAttached", "ImagePullSucceeded"]);
+    assert_eq!(bench.outcomes(), ["CredentialProviderAttached", "ImagePullSucceeded"]);
     assert_eq!(bench.field(0, "provider_name"), format!("creds-{}", registry.host()));
-    assert_eq!((bench.field(0, "cred_type"), bench.field(0, "decided_by")), (json!("basic"), json!(DECIDED)));
+    assert_eq!((bench.field(0, "cred_type"), bench.field(0, "version")), (json!("basic"), json!(3)));
+    assert_eq!((bench.field(0, "secret_name"), bench.field(0, "placement")), (json!("s"), json!(10)));
     assert_eq!(bench.field(1, "digest"), Image::new().digest());
-    let decision = decision(said);
-    let stored = bench.handler.log.stored().clone();
-    let expected = [(Derivation::Provider, REQUESTED), (Derivation::Pull, stored[0].sequence)];
-    for (stored, (kind, after)) in stored.iter().zip(expected) {
-        let envelope = &stored.event.envelope;
-        assert_eq!((envelope.id, stored.expected), (outcome_id(&decision, kind), Expect::LastSibling(after)));
-        assert_eq!((envelope.causation_id, envelope.correlation_id), (Some(decision.id), Some(CORRELATION)));
-        assert_eq!(envelope.source, "/waybill/worker/w1");
+    let decided = bench.log.message_at(assignment.decided.sequence).await.unwrap().unwrap().decode().unwrap().envelope;
+    for ((_, recorded), kind) in bench.reported().iter().zip([Derivation::Provider, Derivation::Pull]) {
+        let stored = &recorded.envelope;
+        assert_eq!(recorded.subject.to_string(), "waybill.events.outcome.w1.acme.c-1.10");
+        assert_eq!((stored.id, stored.causation_id), (derived_id(decided.id, &kind), Some(decided.id)));
+        assert_eq!((stored.correlation_id, stored.source.as_str()), (decided.correlation_id, "/waybill/worker/w1"));
     }
+    assert_eq!(bench.field(1, "decided_by"), json!(assignment.decided.sequence));
     let line = &lines.with("attached custom credential provider for OCI image")[0];
     let fields = ["level", "image_id", "container_id", "provider_name"].map(|name| line[name].clone());
     let provider = json!(format!("creds-{}", registry.host()));
     assert_eq!(fields, [json!("INFO"), json!("img"), json!("c-1"), provider]);
-    assert_eq!(lines.with("decision received")[0]["has_image_credentials"], true);
 }
 
 #[tokio::test]
@@ -41,21 +41,22 @@ async fn without_credentials_the_pull_is_anonymous() {
     let (lines, _guard) = Lines::capture();
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
     for reason in [Why::NoSecretForImage, Why::NoImageId, Why::BuildContainer] {
-        let bench = Bench::new(registry.host());
-        bench.first(bench.skipped(reason)).await;
-        assert_eq!(bench.handler.log.names(), ["CredentialProviderAttached", "ImagePullFailed"]);
+        let bench = Bench::new(registry.host()).await;
+        bench.work(&bench.skip("c-1", 10, reason).await).await;
+        assert_eq!(bench.outcomes(), ["CredentialProviderAttached", "ImagePullFailed"]);
         assert_eq!(bench.field(0, "provider_name"), "default-chain");
         assert_eq!(bench.field(1, "reason"), "unauthorized");
     }
     let told = lines.with("no image credentials provided, using default provider chain");
     assert_eq!((told.len(), &told[0]["level"]), (3, &json!("INFO")));
-    assert_eq!(lines.with("decision received")[0]["has_image_credentials"], false);
     for (image_ref, reason) in
         [(None, PullFailure::NoImageReference), (Some("a.b/UPPER"), PullFailure::InvalidReference)]
     {
-        let bench = Bench::new(registry.host());
-        let image_ref = image_ref.map(str::to_owned);
-        bench.first(ContainerCredentialsSkipped { image_ref, ..bench.skipped(Why::NoImageId) }).await;
+        let bench = Bench::new(registry.host()).await;
+        let image = SkippedImage { image_ref: image_ref.map(str::to_owned), ..SkippedImage::default() };
+        let (placement, why) = (placement("c-1", 10), Why::NoImageId);
+        let assignment = bench.decide(Outcome::Skipped { placement, image, reason: why }).await;
+        bench.work(&assignment).await;
         assert_eq!(bench.field(1, "reason"), reason.as_str());
     }
 }
@@ -65,42 +66,47 @@ async fn without_a_provider_there_is_no_pull() {
     use AttachSkipReason as Why;
     let (lines, _guard) = Lines::capture();
     let registry = FakeRegistry::start(Image::new(), |_| None).await;
-    let other = Bench::new(registry.host());
-    let basic = |bench: &Bench, text: &str| bench.attached_text("c-1", CredType::Basic, text);
-    let google = |bench: &Bench, file: &str| {
-        bench.attached("c-1", CredType::Gcp, &json!({ "GOOGLE_APPLICATION_CREDENTIALS": file }))
-    };
     let elsewhere =
         json!({ "registry": "a.b", "type": "basic", "credentials": { "USERNAME": "u", "PASSWORD": "p" } }).to_string();
-    type Make<'t> = Box<dyn Fn(&Bench) -> Event + 't>;
-    let cases: Vec<(&str, Make<'_>)> = vec![
-        ("unseal_failed", Box::new(|_| other.ada("c-1").into())),
-        (
-            "unseal_failed",
-            Box::new(|bench| {
-                let of_another_container = bench.ada("c-2").credentials;
-                ContainerCredentialsAttached { credentials: of_another_container, ..bench.ada("c-1") }.into()
-            }),
-        ),
-        ("unparsable_credentials", Box::new(|bench| basic(bench, "{").into())),
-        ("unparsable_credentials", Box::new(|bench| bench.attached("c-1", CredType::Basic, &json!({})).into())),
-        ("unparsable_credentials", Box::new(|bench| google(bench, "/etc/key.json").into())),
-        ("unsupported", Box::new(|bench| google(bench, EXTERNAL_ACCOUNT).into())),
-        ("registry_mismatch", Box::new(|bench| basic(bench, &elsewhere).into())),
-        ("credentials_withheld", Box::new(|bench| bench.skipped(Why::CredentialsUnusable).into())),
-        ("credentials_withheld", Box::new(|bench| bench.skipped(Why::SecretExpired).into())),
-        ("credentials_withheld", Box::new(|bench| bench.skipped(Why::UnknownWorker).into())),
-        ("credentials_withheld", Box::new(|bench| bench.skipped(Why::UnsealFailed).into())),
+    let google = |file: &str| json!({ "GOOGLE_APPLICATION_CREDENTIALS": file });
+    let granted = |values: Value, kind: CredType| {
+        json!({ "registry": registry.host(), "type": kind.as_str(), "credentials": values }).to_string()
+    };
+    let cases = [
+        ("unparsable_credentials", CredType::Basic, "{".to_owned()),
+        ("unparsable_credentials", CredType::Basic, granted(json!({}), CredType::Basic)),
+        ("unparsable_credentials", CredType::Gcp, granted(google("/etc/key.json"), CredType::Gcp)),
+        ("unsupported", CredType::Gcp, granted(google(EXTERNAL_ACCOUNT), CredType::Gcp)),
+        ("registry_mismatch", CredType::Basic, elsewhere),
     ];
-    for (reason, make) in cases {
-        let bench = Bench::new(registry.host());
-        bench.first(make(&bench)).await;
-        assert_eq!(bench.handler.log.names(), ["CredentialProviderFailed"], "{reason}");
-        assert_eq!(bench.field(0, "reason"), reason);
+    for (reason, cred_type, text) in &cases {
+        let bench = Bench::new(registry.host()).await;
+        let credential = bench.grant_text("s", 1, *cred_type, text).await;
+        bench.work(&bench.attach("c-1", 10, credential).await).await;
+        assert_eq!(bench.outcomes(), ["CredentialProviderFailed"], "{reason}");
+        assert_eq!(bench.field(0, "reason"), *reason);
+    }
+    for why in [Why::CredentialsUnusable, Why::SecretExpired, Why::UnknownWorker, Why::SecretShredded] {
+        let bench = Bench::new(registry.host()).await;
+        bench.work(&bench.skip("c-1", 10, why).await).await;
+        assert_eq!(bench.outcomes(), ["CredentialProviderFailed"], "{why}");
+        assert_eq!(bench.field(0, "reason"), "credentials_withheld");
     }
     assert!(registry.asked().is_empty(), "no pull as somebody else");
     let told = lines.with("failed to parse image credentials JSON");
     assert_eq!((told.len(), &told[0]["level"]), (3, &json!("WARN")));
+}
+
+/// Invariant 7: the image's host is compared with the secret's.
+#[tokio::test]
+async fn an_image_on_another_host_gets_no_login() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let bench = Bench::new(registry.host()).await;
+    let credential = bench.ada(1).await;
+    let image = AttachedImage { image_id: "img".parse().unwrap(), image_ref: "c.d/app:1".to_owned(), image_event: 1 };
+    let assignment = bench.decide(Outcome::Attached { placement: placement("c-1", 10), image, credential }).await;
+    bench.work(&assignment).await;
+    assert_eq!((bench.outcomes(), bench.field(0, "reason")), (vec!["CredentialProviderFailed"], json!("registry_mismatch")));
 }
 
 #[tokio::test]
@@ -108,11 +114,11 @@ async fn an_exchange_that_fails_is_a_provider_that_fails() {
     let registry = FakeRegistry::start(Image::new(), |_| None).await;
     let ecr = FakeEcr::start().await;
     ecr.script().failures = vec![(400, "UnrecognizedClientException")];
-    let bench = Bench::ecr(registry.host(), &ecr);
-    bench.first(bench.aws("c-1")).await;
-    assert_eq!(bench.handler.log.names(), ["CredentialProviderFailed"]);
+    let bench = Bench::ecr(registry.host(), &ecr).await;
+    let credential = bench.aws("s", 1).await;
+    bench.work(&bench.attach("c-1", 10, credential).await).await;
+    assert_eq!(bench.outcomes(), ["CredentialProviderFailed"]);
     assert_eq!(bench.field(0, "reason"), "token_exchange_failed");
-    assert!(bench.field(0, "detail").as_str().unwrap().contains("UnrecognizedClientException"));
     assert!(registry.asked().is_empty());
 }
 
@@ -132,13 +138,14 @@ async fn a_token_from_before_that_is_refused_is_exchanged_once_more() {
     for (refusal, reason) in [(envelope(401, "UNAUTHORIZED", "no"), "unauthorized"), (expired, "denied")] {
         let registry = taking_only(2, refusal).await;
         let ecr = FakeEcr::start().await;
-        let bench = Bench::ecr(registry.host(), &ecr);
+        let bench = Bench::ecr(registry.host(), &ecr).await;
+        let credential = bench.aws("s", 1).await;
         // The first token is new: another one would fare no better.
-        bench.first(bench.aws("c-1")).await;
+        bench.work(&bench.attach("c-1", 10, credential.clone()).await).await;
         assert_eq!((bench.field(1, "reason"), ecr.calls()), (json!(reason), 1));
         // Now it is one from before.
-        bench.first(bench.aws("c-2")).await;
-        assert_eq!(bench.handler.log.names()[3], "ImagePullSucceeded");
+        bench.work(&bench.attach("c-2", 11, credential).await).await;
+        assert_eq!(bench.outcomes()[3], "ImagePullSucceeded");
         assert_eq!(ecr.calls(), 2);
         assert!(bench.field(2, "token_expires_at").is_string());
     }
@@ -155,10 +162,11 @@ async fn a_refused_token_is_exchanged_exactly_once() {
         (envelope(403, "DENIED", "not yours"), "denied", 1),
     ] {
         let registry = taking_only(99, refusal).await;
-        let bench = Bench::ecr(registry.host(), &ecr);
+        let bench = Bench::ecr(registry.host(), &ecr).await;
         let before = ecr.calls();
-        bench.first(bench.aws("c-1")).await;
-        bench.first(bench.aws("c-2")).await;
+        let credential = bench.aws("s", 1).await;
+        bench.work(&bench.attach("c-1", 10, credential.clone()).await).await;
+        bench.work(&bench.attach("c-2", 11, credential).await).await;
         assert_eq!((bench.field(3, "reason"), ecr.calls() - before), (json!(reason), calls));
         let asked = registry.asked();
         let manifests = asked.iter().filter(|asked| asked.path.contains("/manifests/")).count();

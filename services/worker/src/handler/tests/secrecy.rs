@@ -3,7 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
-use crate::testing::{FakeRegistry, Image, Lines, answer, assert_absent, envelope};
+use crate::{
+    access::Access,
+    testing::{FakeRegistry, Image, Lines, answer, assert_absent, envelope},
+};
 
 /// A registry that repeats what it was sent, as it came and decoded.
 async fn echo(status: u16) -> FakeRegistry {
@@ -17,20 +20,24 @@ async fn echo(status: u16) -> FakeRegistry {
     .await
 }
 
-fn saids(bench: &Bench) -> Vec<ContainerCredentialsAttached> {
+async fn credentials(bench: &Bench) -> Vec<Credential> {
     let token = json!({ "TOKEN": PASSWORD });
-    vec![
-        bench.ada("c-1"),
-        bench.aws("c-2"),
-        bench.attached("c-3", CredType::Token, &token),
-        bench.attached("c-4", CredType::Gcp, &token),
-        bench.attached("c-9", CredType::Gcp, &json!({ "GCP_ACCESS_TOKEN": PASSWORD })),
-        bench.attached("c-10", CredType::Gcp, &json!({ "GOOGLE_APPLICATION_CREDENTIALS": PASSWORD })),
-        bench.attached("c-5", CredType::Basic, &json!({ "USERNAME": PASSWORD })),
-        bench.attached_text("c-6", CredType::Basic, PASSWORD),
-        bench.attached_text("c-7", CredType::Basic, &format!("{{\"registry\": {PASSWORD}")),
-        bench.attached("c-8", CredType::Token, &json!({ "TOKEN": format!("{PASSWORD}\n{PASSWORD}") })),
-    ]
+    let granted = [
+        ("token", CredType::Token, token.clone()),
+        ("gcp", CredType::Gcp, token),
+        ("gcp-token", CredType::Gcp, json!({ "GCP_ACCESS_TOKEN": PASSWORD })),
+        ("gcp-file", CredType::Gcp, json!({ "GOOGLE_APPLICATION_CREDENTIALS": PASSWORD })),
+        ("half", CredType::Basic, json!({ "USERNAME": PASSWORD })),
+        ("lines", CredType::Token, json!({ "TOKEN": format!("{PASSWORD}\n{PASSWORD}") })),
+    ];
+    let mut credentials = vec![bench.ada(1).await, bench.aws("aws", 1).await];
+    for (name, cred_type, values) in granted {
+        credentials.push(bench.grant(name, 1, cred_type, &values).await);
+    }
+    for (name, text) in [("text", PASSWORD.to_owned()), ("broken", format!("{{\"registry\": {PASSWORD}"))] {
+        credentials.push(bench.grant_text(name, 1, CredType::Basic, &text).await);
+    }
+    credentials
 }
 
 #[tokio::test]
@@ -42,20 +49,22 @@ async fn no_outcome_tells_a_credential() {
     for registry in [welcoming, broken, echo(400).await, echo(403).await, echo(500).await] {
         // A new one each time, so that its first token is the one that is repeated.
         let ecr = FakeEcr::start().await;
-        let bench = Bench::ecr(registry.host(), &ecr);
-        for said in saids(&bench) {
-            let decided = decision(said.clone());
-            texts.push_str(&format!("{decided:?} {:?}", bench.handler.keys.own));
-            if let Ok(Access::Custom { provider, issued }) = bench.handler.keys.access(&decided).await {
+        let bench = Bench::ecr(registry.host(), &ecr).await;
+        for (number, credential) in (10..).zip(credentials(&bench).await) {
+            let container = format!("c-{number}");
+            let assignment = bench.attach(&container, number, credential).await;
+            bench.work(&assignment).await;
+            let access = bench.handler.access(&placed(&container, number)).await.unwrap();
+            texts.push_str(&format!("{assignment:?} {access:?} {:?}", bench.handler.providers));
+            if let Some(Ok(Access::Custom { provider, issued, .. })) = access {
                 texts.push_str(&format!("{provider:?} {issued:?}"));
             }
-            bench.first(said).await;
         }
-        for stored in bench.handler.log.stored().iter() {
-            texts.push_str(&String::from_utf8(stored.event.event.to_json().unwrap()).unwrap());
-            texts.push_str(&format!("{:?}", stored.event));
+        for message in bench.log.messages() {
+            texts.push_str(&format!("{:?} {}", message.headers, String::from_utf8_lossy(&message.payload)));
         }
-        assert!(bench.handler.log.names().len() >= 8);
+        texts.push_str(&format!("{:?} {:?} {:?}", bench.own, bench.vault, bench.handler.view()));
+        assert!(bench.outcomes().len() >= 10);
     }
     for secret in [PASSWORD, "ecr-token-1"] {
         assert_absent(secret, "events and Debug", &texts);

@@ -1,8 +1,8 @@
 //! Invariant 8: after a withdrawal no worker's view holds the login, and none lacks what is attached.
 //!
 //! Random histories of builds, requests, moves, rotations, revocations, shreddings, ends (early, late, of older placements), lost
-//! and rewound consumers, key changes and restarts. What each view must hold in the end is told from the history alone,
-//! without the fold.
+//! and rewound consumers, forged outcomes, key changes and restarts, through the scheduler's fold and the workers' views. What
+//! each view must hold in the end is told from the history alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "../../domain/tests/support/mod.rs"]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::Story;
 use waybill_domain::{
     decision::{Decision, Outcome},
-    fold::{PlacementState, SecretState},
+    fold::{ContainerKey, PlacementState, SecretState},
 };
-use waybill_schemas::{Event, Subject, WorkerId};
+use waybill_schemas::{Subject, WorkerId};
+use waybill_worker::{
+    progress::Progress,
+    view::{Decided, Effect, Found, Input, Placed, Purpose, View},
+};
 
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 const CONTAINERS: [&str; 3] = ["c1", "c2", "c3"];
@@ -48,68 +53,11 @@ impl Random {
     }
 }
 
-/// What a worker holds of one container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
-    placement: u64,
-    secret: Option<String>,
-}
-
-/// A worker's view, as it is specified: the newest placement of each container, and the newest version of each secret.
-#[derive(Debug, Default, Clone)]
-struct View {
-    containers: BTreeMap<String, Held>,
-    versions: BTreeMap<String, u64>,
-}
-
-impl View {
-    fn deliver(&mut self, decision: &Decision) {
-        match &decision.outcome {
-            Outcome::Attached { placement, credential, .. } => {
-                let secret = credential.secret_name.to_string();
-                self.raise(&secret, credential.version);
-                self.place(placement.container_id.as_str(), placement.number, Some(secret));
-            }
-            Outcome::Skipped { placement, .. } => self.place(placement.container_id.as_str(), placement.number, None),
-            Outcome::Withdrawn { placement, .. } => self.withdraw(placement.container_id.as_str(), placement.number),
-            Outcome::Renewed { credential, .. } => {
-                self.raise(credential.secret_name.as_str(), credential.version);
-            }
-        }
-    }
-
-    fn raise(&mut self, secret: &str, version: u64) {
-        let known = self.versions.entry(secret.to_owned()).or_default();
-        *known = (*known).max(version);
-    }
-
-    /// The fencing token: an older placement never replaces a newer one, and what was withdrawn never comes back.
-    fn place(&mut self, container: &str, placement: u64, secret: Option<String>) {
-        let newer = self.containers.get(container).is_none_or(|held| held.placement < placement);
-        if newer {
-            self.containers.insert(container.to_owned(), Held { placement, secret });
-        }
-    }
-
-    fn withdraw(&mut self, container: &str, placement: u64) {
-        let held = self.containers.entry(container.to_owned()).or_insert(Held { placement, secret: None });
-        if held.placement <= placement {
-            *held = Held { placement, secret: None };
-        }
-    }
-
-    fn login(&self, container: &str) -> Option<(u64, String, u64)> {
-        let held = self.containers.get(container)?;
-        let secret = held.secret.clone()?;
-        let version = self.versions.get(&secret).copied().unwrap_or(0);
-        Some((held.placement, secret, version))
-    }
-}
-
-/// A worker: its view, and how far its consumer is in what is addressed to it.
+/// A worker: its view, its access files, and how far its consumer is in what is addressed to it.
 #[derive(Debug, Default)]
 struct Worker {
     view: View,
+    files: BTreeSet<Placed>,
     next: usize,
     registered: bool,
 }
@@ -146,7 +94,7 @@ impl World {
             6..=9 => self.request(random),
             10 => self.end_by_orchestrator(random),
             11 => self.end_by_worker(random),
-            12 => self.report(random),
+            12 => self.forge(random),
             13..=17 => self.publish(random),
             18..=20 => self.deliver(random),
             21 => self.redeliver(random),
@@ -156,11 +104,98 @@ impl World {
     }
 
     fn register(&mut self, random: &mut Random) {
-        let worker = *random.pick(&WORKERS);
-        self.keys = (self.keys + u8::try_from(random.below(2)).unwrap()) % 20;
-        let key = char::from(b'A' + self.keys);
-        self.story.tell(&format!("worker {worker} {key}"));
-        self.workers.entry(worker).or_default().registered = true;
+        let name = *random.pick(&WORKERS);
+        let key_changed = random.below(2) == 1;
+        self.keys = (self.keys + u8::from(key_changed)) % 20;
+        let (key, sequence) = (char::from(b'A' + self.keys), self.story.next());
+        self.story.tell(&format!("worker {name} {key}"));
+        self.worker(name).registered = true;
+        self.tell(name, Input::Registered { sequence, key_changed });
+    }
+
+    fn worker(&mut self, name: &'static str) -> &mut Worker {
+        self.workers.entry(name).or_default()
+    }
+
+    /// Tells a view something, and does what it says as the worker would.
+    fn tell(&mut self, name: &'static str, input: Input) {
+        let mut effects: std::collections::VecDeque<Effect> = self.worker(name).view.apply(input).into();
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::LookUp { placed, purpose } => {
+                    let found = self.look_up(name, &placed);
+                    effects.extend(self.worker(name).view.apply(Input::LookedUp { placed, found, purpose }));
+                }
+                Effect::Admit(placed) => drop(self.worker(name).files.insert(placed)),
+                Effect::Drop(placed) => drop(self.worker(name).files.remove(&placed)),
+                Effect::Provide(placed) => self.provide(name, &placed),
+                Effect::Pull { placed, .. } => self.say(name, "pulled", &placed),
+                Effect::Renew(_) | Effect::Forget(_) => {}
+            }
+        }
+    }
+
+    /// Reports a provider and a pull, unless the process dies in between.
+    fn provide(&mut self, name: &'static str, placed: &Placed) {
+        match placed.number % 4 {
+            0 => {}
+            1 => self.say(name, "unprovided", placed),
+            2 => self.say(name, "provided", placed),
+            _ => {
+                self.say(name, "provided", placed);
+                self.say(name, "pulled", placed);
+            }
+        }
+    }
+
+    fn say(&mut self, name: &str, what: &str, placed: &Placed) {
+        self.story.tell(&format!("{what} {name} {} {}", placed.container.container_id, placed.number));
+    }
+
+    /// What the log says of a placement to its worker.
+    fn look_up(&self, name: &str, placed: &Placed) -> Found {
+        let queue = self.queue(name);
+        let of_container = queue.iter().filter_map(|decided| {
+            let found = Placed::from_decision(&decided.decision)?;
+            (found.container == placed.container).then_some((found.number, decided))
+        });
+        let newest = of_container.clone().map(|(number, _)| number).max().unwrap_or(0);
+        let last =
+            of_container.filter(|(number, _)| *number == placed.number).last().map(|(_, decided)| decided.clone());
+        let secret = last.as_ref().and_then(|last| last.decision.credential()).map(|one| one.secret_name.clone());
+        let renewed = queue.iter().rev().find(|decided| match &decided.decision.outcome {
+            Outcome::Renewed { credential, .. } => Some(&credential.secret_name) == secret.as_ref(),
+            _ => false,
+        });
+        Found { newest, last, renewed: renewed.cloned(), progress: self.progress(name, placed) }
+    }
+
+    fn progress(&self, name: &str, placed: &Placed) -> Progress {
+        let mine = |subject: &Subject| match subject {
+            Subject::ContainerOutcome { worker_id, container_id, placement, .. } => {
+                (worker_id.as_str(), container_id, *placement) == (name, &placed.container.container_id, placed.number)
+            }
+            _ => false,
+        };
+        let last = self.story.log.iter().rev().find(|recorded| mine(&recorded.value.subject));
+        Progress::from_last(last.map(|recorded| (recorded.sequence, Some(&recorded.value.event))))
+    }
+
+    /// What a program of the node is given for a container: the worker asks the log where it has not yet.
+    fn login(&mut self, name: &'static str, container: &str) -> Option<(u64, String, u64)> {
+        for placed in self.worker(name).view.unread() {
+            let found = self.look_up(name, &placed);
+            self.tell(name, Input::LookedUp { placed, found, purpose: Purpose::Answer });
+        }
+        let granted = self.worker(name).view.granted();
+        let of_container = |placed: &Placed| placed.container.container_id.as_str() == container;
+        let mut held = granted.into_iter().filter(|(placed, _)| of_container(placed));
+        let found = held.next().map(|(placed, (secret, version))| {
+            assert!(self.workers[name].files.contains(&placed), "{placed:?} has an access file");
+            (placed.number, secret.secret_name.to_string(), version)
+        });
+        assert!(held.next().is_none(), "one placement of a container is in force");
+        found
     }
 
     fn build(&mut self, random: &mut Random) {
@@ -221,7 +256,9 @@ impl World {
         }
         let (placement, container, worker) = *random.pick(&self.placements);
         self.story.tell(&format!("ended {worker} {container} {placement}"));
-        self.workers.entry(worker).or_default().view.withdraw(container, placement);
+        let (workspace, container_id) = ("ws".parse().unwrap(), container.parse().unwrap());
+        let container_key = ContainerKey { workspace, container_id };
+        self.tell(worker, Input::Ended(Placed { container: container_key, number: placement }));
         self.end(placement, container);
     }
 
@@ -231,14 +268,17 @@ impl World {
         }
     }
 
-    fn report(&mut self, random: &mut Random) {
+    /// What a worker says of a placement that is on another.
+    fn forge(&mut self, random: &mut Random) {
         if self.placements.is_empty() {
             return;
         }
         let (placement, container, placed_on) = *random.pick(&self.placements);
-        let worker = if random.below(4) == 0 { *random.pick(&WORKERS) } else { placed_on };
-        let what = *random.pick(&["provided", "unprovided", "pulled", "unpulled"]);
-        self.story.tell(&format!("{what} {worker} {container} {placement}"));
+        let worker = *random.pick(&WORKERS);
+        if worker != placed_on {
+            let what = *random.pick(&["provided", "unprovided", "pulled", "ended"]);
+            self.story.tell(&format!("{what} {worker} {container} {placement}"));
+        }
     }
 
     /// Publishes what stands first, and sometimes something else: another scheduler may be ahead.
@@ -252,7 +292,7 @@ impl World {
     }
 
     /// What is addressed to a worker, in the log's order.
-    fn queue(&self, worker: &str) -> Vec<Decision> {
+    fn queue(&self, worker: &str) -> Vec<Decided> {
         let mine = |subject: &Subject| match subject {
             Subject::ContainerDecision { worker_id, .. } | Subject::SecretDecision { worker_id, .. } => {
                 worker_id.as_str() == worker
@@ -260,7 +300,10 @@ impl World {
             _ => false,
         };
         let events = self.story.log.iter().filter(|recorded| mine(&recorded.value.subject));
-        events.filter_map(|recorded| Decision::from_event(&recorded.value)).collect()
+        let decided = events.filter_map(|recorded| {
+            Some(Decided { sequence: recorded.sequence, decision: Decision::from_event(&recorded.value)? })
+        });
+        decided.collect()
     }
 
     fn deliver(&mut self, random: &mut Random) {
@@ -270,11 +313,11 @@ impl World {
 
     fn deliver_to(&mut self, name: &'static str) -> bool {
         let queue = self.queue(name);
-        let worker = self.workers.entry(name).or_default();
-        let Some(decision) = queue.get(worker.next) else { return false };
-        worker.next += 1;
-        worker.view.deliver(decision);
-        if let Outcome::Withdrawn { placement, .. } = &decision.outcome {
+        let next = self.worker(name).next;
+        let Some(decided) = queue.get(next) else { return false };
+        self.worker(name).next += 1;
+        self.tell(name, Input::Delivered(decided.clone()));
+        if let Outcome::Withdrawn { placement, .. } = &decided.decision.outcome {
             let container = CONTAINERS.iter().find(|name| **name == placement.container_id.as_str()).unwrap();
             self.withdrawn.insert((name, container, placement.number));
         }
@@ -283,56 +326,47 @@ impl World {
 
     fn redeliver(&mut self, random: &mut Random) {
         let name = *random.pick(&WORKERS);
-        let queue = self.queue(name);
-        let worker = self.workers.entry(name).or_default();
-        if worker.next > 0 {
-            worker.view.deliver(&queue[random.below(worker.next)]);
+        let (queue, next) = (self.queue(name), self.worker(name).next);
+        if next > 0 {
+            self.tell(name, Input::Delivered(queue[random.below(next)].clone()));
         }
     }
 
+    /// The consumer is rewound, or lost and made anew where the scheduler starts it: at the first decision whose placement has
+    /// no final outcome, and at the end of the log if there is none.
     fn lose_consumer(&mut self, random: &mut Random) {
-        let worker = self.workers.entry(*random.pick(&WORKERS)).or_default();
-        worker.next = random.below(worker.next + 1);
+        let name = *random.pick(&WORKERS);
+        let next = self.worker(name).next;
+        if random.below(2) == 0 {
+            self.worker(name).next = random.below(next + 1);
+            return;
+        }
+        let open = self.story.facts.placements.values().filter(|fact| fact.worker_id.as_str() == name && !fact.settled);
+        let start = open.filter_map(|fact| match fact.state {
+            PlacementState::Decided { decided_by } => Some(decided_by),
+            _ => None,
+        });
+        let start = start.min().unwrap_or(u64::MAX);
+        let queue = self.queue(name);
+        let index = queue.iter().position(|decided| decided.sequence >= start).unwrap_or(queue.len());
+        self.worker(name).next = index;
+        self.tell(name, Input::QueueRemade);
     }
 
-    /// The view is gone; what was delivered is looked up again: the last decision about each container and secret.
+    /// The view is gone; access files are there.
     fn restart(&mut self, random: &mut Random) {
         let name = *random.pick(&WORKERS);
-        let queue = self.queue(name);
-        let worker = self.workers.entry(name).or_default();
-        worker.view = View::default();
-        let mut last: BTreeMap<String, &Decision> = BTreeMap::new();
-        for decision in &queue[..worker.next] {
-            let key = match &decision.outcome {
-                Outcome::Renewed { credential, .. } => format!("secret {}", credential.secret_name),
-                _ => format!("container {}", decision.placement().unwrap().container_id),
-            };
-            last.insert(key, decision);
+        self.worker(name).view = View::default();
+        for placed in self.worker(name).files.clone() {
+            self.tell(name, Input::Remembered(placed));
         }
-        last.into_values().for_each(|decision| worker.view.deliver(decision));
-        // What was ended here stays ended: the end stands on the outcome subject, where it is looked up as well.
-        let ends: Vec<(String, u64)> = self.ends_of(name);
-        let worker = self.workers.entry(name).or_default();
-        ends.iter().for_each(|(container, placement)| worker.view.withdraw(container, *placement));
-    }
-
-    fn ends_of(&self, name: &str) -> Vec<(String, u64)> {
-        let ended = |event: &Event| match event {
-            Event::ContainerEnded(ended) => Some((ended.container_id.to_string(), ended.placement)),
-            _ => None,
-        };
-        let mine = self.story.log.iter().filter(|recorded| match &recorded.value.subject {
-            Subject::ContainerOutcome { worker_id, .. } => worker_id.as_str() == name,
-            _ => false,
-        });
-        mine.filter_map(|recorded| ended(&recorded.value.event)).collect()
     }
 
     /// After every step: nothing that a view was told to drop is in it.
-    fn check_withdrawn(&self) {
-        for (worker, container, placement) in &self.withdrawn {
-            if let Some((held, ..)) = self.workers[worker].view.login(container) {
-                assert!(held > *placement, "{worker} holds {container}@{placement}, which was withdrawn");
+    fn check_withdrawn(&mut self) {
+        for (worker, container, placement) in self.withdrawn.clone() {
+            if let Some((held, ..)) = self.login(worker, container) {
+                assert!(held > placement, "{worker} holds {container}@{placement}, which was withdrawn");
             }
         }
     }
@@ -348,7 +382,7 @@ impl World {
         self.check_withdrawn();
         for container in CONTAINERS {
             for worker in WORKERS {
-                let held = self.workers[worker].view.login(container);
+                let held = self.login(worker, container);
                 let expected = self.requested.get(container).and_then(|requested| {
                     let secret = requested.secret.filter(|_| requested.worker == worker && !requested.over)?;
                     Some((requested.placement, secret.to_owned(), self.secrets[secret].0))
@@ -377,7 +411,7 @@ impl World {
         assert!(facts.pending.is_empty());
     }
 
-    /// Every recorded decision is decided again. Outcomes here are made up, so theirs are the only divergences.
+    /// Every recorded decision is decided again, and what a worker forges is told.
     fn check_verifier(self) {
         let (found, _) = self.story.verifier.finish();
         for divergence in found {
