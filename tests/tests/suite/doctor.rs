@@ -70,7 +70,8 @@ async fn a_running_stack_is_well_and_each_thing_that_is_not_is_named() {
     let people = stack.run(&["doctor"]).await;
     assert!(people.status.success(), "{}", people.stderr);
     readable(&people);
-    for part in ["nats", "stream", "vault", "permissions", "scheduler", "keys", "quarantine", "worker w1", "clock", "otlp"]
+    for part in
+        ["nats", "stream", "vault", "permissions", "scheduler", "keys", "quarantine", "worker w1", "clock", "otlp"]
     {
         assert!(people.stdout.contains(part), "{part} is not looked at:\n{}", people.stdout);
     }

@@ -10,13 +10,7 @@ use waybill_tests::stack::{Stack, event_headers};
 pub(crate) const REGISTRY: &str = "a.b";
 
 /// Publishes an event with the user of a role, under a fresh id, and returns its sequence.
-pub(crate) async fn publish(
-    stack: &Stack,
-    role: &str,
-    subject: &str,
-    event: &str,
-    body: impl Into<Vec<u8>>,
-) -> u64 {
+pub(crate) async fn publish(stack: &Stack, role: &str, subject: &str, event: &str, body: impl Into<Vec<u8>>) -> u64 {
     let id = Uuid::new_v4().to_string();
     let ce_type = format!("waybill.v1.{event}");
     let stored = stack.user(role).await.publish(subject, &event_headers(&id, &ce_type), body).await;

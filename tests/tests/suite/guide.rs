@@ -30,7 +30,11 @@ async fn situation(registry: &Registry) -> Result<Stack, waybill_tests::error::S
     let plan = Plan::default().workers(&["node-1"]).plain_http(&[&registry.host()]).setting("WAYBILL_LOG", "warn");
     let stack = plan.start().await?;
     let login = json!({ "registry": registry.host(), "credentials": "puller:password" });
-    assert_eq!(stack.put_secret("acme", "team-pull", &login).await.sequence(), 3, "the log began with a key and a worker");
+    assert_eq!(
+        stack.put_secret("acme", "team-pull", &login).await.sequence(),
+        3,
+        "the log began with a key and a worker"
+    );
     stack.build("acme", "img-1", &reference, Value::Null).await;
     stack.container("acme", "c-1", "img-1", "node-1").await;
     stack.wait_for_outcome("c-1").await;

@@ -141,11 +141,9 @@ async fn only_readers_of_the_whole_log_follow_it() {
         assert_eq!(sequences, (1..=u64::try_from(all).unwrap()).collect::<Vec<_>>(), "{name}");
     }
     let worker: waybill_schemas::WorkerId = "w1".parse().unwrap();
-    for (name, filter) in [
-        ("gateway", Filter::All),
-        ("worker-w1", Filter::All),
-        ("worker-w1", Filter::Decisions(Some(worker.clone()))),
-    ] {
+    for (name, filter) in
+        [("gateway", Filter::All), ("worker-w1", Filter::All), ("worker-w1", Filter::Decisions(Some(worker.clone())))]
+    {
         let log = role(&mut stack, name).await;
         let heard = tokio::time::timeout(SILENCE, log.follow(&filter, 1, None).next()).await;
         assert!(!matches!(heard, Ok(Some(Ok(_)))), "{name} follows {filter}: {heard:?}");

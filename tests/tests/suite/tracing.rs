@@ -66,9 +66,9 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
         .wait_for(PATIENCE, "the whole trace", |spans| {
             // Each process sends its spans when it likes.
             let ended = chain.iter().all(|(service, name, ..)| find(spans, &ran, service, name).is_some());
-            let folded = [SAVED, NAMED].iter().all(|template| {
-                find(spans, &built, "waybill-scheduler", &process(template)).is_some()
-            });
+            let folded = [SAVED, NAMED]
+                .iter()
+                .all(|template| find(spans, &built, "waybill-scheduler", &process(template)).is_some());
             // The provider and the pull, on one subject.
             let outcomes = spans.iter().filter(|span| span.trace_id == ran && span.name == publish(OUTCOME)).count();
             (ended && folded && outcomes == 2).then(|| spans.to_vec())

@@ -30,7 +30,8 @@ async fn decisions_that_cannot_be_read_or_that_the_log_does_not_lead_to() {
     let placement = request(&stack, "c-torn").await.sequence;
     let subject = format!("waybill.events.decision.w1.container.acme.c-torn.{placement}");
     publish(&stack, "scheduler", &subject, "ContainerCredentialsAttached", "{").await;
-    expect(&stack, ["container", "c-torn"], (1, "attached", "quarantined", "cannot be read and is in quarantine")).await;
+    expect(&stack, ["container", "c-torn"], (1, "attached", "quarantined", "cannot be read and is in quarantine"))
+        .await;
 
     let asked_for = request(&stack, "c-other").await;
     let mut body = real.data.clone();
@@ -70,7 +71,8 @@ async fn outcomes_that_cannot_be_read_or_are_not_the_worker_s_to_tell() {
         format!("waybill.events.outcome.{worker}.acme.{}.{}", decided.text("container_id"), decided.data["placement"])
     };
     publish(&stack, "worker-w1", &subject("w1", &attached[0]), "CredentialProviderAttached", "{").await;
-    expect(&stack, ["container", "c-torn"], (1, "provider", "quarantined", "cannot be read and is in quarantine")).await;
+    expect(&stack, ["container", "c-torn"], (1, "provider", "quarantined", "cannot be read and is in quarantine"))
+        .await;
 
     let outcome = |worker: &str, decided: &Recorded, more: Value| {
         let mut body = json!({

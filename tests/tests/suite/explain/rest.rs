@@ -66,7 +66,8 @@ async fn what_is_asked_wrongly() {
     std::fs::write(logins.path(), "{").unwrap();
     request(&stack, json!({ "container_id": "c-node", "image_id": "open" })).await;
     expect(&stack, ["container", "c-node"], (1, "pull", "no_login", "WAYBILL_WORKER_DOCKER_CONFIG")).await;
-    let revoked = stack.run(&["secrets", "revoke", saved.text("secret_name"), "--reason", "the account was closed"]).await;
+    let revoked =
+        stack.run(&["secrets", "revoke", saved.text("secret_name"), "--reason", "the account was closed"]).await;
     assert!(revoked.status.success(), "{}{}", revoked.stdout, revoked.stderr);
     expect(&stack, ["image", "img"], (1, "saved", "secret_revoked", "the account was closed")).await;
 }

@@ -125,7 +125,8 @@ async fn a_secret_that_is_for_another_registry_or_that_the_registry_refuses() {
     stack.wait_for_outcome("c-other").await;
     let mismatch = (1, "attached", "registry_mismatch", "secret other was for registry.example.com");
     expect(&stack, ["container", "c-other"], mismatch).await;
-    expect(&stack, ["image", "img"], (1, "saved", "registry_mismatch", "secret other is for registry.example.com")).await;
+    expect(&stack, ["image", "img"], (1, "saved", "registry_mismatch", "secret other is for registry.example.com"))
+        .await;
 
     for (image_id, credentials, outcome) in [("taken", "u:p", "saved"), ("refused", "u:guess", "skipped")] {
         let build = json!({

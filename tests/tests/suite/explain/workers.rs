@@ -57,7 +57,8 @@ async fn versions_that_cannot_be_opened_and_what_is_in_them() {
     stack.build("acme", "good", "a.b/app:1", json!("u:p")).await;
     stack.container("acme", "c-ghost", "good", "ghost").await;
     stack.wait_for_event("ContainerCredentialsSkipped", "c-ghost").await;
-    expect(&stack, ["container", "c-ghost"], (1, "attached", "unknown_worker", "worker ghost was not registered")).await;
+    expect(&stack, ["container", "c-ghost"], (1, "attached", "unknown_worker", "worker ghost was not registered"))
+        .await;
     let missing = (1, "saved", "secret_not_found", "there is no secret never-saved");
     expect(&stack, ["image", "unsaved"], missing).await;
     Search::new([&canary]).assert_absent_in_dir(stack.dir());
@@ -124,7 +125,10 @@ async fn a_worker_s_key_that_is_replaced() {
 async fn renewed(stack: &Stack, container: &str) {
     let worker = stack.wait_for_event("ContainerRequested", container).await.text("worker_id").to_owned();
     let taken = |events: &[waybill_tests::stack::Recorded]| {
-        events.iter().any(|event| event.name == "SecretRenewalApplied" && event.text("worker_id") == worker).then_some(())
+        events
+            .iter()
+            .any(|event| event.name == "SecretRenewalApplied" && event.text("worker_id") == worker)
+            .then_some(())
     };
     stack.wait_for("the new grant in use", taken).await;
 }
@@ -137,9 +141,7 @@ async fn what_the_cloud_refuses_is_in_its_own_words() {
     let reference = registry.serve("team/app", "1", &TinyImage::new("ecr").unwrap());
     let plan = Plan::default().plain_http(&[&registry.host()]).setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
     let stack = require!(plan.start().await);
-    let keys = |secret: &Canary| {
-        json!({ "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": secret.value(), "AWS_REGION": "eu-west-1" })
-    };
+    let keys = |secret: &Canary| json!({ "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": secret.value(), "AWS_REGION": "eu-west-1" });
     stack.build("acme", "img", &reference, keys(&canary)).await;
     ecr.fail_next(400, "AccessDeniedException");
     let refused = stack.container("acme", "c-1", "img", "w1").await;

@@ -92,7 +92,9 @@ async fn a_log_without_events_or_without_a_stream() {
     let all = json(&stack, &["replay", "--verify"]).await.remove(0);
     assert_eq!((&all["events"], &all["requests"]), (&json!(1), &json!(0)), "the scheduler's key only: {all}");
     assert!(text(&stack, &["replay", "--until-sequence", "0"]).await.stdout.contains("before the first event"));
-    for arguments in [["projection", "--at", "0"].as_slice(), &["replay", "--diff", "0", "0"], &["projection", "images"]] {
+    for arguments in
+        [["projection", "--at", "0"].as_slice(), &["replay", "--diff", "0", "0"], &["projection", "images"]]
+    {
         assert!(json(&stack, arguments).await.is_empty(), "{arguments:?}");
     }
 }

@@ -23,8 +23,7 @@ async fn what_changed_between_two_points() {
     assert_eq!(decided.sequence, placement + 1, "nobody else writes");
     let second = stack.build("acme", "img", "a.b/team/app:2", json!("user:secret-22")).await.sequence();
     let diff = async |a: &str, b: &str| json(&stack, &["replay", "--diff", a, b]).await;
-    let [before, start, after, requested] =
-        [first - 2, first, second, placement].map(|number| number.to_string());
+    let [before, start, after, requested] = [first - 2, first, second, placement].map(|number| number.to_string());
 
     let added = diff(&before, &start).await;
     for (table, key) in [("images", "acme/img"), ("secrets", "acme/oci-registry-a-b")] {
