@@ -53,16 +53,19 @@ mod tests {
     #[test]
     fn ids_are_fixed_for_ever() {
         let cause = Uuid::from_u128(0x0123_4567_89ab_4cde_8f01_2345_6789_abcd);
-        let ids = [Derivation::Decision, Derivation::Provider, Derivation::Pull];
-        assert_eq!(
-            ids.map(|derivation| derived_id(cause, &derivation).to_string()),
-            [
-                "422b00f4-eb3e-51e3-b27b-f77767916ab7",
-                "6c41ffce-f2d0-5801-9034-7505e7189142",
-                "58849be8-e72d-598e-a805-e15985d06572",
-            ]
-        );
-        let withdrawals = [1, 2].map(|placement| derived_id(cause, &Derivation::Withdrawal { placement }));
-        assert_ne!(withdrawals[0], withdrawals[1]);
+        let [worker_id, secret] = ["w1", "team.registry"];
+        let renewal = Derivation::Renewal { worker_id: worker_id.parse().unwrap(), secret: secret.parse().unwrap() };
+        let cases = [
+            (Derivation::Decision, "422b00f4-eb3e-51e3-b27b-f77767916ab7"),
+            (Derivation::Withdrawal { placement: 17 }, "86e2b037-7262-591a-a8d7-9e87aa061a96"),
+            (renewal, "ea714e52-80ea-5b60-adf5-c0d1beda99f8"),
+            (Derivation::Naming, "544c0426-2dad-5600-9d72-0ee5565efcf4"),
+            (Derivation::Provider, "6c41ffce-f2d0-5801-9034-7505e7189142"),
+            (Derivation::Pull, "58849be8-e72d-598e-a805-e15985d06572"),
+            (Derivation::Applied, "aba41155-4148-5ea7-b601-92c253723e1a"),
+        ];
+        for (derivation, id) in cases {
+            assert_eq!(derived_id(cause, &derivation).to_string(), id, "{derivation:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub mod header {
     pub const TYPE: &str = "ce-type";
     /// When the writer made the event; the stream's own timestamp decides.
     pub const TIME: &str = "ce-time";
-    /// What the event is about: its NATS subject without the prefix and the event name.
+    /// What the event is about: its NATS subject without the prefix, with slashes for dots.
     pub const SUBJECT: &str = "ce-subject";
     /// URI of the body's JSON Schema.
     pub const DATASCHEMA: &str = "ce-dataschema";
@@ -38,6 +38,8 @@ pub mod header {
     pub const TRACESTATE: &str = "tracestate";
     /// JetStream's key for de-duplication, equal to `ce-id`.
     pub const NATS_MSG_ID: &str = "Nats-Msg-Id";
+    /// Sequence of the last message on the exact subject, 0 where there is none: JetStream refuses the event otherwise.
+    pub const NATS_EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 }
 
 /// Headers of one message: a name looks up one value.

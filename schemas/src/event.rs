@@ -18,7 +18,7 @@ macro_rules! events {
             /// Every kind, in the order in which a chain goes.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The name as it stands in subjects and in `ce-type`.
+            /// The name as it stands in `ce-type`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
@@ -301,7 +301,8 @@ impl Event {
         }
     }
 
-    fn quarantined(&self) -> Option<u64> {
+    /// Sequence of the quarantined message that the event is about.
+    pub fn quarantined(&self) -> Option<u64> {
         match self {
             Self::QuarantineRetried(body) => Some(body.sequence),
             Self::QuarantineDiscarded(body) => Some(body.sequence),

@@ -27,6 +27,8 @@ pub enum Filter {
     Outcomes(Option<WorkerId>),
     /// What workers report of a container.
     ContainerOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
+    /// What workers report of a secret's renewals.
+    SecretOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<SecretName>),
     /// Registrations.
     Workers(Option<WorkerId>),
     /// What the operator says of quarantined messages.
@@ -64,6 +66,11 @@ impl fmt::Display for Filter {
             Self::ContainerOutcomes(worker, workspace, container) => {
                 let [worker, workspace] = [token(worker.as_ref()), token(workspace.as_ref())];
                 write!(f, "waybill.events.outcome.{worker}.{workspace}.{}.*", token(container.as_ref()))
+            }
+            Self::SecretOutcomes(worker, workspace, secret) => {
+                let [worker, workspace] = [token(worker.as_ref()), token(workspace.as_ref())];
+                let secret = token(secret.as_ref().map(SecretName::token));
+                write!(f, "waybill.events.outcome.{worker}.secret.{workspace}.{secret}.*")
             }
             Self::Workers(worker) => write!(f, "waybill.events.worker.{}", token(worker.as_ref())),
             Self::Quarantine => f.write_str("waybill.events.quarantine.*"),
@@ -188,6 +195,10 @@ mod tests {
                 "waybill.events.decision.w1.secret.ws.a=b.*",
             ),
             (Filter::ContainerOutcomes(None, workspace.clone(), None), "waybill.events.outcome.*.ws.*.*"),
+            (
+                Filter::SecretOutcomes(None, workspace.clone(), Some(secret.clone())),
+                "waybill.events.outcome.*.secret.ws.a=b.*",
+            ),
             (Filter::Workers(None), "waybill.events.worker.*"),
             (Filter::Secrets(workspace.clone()), "waybill.events.secret.ws.*"),
         ];

@@ -14,7 +14,7 @@ pub struct ContainerRequested {
     pub workspace: WorkspaceId,
     /// The container that will run.
     pub container_id: ContainerId,
-    /// The image it runs; absent, null or empty when the container has none of its own.
+    /// The image it runs; absent or empty when the container has none of its own.
     #[serde(default, deserialize_with = "empty_is_none", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{0,128}$"))]
     pub image_id: Option<ImageId>,
@@ -38,7 +38,7 @@ pub struct ContainerEnded {
     pub placement: u64,
 }
 
-/// Languages without optional values write "" for "none".
+/// Languages without optional values write "" for "none", others `null`.
 fn empty_is_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<ImageId>, D::Error> {
     match Option::<String>::deserialize(input)? {
         None => Ok(None),

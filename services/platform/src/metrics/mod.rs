@@ -26,6 +26,7 @@ struct Instruments {
     _lag_time: ObservableGauge<f64>,
     quarantined: Gauge<u64>,
     refused: Counter<u64>,
+    requests_refused: Counter<u64>,
     renewals: Counter<u64>,
     grants_sealed: Counter<u64>,
     log_full: Gauge<u64>,
@@ -80,6 +81,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             "{decision}",
             "Decisions that the log refused and that were set aside",
         ),
+        requests_refused: counter("waybill.requests.refused", "{request}", "HTTP requests that were refused, by code"),
         renewals: counter("waybill.renewals", "{renewal}", "Renewals of a secret on a worker"),
         grants_sealed: counter("waybill.grants.sealed", "{grant}", "Secret versions sealed to a worker"),
         log_full: gauge("waybill.log.full", "1", "1 while the log takes no events for want of room, else 0"),
@@ -115,7 +117,7 @@ pub fn consumed(subject: &Subject) {
     INSTRUMENTS.consumed.add(1, &messaging(subject, "process"));
 }
 
-/// A build was recorded: `saved`, or `skipped` with the reason.
+/// A build was recorded: `saved`, `unchanged`, `named`, or `skipped` with the reason.
 pub fn save(what: &'static str, reason: Option<&'static str>) {
     INSTRUMENTS.saves.add(1, &outcome(what, reason));
 }
@@ -160,6 +162,11 @@ pub fn quarantined(events: u64) {
 /// The log refused a decision for good, and it was set aside.
 pub fn decision_refused() {
     INSTRUMENTS.refused.add(1, &[]);
+}
+
+/// An HTTP request was refused, with the code of the problem.
+pub fn request_refused(code: &'static str) {
+    INSTRUMENTS.requests_refused.add(1, &[KeyValue::new("code", code)]);
 }
 
 /// A renewal was recorded: `decided`, `applied`, or `failed` with the reason.

@@ -6,7 +6,6 @@ use waybill_domain::{
     reference::{ImageReference, Registry, secret_name},
     save::{BuildError, BuildRequest, SavePlan, SaveSkip},
 };
-use waybill_platform::trace;
 use waybill_registry::trial::{Given, Refused};
 use waybill_schemas::{
     Timestamp,
@@ -68,8 +67,9 @@ impl Verdict {
         let live = asked.map(Live::of);
         Self {
             good: live.as_ref().is_none_or(Live::is_ok),
-            cred_type: Some(plan.cred_type),
-            expires_at: plan.expires_at,
+            secret_name: default_name(image, plan),
+            cred_type: Some(plan.new.cred_type),
+            expires_at: plan.new.expires_at,
             live,
             ..Self::about(image, Outcome::Saved)
         }
@@ -79,7 +79,7 @@ impl Verdict {
     pub(super) fn skipped(image: &ImageReference, skip: &SaveSkip, build: &BuildRequest, asked: Option<Asked>) -> Self {
         let live = asked.map(Live::of);
         let public = live.is_none() && skip.reason == SaveSkipReason::PublicRegistry;
-        let (sentence, remedy) = skip_in_words(&event(image, skip, build), trace::now());
+        let (sentence, remedy) = skip_in_words(&event(image, skip, build));
         Self {
             good: public || live.as_ref().is_some_and(Live::is_ok),
             reason: Some(skip.reason.as_str()),
@@ -105,7 +105,7 @@ impl Verdict {
             image_ref: image.to_string(),
             registry: image.registry().to_string(),
             kind: kind(&image.registry().kind()),
-            secret_name: secret_name(image.registry()),
+            secret_name: secret_name(image.registry()).to_string(),
             outcome,
             reason: None,
             cred_type: None,
@@ -143,6 +143,16 @@ fn event(image: &ImageReference, skip: &SaveSkip, build: &BuildRequest) -> Crede
         source: skip.target.as_ref().map(|target| target.source),
         reason: skip.reason,
         missing_key: skip.missing_key.clone(),
+        detail: skip.detail.clone(),
+    }
+}
+
+/// The first name that the gateway tries. Keys whose account changes at each issue get a secret of the image's own.
+fn default_name(image: &ImageReference, plan: &SavePlan) -> String {
+    let base = secret_name(image.registry());
+    match plan.new.identity {
+        Some(_) => base.to_string(),
+        None => format!("{base}-<image_id>"),
     }
 }
 

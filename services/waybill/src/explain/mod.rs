@@ -1,15 +1,16 @@
 //! `waybill explain`: which hop broke, why, since when, and what to do.
 
+mod gateway;
 mod text;
 
-use std::{io::Write as _, path::Path, process::ExitCode};
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use waybill_domain::explain::{Explanation, State, Step};
 use waybill_platform::{
     config::Settings,
     explain::{Explainer, Moment, Scope},
-    log::EventLog,
+    log::{EventLog, Log as _},
     trace,
 };
 
@@ -19,6 +20,8 @@ use crate::{
     exit, operator, output,
     place::Place,
 };
+
+pub(crate) use gateway::explain_from;
 
 /// `waybill explain`: the exit status says how the id is.
 pub(crate) fn run(home: &Path, arguments: &ExplainArguments) -> ExitCode {
@@ -42,10 +45,11 @@ fn ask(settings: &Settings, arguments: &ExplainArguments) -> Result<Explanation,
     let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
         let moment = moment(&log, arguments.at).await?;
-        let explainer = Explainer { log, scope: Scope::Everything, moment };
+        let explainer = Explainer { log: Arc::new(log), scope: Scope::Everything, moment };
         Ok(match &arguments.question {
             Question::Image { id } => explainer.image(&workspace, id).await?,
             Question::Container { id } => explainer.container(&workspace, id).await?,
+            Question::Secret { name } => explainer.secret(&workspace, name).await?,
         })
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use waybill_domain::explain::{Explanation, State, Step, StepOutcome};
+use waybill_domain::explain::{Earlier, Explanation, State, Step, StepOutcome};
 use waybill_schemas::Timestamp;
 
 use super::Traces;
@@ -20,13 +20,13 @@ pub(super) fn render(explanation: &Explanation, traces: &Traces, now: Timestamp,
         paragraph(&mut text, &format!("note: {note}"), "      ");
     }
     if !explanation.earlier.is_empty() {
-        line(&mut text, format_args!("\nearlier requests:"));
+        line(&mut text, format_args!("\nearlier placements:"));
         let hidden = explanation.earlier.len().saturating_sub(5);
         for one in explanation.earlier.iter().skip(hidden) {
-            line(
-                &mut text,
-                format_args!("{:>7} {}  {} ({})", one.sequence, time(one.time), word(one.state), one.code.as_str()),
-            );
+            let Earlier { sequence, state, code, worker_id, .. } = one;
+            let (state, code) = (word(*state), code.as_str());
+            line(&mut text, format_args!("{sequence:>7} {}  {state} ({code}) on {worker_id}", time(one.time)));
+            paragraph(&mut text, &format!("        {}", sentence(&one.sentence)), "          ");
         }
     }
     text.trim_end().to_owned()
@@ -35,7 +35,9 @@ pub(super) fn render(explanation: &Explanation, traces: &Traces, now: Timestamp,
 fn headline(text: &mut String, explanation: &Explanation, now: Timestamp, coloured: bool) {
     let verdict = &explanation.verdict;
     let Explanation { kind, id, workspace, .. } = explanation;
-    paragraph(text, &format!("{kind} {id} in workspace {workspace}"), "");
+    let placed = explanation.placement.zip(explanation.worker_id.as_ref());
+    let placed = placed.map_or_else(String::new, |(number, worker)| format!(", placement {number} on {worker}"));
+    paragraph(text, &format!("{kind} {id} in workspace {workspace}{placed}"), "");
     let colour = match verdict.state {
         State::Healthy => Colour::Green,
         State::Broken => Colour::Red,
@@ -55,11 +57,14 @@ fn timeline(text: &mut String, steps: &[Step], traces: &Traces, coloured: bool) 
         return;
     }
     line(text, format_args!("\n{:>7} {:<23} {:>9}  {:<9} outcome", "seq", "time (UTC)", "after", "hop"));
+    let mut trace_before = None;
     for step in steps {
         let (outcome, colour) = match step.outcome {
             StepOutcome::Done => ("done", Colour::Green),
             StepOutcome::Skipped => ("skipped", Colour::Yellow),
             StepOutcome::Failed => ("failed", Colour::Red),
+            StepOutcome::Withdrawn => ("withdrawn", Colour::Yellow),
+            StepOutcome::Ignored => ("not believed", Colour::Red),
         };
         let outcome = output::paint(outcome, colour, coloured);
         let after = step.after_ms.map_or_else(String::new, |ms| format!("+{}", output::spell_ms(ms)));
@@ -71,11 +76,14 @@ fn timeline(text: &mut String, steps: &[Step], traces: &Traces, coloured: bool) 
             paragraph(text, &format!("        {told}"), "          ");
         }
         let version = step.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
-        paragraph(text, &format!("        by {}{version}", step.service), "          ");
-        if let Some(trace_id) = &step.trace_id {
+        let actor = step.actor.as_ref().map_or_else(String::new, |actor| format!(" for {actor}"));
+        paragraph(text, &format!("        by {}{version}{actor}", step.service), "          ");
+        // A trace goes over several hops: it is told where it begins.
+        if let Some(trace_id) = step.trace_id.as_ref().filter(|trace_id| trace_before != Some(*trace_id)) {
             // Addresses and ids are left whole, so that they can be copied.
             let trace = traces.link(trace_id).unwrap_or_else(|| trace_id.clone());
             line(text, format_args!("        trace {trace}"));
+            trace_before = Some(trace_id);
         }
     }
 }

@@ -75,6 +75,11 @@ impl MemoryLog {
         self.server().failures.extend(failures);
     }
 
+    /// Forgets the failures that have not happened yet.
+    pub fn recover(&self) {
+        self.server().failures.clear();
+    }
+
     /// Stores a message as any client could write it.
     pub fn publish_raw(&self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> u64 {
         let mut map = async_nats::HeaderMap::new();

@@ -99,6 +99,11 @@ impl Inspector {
         Server { version: info.version, jetstream: info.jetstream }
     }
 
+    /// The log over this connection: each of its requests is given up after two seconds.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// Asks on an API subject, given without the prefix.
     pub async fn api(&self, subject: &str, payload: &Value) -> Reply {
         let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };

@@ -1,43 +1,57 @@
 //! Who gets which login.
 
-use waybill_domain::provider::{CustomPlan, Login};
+use futures_util::future::BoxFuture;
+use waybill_domain::{
+    fold::ContainerKey,
+    provider::{CustomPlan, Login},
+};
 use waybill_registry::provider::{EcrConfig, Provider, TokenCache};
 use waybill_schemas::v1::CredType;
 
 use super::*;
-use crate::node::NodeDir;
+use crate::node::{Attachments, NodeDir, Placed};
 
-/// Credentials for an image, attached by the decision with this sequence; the password is `pw-` and the user's name.
-pub(in crate::node) fn attachment(image: &str, user: &str, decided_by: u64) -> Attachment {
+/// Credentials for an image and a placement; the password is `pw-` and the user's name.
+pub(in crate::node) fn attachment(image: &str, user: &str, placement: u64) -> Attachment {
     let password = Secret::new(format!("pw-{user}"));
-    of(image, Login::Basic(BasicLogin { username: user.to_owned(), password }), decided_by)
+    of(image, Login::Basic(BasicLogin { username: user.to_owned(), password }), placement)
 }
 
-fn of(image: &str, login: Login, decided_by: u64) -> Attachment {
+pub(in crate::node) fn placed(workspace: &str, container: &str, number: u64) -> Placed {
+    let container =
+        ContainerKey { workspace: workspace.parse().unwrap(), container_id: container.parse().unwrap() };
+    Placed { container, number }
+}
+
+fn of(image: &str, login: Login, placement: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
     let plan = CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login };
     let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
-    Attachment { provider, image, expires_at: None, requested_by: decided_by, decided_by }
+    Attachment { provider, image, expires_at: None, placement }
 }
 
 struct Node {
     _scratch: tempfile::TempDir,
     answerer: Answerer,
+    attachments: Attachments,
 }
 
 impl Node {
     fn new() -> Self {
-        Self::with(NoAttached)
+        let attachments = Attachments::default();
+        Self::with(attachments.clone(), attachments)
     }
 
-    fn with(log: impl Attached) -> Self {
+    fn with(attachments: Attachments, attached: impl Attached) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let running = Running::open(NodeDir::open(scratch.path(), None).unwrap()).unwrap();
-        Self { _scratch: scratch, answerer: Answerer::new(running, Arc::new(log)) }
+        Self { _scratch: scratch, answerer: Answerer::new(running, Arc::new(attached)), attachments }
     }
 
     fn put(&self, workspace: &str, container: &str, new: Attachment) {
-        self.answerer.running.put(&workspace.parse().unwrap(), &container.parse().unwrap(), new).unwrap();
+        let placed = placed(workspace, container, new.placement);
+        self.answerer.running.admit(&placed).unwrap();
+        self.attachments.put(placed, new);
     }
 
     /// The key of `workspace` or `workspace/container`.
@@ -122,25 +136,19 @@ async fn a_workspace_s_key_gives_what_is_beyond_doubt() {
 }
 
 #[tokio::test]
-async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
+async fn a_newer_placement_has_a_key_of_its_own_and_the_end_leaves_nothing() {
     let node = Node::new();
-    let (workspace, container) = ("ws".parse().unwrap(), "c1".parse().unwrap());
     node.put("ws", "c1", attachment("a.b/app:1", "old", 5));
-    let key = node.key("ws/c1");
+    let old = node.key("ws/c1");
+    node.put("ws", "c1", attachment("a.b/app:1", "renewed", 5));
+    assert_eq!(node.get(&old, None, None).await, "a.b renewed pw-renewed", "the key stays over a renewal");
     node.put("ws", "c1", attachment("a.b/app:1", "new", 9));
     node.put("ws", "c1", attachment("a.b/app:1", "late", 7));
-    node.answerer.running.drop_older(&workspace, &container, 8).unwrap();
-    assert_eq!(node.get(&key, None, None).await, "a.b new pw-new", "the key stays over a rotation");
-
-    node.put("ws", "c2", attachment("a.b/app:1", "revoked", 6));
-    node.answerer.running.drop_older(&workspace, &"c2".parse().unwrap(), 8).unwrap();
-    node.put("ws", "c2", attachment("a.b/app:1", "delivered again", 6));
-    assert!(!node.answerer.running.dir().root().join("ws/c2").exists(), "what was revoked does not come back");
-
-    // Revoked before the attach was handled, as when the worker died on it and it comes again late.
-    node.answerer.running.drop_older(&workspace, &"c3".parse().unwrap(), 8).unwrap();
-    node.put("ws", "c3", attachment("a.b/app:1", "delivered late", 6));
-    assert!(!node.answerer.running.dir().root().join("ws/c3").exists(), "what was revoked is never given");
+    let key = node.key("ws/c1");
+    assert_eq!(node.get(&key, None, None).await, "a.b new pw-new");
+    assert_eq!(node.get(&old, None, None).await, "no_access", "an older placement's key opens nothing");
+    node.answerer.running.remove(&placed("ws", "c1", 5)).unwrap();
+    assert_eq!(node.get(&key, None, None).await, "a.b new pw-new", "another placement's end removes nothing");
 
     let folder = node.answerer.running.dir().root().join("ws/c1");
     std::fs::write(folder.join("auth.json"), "{}").unwrap();
@@ -156,49 +164,32 @@ async fn a_newer_decision_replaces_and_the_end_leaves_nothing() {
     assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b again pw-again");
 }
 
-/// A log that takes ends at this sequence, or none.
-struct Ends(Result<u64, Code>);
-
-impl Attached for Ends {
-    fn attached<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        container: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Attachment, Error>> {
-        NoAttached.attached(workspace, container)
-    }
-
-    fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
-        Box::pin(async { self.0.map(Some).map_err(|code| code.because("down")) })
-    }
+/// A placement without credentials has a key, and hears that there are none.
+#[tokio::test]
+async fn a_placement_without_credentials_has_a_key() {
+    let node = Node::new();
+    node.answerer.running.admit(&placed("ws", "c1", 1)).unwrap();
+    assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "not_found");
+    assert_eq!(node.get(&node.key("ws"), Some("a.b"), None).await, "not_found");
 }
 
-#[tokio::test]
-async fn what_was_asked_for_before_the_end_does_not_come_back() {
-    let node = Node::with(Ends(Ok(7)));
-    node.put("ws", "c1", attachment("a.b/app:1", "u", 5));
-    let folder = node.answerer.running.dir().root().join("ws/c1");
-    let ended = node.answerer.answer(&Request::End { access: node.key("ws/c1") }).await;
-    assert!(matches!(ended, Answer::Ended { ended: true }) && !folder.exists(), "{ended:?}");
-    // A renewal that was decided before the end, and delivered after it.
-    node.put("ws", "c1", Attachment { requested_by: 5, ..attachment("a.b/app:1", "late", 9) });
-    assert!(!folder.exists());
+/// A log that takes no ends.
+struct NoEnds(Attachments);
 
-    // Files that the end left, as when a login file was being written.
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("auth.json"), "{}").unwrap();
-    node.answerer.running.ended(&"ws".parse().unwrap(), &"c1".parse().unwrap(), 7).unwrap();
-    assert!(!folder.exists());
+impl Attached for NoEnds {
+    fn attached<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<Attachment, Error>> {
+        self.0.attached(placed)
+    }
 
-    node.put("ws", "c1", attachment("a.b/app:1", "again", 10));
-    assert_eq!(node.get(&node.key("ws/c1"), None, None).await, "a.b again pw-again");
-    node.answerer.running.ended(&"ws".parse().unwrap(), &"c1".parse().unwrap(), 7).unwrap();
-    assert!(folder.exists(), "old news of the end before");
+    fn ended<'a>(&'a self, _: &'a Placed) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Err(Code::Unavailable.because("down")) })
+    }
 }
 
 #[tokio::test]
 async fn an_end_that_is_not_recorded_is_said_again() {
-    let node = Node::with(Ends(Err(Code::Unavailable)));
+    let attachments = Attachments::default();
+    let node = Node::with(attachments.clone(), NoEnds(attachments));
     node.put("ws", "c1", attachment("a.b/app:1", "u", 5));
     let ended = node.answerer.answer(&Request::End { access: node.key("ws/c1") }).await;
     assert!(matches!(ended, Answer::Error { error } if error.code == Code::Unavailable));

@@ -4,7 +4,10 @@ use tokio::task::spawn_blocking;
 use waybill_registry::node::{ClientError, ask};
 
 use super::*;
-use crate::node::{NoAttached, NodeDir, Running, answer::tests::attachment};
+use crate::node::{
+    Attachments, NodeDir, Running,
+    answer::tests::{attachment, placed},
+};
 
 struct Served {
     scratch: tempfile::TempDir,
@@ -16,8 +19,10 @@ impl Served {
     fn start() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let running = Running::open(NodeDir::open(scratch.path(), None).unwrap()).unwrap();
-        running.put(&"ws".parse().unwrap(), &"c1".parse().unwrap(), attachment("a.b/app:1", "u", 1)).unwrap();
-        let server = Server::bind(Answerer::new(running, Arc::new(NoAttached))).unwrap();
+        let attachments = Attachments::default();
+        attachments.put(placed("ws", "c1", 1), attachment("a.b/app:1", "u", 1));
+        running.admit(&placed("ws", "c1", 1)).unwrap();
+        let server = Server::bind(Answerer::new(running, Arc::new(attachments))).unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.serve(stop.clone()));
         Self { scratch, stop, task }

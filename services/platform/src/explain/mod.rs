@@ -1,0 +1,216 @@
+//! Gathers what an explanation is made from: by exact subjects and bounded, never by reading the whole log.
+
+mod gather;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use waybill_domain::explain::{
+    Concern, Entry, Explanation, History, ReaderState, ReaderStatus, Readers, State, explain_container, explain_image,
+    explain_secret,
+};
+use waybill_schemas::{ContainerId, Filter, ImageId, SecretName, Subject, Timestamp, WorkerId, WorkspaceId};
+
+use crate::{
+    log::{ConsumerSpec, ConsumerState, Log, LogError},
+    trace,
+};
+use gather::{FEW, Gathering, NEWEST};
+
+/// A reader that was given something this lately is at work, even if it asks for nothing right now.
+const AT_WORK: Duration = Duration::from_secs(15);
+
+/// The moment that is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The present.
+    Now,
+    /// When the log ended at this sequence, at this time.
+    Past {
+        /// Sequence of the last event that counts.
+        sequence: u64,
+        /// The time then.
+        at: Timestamp,
+    },
+}
+
+/// Whose events an answer may speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of every workspace: the operator's.
+    Everything,
+    /// Those of the workspace that is asked about.
+    OneWorkspace,
+}
+
+/// Answers questions from a log.
+#[derive(Debug, Clone)]
+pub struct Explainer {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Whose events answers may speak of.
+    pub scope: Scope,
+    /// The moment that is asked about.
+    pub moment: Moment,
+}
+
+/// Everything that concerns a container.
+struct Gathered {
+    history: History,
+    /// The worker of its newest request.
+    worker: Option<WorkerId>,
+    /// The sequence up to which it was read.
+    end: u64,
+}
+
+impl Explainer {
+    /// What happened to a container.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn container(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Explanation, LogError> {
+        let Gathered { history, worker, .. } = self.gather_container(workspace, id).await?;
+        let explained = explain_container(&history, workspace, id, &Readers::unknown(), self.now());
+        if explained.verdict.state != State::InFlight || self.moment != Moment::Now {
+            return Ok(explained);
+        }
+        // The readers are asked before the log is read again: whatever they were done with is in it then.
+        let (readers, now) = self.readers(worker.as_ref()).await?;
+        let Gathered { history, end, .. } = self.gather_container(workspace, id).await?;
+        if end < position_of_readers(&readers) {
+            return Err(LogError::behind(format!("explain container {id}")));
+        }
+        Ok(explain_container(&history, workspace, id, &readers, now))
+    }
+
+    /// What became of an image.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Explanation, LogError> {
+        let mut gathering = Gathering::new(self.log.as_ref(), self.end());
+        gathering.read(Filter::Image(Some(workspace.clone()), Some(image_id.clone())), NEWEST).await?;
+        let concern = Concern::from_image(&gathering.history(Vec::new()), workspace, image_id);
+        gathering.read_secrets(&concern).await?;
+        let elsewhere = self.elsewhere(&gathering, workspace, image_id).await?;
+        Ok(explain_image(&gathering.history(elsewhere), workspace, image_id, self.now()))
+    }
+
+    /// What became of a secret.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn secret(&self, workspace: &WorkspaceId, secret_name: &SecretName) -> Result<Explanation, LogError> {
+        let mut gathering = Gathering::new(self.log.as_ref(), self.end());
+        let decisions = Filter::SecretDecisions(None, Some(workspace.clone()), Some(secret_name.clone()));
+        gathering.read(decisions, NEWEST).await?;
+        let concern = Concern::from_secret(workspace, secret_name);
+        gathering.read_secrets(&concern).await?;
+        gathering.read_renewals().await?;
+        Ok(explain_secret(&gathering.history(Vec::new()), workspace, secret_name, self.now()))
+    }
+
+    fn now(&self) -> Timestamp {
+        match self.moment {
+            Moment::Now => trace::now(),
+            Moment::Past { at, .. } => at,
+        }
+    }
+
+    /// The last sequence that counts.
+    fn end(&self) -> u64 {
+        match self.moment {
+            Moment::Now => u64::MAX,
+            Moment::Past { sequence, .. } => sequence,
+        }
+    }
+
+    async fn gather_container(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Gathered, LogError> {
+        let mut gathering = Gathering::new(self.log.as_ref(), self.end());
+        let (owner, container) = (Some(workspace.clone()), Some(id.clone()));
+        gathering.read(Filter::Container(owner.clone(), container.clone()), NEWEST).await?;
+        gathering.read(Filter::ContainerDecisions(None, owner.clone(), container.clone()), NEWEST).await?;
+        gathering.read(Filter::ContainerOutcomes(None, owner.clone(), container), NEWEST).await?;
+        let concern = Concern::from_container(&gathering.history(Vec::new()), workspace, id);
+        for image in &concern.images {
+            gathering.read(Filter::Image(owner.clone(), Some(image.clone())), NEWEST).await?;
+        }
+        for worker_id in concern.workers.iter().flatten() {
+            gathering.read(Subject::Worker { worker_id: worker_id.clone() }.into(), FEW).await?;
+        }
+        let concern = Concern::from_container(&gathering.history(Vec::new()), workspace, id);
+        gathering.read_secrets(&concern).await?;
+        let newest = gathering.newest_request();
+        let mut elsewhere = Vec::new();
+        if let Some(newest) = &newest {
+            gathering.read_placement(newest, workspace, id).await?;
+            gathering.read_before(newest, &concern).await?;
+            gathering.read_new_versions(newest, &concern).await?;
+            gathering.read_causes().await?;
+            if let Some(image_id) = &newest.image_id {
+                elsewhere = self.elsewhere(&gathering, workspace, image_id).await?;
+            }
+        }
+        let (history, end) = (gathering.history(elsewhere), gathering.end());
+        Ok(Gathered { history, worker: newest.map(|newest| newest.worker_id), end })
+    }
+
+    /// Other workspaces that built the image, where this one did not.
+    async fn elsewhere(
+        &self,
+        gathering: &Gathering<'_>,
+        workspace: &WorkspaceId,
+        image_id: &ImageId,
+    ) -> Result<Vec<WorkspaceId>, LogError> {
+        let built = |entry: &Entry| matches!(entry.value.subject(), Some(Subject::Image { image_id: built, .. }) if built == *image_id);
+        if gathering.entries().iter().any(built) || self.scope == Scope::OneWorkspace {
+            return Ok(Vec::new());
+        }
+        let everywhere = Filter::Image(None, Some(image_id.clone()));
+        let found = self.log.newest_on(&everywhere, NEWEST, gathering.end()).await?;
+        let others = found.messages.iter().filter_map(|message| match message.decode().ok()?.subject {
+            Subject::Image { workspace: other, .. } if other != *workspace => Some(other),
+            _ => None,
+        });
+        Ok(others.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// The readers that are waited for, and the server's time: how long they have been quiet is not for the clock here to say.
+    async fn readers(&self, worker: Option<&WorkerId>) -> Result<(Readers, Timestamp), LogError> {
+        let scheduler = self.log.scheduler_reader().await?;
+        let worker = match worker {
+            Some(worker_id) => Some(self.log.consumer_state(&ConsumerSpec::for_worker(worker_id, 0).name).await?),
+            None => None,
+        };
+        let told_at = |state: &Option<ConsumerState>| state.as_ref().and_then(|state| state.told_at);
+        let now = told_at(&scheduler).max(worker.as_ref().and_then(told_at)).unwrap_or_else(trace::now);
+        let log_full = self.log.full().borrow().clone();
+        let worker = worker.map_or(ReaderStatus::Unknown, status);
+        Ok((Readers { scheduler: status(scheduler), worker, log_full }, now))
+    }
+}
+
+/// The last sequence that a reader was given.
+fn position_of_readers(readers: &Readers) -> u64 {
+    let position = |status: &ReaderStatus| match status {
+        ReaderStatus::Present(state) => state.position,
+        ReaderStatus::Absent | ReaderStatus::Unknown => 0,
+    };
+    position(&readers.scheduler).max(position(&readers.worker))
+}
+
+fn status(consumer: Option<ConsumerState>) -> ReaderStatus {
+    let Some(state) = consumer else { return ReaderStatus::Absent };
+    let now = state.told_at.unwrap_or_else(trace::now);
+    let lately = state.last_active.is_some_and(|last| now.instant() - last.instant() < AT_WORK);
+    ReaderStatus::Present(ReaderState {
+        behind: state.pending,
+        position: state.delivered,
+        acknowledged: state.acknowledged,
+        reading: state.waiting > 0 || lately,
+        last_active: state.last_active,
+        since: state.created,
+    })
+}
+
+#[cfg(test)]
+mod tests;
