@@ -146,7 +146,7 @@ async fn keys_and_permissions_that_are_not_those_of_init() {
     assert_ne!(text, single);
     std::fs::write(&conf, single).unwrap();
     stack.nats().restart().await.unwrap();
-    told(&stack, "permissions gateway", "may not look up anything in the log").await;
+    told(&stack, "permissions gateway", "may not publish on waybill.api.DIRECT.GET.WAYBILL, and must").await;
 
     // An operator that the server does not know.
     let stranger = nkeys_seed();

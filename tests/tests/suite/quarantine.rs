@@ -183,7 +183,7 @@ async fn a_retry_after_an_upgrade_puts_events_back_in_their_places() {
     // The crash in the middle changes nothing: the retry is in the log.
     for (place, sequence) in [unused, used, lost].into_iter().enumerate() {
         let back = quarantine(&stack, &["retry", &sequence.to_string()]).await;
-        assert!(back.status.success(), "{}{}", back.stdout, back.stderr);
+        assert!(back.status.success(), "{}{}\n{}", back.stdout, back.stderr, stack.logs());
         if place == 0 {
             stack.sigkill(&Service::Scheduler);
             stack.spawn(&Service::Scheduler).unwrap();

@@ -31,7 +31,7 @@ async fn a_rebuilt_projection_equals_the_live_one() {
     let file = stack.home().join("data/scheduler/projection.redb");
     let second = stack.run(&["scheduler", "--rebuild"]).await;
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
-    assert!(second.stderr.contains("is another scheduler using it"), "{}", second.stderr);
+    assert!(second.stderr.contains("another scheduler is using the projection"), "{}", second.stderr);
     stack.stop(&Service::Scheduler).await;
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);

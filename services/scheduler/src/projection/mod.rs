@@ -178,14 +178,6 @@ impl Projection {
         Ok(transaction.commit()?)
     }
 
-    /// Waits until no fold is being written.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub(crate) fn wait_for_writer(&self) -> Result<(), ProjectionError> {
-        Ok(self.database.begin_write()?.abort()?)
-    }
-
     /// Workers that have registered.
     ///
     /// # Errors

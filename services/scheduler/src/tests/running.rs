@@ -89,7 +89,13 @@ async fn requests_are_answered_and_revocations_reach_the_vault() {
     assert_eq!(running.decisions(2).await[1], format!("withdrawn c {placement} secret_shredded"));
     let (bench, ended) = running.stop().await;
     ended.unwrap();
-    let projection = Projection::open(&bench.home.path().join("running.redb")).unwrap();
+    // What was being read when the scheduler ended holds the file for a moment.
+    let projection = loop {
+        match Projection::open(&bench.home.path().join("running.redb")) {
+            Err(error) if error.is_in_use() => tokio::task::yield_now().await,
+            opened => break opened.unwrap(),
+        }
+    };
     assert_eq!(projection.quarantined().unwrap(), 1);
 }
 

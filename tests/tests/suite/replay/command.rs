@@ -63,7 +63,6 @@ async fn ranges_and_arguments() {
         &["replay", "--diff", "1", "2", "--verify"],
         &["replay", "--diff", "1", "2", "--out", "x"],
         &["projection", "rooms"],
-        &["projection", "quarantine"],
         &["projection", "--at", "yesterday"],
     ] {
         let refused = stack.run(arguments).await;
