@@ -10,6 +10,7 @@
 
 mod life;
 mod readers;
+mod report;
 #[path = "../support/rows.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;
