@@ -45,6 +45,20 @@ pub(crate) struct Handler {
     under_way: Mutex<BTreeMap<Placed, CancellationToken>>,
 }
 
+/// Work on a placement; forgotten when it is dropped.
+pub(crate) struct UnderWay<'h> {
+    handler: &'h Handler,
+    pub(crate) placed: Placed,
+    /// Cancelled when the placement is over.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.handler.under_way().remove(&self.placed);
+    }
+}
+
 /// Why a decision is not done with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandleError {
@@ -192,26 +206,14 @@ impl Handler {
         }
     }
 
-    /// Does work on a placement until it is done, or the placement is over.
-    pub(crate) async fn while_in_force(
-        &self,
-        placed: &Placed,
-        work: impl Future<Output = Result<(), HandleError>>,
-    ) -> Result<(), HandleError> {
+    /// Begins work on a placement, which is stopped when the placement is over.
+    pub(crate) fn begin(&self, placed: &Placed) -> UnderWay<'_> {
         let stop = self.under_way().entry(placed.clone()).or_default().clone();
         // It may have been over before there was anything to stop.
-        let is_over = matches!(self.view().access(placed), Access::Over);
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            () = std::future::ready(()), if is_over => None,
-            outcome = work => Some(outcome),
-        };
-        self.under_way().remove(placed);
-        outcome.unwrap_or_else(|| {
-            tracing::info!(container_id = %placed.container.container_id, placement = placed.number, "the placement is over, its work is left");
-            Ok(())
-        })
+        if matches!(self.view().access(placed), Access::Over) {
+            stop.cancel();
+        }
+        UnderWay { handler: self, placed: placed.clone(), stop }
     }
 
     /// Tells the view, and returns what it asks for.

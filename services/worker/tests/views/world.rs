@@ -90,7 +90,11 @@ impl World {
             match effect {
                 Effect::LookUp { placed, purpose } => {
                     let found = self.look_up(name, &placed);
-                    effects.extend(self.worker(name).view.apply(Input::LookedUp { placed, found, purpose }));
+                    effects.extend(self.worker(name).view.apply(Input::LookedUp {
+                        placed,
+                        found: Box::new(found),
+                        purpose,
+                    }));
                 }
                 Effect::Admit(placed) => drop(self.worker(name).files.insert(placed)),
                 Effect::Drop(placed) => drop(self.worker(name).files.remove(&placed)),
@@ -151,7 +155,7 @@ impl World {
     pub(crate) fn login(&mut self, name: &'static str, container: &str) -> Option<(u64, String, u64)> {
         for placed in self.worker(name).view.unread() {
             let found = self.look_up(name, &placed);
-            self.tell(name, Input::LookedUp { placed, found, purpose: Purpose::Answer });
+            self.tell(name, Input::LookedUp { placed, found: Box::new(found), purpose: Purpose::Answer });
         }
         let granted = self.worker(name).view.granted();
         let of_container = |placed: &Placed| placed.container.container_id.as_str() == container;
