@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
 
-const ABOUT: &str = include_str!("about.md");
+const ABOUT: &str = about::ABOUT;
 
 pub(super) fn document() -> Value {
     json!({

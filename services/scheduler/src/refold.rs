@@ -20,13 +20,28 @@ use crate::{
     projection::{Entry, Projection, ProjectionError},
 };
 
+/// A file that is removed when it is not needed any more; once it is renamed, there is nothing to remove.
+#[derive(Debug)]
+struct NewFile(PathBuf);
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.0.display(), %error, "a projection that is not needed stays on the disk");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A projection on its way through the log.
 #[derive(Debug)]
 pub(crate) struct Refold {
     log: Arc<dyn Administration>,
     stream: StreamState,
     scratch: Arc<Projection>,
-    path: PathBuf,
+    file: NewFile,
     /// Sequences of messages that are taken for none, whether they can be read or not.
     set_apart: Arc<BTreeSet<u64>>,
     verifier: Verifier,
@@ -34,18 +49,17 @@ pub(crate) struct Refold {
 }
 
 impl Refold {
-    /// At the start of the log, with an empty projection in a new file beside the one that it may replace.
+    /// At the start of the log, with an empty projection in a new file.
     pub(crate) fn begin(
         log: Arc<dyn Administration>,
         stream: StreamState,
-        projection: &Path,
+        path: PathBuf,
         set_apart: BTreeSet<u64>,
     ) -> Result<Self, SchedulerError> {
-        let path = path_beside(projection);
-        let file = make_file(&path).map_err(|source| SchedulerError::Swap { path: path.clone(), source })?;
-        let scratch = Arc::new(Projection::scratch(file, &path)?);
-        let set_apart = Arc::new(set_apart);
-        Ok(Self { log, stream, scratch, path, set_apart, verifier: Verifier::default(), folded: 0 })
+        let made = make_file(&path).map_err(|source| SchedulerError::Swap { path: path.clone(), source })?;
+        let scratch = Arc::new(Projection::scratch(made, &path)?);
+        let (file, set_apart) = (NewFile(path), Arc::new(set_apart));
+        Ok(Self { log, stream, scratch, file, set_apart, verifier: Verifier::default(), folded: 0 })
     }
 
     /// Folds up to a sequence that the log holds.
@@ -96,21 +110,14 @@ impl Refold {
     /// Puts the new file in the place of the projection's. Whoever has the old one open goes on with that.
     pub(crate) async fn put_in_place(self, projection: &Path) -> Result<(), SchedulerError> {
         let scratch = Arc::into_inner(self.scratch).ok_or(SchedulerError::Interrupted)?;
-        let (from, to) = (self.path, projection.to_owned());
+        let (from, to) = (self.file, projection.to_owned());
         let swap = |source| SchedulerError::Swap { path: to.clone(), source };
         crate::run_blocking(move || scratch.persist()).await?;
-        fs::rename(&from, &to).map_err(swap)?;
+        fs::rename(&from.0, &to).map_err(swap)?;
         // The new name is on the disk once the folder is.
         match to.parent().map(File::open) {
             Some(folder) => folder.and_then(|folder| folder.sync_all()).map_err(swap),
             None => Ok(()),
-        }
-    }
-
-    /// Removes the new file.
-    pub(crate) fn discard(self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a projection that is not needed stays on the disk");
         }
     }
 }
@@ -126,9 +133,10 @@ fn make_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn path_beside(projection: &Path) -> PathBuf {
+/// The path of a new file beside a projection's.
+pub(crate) fn path_beside(projection: &Path, extension: &str) -> PathBuf {
     let mut name = projection.file_name().unwrap_or_default().to_owned();
-    name.push(".refold");
+    name.push(extension);
     projection.with_file_name(name)
 }
 
@@ -158,7 +166,7 @@ pub(crate) async fn rebuild_from(
     };
     let stream = crate::start::find_log(log.as_ref()).await?;
     tracing::info!(last_sequence = stream.last_sequence, "rebuilding the projection from the start of the event log");
-    let mut refold = Refold::begin(log, stream, projection, BTreeSet::new())?;
+    let mut refold = Refold::begin(log, stream, path_beside(projection, ".rebuild"), BTreeSet::new())?;
     refold.fold_until(stream.last_sequence, shutdown).await?;
     drop(held);
     refold.put_in_place(projection).await?;

@@ -17,11 +17,13 @@ use waybill_platform::{
 use crate::{
     SchedulerError,
     projection::{Held, Projection, ProjectionError},
-    refold::Refold,
+    refold::{Refold, path_beside},
 };
 
 /// How long to wait before asking an absent log again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long to wait before looking again who uses the projection.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A message that is to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,13 +82,14 @@ impl Retries {
         if !others.remove(&retry.sequence) {
             return Ok(Err("the message is not in quarantine any more".to_owned()));
         }
-        let begin = |set_apart| {
-            Refold::begin(self.log.clone(), self.stream, self.projection.path(), set_apart)
+        let begin = |extension, set_apart| {
+            let path = path_beside(self.projection.path(), extension);
+            Refold::begin(self.log.clone(), self.stream, path, set_apart)
         };
         let last = *self.folded.borrow();
-        let mut with = begin(others)?;
+        let mut with = begin(".with", others)?;
         with.fold_until(last, shutdown).await?;
-        let without = if with.divergences().is_empty() { None } else { Some(begin(kept)?) };
+        let without = if with.divergences().is_empty() { None } else { Some(begin(".without", kept)?) };
         let mut candidate = Candidate { retry, with, without };
         Ok(candidate.compare(last, shutdown).await?.map(|()| candidate))
     }
@@ -123,11 +126,7 @@ async fn hold(projection: &Arc<Projection>, retry: Retry, why: String) -> Result
 
 impl Candidate {
     /// Why the message cannot be put back, if the log up to a sequence contradicts it.
-    async fn compare(
-        &mut self,
-        last: u64,
-        shutdown: &CancellationToken,
-    ) -> Result<Result<(), String>, SchedulerError> {
+    async fn compare(&mut self, last: u64, shutdown: &CancellationToken) -> Result<Result<(), String>, SchedulerError> {
         self.with.fold_until(last, shutdown).await?;
         if self.with.divergences().is_empty() {
             return Ok(Ok(()));
@@ -144,19 +143,16 @@ impl Candidate {
     }
 
     /// Puts the candidate in the place of the projection, which nobody folds any more: the message is back in its place. Where
-    /// what was folded meanwhile contradicts it, the message stays in quarantine.
+    /// what was folded meanwhile contradicts it, the message stays in quarantine. Closes the projection.
     pub(crate) async fn finish(
         mut self,
         projection: Arc<Projection>,
         shutdown: &CancellationToken,
     ) -> Result<(), SchedulerError> {
-        let waiting = projection.clone();
-        crate::run_blocking(move || waiting.wait_for_writer()).await?;
+        let projection = wait_for_sole_owner(projection).await;
         let last = projection.position()?.map_or(0, |position| position.sequence);
         if let Err(why) = self.compare(last, shutdown).await? {
-            hold(&projection, self.retry, why).await?;
-            self.with.discard();
-            return Ok(());
+            return hold(&projection, self.retry, why).await;
         }
         let path = projection.path().to_owned();
         drop(projection);
@@ -164,6 +160,14 @@ impl Candidate {
         tracing::info!(sequence = self.retry.sequence, "quarantined event put back in its place");
         Ok(())
     }
+}
+
+/// Waits until what was being read or folded when the loops ended has ended too.
+async fn wait_for_sole_owner(projection: Arc<Projection>) -> Arc<Projection> {
+    while Arc::strong_count(&projection) > 1 {
+        sleep(SHORT_PAUSE).await;
+    }
+    projection
 }
 
 fn describe(divergence: Option<&Divergence>) -> String {

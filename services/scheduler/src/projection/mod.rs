@@ -77,8 +77,9 @@ impl Projection {
     /// # Errors
     /// [`ProjectionError::InUse`], [`ProjectionError::Open`] and [`ProjectionError::Damaged`].
     pub fn open(path: &Path) -> Result<Self, ProjectionError> {
-        make_private(path).map_err(|error| {
-            ProjectionError::Open { path: path.to_owned(), source: Box::new(redb::Error::Io(error)) }
+        make_private(path).map_err(|error| ProjectionError::Open {
+            path: path.to_owned(),
+            source: Box::new(redb::Error::Io(error)),
         })?;
         let opening = || {
             let mut builder = Database::builder();
@@ -176,14 +177,6 @@ impl Projection {
         let transaction = self.database.begin_write()?;
         CheckedTable::open(&transaction, HELD)?.put(&number_key(sequence), held)?;
         Ok(transaction.commit()?)
-    }
-
-    /// Waits until no fold is being written.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub(crate) fn wait_for_writer(&self) -> Result<(), ProjectionError> {
-        Ok(self.database.begin_write()?.abort()?)
     }
 
     /// Workers that have registered.

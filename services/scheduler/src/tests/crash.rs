@@ -64,7 +64,7 @@ async fn the_end_is_the_same_wherever_it_dies() {
     let (whole, steps) = run(usize::MAX).await;
     let mut expected = whole.decisions();
     expected.sort();
-    assert_eq!(expected.len(), 12, "{expected:?}");
+    assert_eq!(expected.len(), 13, "{expected:?}");
     for dies_at in 1..=steps {
         let (bench, _) = run(dies_at).await;
         let mut decisions = bench.decisions();

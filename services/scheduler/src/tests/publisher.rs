@@ -219,6 +219,7 @@ async fn a_decision_that_is_refused_is_set_aside_alone() {
     let aside = bench.aside.keys();
     let outbox = bench.projection.snapshot().unwrap().outbox(&|key| aside.contains(key)).unwrap();
     assert!(outbox.iter().all(|(_, state)| state.depth == 0), "what is aside does not count as waiting: {outbox:?}");
+    drop(publisher);
     let bench = bench.restart();
     bench.settle().await;
     assert_eq!(bench.decisions()[2..], ["attached c1 4 v1"]);

@@ -12,7 +12,7 @@ use waybill_schemas::{
 use super::{Bench, bench::CANARY};
 use crate::{
     projection::{Projection, Row, TABLES},
-    refold::Refold,
+    refold::{Refold, path_beside},
 };
 use waybill_platform::log::Log as _;
 
@@ -29,7 +29,7 @@ pub(super) async fn busy_log(bench: &mut Bench) {
     bench.settle().await;
     bench.request("ws", "c2", "i", "w-2").await;
     bench.append(&format!("quarantine.{poison}"), QuarantineDiscarded { sequence: poison, reason: None }).await;
-    bench.append("quarantine.10", QuarantineRetried { sequence: 10 }).await;
+    bench.append("quarantine.9", QuarantineRetried { sequence: 9 }).await;
     bench.save("ws", "s.t", 2).await;
     bench.fold().await;
 }
@@ -64,9 +64,10 @@ async fn rows_hold_the_facts_of_a_fold_in_memory() {
         facts.newest.iter().map(|(key, number)| (format!("{}/{}", key.workspace, key.container_id), value(number)));
     assert_eq!(json(&rows, "newest"), newest.collect::<Vec<_>>());
     let uses: BTreeSet<String> = json(&rows, "uses").into_iter().map(|(key, _)| key).collect();
-    let expected = facts.uses.iter().map(|it| {
-        format!("{}/{}/{}/{}", it.secret.workspace, it.secret.secret_name, it.worker_id, it.placement)
-    });
+    let expected = facts
+        .uses
+        .iter()
+        .map(|it| format!("{}/{}/{}/{}", it.secret.workspace, it.secret.secret_name, it.worker_id, it.placement));
     assert_eq!(uses, expected.collect());
     let mut pending: Vec<serde_json::Value> = json(&rows, "pending").into_iter().map(|(_, value)| value).collect();
     let mut expected: Vec<serde_json::Value> = facts.pending.values().map(|pending| value(pending)).collect();
@@ -98,7 +99,7 @@ async fn nothing_of_a_poisoned_message_is_kept_but_its_place() {
     busy_log(&mut bench).await;
     let quarantine = bench.projection.snapshot().unwrap().quarantine().unwrap();
     let [(sequence, poison)] = quarantine.as_slice() else { panic!("{quarantine:?}") };
-    assert_eq!((*sequence, poison.size), (10, CANARY.len() as u64));
+    assert_eq!((*sequence, poison.size), (9, CANARY.len() as u64));
     assert_eq!(poison.open_retry(), Some(bench.log.events().last().unwrap().0 - 1));
     let discarded = bench.projection.snapshot().unwrap().discarded().unwrap();
     assert_eq!(discarded[0].1.subject.chars().count(), 256);
@@ -119,7 +120,8 @@ async fn the_same_log_makes_the_same_bytes() {
     assert_eq!(single.projection.rows().unwrap(), rows, "one by one");
     let stream = bench.log.stream_state().await.unwrap().unwrap();
     let path = bench.home.path().join("other.redb");
-    let mut refold = Refold::begin(bench.administration(), stream, &path, BTreeSet::new()).unwrap();
+    let mut refold =
+        Refold::begin(bench.administration(), stream, path_beside(&path, ".new"), BTreeSet::new()).unwrap();
     refold.fold_until(7, &CancellationToken::new()).await.unwrap();
     refold.fold_until(stream.last_sequence, &CancellationToken::new()).await.unwrap();
     assert_eq!(refold.divergences(), []);

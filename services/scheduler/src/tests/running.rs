@@ -89,7 +89,13 @@ async fn requests_are_answered_and_revocations_reach_the_vault() {
     assert_eq!(running.decisions(2).await[1], format!("withdrawn c {placement} secret_shredded"));
     let (bench, ended) = running.stop().await;
     ended.unwrap();
-    let projection = Projection::open(&bench.home.path().join("running.redb")).unwrap();
+    // What was being read when the scheduler ended holds the file for a moment.
+    let projection = loop {
+        match Projection::open(&bench.home.path().join("running.redb")) {
+            Err(error) if error.is_in_use() => tokio::task::yield_now().await,
+            opened => break opened.unwrap(),
+        }
+    };
     assert_eq!(projection.quarantined().unwrap(), 1);
 }
 
@@ -123,9 +129,8 @@ async fn a_retry_goes_on_with_another_projection() {
     // The request that is made once the message is back is answered as if it had always been there.
     let back = |it: &Running| {
         let path = it.bench.home.path().join("running.redb");
-        let reading = crate::projection::ReadProjection::open(&path).and_then(|read| {
-            Ok(read.snapshot().and_then(|snapshot| snapshot.quarantined()).unwrap_or(1))
-        });
+        let reading = crate::projection::ReadProjection::open(&path)
+            .and_then(|read| Ok(read.snapshot().and_then(|snapshot| snapshot.quarantined()).unwrap_or(1)));
         reading.unwrap_or(1) == 0
     };
     running.wait_for(async |it| back(it)).await;

@@ -50,7 +50,7 @@ impl Bench {
 
 async fn until(mut condition: impl AsyncFnMut() -> bool) {
     while !condition().await {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -116,9 +116,8 @@ async fn the_older_of_two_processes_with_one_id_stops_and_says_why() {
     let bench = Bench::new("127.0.0.1:1").await;
     bench.make_consumer(1).await;
     let (_, first) = bench.serve(1, true);
-    let registrations = || {
-        bench.log.messages().iter().filter(|message| message.subject == "waybill.events.worker.w1").count()
-    };
+    let registrations =
+        || bench.log.messages().iter().filter(|message| message.subject == "waybill.events.worker.w1").count();
     until(async || registrations() == 1).await;
     let (stop, second) = bench.serve(1, false);
     let error = first.await.unwrap().unwrap_err();
