@@ -56,7 +56,7 @@ pub(crate) enum StillNeeded {
     NotPublished,
     #[error(
         "the present key was published {} s ago: a gateway may still be sealing to the one before; ask again after {} s",
-        .age.as_secs(), .wanted.as_secs()
+        .age.as_secs(), .wanted.saturating_sub(*.age).as_secs().saturating_add(1)
     )]
     JustPublished { age: Duration, wanted: Duration },
     #[error(
