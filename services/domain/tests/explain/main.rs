@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod bodies;
 mod life;
 mod readers;
 #[path = "../support/rows.rs"]
