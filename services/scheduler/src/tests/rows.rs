@@ -64,9 +64,10 @@ async fn rows_hold_the_facts_of_a_fold_in_memory() {
         facts.newest.iter().map(|(key, number)| (format!("{}/{}", key.workspace, key.container_id), value(number)));
     assert_eq!(json(&rows, "newest"), newest.collect::<Vec<_>>());
     let uses: BTreeSet<String> = json(&rows, "uses").into_iter().map(|(key, _)| key).collect();
-    let expected = facts.uses.iter().map(|it| {
-        format!("{}/{}/{}/{}", it.secret.workspace, it.secret.secret_name, it.worker_id, it.placement)
-    });
+    let expected = facts
+        .uses
+        .iter()
+        .map(|it| format!("{}/{}/{}/{}", it.secret.workspace, it.secret.secret_name, it.worker_id, it.placement));
     assert_eq!(uses, expected.collect());
     let mut pending: Vec<serde_json::Value> = json(&rows, "pending").into_iter().map(|(_, value)| value).collect();
     let mut expected: Vec<serde_json::Value> = facts.pending.values().map(|pending| value(pending)).collect();
@@ -119,7 +120,8 @@ async fn the_same_log_makes_the_same_bytes() {
     assert_eq!(single.projection.rows().unwrap(), rows, "one by one");
     let stream = bench.log.stream_state().await.unwrap().unwrap();
     let path = bench.home.path().join("other.redb");
-    let mut refold = Refold::begin(bench.administration(), stream, path_beside(&path, ".new"), BTreeSet::new()).unwrap();
+    let mut refold =
+        Refold::begin(bench.administration(), stream, path_beside(&path, ".new"), BTreeSet::new()).unwrap();
     refold.fold_until(7, &CancellationToken::new()).await.unwrap();
     refold.fold_until(stream.last_sequence, &CancellationToken::new()).await.unwrap();
     assert_eq!(refold.divergences(), []);

@@ -20,7 +20,6 @@ use crate::{
     place::Place,
 };
 
-
 /// `waybill explain`: the exit status says how the id is.
 pub(crate) fn run(home: &Path, arguments: &ExplainArguments) -> ExitCode {
     let answered = operator::settings(home).and_then(|settings| {

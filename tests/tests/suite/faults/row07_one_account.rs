@@ -55,7 +55,8 @@ async fn an_account_of_many_images_is_rotated_once() {
         (applied >= WORKERS.len()).then(|| events.to_vec())
     });
     let events = applied.await;
-    let placements: Vec<_> = named(&events, "SecretRenewalApplied").iter().map(|event| event.data["placements"].clone()).collect();
+    let placements: Vec<_> =
+        named(&events, "SecretRenewalApplied").iter().map(|event| event.data["placements"].clone()).collect();
     assert_eq!(placements, [CONTAINERS; 2], "each worker renews all of its containers at once");
 
     // Any image of the account is pulled with the new password, wherever it was built.
