@@ -8,9 +8,9 @@
     reason = "tests fail by panicking"
 )]
 
+mod bodies;
 mod life;
 mod readers;
-mod report;
 #[path = "../support/rows.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;

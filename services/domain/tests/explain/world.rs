@@ -12,7 +12,7 @@ use waybill_schemas::{
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN},
 };
 
-use crate::report::{Report, skipped, word};
+use crate::bodies::{Report, skipped, word};
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";

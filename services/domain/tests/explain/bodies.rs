@@ -1,4 +1,4 @@
-//! What builds and workers report, from a few words.
+//! Bodies of builds without a secret, and of what workers report.
 
 use waybill_schemas::{
     Event, Timestamp, WorkerId,
@@ -12,6 +12,7 @@ pub(crate) fn word<T: Copy>(all: &[T], text: impl Fn(T) -> &'static str, wanted:
     all.iter().copied().find(|word| text(*word) == wanted).unwrap_or_else(|| panic!("no reason {wanted}"))
 }
 
+/// A build without a secret.
 pub(crate) fn skipped(reason: &str) -> Event {
     let reason = word(SaveSkipReason::ALL, SaveSkipReason::as_str, reason);
     let incomplete = reason == SaveSkipReason::IncompleteCredentials;
