@@ -10,7 +10,7 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkspaceId;
 
-use crate::keys::read_keys;
+use crate::{keys::read_keys, readers::Readers};
 
 /// The scheduler's configuration.
 #[derive(Debug)]
@@ -23,8 +23,9 @@ pub struct SchedulerConfig {
     pub key_folder: PathBuf,
     /// The keys in it.
     pub keys: KeyRing,
-    /// Workspaces whose orchestrators read the log (`WAYBILL_SCHEDULER_READERS`, separated by commas).
-    pub readers: Vec<WorkspaceId>,
+    /// Workspaces whose orchestrators read the log (`WAYBILL_SCHEDULER_READERS`, separated by commas, and
+    /// `WAYBILL_SCHEDULER_READERS_FILE`, one a line, looked at while the scheduler runs).
+    pub readers: Readers,
     /// Copies of log and vault when this scheduler creates them (`WAYBILL_STREAM_REPLICAS`: 1, 3 or 5).
     pub replicas: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_SCHEDULER_HEALTH_LISTEN`).
@@ -41,7 +42,8 @@ impl SchedulerConfig {
         let nats = NatsConfig::read(&mut reader, "scheduler");
         let projection = reader.required_path("WAYBILL_SCHEDULER_PROJECTION");
         let key_folder = reader.required_path("WAYBILL_SCHEDULER_KEY_DIR");
-        let readers = reader.or("WAYBILL_SCHEDULER_READERS", workspaces, Vec::new);
+        let fixed = reader.or("WAYBILL_SCHEDULER_READERS", workspaces, Vec::new);
+        let readers = Readers { fixed, file: reader.path("WAYBILL_SCHEDULER_READERS_FILE") };
         let replicas = reader.or("WAYBILL_STREAM_REPLICAS", replicas, || 1);
         let health = reader.optional("WAYBILL_SCHEDULER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8485")
@@ -49,6 +51,9 @@ impl SchedulerConfig {
         let keys = read_keys(&key_folder);
         if let Err(error) = &keys {
             reader.problem(format!("WAYBILL_SCHEDULER_KEY_DIR: {}", chain(error)));
+        }
+        if let Err(error) = readers.read() {
+            reader.problem(format!("WAYBILL_SCHEDULER_READERS_FILE: {error}"));
         }
         reader.finish()?;
         let keys = keys.map_err(|error| ConfigError { problems: vec![chain(&error)] })?;
