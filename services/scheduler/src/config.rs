@@ -1,16 +1,16 @@
 //! What the scheduler is told at start.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use waybill_platform::{
     chain,
-    config::{ConfigError, Reader, Settings},
+    config::{ConfigError, Settings},
     log::NatsConfig,
     sealing::KeyRing,
 };
 use waybill_schemas::WorkspaceId;
 
-use crate::keys::read_keys;
+use crate::{keys::read_keys, readers::Readers};
 
 /// The scheduler's configuration.
 #[derive(Debug)]
@@ -23,8 +23,9 @@ pub struct SchedulerConfig {
     pub key_folder: PathBuf,
     /// The keys in it.
     pub keys: KeyRing,
-    /// Workspaces whose orchestrators read the log (in the file `WAYBILL_SCHEDULER_READERS_FILE`, one a line).
-    pub readers: Vec<WorkspaceId>,
+    /// Workspaces whose orchestrators read the log (`WAYBILL_SCHEDULER_READERS`, separated by commas, and
+    /// `WAYBILL_SCHEDULER_READERS_FILE`, one a line, looked at while the scheduler runs).
+    pub readers: Readers,
     /// Copies of log and vault when this scheduler creates them (`WAYBILL_STREAM_REPLICAS`: 1, 3 or 5).
     pub replicas: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_SCHEDULER_HEALTH_LISTEN`).
@@ -41,7 +42,8 @@ impl SchedulerConfig {
         let nats = NatsConfig::read(&mut reader, "scheduler");
         let projection = reader.required_path("WAYBILL_SCHEDULER_PROJECTION");
         let key_folder = reader.required_path("WAYBILL_SCHEDULER_KEY_DIR");
-        let readers = read_readers(&mut reader);
+        let fixed = reader.or("WAYBILL_SCHEDULER_READERS", workspaces, Vec::new);
+        let readers = Readers { fixed, file: reader.path("WAYBILL_SCHEDULER_READERS_FILE") };
         let replicas = reader.or("WAYBILL_STREAM_REPLICAS", replicas, || 1);
         let health = reader.optional("WAYBILL_SCHEDULER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8485")
@@ -49,6 +51,9 @@ impl SchedulerConfig {
         let keys = read_keys(&key_folder);
         if let Err(error) = &keys {
             reader.problem(format!("WAYBILL_SCHEDULER_KEY_DIR: {}", chain(error)));
+        }
+        if let Err(error) = readers.read() {
+            reader.problem(format!("WAYBILL_SCHEDULER_READERS_FILE: {error}"));
         }
         reader.finish()?;
         let keys = keys.map_err(|error| ConfigError { problems: vec![chain(&error)] })?;
@@ -60,24 +65,9 @@ fn replicas(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|replicas| [1, 3, 5].contains(replicas)).ok_or("1, 3 or 5")
 }
 
-const READERS_FILE: &str = "WAYBILL_SCHEDULER_READERS_FILE";
-
-/// The workspaces in the file, which `waybill init` rewrites when one is added. No file means none.
-fn read_readers(reader: &mut Reader<'_>) -> Vec<WorkspaceId> {
-    let Some(path) = reader.path(READERS_FILE) else { return Vec::new() };
-    let read = fs::read_to_string(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
-    match read.and_then(|text| parse_readers(&text)) {
-        Ok(workspaces) => workspaces,
-        Err(problem) => {
-            reader.problem(format!("{READERS_FILE}: {problem}; `waybill init` writes the file"));
-            Vec::new()
-        }
-    }
-}
-
-fn parse_readers(text: &str) -> Result<Vec<WorkspaceId>, String> {
-    let lines = text.lines().map(str::trim).zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|(line, number)| line.parse().map_err(|error| format!("line {number}: {error}"))).collect()
+fn workspaces(text: &str) -> Result<Vec<WorkspaceId>, &'static str> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(|id| id.parse().map_err(|_| "workspaces, separated by commas")).collect()
 }
 
 #[cfg(test)]
@@ -85,20 +75,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_are_workspaces_one_a_line() {
-        let expected: [WorkspaceId; 2] = ["acme".parse().unwrap(), "team-1".parse().unwrap()];
-        assert_eq!(parse_readers("# of init\nacme\n\n team-1 \n").unwrap(), expected);
-        assert_eq!(parse_readers("").unwrap(), []);
-        assert!(parse_readers("acme\na.b").unwrap_err().starts_with("line 2: "));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_a_problem() {
-        let home = tempfile::tempdir().unwrap();
-        let settings = Settings::from_pairs(home.path(), [(READERS_FILE, "readers")]);
-        let mut reader = settings.reader();
-        assert_eq!(read_readers(&mut reader), []);
-        let error = reader.finish().unwrap_err().to_string();
-        assert!(error.contains("readers") && error.contains("waybill init"), "{error}");
+    fn readers_are_workspaces() {
+        assert_eq!(workspaces("acme, team-1,").unwrap(), ["acme".parse().unwrap(), "team-1".parse().unwrap()]);
+        assert_eq!(workspaces("").unwrap(), []);
+        assert!(workspaces("a.b").is_err());
     }
 }

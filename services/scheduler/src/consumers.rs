@@ -1,9 +1,12 @@
 //! Consumers: nobody but the scheduler makes any. One for each worker, when its registration is folded, and two for the
-//! orchestrators of each workspace that is configured.
+//! orchestrators of each workspace that is named.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use waybill_platform::{
     chain,
@@ -11,10 +14,12 @@ use waybill_platform::{
 };
 use waybill_schemas::{Filter, WorkerId, WorkspaceId};
 
-use crate::{SchedulerError, projection::Projection};
+use crate::{SchedulerError, projection::Projection, readers::Readers};
 
 /// How long to wait before asking an absent log again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often the file of the orchestrators' workspaces is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Makes consumers.
 pub(crate) struct Consumers {
@@ -24,29 +29,64 @@ pub(crate) struct Consumers {
 }
 
 impl Consumers {
-    /// Makes those of the orchestrators, then one for each worker that registers; one that is there keeps its place.
-    pub(crate) async fn run(
-        mut self,
-        readers: &[WorkspaceId],
-        shutdown: &CancellationToken,
-    ) -> Result<(), SchedulerError> {
-        let making = async {
-            for spec in readers.iter().flat_map(reader_specs) {
-                self.ensure(&spec).await?;
-            }
-            while let Some(mut workers) = self.registered.recv().await {
-                // Finding out where to start reads every placement: once for all that wait.
-                while let Ok(more) = self.registered.try_recv() {
-                    workers.extend(more);
-                }
-                self.ensure_workers(workers).await?;
-            }
-            Ok(())
-        };
+    /// Makes those of the orchestrators, now and when more are named, and one for each worker that registers. One that is
+    /// there keeps its place.
+    pub(crate) async fn run(mut self, readers: &Readers, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
         tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            made = making => made,
+            made = self.make(readers) => made,
         }
+    }
+
+    async fn make(&mut self, readers: &Readers) -> Result<(), SchedulerError> {
+        let (mut made, mut told) = (BTreeSet::new(), None);
+        self.ensure_readers(readers, &mut made, &mut told).await?;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.ensure_readers(readers, &mut made, &mut told).await?,
+                registered = self.registered.recv() => {
+                    let Some(mut workers) = registered else { return Ok(()) };
+                    // Finding out where to start reads every placement: once for all that wait.
+                    while let Ok(more) = self.registered.try_recv() {
+                        workers.extend(more);
+                    }
+                    self.ensure_workers(workers).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes the consumers of workspaces that are not among those `made`. A file that cannot be read is `told` once.
+    async fn ensure_readers(
+        &self,
+        readers: &Readers,
+        made: &mut BTreeSet<WorkspaceId>,
+        told: &mut Option<String>,
+    ) -> Result<(), SchedulerError> {
+        let workspaces = match readers.read() {
+            Ok(workspaces) => workspaces,
+            Err(error) => {
+                if told.as_ref() != Some(&error) {
+                    tracing::warn!(error, "the workspaces of orchestrators cannot be read, going on with those from before");
+                    *told = Some(error);
+                }
+                return Ok(());
+            }
+        };
+        *told = None;
+        for workspace in workspaces {
+            if made.contains(&workspace) {
+                continue;
+            }
+            for spec in reader_specs(&workspace) {
+                self.ensure(&spec).await?;
+            }
+            tracing::info!(%workspace, "the consumers of the workspace's orchestrators are there");
+            made.insert(workspace);
+        }
+        Ok(())
     }
 
     async fn ensure_workers(&self, workers: BTreeSet<WorkerId>) -> Result<(), SchedulerError> {

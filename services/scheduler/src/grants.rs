@@ -144,9 +144,10 @@ impl Grants {
     ) -> BTreeMap<GrantKey, VaultError> {
         let ensured = stream::iter(needed).map(|(key, version)| async move {
             let ensured = self.ensure(&key, &version).await;
-            Some((key, ensured.err()?))
+            ensured.err().map(|error| (key, error))
         });
-        ensured.buffer_unordered(AT_ONCE).filter_map(async |failed| failed).collect().await
+        let failed: Vec<Option<(GrantKey, VaultError)>> = ensured.buffer_unordered(AT_ONCE).collect().await;
+        failed.into_iter().flatten().collect()
     }
 
     async fn ensure(&self, key: &GrantKey, version: &Version) -> Result<(), VaultError> {

@@ -14,7 +14,7 @@ use waybill_platform::{
     sealing::KeyRing,
     vault::{Vault, VaultError},
 };
-use waybill_schemas::{VaultFilter, WorkspaceId};
+use waybill_schemas::VaultFilter;
 
 use crate::{
     SchedulerConfig, SchedulerError,
@@ -28,6 +28,7 @@ use crate::{
     origin::{ForeignLog, LogState, resume},
     projection::{Position, Projection, ProjectionError},
     publisher::Publisher,
+    readers::Readers,
     retry::{Candidate, Retries, Retry},
 };
 
@@ -72,7 +73,7 @@ pub(crate) struct Scheduler {
     pub(crate) projection: PathBuf,
     pub(crate) key_folder: PathBuf,
     pub(crate) keys: watch::Sender<Arc<KeyRing>>,
-    pub(crate) readers: Vec<WorkspaceId>,
+    pub(crate) readers: Readers,
     pub(crate) replicas: usize,
     pub(crate) health: HealthState,
 }

@@ -11,7 +11,7 @@ use waybill_schemas::{
 };
 
 use super::Bench;
-use crate::consumers::Consumers;
+use crate::{Readers, consumers::Consumers};
 
 fn workers(ids: &[&str]) -> BTreeSet<WorkerId> {
     ids.iter().map(|id| id.parse().unwrap()).collect()
@@ -86,7 +86,8 @@ async fn consumers_are_made_once_each() {
     sender.send(workers(&["w"])).unwrap();
     sender.send(workers(&["w2"])).unwrap();
     drop(sender);
-    first.run(&["acme".parse().unwrap()], &CancellationToken::new()).await.unwrap();
+    let acme = Readers { fixed: vec!["acme".parse().unwrap()], file: None };
+    first.run(&acme, &CancellationToken::new()).await.unwrap();
     let pending = async |name: &str| bench.log.consumer_state(name).await.unwrap().map(|state| state.pending);
     assert_eq!(pending("worker-w").await, Some(1), "the attachment that is not settled");
     assert_eq!(pending("worker-w2").await, Some(0));
@@ -99,6 +100,23 @@ async fn consumers_are_made_once_each() {
     let (sender, registered) = mpsc::unbounded_channel();
     sender.send(workers(&["w", "w2"])).unwrap();
     drop(sender);
-    Consumers { registered, ..consumers() }.run(&[], &CancellationToken::new()).await.unwrap();
+    Consumers { registered, ..consumers() }.run(&Readers::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!(pending("worker-w").await, Some(1), "made anew, from where it has something to do");
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_named_later_gets_its_consumers() {
+    let bench = Bench::new();
+    let file = bench.home.path().join("readers");
+    let (_sender, registered) = mpsc::unbounded_channel();
+    let consumers = Consumers { log: bench.administration(), projection: bench.projection.clone(), registered };
+    let (readers, shutdown) = (Readers { fixed: Vec::new(), file: Some(file.clone()) }, CancellationToken::new());
+    let named = async {
+        std::fs::write(&file, "acme\n").unwrap();
+        while bench.log.consumer_state("orchestrator-acme-outcomes").await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+    };
+    tokio::join!(consumers.run(&readers, &shutdown), named).0.unwrap();
 }
