@@ -125,13 +125,12 @@ impl World {
     /// What the log says of a placement to its worker.
     pub(crate) fn look_up(&self, name: &str, placed: &Placed) -> Found {
         let queue = self.queue(name);
-        let of_container = queue.iter().filter_map(|decided| {
+        let mut of_container = queue.iter().filter_map(|decided| {
             let found = Placed::from_decision(&decided.decision)?;
             (found.container == placed.container).then_some((found.number, decided))
         });
         let newest = of_container.clone().map(|(number, _)| number).max().unwrap_or(0);
-        let last =
-            of_container.filter(|(number, _)| *number == placed.number).next_back().map(|(_, decided)| decided.clone());
+        let last = of_container.rfind(|(number, _)| *number == placed.number).map(|(_, decided)| decided.clone());
         let secret = last.as_ref().and_then(|last| last.decision.credential()).map(|one| one.secret_name.clone());
         let renewed = queue.iter().rev().find(|decided| match &decided.decision.outcome {
             Outcome::Renewed { credential, .. } => Some(&credential.secret_name) == secret.as_ref(),
