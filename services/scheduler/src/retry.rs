@@ -126,11 +126,7 @@ async fn hold(projection: &Arc<Projection>, retry: Retry, why: String) -> Result
 
 impl Candidate {
     /// Why the message cannot be put back, if the log up to a sequence contradicts it.
-    async fn compare(
-        &mut self,
-        last: u64,
-        shutdown: &CancellationToken,
-    ) -> Result<Result<(), String>, SchedulerError> {
+    async fn compare(&mut self, last: u64, shutdown: &CancellationToken) -> Result<Result<(), String>, SchedulerError> {
         self.with.fold_until(last, shutdown).await?;
         if self.with.divergences().is_empty() {
             return Ok(Ok(()));

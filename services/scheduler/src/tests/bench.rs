@@ -134,8 +134,7 @@ impl Bench {
         let key = PrivateKey::generate();
         let sealing_key = key.public().unwrap().text().clone();
         self.workers.insert(worker.to_owned(), key);
-        let event =
-            v1::WorkerRegistered { worker_id: worker.parse().unwrap(), instance: Uuid::new_v4(), sealing_key };
+        let event = v1::WorkerRegistered { worker_id: worker.parse().unwrap(), instance: Uuid::new_v4(), sealing_key };
         self.append(&format!("worker.{worker}"), event).await
     }
 

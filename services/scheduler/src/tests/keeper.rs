@@ -122,9 +122,8 @@ async fn new_keys_seal_everything_again_and_the_old_one_can_go() {
     bench.keys.send_replace(first);
     bench.save("ws", "s.t", 2).await;
     bench.settle().await;
-    let digest = waybill_platform::sealing::digest(
-        bench.entry("secret.ws.s=t.2").await.unwrap().entry.sealed().unwrap(),
-    );
+    let digest =
+        waybill_platform::sealing::digest(bench.entry("secret.ws.s=t.2").await.unwrap().entry.sealed().unwrap());
     bench.keys.send_replace(Arc::new(KeyRing::new(new.try_clone().unwrap(), vec![old_key]).unwrap()));
     for worker in ["w", "w2"] {
         assert_eq!(bench.open_grant(worker, "s.t", 2).await, Some(credentials(2)), "earlier keys still count");

@@ -64,9 +64,10 @@ async fn rows_hold_the_facts_of_a_fold_in_memory() {
         facts.newest.iter().map(|(key, number)| (format!("{}/{}", key.workspace, key.container_id), value(number)));
     assert_eq!(json(&rows, "newest"), newest.collect::<Vec<_>>());
     let uses: BTreeSet<String> = json(&rows, "uses").into_iter().map(|(key, _)| key).collect();
-    let expected = facts.uses.iter().map(|it| {
-        format!("{}/{}/{}/{}", it.secret.workspace, it.secret.secret_name, it.worker_id, it.placement)
-    });
+    let expected = facts
+        .uses
+        .iter()
+        .map(|it| format!("{}/{}/{}/{}", it.secret.workspace, it.secret.secret_name, it.worker_id, it.placement));
     assert_eq!(uses, expected.collect());
     let mut pending: Vec<serde_json::Value> = json(&rows, "pending").into_iter().map(|(_, value)| value).collect();
     let mut expected: Vec<serde_json::Value> = facts.pending.values().map(|pending| value(pending)).collect();
@@ -119,7 +120,8 @@ async fn the_same_log_makes_the_same_bytes() {
     assert_eq!(single.projection.rows().unwrap(), rows, "one by one");
     let stream = bench.log.stream_state().await.unwrap().unwrap();
     let path = bench.home.path().join("other.redb");
-    let mut refold = Refold::begin(bench.administration(), stream, path_beside(&path, ".new"), BTreeSet::new()).unwrap();
+    let mut refold =
+        Refold::begin(bench.administration(), stream, path_beside(&path, ".new"), BTreeSet::new()).unwrap();
     refold.fold_until(7, &CancellationToken::new()).await.unwrap();
     refold.fold_until(stream.last_sequence, &CancellationToken::new()).await.unwrap();
     assert_eq!(refold.divergences(), []);
@@ -144,4 +146,33 @@ async fn what_ended_leaves_no_row() {
     let rows = bench.projection.rows().unwrap();
     let left: BTreeSet<&str> = rows.iter().map(|row| row.table).collect();
     assert_eq!(left, BTreeSet::from(["images", "meta", "secrets", "workers"]));
+}
+
+#[tokio::test]
+async fn a_file_that_a_large_outbox_has_left_is_compacted_at_the_next_start() {
+    let mut bench = Bench::new();
+    bench.begin().await;
+    for container in 0..400 {
+        bench.request("ws", &format!("c{container}"), "i", "w").await;
+    }
+    bench.settle().await;
+    let rows = bench.projection.rows().unwrap();
+    let path = bench.path();
+    drop((bench.projection, bench.grants));
+    let length = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
+    {
+        let database = redb::Database::open(&path).unwrap();
+        let ballast: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("ballast");
+        let filling = database.begin_write().unwrap();
+        filling.open_table(ballast).unwrap().insert(1, vec![7; 40 << 20].as_slice()).unwrap();
+        filling.commit().unwrap();
+        let emptying = database.begin_write().unwrap();
+        emptying.delete_table(ballast).unwrap();
+        emptying.commit().unwrap();
+    }
+    assert!(length(&path) > 40 << 20);
+    let projection = Projection::open(&path).unwrap();
+    assert_eq!(projection.rows().unwrap(), rows);
+    drop(projection);
+    assert!(length(&path) < 8 << 20, "{} bytes", length(&path));
 }
