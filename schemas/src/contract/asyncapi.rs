@@ -3,17 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::{
+    about,
     channels::{CHANNELS, Channel, Exchange, Operation},
     schema,
 };
 use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
 
-const ABOUT: &str = include_str!("about.md");
-
 pub(super) fn document() -> Value {
     json!({
         "asyncapi": "3.0.0",
-        "info": { "title": "Waybill events", "version": "1.0.0", "description": ABOUT },
+        "info": { "title": "Waybill events", "version": "1.0.0", "description": about::ABOUT },
         "defaultContentType": "application/json",
         "servers": { "nats": {
             "host": "{host}:4222",

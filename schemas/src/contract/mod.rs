@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p waybill-schemas --example generate` writes them; `tests/contract.rs` fails when they differ.
 
+mod about;
 mod asyncapi;
 mod channels;
 mod schema;

@@ -32,7 +32,9 @@ fn crates_build_only_on_the_layers_below() {
     for (folder, below) in LAYERS {
         let manifest = fs::read_to_string(root.join(folder).join("Cargo.toml")).unwrap();
         let ours = dependencies(&manifest);
-        let allowed: BTreeSet<&str> = below.iter().copied().collect();
+        // For its own tests a crate may ask itself for what it keeps out of its default features.
+        let own = manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        let allowed: BTreeSet<&str> = below.iter().copied().chain(own).collect();
         assert!(ours.is_subset(&allowed), "{folder} builds on {ours:?}, and may on {allowed:?}");
     }
     let listed: BTreeSet<String> = LAYERS.iter().map(|(folder, _)| (*folder).to_owned()).collect();

@@ -46,11 +46,7 @@ impl Build {
 }
 
 /// Records a build, or finds what an earlier request with the same key recorded.
-pub(crate) async fn record_build(
-    recorder: &Recorder,
-    actor: &str,
-    build: &Build,
-) -> Result<BuildReceipt, RecordError> {
+pub(crate) async fn record_build(recorder: &Recorder, actor: &str, build: &Build) -> Result<BuildReceipt, RecordError> {
     if build.repeatable
         && let Some(recorded) = recorder.begin(actor).last(&build.subject()).await?
     {

@@ -159,9 +159,8 @@ mod tests {
 
     #[test]
     fn an_operations_id_is_the_secret_and_the_key() {
-        let id = |operation, text, subject: &str| {
-            operation_event_id(operation, &subject.parse().unwrap(), Some(&key(text)))
-        };
+        let id =
+            |operation, text, subject: &str| operation_event_id(operation, &subject.parse().unwrap(), Some(&key(text)));
         let first = id("rotate", "k", "waybill.events.secret.ws.s");
         assert_eq!(first, id("rotate", "k", "waybill.events.secret.ws.s"));
         let others = [

@@ -92,9 +92,7 @@ fn read_credentials(operation: &Operation, registry: &RegistryHost) -> Result<Ne
     match parsed.cred_type {
         CredType::Public => unusable("the registry serves everyone; there is nothing to save"),
         CredType::Unknown => unusable("the keys belong to no kind of credentials that Waybill knows"),
-        _ if parsed.expires_at.is_some_and(|expiry| expiry <= trace::now()) => {
-            unusable("the credentials have expired")
-        }
+        _ if parsed.expires_at.is_some_and(|expiry| expiry <= trace::now()) => unusable("the credentials have expired"),
         _ => Ok(new_version(&parsed, registry)),
     }
 }

@@ -1,12 +1,9 @@
-//! What the gateway needs of others: who asks registries, and who explains.
-
-use std::sync::Arc;
+//! What the gateway needs of others: who asks registries.
 
 use futures_util::future::BoxFuture;
 use waybill_domain::{credentials::Secret, reference::ImageReference};
-use waybill_platform::log::{Log, LogError};
 use waybill_schemas::{
-    ContainerId, ImageId, WorkspaceId,
+    WorkspaceId,
     v1::{ProviderFailure, PullFailure, Verified},
 };
 
@@ -63,32 +60,4 @@ pub(crate) fn verified_from(said: Result<String, NotAccepted>) -> Verified {
 pub(crate) fn refusal_code(verified: &Verified) -> Option<&'static str> {
     let exchange = verified.provider_failure.map(ProviderFailure::as_str);
     exchange.or(verified.pull_failure.map(PullFailure::as_str))
-}
-
-/// An explanation, as the JSON that clients get.
-pub type Explanation = serde_json::Value;
-
-/// Answers questions from the log.
-pub trait Explains: Send + Sync + 'static {
-    /// What a container that asks for the image would find.
-    fn image<'a>(&'a self, workspace: &'a WorkspaceId, id: &'a ImageId)
-    -> BoxFuture<'a, Result<Explanation, LogError>>;
-
-    /// What became of the container's newest request.
-    fn container<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        id: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Explanation, LogError>>;
-}
-
-/// Makes who explains, from the gateway's log.
-pub type MakeExplains = Box<dyn FnOnce(Arc<dyn Log>) -> Arc<dyn Explains> + Send>;
-
-/// What the gateway is handed by the program that it runs in.
-pub struct Helpers {
-    /// Asks registries; without it, none is ever asked.
-    pub verifies: Option<Arc<dyn Verifies>>,
-    /// Makes who explains.
-    pub explains: MakeExplains,
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
+    explain::{Explainer, Moment, Scope},
     health::{self, HealthState},
     log::{EventLog, Log, LogError},
 };
@@ -12,7 +13,7 @@ use waybill_platform::{
 use crate::{
     GatewayConfig,
     http::{App, router},
-    port::Helpers,
+    port::Verifies,
     probe,
     record::Recorder,
     server,
@@ -34,11 +35,15 @@ pub enum GatewayError {
     },
 }
 
-/// Serves until shutdown; then finishes what is under way.
+/// Serves until shutdown; then finishes what is under way. Without `verifies`, no registry is ever asked.
 ///
 /// # Errors
 /// [`GatewayError`].
-pub async fn run(config: GatewayConfig, helpers: Helpers, shutdown: CancellationToken) -> Result<(), GatewayError> {
+pub async fn run(
+    config: GatewayConfig,
+    verifies: Option<Arc<dyn Verifies>>,
+    shutdown: CancellationToken,
+) -> Result<(), GatewayError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
     let nats = EventLog::connect(config.nats).await?;
@@ -50,8 +55,8 @@ pub async fn run(config: GatewayConfig, helpers: Helpers, shutdown: Cancellation
     let recordings = TaskTracker::new();
     let hash_key = Arc::new(config.hash_key);
     let app = App {
-        explains: (helpers.explains)(log.clone()),
-        verifies: helpers.verifies,
+        explainer: Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now },
+        verifies,
         recorder: Recorder { log, vault, hash_key, limit: config.limits.append },
         tokens: config.tokens,
         limits: config.limits,

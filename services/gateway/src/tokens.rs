@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_token_belongs_to_its_workspace() {
-        let file = format!("# comment\n\nacme {}\nacme {}  ci.main\nother {}\n", hash("one"), hash("two"), hash("three"));
+        let file =
+            format!("# comment\n\nacme {}\nacme {}  ci.main\nother {}\n", hash("one"), hash("two"), hash("three"));
         let tokens: Tokens = file.parse().unwrap();
         let actor = |token| tokens.holder(token).map(Holder::actor);
         let expected = [Some("token/acme"), Some("token/acme/ci.main"), Some("token/other"), None, None];

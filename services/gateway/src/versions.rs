@@ -17,7 +17,7 @@ use waybill_platform::{
     vault::{SecretEntry, VaultEntry},
 };
 use waybill_schemas::{
-    Event, ImageId, RecordedEvent, Recorded, Sealed, SecretName, Subject, VaultKey, WorkspaceId,
+    Event, ImageId, Recorded, RecordedEvent, Sealed, SecretName, Subject, VaultKey, WorkspaceId,
     v1::{CredentialSecretRotated, CredentialSecretSaved, SecretVersion, Verified},
 };
 
@@ -44,15 +44,9 @@ pub(crate) struct VersionRequest<'a> {
 /// Who brings a version.
 pub(crate) enum Origin<'a> {
     /// A build. Its events' ids follow from its subject.
-    Build {
-        image_id: &'a ImageId,
-        subject: &'a Subject,
-    },
+    Build { image_id: &'a ImageId, subject: &'a Subject },
     /// An operation on the secret, with the id of its event.
-    Operation {
-        event_id: Uuid,
-        if_version: Option<u64>,
-    },
+    Operation { event_id: Uuid, if_version: Option<u64> },
 }
 
 /// What became of a version.
@@ -65,11 +59,7 @@ pub(crate) enum Saved {
         receipt: Receipt,
     },
     /// The secret has these credentials already.
-    Unchanged {
-        secret_name: SecretName,
-        stored: SecretVersion,
-        receipt: Receipt,
-    },
+    Unchanged { secret_name: SecretName, stored: SecretVersion, receipt: Receipt },
     /// The secret belongs to another registry.
     BoundElsewhere { secret_name: SecretName, bound_to: String },
     /// The registry refused the credentials, and took the version that is saved.

@@ -25,10 +25,7 @@ pub(crate) struct Withdrawal<'a> {
 }
 
 /// Records a withdrawal, or finds that an earlier request with the same key recorded it.
-pub(crate) async fn record_withdrawal(
-    session: &Session,
-    withdrawal: &Withdrawal<'_>,
-) -> Result<Receipt, RecordError> {
+pub(crate) async fn record_withdrawal(session: &Session, withdrawal: &Withdrawal<'_>) -> Result<Receipt, RecordError> {
     let subject = secret_subject(withdrawal.workspace, withdrawal.secret_name);
     for _ in 0..ROUNDS {
         let head = read_head(session, &subject).await?;
@@ -36,8 +33,7 @@ pub(crate) async fn record_withdrawal(
             let same = reason(&head.recorded.value.event) == withdrawal.reason.as_ref();
             return if same { Ok(head.receipt(true)) } else { Err(RecordError::KeyReused) };
         }
-        let next =
-            decide_withdrawal(head.as_ref().map(|head| &head.head), withdrawal.shred, withdrawal.if_version)?;
+        let next = decide_withdrawal(head.as_ref().map(|head| &head.head), withdrawal.shred, withdrawal.if_version)?;
         let Some(head) = head else { continue };
         let envelope = session.envelope(withdrawal.event_id, None);
         let new = NewEvent { subject: subject.clone(), envelope, event: event(withdrawal, next, &head) };

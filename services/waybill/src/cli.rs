@@ -231,17 +231,7 @@ pub(crate) enum Question {
         /// The image.
         id: ImageId,
     },
-<<<<<<< HEAD
-    /// Which version a secret has, and where it is in use.
-    #[command(after_help = "Examples:\n  waybill explain secret team --workspace acme")]
-    Secret {
-        /// Its name.
-        name: SecretName,
-    },
-    /// What became of the container's newest request.
-=======
     /// What became of the container's newest placement.
->>>>>>> explain
     #[command(after_help = "Examples:\n  waybill explain container c1 --at 2026-01-31T12:00:00Z")]
     Container {
         /// The container.

@@ -3,7 +3,7 @@
 use std::{future::Future, path::Path};
 
 use tokio_util::sync::CancellationToken;
-use waybill_gateway::{GatewayConfig, Helpers};
+use waybill_gateway::GatewayConfig;
 use waybill_platform::{
     config::Settings,
     shutdown,
@@ -14,16 +14,15 @@ use waybill_scheduler::SchedulerConfig;
 use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
-use crate::{Failure, explain::explain_from, verify};
+use crate::{Failure, verify};
 
 /// `waybill gateway`.
 pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
     let settings = Settings::load(home, "gateway")?;
     let config = GatewayConfig::read(&settings)?;
     let verifies = config.verify.then(|| verify::read(&settings)).transpose()?;
-    let helpers = Helpers { verifies, explains: Box::new(explain_from) };
     serve("waybill-gateway", &settings, |shutdown| async {
-        Ok(waybill_gateway::run(config, helpers, shutdown).await?)
+        Ok(waybill_gateway::run(config, verifies, shutdown).await?)
     })
 }
 

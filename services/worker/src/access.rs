@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Access {
     DefaultChain,
-    Custom { provider: Provider, issued: Issued, credential: Credential },
+    Custom { provider: Provider, issued: Issued, credential: Box<Credential> },
 }
 
 impl Access {
@@ -122,7 +122,7 @@ impl Handler {
             };
             let none = match self.log_in(&secret, &image_ref, &credential).await {
                 Ok(Ok((provider, issued))) => {
-                    return Ok(Some(Ok(Access::Custom { provider, issued, credential })));
+                    return Ok(Some(Ok(Access::Custom { provider, issued, credential: Box::new(credential) })));
                 }
                 Ok(Err(none)) => none,
                 Err(error) => {

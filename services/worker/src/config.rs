@@ -68,18 +68,9 @@ impl WorkerConfig {
         }
         reader.finish()?;
         match (worker_id, sealing_key) {
-            (Some(worker_id), Ok(sealing_key)) => Ok(Self {
-                nats,
-                worker_id,
-                sealing_key,
-                pull,
-                aws,
-                clouds,
-                concurrency,
-                health,
-                node_dir,
-                node_group,
-            }),
+            (Some(worker_id), Ok(sealing_key)) => {
+                Ok(Self { nats, worker_id, sealing_key, pull, aws, clouds, concurrency, health, node_dir, node_group })
+            }
             _ => Err(ConfigError { problems: vec!["the worker's id or key is missing".to_owned()] }),
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     sync::mpsc,
     task::{Id, JoinError, JoinSet},
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +76,10 @@ pub(crate) async fn dispatch<Q, T, F>(
                     Some(key) => lines.join(key, item),
                 },
             },
-            () = lines.remind(&mut ticks) => {}
+            _ = ticks.tick() => tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = lines.remind() => {}
+            },
         }
         while keys.len() < slots
             && let Some((key, item)) = lines.next()
@@ -135,9 +138,8 @@ impl<T: Item> Lines<T> {
         }
     }
 
-    /// Speaks for everything that waits, at the next tick.
-    async fn remind(&self, ticks: &mut Interval) {
-        ticks.tick().await;
+    /// Speaks for everything that waits.
+    async fn remind(&self) {
         for item in self.waiting.values().flatten() {
             item.wait_longer().await;
         }

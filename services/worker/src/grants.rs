@@ -2,12 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use waybill_domain::{
-    credentials::Secret,
-    decision::Credential,
-    fold::SecretKey,
-    provider::Failure,
-};
+use waybill_domain::{credentials::Secret, decision::Credential, fold::SecretKey, provider::Failure};
 use waybill_platform::{
     log::{ErrorKind, Log, LogError},
     sealing::{Binding, PrivateKey, Senders, open},

@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use waybill_domain::decision::Outcome;
+use waybill_domain::decision::{Decision, Outcome, Placement};
 use waybill_platform::{
     log::{AppendError, Delivered, ErrorKind, Log, LogError},
     metrics,
@@ -43,6 +43,20 @@ pub(crate) struct Handler {
     view: Mutex<View>,
     /// Work on placements that is under way, to be stopped when they are over.
     under_way: Mutex<BTreeMap<Placed, CancellationToken>>,
+}
+
+/// Work on a placement; forgotten when it is dropped.
+pub(crate) struct UnderWay<'h> {
+    handler: &'h Handler,
+    pub(crate) placed: Placed,
+    /// Cancelled when the placement is over.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.handler.under_way().remove(&self.placed);
+    }
 }
 
 /// Why a decision is not done with.
@@ -128,10 +142,7 @@ impl Handler {
 
     /// Does what is left to do about a decision.
     pub(crate) async fn work(&self, assignment: &Assignment) -> Result<(), HandleError> {
-        if let Outcome::Withdrawn { placement, reason, .. } = &assignment.decision().outcome {
-            let (workspace, container_id) = (&assignment.decision().workspace, &placement.container_id);
-            tracing::info!(%workspace, %container_id, placement = placement.number, %reason, "credentials are withdrawn");
-        }
+        log_decision(assignment.decision());
         let effects = self.tell(Input::Delivered(assignment.decided.clone()));
         self.perform(effects, assignment).await
     }
@@ -163,7 +174,7 @@ impl Handler {
     async fn settle(&self, effect: Effect, delivered: Option<&Decided>) -> Result<Vec<Effect>, HandleError> {
         match effect {
             Effect::LookUp { placed, purpose } => {
-                let found = self.look_up(&placed, delivered).await?;
+                let found = Box::new(self.look_up(&placed, delivered).await?);
                 return Ok(self.tell(Input::LookedUp { placed, found, purpose }));
             }
             Effect::Admit(placed) => self.admit(&placed),
@@ -195,26 +206,14 @@ impl Handler {
         }
     }
 
-    /// Does work on a placement until it is done, or the placement is over.
-    pub(crate) async fn while_in_force(
-        &self,
-        placed: &Placed,
-        work: impl Future<Output = Result<(), HandleError>>,
-    ) -> Result<(), HandleError> {
+    /// Begins work on a placement, which is stopped when the placement is over.
+    pub(crate) fn begin(&self, placed: &Placed) -> UnderWay<'_> {
         let stop = self.under_way().entry(placed.clone()).or_default().clone();
-        // It may have been withdrawn before it could be stopped.
-        let is_over = matches!(self.view().access(placed), Access::Over);
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            outcome = work, if !is_over => Some(outcome),
-            else => None,
-        };
-        self.under_way().remove(placed);
-        outcome.unwrap_or_else(|| {
-            tracing::info!(container_id = %placed.container.container_id, placement = placed.number, "the placement is over, its work is left");
-            Ok(())
-        })
+        // It may have been over before there was anything to stop.
+        if matches!(self.view().access(placed), Access::Over) {
+            stop.cancel();
+        }
+        UnderWay { handler: self, placed: placed.clone(), stop }
     }
 
     /// Tells the view, and returns what it asks for.
@@ -228,6 +227,26 @@ impl Handler {
 
     fn under_way(&self) -> MutexGuard<'_, BTreeMap<Placed, CancellationToken>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log_decision(decision: &Decision) {
+    let workspace = &decision.workspace;
+    match &decision.outcome {
+        Outcome::Attached { placement: Placement { container_id, number }, credential, .. } => {
+            let (secret_name, cred_type) = (&credential.secret_name, credential.cred_type);
+            tracing::debug!(%workspace, %container_id, placement = number, has_image_credentials = true, %secret_name, %cred_type, "decision received");
+        }
+        Outcome::Skipped { placement: Placement { container_id, number }, reason, .. } => {
+            tracing::debug!(%workspace, %container_id, placement = number, has_image_credentials = false, %reason, "decision received");
+        }
+        Outcome::Withdrawn { placement: Placement { container_id, number }, reason, .. } => {
+            tracing::info!(%workspace, %container_id, placement = number, %reason, "credentials are withdrawn");
+        }
+        Outcome::Renewed { credential, cause } => {
+            let (secret_name, version) = (&credential.secret_name, credential.version);
+            tracing::debug!(%workspace, %secret_name, version, ?cause, "renewal received");
+        }
     }
 }
 

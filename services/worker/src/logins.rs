@@ -42,7 +42,9 @@ impl Handler {
         }
         let is_unread = matches!(self.view().access(placed), Access::Unread);
         let (secret, image_ref, credential) = match self.granted(placed) {
-            Granted::Over if is_unread => return Err(unavailable("the log does not know this placement yet; try again")),
+            Granted::Over if is_unread => {
+                return Err(unavailable("the log does not know this placement yet; try again"));
+            }
             Granted::Over => {
                 let words = format!("container {} has ended here, or was placed again", placed.container.container_id);
                 return Err(Code::NoAccess.because(words));
@@ -56,7 +58,8 @@ impl Handler {
         let provider = made.map_err(|failure| Code::Unusable.because(failure.detail))?;
         let image = ImageReference::parse(&image_ref).map_err(|error| Code::Unusable.because(error.to_string()))?;
         if image.registry() != provider.registry() {
-            let words = format!("the credentials are for {}, the image is on {}", provider.registry(), image.registry());
+            let words =
+                format!("the credentials are for {}, the image is on {}", provider.registry(), image.registry());
             return Err(Code::Unusable.because(words));
         }
         // It may have been withdrawn meanwhile.

@@ -137,15 +137,10 @@ impl Assignment {
         let subject =
             Subject::SecretOutcome { worker_id: worker_id.clone(), workspace: workspace.clone(), secret, version };
         let event = match outcome {
-            Ok(placements) => SecretRenewalApplied {
-                workspace,
-                secret_name,
-                version,
-                worker_id,
-                placements: *placements,
-                decided_by,
+            Ok(placements) => {
+                SecretRenewalApplied { workspace, secret_name, version, worker_id, placements: *placements, decided_by }
+                    .into()
             }
-            .into(),
             Err(failure) => SecretRenewalFailed {
                 workspace,
                 secret_name,

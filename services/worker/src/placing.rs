@@ -1,5 +1,6 @@
 //! The work on a placement: its provider, its pull, and an event for each, exactly once.
 
+use tokio_util::sync::CancellationToken;
 use waybill_domain::fold::SecretKey;
 use waybill_platform::{
     log::{Appended, Expect, NewEvent},
@@ -10,7 +11,7 @@ use waybill_schemas::v1::{ProviderFailure, PullFailure};
 
 use crate::{
     access::{Access, NoAccess},
-    handler::{HandleError, Handler},
+    handler::{HandleError, Handler, UnderWay},
     lookup::progress_of,
     outcome::{Assignment, Provided},
     progress::Progress,
@@ -18,17 +19,18 @@ use crate::{
     view::Placed,
 };
 
+/// What a pull says that was stopped.
+const WITHDRAWN: &str = "the placement ended, or its credentials were withdrawn, while the image was being pulled";
+
 impl Handler {
     /// Makes the placement's provider, reports it, and pulls.
     pub(crate) async fn provide(&self, assignment: &Assignment, placed: &Placed) -> Result<(), HandleError> {
-        let work = async {
-            let Some(access) = self.access(placed).await? else { return Ok(()) };
-            match self.report_provider(assignment, placed, &access).await? {
-                Progress::Provided { sequence } => self.pull_and_report(assignment, placed, access, sequence).await,
-                Progress::Nothing | Progress::Settled { .. } | Progress::Ended { .. } => Ok(()),
-            }
-        };
-        self.while_in_force(placed, work).await
+        let work = self.begin(placed);
+        let Some(access) = self.access_until(&work.stop, placed).await? else { return Ok(()) };
+        match self.report_provider(assignment, placed, &access).await? {
+            Progress::Provided { sequence } => self.pull_and_report(assignment, &work, access, sequence).await,
+            Progress::Nothing | Progress::Settled { .. } | Progress::Ended { .. } => Ok(()),
+        }
     }
 
     /// Pulls for a placement whose provider an earlier run has reported.
@@ -38,11 +40,22 @@ impl Handler {
         placed: &Placed,
         provided_by: u64,
     ) -> Result<(), HandleError> {
-        let work = async {
-            let Some(access) = self.access(placed).await? else { return Ok(()) };
-            self.pull_and_report(assignment, placed, access, provided_by).await
-        };
-        self.while_in_force(placed, work).await
+        let work = self.begin(placed);
+        let Some(access) = self.access_until(&work.stop, placed).await? else { return Ok(()) };
+        self.pull_and_report(assignment, &work, access, provided_by).await
+    }
+
+    /// Access for a placement; none once it is over: then there is nothing to report.
+    async fn access_until(
+        &self,
+        stop: &CancellationToken,
+        placed: &Placed,
+    ) -> Result<Option<Result<Access, NoAccess>>, HandleError> {
+        let access = stop.run_until_cancelled(self.access(placed)).await.transpose()?.flatten();
+        if access.is_none() {
+            tracing::info!(container_id = %placed.container.container_id, placement = placed.number, "the placement is over, its work is left");
+        }
+        Ok(access)
     }
 
     /// Reports the provider or its failure, and says how far the outcomes are then. What an earlier run reported counts, even
@@ -83,12 +96,17 @@ impl Handler {
     async fn pull_and_report(
         &self,
         assignment: &Assignment,
-        placed: &Placed,
+        work: &UnderWay<'_>,
         access: Result<Access, NoAccess>,
         provided_by: u64,
     ) -> Result<(), HandleError> {
+        let placed = &work.placed;
         let pulled = match access {
-            Ok(access) => self.pull(assignment, placed, access).await?,
+            // Whoever was told of a provider hears how the pull ended, also when its credentials were taken away.
+            Ok(access) => match work.stop.run_until_cancelled(self.pull(assignment, placed, access)).await {
+                Some(pulled) => pulled?,
+                None => Err(PullError::new(PullFailure::NoLogin, WITHDRAWN)),
+            },
             // A provider was reported before the worker died, and cannot be had again: the pull is what fails.
             Err(none) => Err(none.as_pull_error()),
         };

@@ -9,9 +9,7 @@ use waybill_platform::{
     log::{AppendError, Appended, Expect, Log, LogError, NewEvent, RawMessage},
     trace,
 };
-use waybill_schemas::{
-    Envelope, Event, PublicSealingKey, Subject, Timestamp, Uuid, WorkerId, v1::WorkerRegistered,
-};
+use waybill_schemas::{Envelope, Event, PublicSealingKey, Subject, Timestamp, Uuid, WorkerId, v1::WorkerRegistered};
 
 use crate::source;
 
@@ -62,9 +60,10 @@ impl Registrar {
     pub(crate) async fn register(&self) -> Result<Registration, RegisterError> {
         let mut last = self.log.last(&self.subject()).await?;
         loop {
-            let key_changed = last.as_ref().and_then(registered_in).is_some_and(|before| {
-                before.sealing_key != self.registered.sealing_key
-            });
+            let key_changed = last
+                .as_ref()
+                .and_then(registered_in)
+                .is_some_and(|before| before.sealing_key != self.registered.sealing_key);
             let expect = Expect::Last(last.as_ref().map_or(0, |last| last.sequence));
             match self.publish(expect).await? {
                 Appended::Stored { sequence, .. } => {
@@ -134,10 +133,8 @@ impl Registrar {
     }
 
     async fn publish(&self, expect: Expect) -> Result<Appended, AppendError> {
-        let envelope = Envelope {
-            time: Some(trace::now()),
-            ..Envelope::new(Uuid::new_v4(), source(&self.registered.worker_id))
-        };
+        let envelope =
+            Envelope { time: Some(trace::now()), ..Envelope::new(Uuid::new_v4(), source(&self.registered.worker_id)) };
         let new = NewEvent { subject: self.subject(), envelope, event: self.registered.clone().into() };
         self.log.append(&new, expect, Some(LIMIT)).await
     }

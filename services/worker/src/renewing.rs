@@ -17,10 +17,8 @@ impl Handler {
     /// Makes the provider of the new version, and reports whether it can be used.
     pub(crate) async fn renew(&self, assignment: &Assignment, decided: &Decided) -> Result<(), HandleError> {
         let Some(credential) = decided.decision.credential() else { return Ok(()) };
-        let secret = SecretKey {
-            workspace: decided.decision.workspace.clone(),
-            secret_name: credential.secret_name.clone(),
-        };
+        let secret =
+            SecretKey { workspace: decided.decision.workspace.clone(), secret_name: credential.secret_name.clone() };
         self.read_placements(&secret).await?;
         if self.view().newest(&secret).is_some_and(|newest| newest.version > credential.version) {
             // The newer version's renewal is reported instead.

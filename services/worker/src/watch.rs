@@ -66,7 +66,10 @@ impl Watch {
         let effects = self.handler.tell(Input::QueueRemade);
         let read = self.handler.perform_quietly(effects).await;
         if let Err(error) = &read {
-            tracing::warn!(error = waybill_platform::chain(error), "what is in force cannot be compared with the log now");
+            tracing::warn!(
+                error = waybill_platform::chain(error),
+                "what is in force cannot be compared with the log now"
+            );
         }
         read.is_ok()
     }

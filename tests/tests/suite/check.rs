@@ -275,20 +275,33 @@ async fn the_gateway_asks_the_registry_where_the_operator_allows_it() {
     let config: Value = serde_json::from_str(&login.authfile(&registry.host())).unwrap();
     let right = stack.post("/v1/builds", &build("right", config)).await;
     assert_eq!((right.status.as_u16(), &right.body["verified"]["digest"]), (201, &json!(image.digest())), "{right:?}");
+    // What the registry refuses takes no place of what it took; an account of which nothing is saved is saved with its word.
     let wrong = stack.post("/v1/builds", &build("wrong", json!(format!("ada:{}", guess.value())))).await;
-    assert_eq!((wrong.status.as_u16(), &wrong.body["verified"]["reason"]), (201, &json!("unauthorized")), "{wrong:?}");
+    let said = (wrong.status.as_u16(), wrong.text("outcome"), wrong.text("reason"));
+    assert_eq!(said, (200, "skipped", "verification_failed"), "{wrong:?}");
+    let other = stack.post("/v1/builds", &build("other", json!(format!("bob:{}", guess.value())))).await;
+    assert_eq!((other.status.as_u16(), &other.body["verified"]["reason"]), (201, &json!("unauthorized")), "{other:?}");
     let none = stack.post("/v1/builds", &build("none", Value::Null)).await;
     assert_eq!((none.status.as_u16(), none.text("outcome")), (200, "skipped"), "{none:?}");
+    stack.container("acme", "c-right", "right", "w1").await;
+    let pulled = stack.wait_for_outcome("c-right").await;
+    assert_eq!(pulled.name, "ImagePullSucceeded", "{}", pulled.line);
 
     let events = stack.events().await;
-    let verified: Vec<&str> = events
-        .iter()
-        .filter(|event| event.name == "CredentialSecretVerified")
-        .map(|event| event.data["image_id"].as_str().unwrap())
+    let saved = events.iter().filter(|event| event.name == "CredentialSecretSaved");
+    let verified: Vec<[Value; 3]> = saved
+        .map(|event| {
+            let verified = &event.data["stored"]["verified"];
+            [event.data["image_id"].clone(), verified["digest"].clone(), verified["pull_failure"].clone()]
+        })
         .collect();
-    assert_eq!(verified, ["right", "wrong"]);
-    let explained = stack.run(&["explain", "image", "wrong"]).await.stdout;
+    let expected =
+        [[json!("right"), json!(image.digest()), Value::Null], [json!("other"), Value::Null, json!("unauthorized")]];
+    assert_eq!(verified, expected);
+    let explained = stack.run(&["explain", "image", "other"]).await.stdout;
     assert!(explained.contains("the registry did not accept them"), "{explained}");
+    let explained = stack.run(&["explain", "image", "wrong"]).await.stdout;
+    assert!(explained.contains("BROKEN at saved: verification_failed"), "{explained}");
     Search::new([&canary, &guess]).assert_absent_in_dir(stack.dir());
 
     let off = require!(plan.start().await);

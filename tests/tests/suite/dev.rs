@@ -248,11 +248,11 @@ async fn settings_that_are_wrong_are_all_named_at_once() {
     let home = require!(Home::new().await);
     assert!(home.init(&[]).await.status.success());
     let mut child = home.waybill(&["gateway"]);
-    child.env("WAYBILL_GATEWAY_LISTEN", "nowhere").env("WAYBILL_GATEWAY_SEALING_KEY_FILE", "keys/none");
+    child.env("WAYBILL_GATEWAY_LISTEN", "nowhere").env("WAYBILL_GATEWAY_HASH_KEY_FILE", "keys/none");
     fs::set_permissions(home.path().join("keys/gateway.nkey"), fs::Permissions::from_mode(0o644)).unwrap();
     let finished = Process::run("gateway", child, home.scratch.path(), PATIENCE).await.unwrap();
     assert_eq!(finished.status.code(), Some(1));
-    for part in ["WAYBILL_GATEWAY_LISTEN", "WAYBILL_GATEWAY_SEALING_KEY_FILE", "chmod 600"] {
+    for part in ["WAYBILL_GATEWAY_LISTEN", "WAYBILL_GATEWAY_HASH_KEY_FILE", "chmod 600"] {
         assert!(finished.stderr.contains(part), "{part}: {}", finished.stderr);
     }
 }
@@ -262,7 +262,7 @@ async fn settings_that_are_wrong_are_all_named_at_once() {
 async fn who_is_added_joins_after_what_init_says() {
     let mut stack = require!(Plan::default().start().await);
     let said = stack.run(&["init", "--workspace", "beta", "--worker", "w2"]).await.stdout;
-    for part in ["restart nats-server", "restart the gateway", "keys/worker-w2.nkey keys/worker-w2.xkey"] {
+    for part in ["restart nats-server", "restart the gateway", "`readers`", "keys/worker-w2.nkey keys/worker-w2.xkey"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     stack.nats().restart().await.unwrap();

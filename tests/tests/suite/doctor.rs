@@ -8,11 +8,11 @@ use waybill_tests::{
     otlp::Collector,
     process::Process,
     require,
-    stack::{Plan, Service, Stack, event_headers},
+    stack::{Plan, Service, Stack},
     wait::eventually,
 };
 
-use super::explain::readable;
+use super::{explain::readable, forge::publish_torn};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -70,14 +70,14 @@ async fn a_running_stack_is_well_and_each_thing_that_is_not_is_named() {
     let people = stack.run(&["doctor"]).await;
     assert!(people.status.success(), "{}", people.stderr);
     readable(&people);
-    for part in ["nats", "stream", "permissions", "scheduler", "quarantine", "worker w1", "clock", "otlp"] {
+    for part in
+        ["nats", "stream", "vault", "permissions", "scheduler", "keys", "quarantine", "worker w1", "clock", "otlp"]
+    {
         assert!(people.stdout.contains(part), "{part} is not looked at:\n{}", people.stdout);
     }
 
     // Something that cannot be read.
-    let headers = event_headers("0c4ff0f3-2a4a-4ec9-a7c1-5f6a1f0f5d11", "waybill.v1.CredentialSecretSaved");
-    let subject = "waybill.events.image.acme.torn.CredentialSecretSaved";
-    let sequence = stack.user("gateway").await.publish(subject, &headers, "{").await.expect("it is stored");
+    let sequence = publish_torn(&stack).await;
     told(&stack, "quarantine", "waybill quarantine list").await;
     let given_up = stack.run(&["quarantine", "discard", &sequence.to_string()]).await;
     assert!(given_up.status.success(), "{}", given_up.stderr);
@@ -146,7 +146,7 @@ async fn keys_and_permissions_that_are_not_those_of_init() {
     assert_ne!(text, single);
     std::fs::write(&conf, single).unwrap();
     stack.nats().restart().await.unwrap();
-    told(&stack, "permissions gateway", "may not look up anything in the log").await;
+    told(&stack, "permissions gateway", "may not publish on waybill.api.DIRECT.GET.WAYBILL, and must").await;
 
     // An operator that the server does not know.
     let stranger = nkeys_seed();

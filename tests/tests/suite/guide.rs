@@ -2,17 +2,19 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use serde_json::{Value, json};
 use waybill_domain::explain::Code;
 use waybill_tests::{
     image::TinyImage,
     registry::{Registry, Scheme},
     require,
-    stack::{Plan, Service, Stack, event_headers},
+    stack::{Plan, Service, Stack},
 };
 
 use super::{
     documents::{commands, words},
     explain::readable,
+    forge::publish_torn,
 };
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -21,19 +23,22 @@ fn guide() -> String {
     fs::read_to_string(Path::new(ROOT).join("DEBUGGING.md")).unwrap()
 }
 
-/// The situation of the guide: container c-1 of workspace acme asked for img-1, which was built without credentials, and
-/// the seventh message cannot be read.
+/// The situation of the guide: workspace acme has a secret team-pull; its container c-1 asked for img-1, which was built without
+/// credentials; and the ninth message cannot be read.
 async fn situation(registry: &Registry) -> Result<Stack, waybill_tests::error::StartError> {
     let reference = registry.serve("team/app", "1", &TinyImage::new("guide").unwrap());
     let plan = Plan::default().workers(&["node-1"]).plain_http(&[&registry.host()]).setting("WAYBILL_LOG", "warn");
     let stack = plan.start().await?;
-    stack.build("acme", "img-1", &reference, serde_json::Value::Null).await;
+    let login = json!({ "registry": registry.host(), "credentials": "puller:password" });
+    assert_eq!(
+        stack.put_secret("acme", "team-pull", &login).await.sequence(),
+        3,
+        "the log began with a key and a worker"
+    );
+    stack.build("acme", "img-1", &reference, Value::Null).await;
     stack.container("acme", "c-1", "img-1", "node-1").await;
     stack.wait_for_outcome("c-1").await;
-    let headers = event_headers("0c4ff0f3-2a4a-4ec9-a7c1-5f6a1f0f5d11", "waybill.v1.CredentialSecretSaved");
-    let subject = "waybill.events.image.acme.torn.CredentialSecretSaved";
-    let sequence = stack.user("gateway").await.publish(subject, &headers, "{").await;
-    assert_eq!(sequence, Some(7), "the guide speaks of sequence 7");
+    assert_eq!(publish_torn(&stack).await, 9, "the guide speaks of sequence 9");
     Ok(stack)
 }
 
@@ -115,7 +120,7 @@ fn every_log_line_and_every_code_exists() {
     let first_column = table.lines().filter_map(|row| row.strip_prefix("| `")?.split(" |").next());
     let told: BTreeSet<&str> =
         first_column.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|word| !word.is_empty()).collect();
-    let well = [Code::Saved, Code::Pulled];
+    let well = [Code::Saved, Code::Pulled, Code::Superseded, Code::Ended];
     let codes: BTreeSet<&str> =
         Code::ALL.iter().filter(|code| !well.contains(code)).map(|code| code.as_str()).collect();
     assert_eq!(told, codes, "the table names every code that is not good news, and nothing else");

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use waybill_domain::credentials::Secret;
-use waybill_platform::sealing::{Binding, PrivateKey, seal};
 use waybill_tests::{
     canary::{Canary, Search},
     require,
@@ -13,11 +11,13 @@ use waybill_tests::{
     wait::eventually,
 };
 
+use super::forge::{Forged, publish, scheduler_key, write_grant};
+
 const REQUESTED: &str = "waybill.v1.ContainerRequested";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn subject(container: &str) -> String {
-    format!("waybill.events.container.acme.{container}.ContainerRequested")
+    format!("waybill.events.container.acme.{container}.r-1")
 }
 
 fn body(container: &str) -> Value {
@@ -201,6 +201,15 @@ async fn poison_is_quarantined_and_the_fold_goes_on() {
         ("not UTF-8", good.to_vec(), vec![0xff; 40]),
         ("unknown field", good.to_vec(), body("p").to_string().replace('}', ",\"x\":1}").into_bytes()),
         ("another's id", good.to_vec(), body("q").to_string().into_bytes()),
+        (
+            "another's event",
+            event_headers(&id, "waybill.v1.ContainerCredentialsSkipped").to_vec(),
+            json!({
+                "workspace": "acme", "container_id": "p", "placement": 1, "worker_id": "w1", "reason": "no_image_id",
+            })
+            .to_string()
+            .into_bytes(),
+        ),
         ("bad id", good.to_vec(), body("p").to_string().replace("img", "i.*").into_bytes()),
         ("oversized", good.to_vec(), vec![b'x'; 300 * 1024]),
     ];
@@ -226,41 +235,50 @@ async fn poison_is_quarantined_and_the_fold_goes_on() {
 }
 
 #[tokio::test]
-async fn garbage_ciphertext_is_told_and_withheld() {
+async fn garbage_in_the_vault_is_told_and_withheld() {
     let stack = require!(Plan::default().start().await);
-    stack.build("acme", "img", "a.b/app:1", json!("user:password")).await;
+    let saved = stack.build("acme", "img", "a.b/app:1", json!("user:password")).await;
     stack.container("acme", "c-good", "img", "w1").await;
     let attached = stack.wait_for_event("ContainerCredentialsAttached", "c-good").await;
-    let saved = stack.events().await.into_iter().find(|event| event.name == "CredentialSecretSaved").unwrap();
 
-    let mut forged = saved.data.clone();
-    forged["image_id"] = json!("forged");
-    let id = Uuid::new_v4().to_string();
-    let headers = event_headers(&id, "waybill.v1.CredentialSecretSaved");
-    let gateway = stack.user("gateway").await;
-    let subject = "waybill.events.image.acme.forged.CredentialSecretSaved";
-    gateway.publish(subject, &headers, forged.to_string()).await.expect("a box of another image is stored");
-    stack.container("acme", "c-moved", "forged", "w1").await;
-    let skipped = stack.wait_for_event("ContainerCredentialsSkipped", "c-moved").await;
-    assert_eq!(skipped.text("reason"), "unseal_failed");
+    // The box of another secret, moved to a place of its own.
+    let secret = saved.text("secret_name");
+    let key = |name: &str| format!("$KV.WAYBILL_VAULT.secret.acme.{name}.1");
+    let read = format!("waybill.api.DIRECT.GET.KV_WAYBILL_VAULT.{}", key(secret));
+    let kept = stack.user("operator").await.ask(&read, Default::default(), "").await.expect("the version is there");
+    let moved = stack.user("gateway").await.publish(&key("moved"), &[], kept.to_string()).await;
+    assert!(moved.is_some(), "a box of another secret is stored");
+    let events = stack.events().await;
+    let version = events.iter().find(|event| event.name == "CredentialSecretSaved").unwrap();
+    Forged::new(&stack, "moved", "{}").write_events(&stack, version.data["stored"]["digest"].as_str().unwrap()).await;
+    stack.container("acme", "c-moved", "moved", "w1").await;
     let failed = stack.wait_for_event("CredentialProviderFailed", "c-moved").await;
-    assert_eq!(failed.text("reason"), "credentials_withheld");
+    assert_eq!(failed.text("reason"), "unseal_failed");
 
-    let scheduler = stack.user("scheduler").await;
+    // Decisions and a grant of somebody who has the scheduler's user, and none of its keys.
+    const PLACEMENT: u64 = 999_999;
+    let mut sealed = kept["sealed"].clone();
+    sealed["sender"] = json!(scheduler_key(&stack).to_string());
+    sealed["recipient"] = worker_key(&stack).await;
+    sealed["ciphertext"] = json!("AAAA");
+    write_grant(&stack, "w1", "forged", &json!({ "sealed": sealed })).await;
     let mut decision = attached.data.clone();
     decision["container_id"] = json!("c-forged");
-    decision["credentials"]["ciphertext"] = json!("AAAA");
-    let id = Uuid::new_v4().to_string();
-    let headers = event_headers(&id, "waybill.v1.ContainerCredentialsAttached");
-    let subject = "waybill.events.worker.w1.acme.c-forged.ContainerCredentialsAttached";
-    scheduler.publish(subject, &headers, "{").await.expect("an undecodable decision is stored");
-    let id = Uuid::new_v4().to_string();
-    let headers = event_headers(&id, "waybill.v1.ContainerCredentialsAttached");
-    scheduler.publish(subject, &headers, decision.to_string()).await.expect("a forged decision is stored");
+    decision["placement"] = json!(PLACEMENT);
+    decision["secret_name"] = json!("forged");
+    let subject = format!("waybill.events.decision.w1.container.acme.c-forged.{PLACEMENT}");
+    for body in ["{".to_owned(), decision.to_string()] {
+        publish(&stack, "scheduler", &subject, "ContainerCredentialsAttached", body).await;
+    }
     let failed = stack.wait_for_event("CredentialProviderFailed", "c-forged").await;
     assert_eq!(failed.text("reason"), "unseal_failed");
     assert!(stack.logs().contains("decision cannot be decoded, passing over it"));
     the_chain_goes_on(&stack, "c-after").await;
+}
+
+async fn worker_key(stack: &Stack) -> Value {
+    let events = stack.events().await;
+    events.iter().find(|event| event.name == "WorkerRegistered").unwrap().data["sealing_key"].clone()
 }
 
 /// A gateway of somebody else's making seals what is not the credentials JSON: the worker says so and pulls nothing.
@@ -268,26 +286,7 @@ async fn garbage_ciphertext_is_told_and_withheld() {
 async fn credentials_that_are_no_json_are_told() {
     let canary = Canary::new("not JSON");
     let stack = require!(Plan::default().start().await);
-    let seed = |role: &str| {
-        let file = stack.home().join(format!("keys/{role}.xkey"));
-        PrivateKey::from_seed(&Secret::new(std::fs::read_to_string(file).unwrap())).unwrap()
-    };
-    let binding = Binding::Image {
-        workspace: "acme".parse().unwrap(),
-        image_id: "odd".parse().unwrap(),
-        registry: "a.b".to_owned(),
-    };
-    let to = seed("scheduler").public().unwrap();
-    let sealed = seal(&seed("gateway"), &to, &binding, &Secret::new(canary.value().to_owned())).unwrap();
-    let saved = json!({
-        "workspace": "acme", "image_id": "odd", "image_ref": "a.b/app:1", "registry": "a.b",
-        "secret_name": "oci-registry-a-b", "cred_type": "basic", "source": "from_registry", "credentials": sealed,
-    });
-    let id = Uuid::new_v4().to_string();
-    let headers = event_headers(&id, "waybill.v1.CredentialSecretSaved");
-    let gateway = stack.user("gateway").await;
-    let subject = "waybill.events.image.acme.odd.CredentialSecretSaved";
-    gateway.publish(subject, &headers, saved.to_string()).await.expect("it is stored");
+    Forged::new(&stack, "odd", canary.value()).save(&stack).await;
     stack.container("acme", "c-odd", "odd", "w1").await;
     let failed = stack.wait_for_event("CredentialProviderFailed", "c-odd").await;
     assert_eq!(failed.text("reason"), "unparsable_credentials", "{}", failed.line);

@@ -25,6 +25,7 @@ mod events;
 mod explain;
 mod faults;
 mod foreign;
+mod forge;
 mod guide;
 mod harness;
 mod hostile;

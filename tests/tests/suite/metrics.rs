@@ -11,9 +11,11 @@ use waybill_tests::{
     otlp::{Collector, Point},
     registry::{Registry, Scheme},
     require,
-    stack::{Plan, Service, Stack, event_headers},
+    stack::{Plan, Service, Stack},
     wait::eventually,
 };
+
+use super::forge::publish;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,7 +45,7 @@ fn expected() -> Vec<Expected> {
             "messaging.client.sent.messages",
             json!({
                 "messaging.system": "nats", "messaging.operation.name": "publish",
-                "messaging.destination.template": "waybill.events.container.{workspace}.{container_id}.ContainerRequested",
+                "messaging.destination.template": "waybill.events.container.{workspace}.{container_id}.{request}",
             }),
             3.0,
             "messaging_client_sent_messages_total{",
@@ -61,6 +63,21 @@ fn expected() -> Vec<Expected> {
             json!({ "outcome": "skipped", "reason": "no_secret_for_image" }),
             1.0,
             r#"waybill_decisions_total{outcome="skipped",reason="no_secret_for_image"} 1"#,
+        ),
+        (scheduler, "waybill.grants.sealed", json!({}), 2.0, "waybill_grants_sealed_total 2"),
+        (
+            scheduler,
+            "waybill.outbox.depth",
+            json!({ "lane": "requests" }),
+            0.0,
+            r#"waybill_outbox_depth{lane="requests"} 0"#,
+        ),
+        (
+            scheduler,
+            "waybill.outbox.age",
+            json!({ "lane": "withdrawals" }),
+            0.0,
+            r#"waybill_outbox_age_seconds{lane="withdrawals"} 0"#,
         ),
         (scheduler, "waybill.projection.lag", json!({}), 0.0, "waybill_projection_lag 0"),
         (scheduler, "waybill.projection.lag.time", json!({}), 0.0, "waybill_projection_lag_time_seconds 0"),
@@ -178,9 +195,8 @@ async fn every_hop_is_counted() {
         stack.container("acme-workspace", &container, &image, "w1").await;
         stack.wait_for_outcome(&container).await;
     }
-    let subject = "waybill.events.image.acme-workspace.image-9-id.CredentialSecretSaved";
-    let headers = event_headers("0c4ff0f3-2a4a-4ec9-a7c1-5f6a1f0f5d11", "waybill.v1.CredentialSecretSaved");
-    stack.user("gateway").await.publish(subject, &headers, canary.value()).await.expect("it is stored");
+    let subject = "waybill.events.image.acme-workspace.image-9-id.b-1";
+    publish(&stack, "gateway", subject, "ImageSecretNamed", canary.value()).await;
 
     for expected in expected() {
         let mut last = Vec::new();

@@ -31,7 +31,7 @@ async fn a_rebuilt_projection_equals_the_live_one() {
     let file = stack.home().join("data/scheduler/projection.redb");
     let second = stack.run(&["scheduler", "--rebuild"]).await;
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
-    assert!(second.stderr.contains("is another scheduler using it"), "{}", second.stderr);
+    assert!(second.stderr.contains("another scheduler is using the projection"), "{}", second.stderr);
     stack.stop(&Service::Scheduler).await;
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
@@ -66,12 +66,29 @@ async fn a_foreign_log_is_refused_until_told_to_rebuild() {
     stack.nats().stop().await.unwrap();
     std::fs::remove_dir_all(stack.home().join("data/nats")).unwrap();
     stack.nats().restart().await.unwrap();
-    let finished = stack.run(&["scheduler"]).await;
-    assert_eq!(finished.status.code(), Some(1));
-    assert!(finished.stderr.contains("the stream does not exist"), "{}", finished.stderr);
-    assert!(finished.stderr.contains("--rebuild"), "{}", finished.stderr);
-    assert_eq!(rows(&projection), old, "refusing changes nothing");
+    for (arguments, words) in [
+        (&["scheduler"][..], ["the stream does not exist", "--rebuild"]),
+        (&["scheduler", "--rebuild"], ["there is no event log to rebuild the projection from", "restore the stream"]),
+    ] {
+        let refused = stack.run(arguments).await;
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert!(words.iter().all(|word| refused.stderr.contains(word)), "{arguments:?}: {}", refused.stderr);
+        assert_eq!(rows(&projection), old, "refusing changes nothing");
+    }
 
+    // Somebody made the log anew; the old projection is not of it.
+    let aside = projection.with_extension("aside");
+    std::fs::rename(&projection, &aside).unwrap();
+    stack.spawn(&Service::Scheduler).unwrap();
+    stack.until_ready(&Service::Scheduler).await.unwrap();
+    stack.stop(&Service::Scheduler).await;
+    std::fs::rename(&aside, &projection).unwrap();
+    let refused = stack.run(&["scheduler"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    for words in ["the stream was created at", "--rebuild"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    assert_eq!(rows(&projection), old, "refusing changes nothing");
     stack.spawn_with(&Service::Scheduler, &["--rebuild"]).unwrap();
     stack.until_ready(&Service::Scheduler).await.unwrap();
     stack.stop(&Service::Scheduler).await;

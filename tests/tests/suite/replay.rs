@@ -29,12 +29,3 @@ async fn text(stack: &Stack, arguments: &[&str]) -> Finished {
     assert!(!finished.stderr.contains('\u{1b}'), "{}", finished.stderr);
     finished
 }
-
-/// Waits until the log holds this many decisions.
-async fn decided(stack: &Stack, count: usize) {
-    let decisions = |events: &[waybill_tests::stack::Recorded]| {
-        let decisions = events.iter().filter(|event| event.name.starts_with("ContainerCredentials")).count();
-        (decisions >= count).then_some(())
-    };
-    stack.wait_for(&format!("{count} decisions"), decisions).await;
-}

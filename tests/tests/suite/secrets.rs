@@ -248,7 +248,9 @@ async fn each_worker_is_told_once_whatever_dies() {
     }
     for version in 2..=4 {
         stack.sigkill(&Service::Scheduler);
-        let rotated = stack.change_secret("acme", &secret, "rotate", &json!({ "credentials": "u:p" })).await;
+        // Equal credentials would make no version.
+        let credentials = json!({ "credentials": format!("u:p{version}") });
+        let rotated = stack.change_secret("acme", &secret, "rotate", &credentials).await;
         assert_eq!(rotated.body["version"], version, "{rotated:?}");
         stack.spawn(&Service::Scheduler).unwrap();
         let told = |events: &[Recorded]| {

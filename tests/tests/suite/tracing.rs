@@ -15,11 +15,11 @@ use waybill_tests::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const REQUESTED: &str = "waybill.events.container.{workspace}.{container_id}.ContainerRequested";
-const SAVED: &str = "waybill.events.image.{workspace}.{image_id}.CredentialSecretSaved";
-const ATTACHED: &str = "waybill.events.worker.{worker_id}.{workspace}.{container_id}.ContainerCredentialsAttached";
-const PROVIDER: &str = "waybill.events.container.{workspace}.{container_id}.CredentialProviderAttached";
-const PULLED: &str = "waybill.events.container.{workspace}.{container_id}.ImagePullSucceeded";
+const REQUESTED: &str = "waybill.events.container.{workspace}.{container_id}.{request}";
+const SAVED: &str = "waybill.events.secret.{workspace}.{secret}";
+const NAMED: &str = "waybill.events.image.{workspace}.{image_id}.{build}";
+const DECIDED: &str = "waybill.events.decision.{worker_id}.container.{workspace}.{container_id}.{placement}";
+const OUTCOME: &str = "waybill.events.outcome.{worker_id}.{workspace}.{container_id}.{placement}";
 
 fn publish(template: &str) -> String {
     format!("publish {template}")
@@ -56,19 +56,22 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
         ("waybill-gateway", server.clone(), Kind::Server, None),
         ("waybill-gateway", publish(REQUESTED), Kind::Producer, Some(server)),
         ("waybill-scheduler", process(REQUESTED), Kind::Consumer, Some(publish(REQUESTED))),
-        ("waybill-scheduler", publish(ATTACHED), Kind::Producer, Some(process(REQUESTED))),
-        ("waybill-worker", process(ATTACHED), Kind::Consumer, Some(publish(ATTACHED))),
-        ("waybill-worker", "unseal credentials".to_owned(), Kind::Internal, Some(process(ATTACHED))),
-        ("waybill-worker", publish(PROVIDER), Kind::Producer, Some(process(ATTACHED))),
-        ("waybill-worker", "pull image".to_owned(), Kind::Client, Some(process(ATTACHED))),
-        ("waybill-worker", publish(PULLED), Kind::Producer, Some(process(ATTACHED))),
+        ("waybill-scheduler", publish(DECIDED), Kind::Producer, Some(process(REQUESTED))),
+        ("waybill-worker", process(DECIDED), Kind::Consumer, Some(publish(DECIDED))),
+        ("waybill-worker", "unseal credentials".to_owned(), Kind::Internal, Some(process(DECIDED))),
+        ("waybill-worker", publish(OUTCOME), Kind::Producer, Some(process(DECIDED))),
+        ("waybill-worker", "pull image".to_owned(), Kind::Client, Some(process(DECIDED))),
     ];
     let spans = collector
         .wait_for(PATIENCE, "the whole trace", |spans| {
             // Each process sends its spans when it likes.
             let ended = chain.iter().all(|(service, name, ..)| find(spans, &ran, service, name).is_some());
-            let saved = find(spans, &built, "waybill-scheduler", &process(SAVED)).is_some();
-            (ended && saved).then(|| spans.to_vec())
+            let folded = [SAVED, NAMED]
+                .iter()
+                .all(|template| find(spans, &built, "waybill-scheduler", &process(template)).is_some());
+            // The provider and the pull, on one subject.
+            let outcomes = spans.iter().filter(|span| span.trace_id == ran && span.name == publish(OUTCOME)).count();
+            (ended && folded && outcomes == 2).then(|| spans.to_vec())
         })
         .await
         .unwrap();
@@ -94,8 +97,10 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
     let saving = find(&spans, &built, "waybill-gateway", &publish(SAVED)).unwrap();
     let attaching = find(&spans, &ran, "waybill-scheduler", &process(REQUESTED)).unwrap();
     let link = attaching.link_to(saving).unwrap_or_else(|| panic!("no link to the build in {attaching:#?}"));
-    let sequence = build.sequence().to_string();
+    let attached = stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
+    let sequence = attached.data["saved_by"].to_string();
     assert_eq!(attaching.attribute("linked.trace_id").as_deref(), Some(built.as_str()));
+    assert_eq!(attaching.attribute("waybill.placement").as_deref(), Some(container.placement().to_string().as_str()));
     assert_eq!(attaching.attribute("waybill.saved_sequence").as_deref(), Some(sequence.as_str()));
     assert!(link.attributes.contains_key("waybill.saved_sequence"));
 }
@@ -120,8 +125,8 @@ async fn a_redelivery_is_a_trace_of_its_own_that_links() {
     let first = container.text("trace_id").to_owned();
     let (again, producer) = collector
         .wait_for(PATIENCE, "the redelivery's span", |spans| {
-            let producer = find(spans, &first, "waybill-scheduler", &publish(ATTACHED))?;
-            let again = spans.iter().find(|span| span.service == "waybill-worker" && span.name == process(ATTACHED))?;
+            let producer = find(spans, &first, "waybill-scheduler", &publish(DECIDED))?;
+            let again = spans.iter().find(|span| span.service == "waybill-worker" && span.name == process(DECIDED))?;
             Some((again.clone(), producer.clone()))
         })
         .await
@@ -165,7 +170,7 @@ async fn jaeger_shows_the_trace_and_the_link() {
     let container = stack.container("acme", "c-1", "img", "w1").await;
     stack.wait_for_event("ImagePullSucceeded", "c-1").await;
 
-    let wanted = ["POST /v1/containers".to_owned(), process(REQUESTED), process(ATTACHED), publish(PULLED)];
+    let wanted = ["POST /v1/containers".to_owned(), process(REQUESTED), process(DECIDED), publish(OUTCOME)];
     let spans = eventually(PATIENCE, "the trace in Jaeger", async || {
         let spans = jaeger.spans(container.text("trace_id")).await;
         wanted.iter().all(|name| spans.iter().any(|span| span["name"] == *name)).then_some(spans)

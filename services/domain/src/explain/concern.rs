@@ -43,7 +43,7 @@ impl Concern {
             })
             .collect();
         let kept = requests.iter().rev().take(PLACEMENTS);
-        concern.from = kept.clone().last().map_or(0, |(sequence, _)| *sequence);
+        concern.from = kept.clone().next_back().map_or(0, |(sequence, _)| *sequence);
         for (_, request) in kept {
             concern.images.extend(request.image_id.clone());
             concern.workers.get_or_insert_default().insert(request.worker_id.clone());

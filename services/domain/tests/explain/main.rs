@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod bodies;
 mod life;
 mod readers;
 #[path = "../support/rows.rs"]
@@ -207,7 +208,8 @@ fn a_version_in_use_is_told() {
 
 #[test]
 fn earlier_placements_are_told_in_short() {
-    let cases: &[(&str, &[(u64, &str, State, Code, &str)])] = &[
+    type Short<'w> = (u64, &'w str, State, Code, &'w str);
+    let cases: &[(&str, &[Short<'_>])] = &[
         (
             "registered requested decided default pull:denied built requested decided",
             &[(20, "w1", State::Broken, Code::SavedAfterRequest, "built after the container asked")],

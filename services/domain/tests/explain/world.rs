@@ -9,8 +9,10 @@ use waybill_domain::{
 use waybill_schemas::{
     ContainerId, Derivation, Envelope, Event, ImageId, Recorded, RecordedEvent, SecretName, Subject, Timestamp,
     TraceParent, WorkerId, WorkspaceId, derived_id,
-    v1::{self, CredType, CredentialSource, DEFAULT_CHAIN, SaveSkipReason},
+    v1::{self, CredType, CredentialSource, DEFAULT_CHAIN},
 };
+
+use crate::bodies::{Report, skipped, word};
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";
@@ -372,105 +374,4 @@ fn secret_subject() -> Subject {
 
 fn outcome_subject(worker_id: WorkerId, placement: u64) -> Subject {
     Subject::ContainerOutcome { worker_id, workspace: workspace(), container_id: container(), placement }
-}
-
-/// The word of an enumeration whose `ALL` and `as_str` are the wire's.
-fn word<T: Copy>(all: &[T], text: impl Fn(T) -> &'static str, wanted: &str) -> T {
-    all.iter().copied().find(|word| text(*word) == wanted).unwrap_or_else(|| panic!("no reason {wanted}"))
-}
-
-fn skipped(reason: &str) -> Event {
-    let reason = word(SaveSkipReason::ALL, SaveSkipReason::as_str, reason);
-    let incomplete = reason == SaveSkipReason::IncompleteCredentials;
-    let named = reason != SaveSkipReason::NoImageReference;
-    let detail = match reason {
-        SaveSkipReason::RegistryMismatch => Some("the file has credentials for ghcr.io"),
-        _ => None,
-    };
-    v1::CredentialSecretSkipped {
-        workspace: workspace(),
-        image_id: image(),
-        image_ref: named.then(|| "a.b/team/app:1".to_owned()),
-        registry: named.then(|| "a.b".to_owned()),
-        secret_name: None,
-        cred_type: incomplete.then_some(CredType::Aws),
-        source: Some(CredentialSource::BaseImage),
-        reason,
-        missing_key: incomplete.then(|| "AWS_SECRET_ACCESS_KEY".to_owned()),
-        detail: detail.map(str::to_owned),
-    }
-    .into()
-}
-
-/// Who reports of which placement.
-struct Report {
-    worker: WorkerId,
-    placement: u64,
-    decided_by: u64,
-}
-
-impl Report {
-    fn provider(self, name: &str, token_expires_at: Option<Timestamp>) -> Event {
-        let custom = name != DEFAULT_CHAIN;
-        v1::CredentialProviderAttached {
-            workspace: workspace(),
-            container_id: container(),
-            placement: self.placement,
-            image_id: Some(image()),
-            worker_id: self.worker,
-            provider_name: name.to_owned(),
-            cred_type: custom.then_some(CredType::Basic),
-            registry: custom.then(|| "a.b".to_owned()),
-            secret_name: custom.then(secret),
-            version: custom.then_some(1),
-            token_expires_at,
-            decided_by: self.decided_by,
-        }
-        .into()
-    }
-
-    fn no_provider(self, reason: &str) -> Event {
-        v1::CredentialProviderFailed {
-            workspace: workspace(),
-            container_id: container(),
-            placement: self.placement,
-            image_id: Some(image()),
-            worker_id: self.worker,
-            cred_type: Some(CredType::Basic),
-            registry: Some("a.b".to_owned()),
-            reason: word(v1::ProviderFailure::ALL, v1::ProviderFailure::as_str, reason),
-            detail: Some("the cloud's own words".to_owned()),
-            decided_by: self.decided_by,
-        }
-        .into()
-    }
-
-    fn pulled(self) -> Event {
-        v1::ImagePullSucceeded {
-            workspace: workspace(),
-            container_id: container(),
-            placement: self.placement,
-            image_id: Some(image()),
-            worker_id: self.worker,
-            image_ref: "a.b/team/app:1".to_owned(),
-            digest: format!("sha256:{}", "0".repeat(64)),
-            decided_by: self.decided_by,
-        }
-        .into()
-    }
-
-    fn not_pulled(self, reason: &str) -> Event {
-        v1::ImagePullFailed {
-            workspace: workspace(),
-            container_id: container(),
-            placement: self.placement,
-            image_id: Some(image()),
-            worker_id: self.worker,
-            image_ref: Some("a.b/team/app:1".to_owned()),
-            reason: word(v1::PullFailure::ALL, v1::PullFailure::as_str, reason),
-            detail: None,
-            decided_by: self.decided_by,
-        }
-        .into()
-    }
 }

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::as_conversions,
     reason = "tests fail by panicking"
 )]
 #![allow(unreachable_pub, dead_code, reason = "shared by several test crates, each of which uses a part")]

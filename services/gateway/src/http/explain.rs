@@ -1,4 +1,4 @@
-//! `GET /v1/{images,containers}/{workspace}/{id}/explain`: which hop broke, why, and what to do.
+//! `GET /v1/{images,containers,secrets}/{workspace}/{id}/explain`: which hop broke, why, and what to do.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use utoipa::ToSchema;
+use waybill_domain::explain::Explanation;
 use waybill_platform::log::LogError;
 use waybill_schemas::WorkspaceId;
 
 use super::{App, openapi::ReadProblems, problem, problem::Problem, request};
-use crate::port::Explanation;
 
 /// Explains an image.
 ///
@@ -34,7 +34,7 @@ pub(super) async fn image(
 ) -> Result<Response, Problem> {
     let workspace = authorized(&app, &headers, workspace)?;
     let id = request::id(id)?;
-    answer(&app, app.explains.image(&workspace, &id)).await
+    answer(&app, app.explainer.image(&workspace, &id)).await
 }
 
 /// Explains a container.
@@ -56,7 +56,32 @@ pub(super) async fn container(
 ) -> Result<Response, Problem> {
     let workspace = authorized(&app, &headers, workspace)?;
     let id = request::id(id)?;
-    answer(&app, app.explains.container(&workspace, &id)).await
+    answer(&app, app.explainer.container(&workspace, &id)).await
+}
+
+/// Explains a secret.
+///
+/// What became of its versions, and on which workers, from the log itself.
+#[utoipa::path(
+    get,
+    path = "/v1/secrets/{workspace}/{name}/explain",
+    operation_id = "explainSecret",
+    tag = "explain",
+    security(("bearer" = [])),
+    params(
+        ("workspace" = String, Path, description = "Owner of the secret"),
+        ("name" = String, Path, description = "The secret"),
+    ),
+    responses((status = 200, description = "What the log says", body = Answer), ReadProblems)
+)]
+pub(super) async fn secret(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path((workspace, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let workspace = authorized(&app, &headers, workspace)?;
+    let name = request::id(name)?;
+    answer(&app, app.explainer.secret(&workspace, &name)).await
 }
 
 fn authorized(app: &App, headers: &HeaderMap, workspace: String) -> Result<WorkspaceId, Problem> {
@@ -72,16 +97,22 @@ async fn answer(app: &App, asking: impl Future<Output = Result<Explanation, LogE
     }
 }
 
-/// What happened to an image or a container.
+/// What happened to an image, a container or a secret.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the domain's Explanation in the OpenAPI document")]
 pub(super) struct Answer {
-    /// `image` or `container`.
+    /// `image`, `container` or `secret`.
     kind: String,
-    /// Whose it is.
+    /// Its owner.
     workspace: String,
-    /// Its id.
+    /// Its id, or the secret's name.
     id: String,
+    /// The container's newest placement.
+    #[schema(nullable = false)]
+    placement: Option<u64>,
+    /// The worker that it is on.
+    #[schema(nullable = false)]
+    worker_id: Option<String>,
     /// The first hop that broke or is still open.
     verdict: AnswerVerdict,
     /// What happened, in the order of the log.
@@ -97,7 +128,7 @@ pub(super) struct Answer {
 struct AnswerVerdict {
     /// `healthy`, `broken` or `in_flight`.
     state: String,
-    /// `saved`, `requested`, `attached`, `provider` or `pull`.
+    /// `saved`, `requested`, `attached`, `provider`, `pull` or `withdrawn`.
     hop: String,
     /// Why, as one word.
     code: String,
@@ -118,7 +149,7 @@ struct AnswerVerdict {
 struct AnswerStep {
     /// The hop.
     hop: String,
-    /// `done`, `skipped` or `failed`.
+    /// `done`, `skipped`, `failed` or `ignored`.
     outcome: String,
     /// Stream sequence.
     sequence: u64,
@@ -131,6 +162,9 @@ struct AnswerStep {
     event: String,
     /// Who wrote it.
     service: String,
+    /// Who asked for it, where that is known.
+    #[schema(nullable = false)]
+    actor: Option<String>,
     /// Version of the program that wrote it.
     #[schema(nullable = false)]
     version: Option<String>,
@@ -151,8 +185,12 @@ struct AnswerEarlier {
     sequence: u64,
     /// The stream's time of it.
     time: String,
+    /// The worker that it was on.
+    worker_id: String,
     /// How it ended: `healthy`, `broken` or `in_flight`.
     state: String,
     /// Why, as one word.
     code: String,
+    /// Why, in one sentence.
+    sentence: String,
 }

@@ -27,11 +27,11 @@ use axum::{
 };
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use waybill_platform::health::HealthState;
+use waybill_platform::{explain::Explainer, health::HealthState};
 
 use crate::{
     config::Limits,
-    port::{Explains, Verifies},
+    port::Verifies,
     record::{RecordError, Recorder},
     tokens::Tokens,
 };
@@ -40,7 +40,7 @@ use problem::Problem;
 /// What the handlers share.
 pub(crate) struct App {
     pub(crate) recorder: Recorder,
-    pub(crate) explains: Arc<dyn Explains>,
+    pub(crate) explainer: Explainer,
     /// Who asks registries; none where that is off.
     pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
@@ -64,19 +64,17 @@ impl App {
 }
 
 /// The routes that need a token, each with the path under which the document has it.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 10] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
     [
         ("/v1/builds", post(builds::post)),
         ("/v1/containers", post(containers::post)),
         ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/{workspace}", get(secret_list::list)),
-        (
-            "/v1/secrets/{workspace}/{name}",
-            get(secret_list::get).put(secrets::put).delete(withdrawals::delete),
-        ),
+        ("/v1/secrets/{workspace}/{name}", get(secret_list::get).put(secrets::put).delete(withdrawals::delete)),
         ("/v1/secrets/{workspace}/{name}/rotate", post(secrets::rotate)),
         ("/v1/secrets/{workspace}/{name}/revoke", post(withdrawals::revoke)),
         ("/v1/secrets/{workspace}/{name}/shred", post(withdrawals::shred)),
+        ("/v1/secrets/{workspace}/{name}/explain", get(explain::secret)),
         ("/v1/images/{workspace}/{id}/explain", get(explain::image)),
         ("/v1/containers/{workspace}/{id}/explain", get(explain::container)),
     ]

@@ -31,7 +31,7 @@ use super::{
         builds::post, containers::post, containers::ended,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
-        explain::image, explain::container, healthz, readyz, metrics, openapi_json
+        explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json
     ),
     components(schemas(Problem, builds::Credentials)),
     modifiers(&Bearer)

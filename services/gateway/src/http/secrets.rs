@@ -236,12 +236,7 @@ pub(super) struct Addressed<'a> {
 
 impl<'a> Addressed<'a> {
     /// Reads the path, if the token is for its workspace.
-    pub(super) fn read(
-        app: &'a App,
-        headers: &HeaderMap,
-        workspace: String,
-        name: String,
-    ) -> Result<Self, Problem> {
+    pub(super) fn read(app: &'a App, headers: &HeaderMap, workspace: String, name: String) -> Result<Self, Problem> {
         let holder = request::authenticate(app, headers)?;
         Ok(Self { workspace: request::authorize(workspace, holder)?, name: request::id(name)?, holder })
     }

@@ -81,8 +81,10 @@ fn judge_service(role: &str, address: SocketAddr, answer: &Result<Readiness, Str
             let waiting = components.iter().filter(|(_, says)| *says != "ready");
             let waiting: Vec<String> = waiting.map(|(part, says)| format!("{part}: {says}")).collect();
             let remedy = match components.get(ROOM).is_some_and(|says| says != "ready") {
-                true => "make room on the NATS server, on its disk or in its limits; what waits is then written by itself"
-                    .to_owned(),
+                true => {
+                    "make room on the NATS server, on its disk or in its limits; what waits is then written by itself"
+                        .to_owned()
+                }
                 false => format!("see to what it names, and what its log says ({start})"),
             };
             Finding::attention(check, format!("not ready; {}", waiting.join("; ")), remedy)

@@ -174,7 +174,8 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
             format!("it may publish on {much}, and must not; it may not publish on {little}, and must")
         }
     };
-    let remedy = format!("run `waybill init` again, which writes the permissions of {role} anew, and restart nats-server");
+    let remedy =
+        format!("run `waybill init` again, which writes the permissions of {role} anew, and restart nats-server");
     Finding::attention(check, says, remedy)
 }
 

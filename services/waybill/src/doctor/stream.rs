@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn each_setting_that_differs_is_a_finding_with_a_remedy() {
-        let findings = judge_config(Kind::Log, &json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }));
+        let findings =
+            judge_config(Kind::Log, &json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }));
         let finding = |check: &str| findings.iter().find(|finding| finding.check == check).unwrap();
         let storage = finding("stream storage");
         assert_eq!(storage.says, "is \"memory\", must be \"file\": events are lost when the server stops");

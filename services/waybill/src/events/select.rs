@@ -35,7 +35,8 @@ impl Selection {
     }
 
     fn is_on(&self, subject: &str) -> bool {
-        let is_found = self.filters.is_empty() || self.filters.iter().any(|filter| covers(&filter.to_string(), subject));
+        let is_found =
+            self.filters.is_empty() || self.filters.iter().any(|filter| covers(&filter.to_string(), subject));
         is_found && self.pattern.as_ref().is_none_or(|pattern| covers(pattern, subject))
     }
 
@@ -78,11 +79,7 @@ fn filters(
     }
     if let Some(worker) = &arguments.worker {
         let worker = Some(worker.clone());
-        filters.extend([
-            Filter::Workers(worker.clone()),
-            Filter::Decisions(worker.clone()),
-            Filter::Outcomes(worker),
-        ]);
+        filters.extend([Filter::Workers(worker.clone()), Filter::Decisions(worker.clone()), Filter::Outcomes(worker)]);
     }
     if let (Some(workspace), true) = (&arguments.workspace, filters.is_empty()) {
         let workspace = || Some(workspace.clone());

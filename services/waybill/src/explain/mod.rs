@@ -1,6 +1,5 @@
 //! `waybill explain`: which hop broke, why, since when, and what to do.
 
-mod gateway;
 mod text;
 
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
@@ -20,8 +19,6 @@ use crate::{
     exit, operator, output,
     place::Place,
 };
-
-pub(crate) use gateway::explain_from;
 
 /// `waybill explain`: the exit status says how the id is.
 pub(crate) fn run(home: &Path, arguments: &ExplainArguments) -> ExitCode {

@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 use nkeys::KeyPair;
 use time::OffsetDateTime;
 use waybill_domain::credentials::Secret;
-use waybill_platform::{config::ConfigError, sealing::{HashKey, KeyError, PrivateKey}};
+use waybill_platform::{
+    config::ConfigError,
+    sealing::{HashKey, KeyError, PrivateKey},
+};
 use waybill_schemas::WorkspaceId;
 
 pub(crate) use files::FileError;

@@ -56,11 +56,7 @@ fn exports() -> Vec<Export> {
     }
     // The vault's entries can be erased for good; the log's cannot.
     subjects.push(format!("$JS.API.STREAM.MSG.DELETE.{vault}"));
-    let many = [
-        format!("DIRECT.GET.{STREAM}"),
-        format!("DIRECT.GET.{vault}"),
-        format!("CONSUMER.MSG.NEXT.{STREAM}.*"),
-    ];
+    let many = [format!("DIRECT.GET.{STREAM}"), format!("DIRECT.GET.{vault}"), format!("CONSUMER.MSG.NEXT.{STREAM}.*")];
     let many = many.map(|subject| Export { subject: format!("$JS.API.{subject}"), answered_by_many: true });
     subjects.into_iter().map(|subject| Export { subject, answered_by_many: false }).chain(many).collect()
 }

@@ -81,11 +81,11 @@ impl Role {
             "gateway" => Some(Self::Gateway),
             "scheduler" => Some(Self::Scheduler),
             "operator" => Some(Self::Operator),
-            _ => name
-                .strip_prefix("worker-")
-                .and_then(|id| id.parse().ok())
-                .map(Self::Worker)
-                .or_else(|| name.strip_prefix("orchestrator-").and_then(|id| id.parse().ok()).map(Self::Orchestrator)),
+            _ => {
+                name.strip_prefix("worker-").and_then(|id| id.parse().ok()).map(Self::Worker).or_else(|| {
+                    name.strip_prefix("orchestrator-").and_then(|id| id.parse().ok()).map(Self::Orchestrator)
+                })
+            }
         }
     }
 
@@ -196,11 +196,8 @@ fn operator_grants() -> BTreeSet<Grant> {
 fn worker_grants(id: &WorkerId) -> BTreeSet<Grant> {
     let me = || Some(id.clone());
     let written = [Filter::Outcomes(me()), Filter::Workers(me())];
-    let read = [
-        read_last(Filter::Decisions(me())),
-        read_last(Subject::SchedulerKeys),
-        read_vault(VaultFilter::Grants(me())),
-    ];
+    let read =
+        [read_last(Filter::Decisions(me())), read_last(Subject::SchedulerKeys), read_vault(VaultFilter::Grants(me()))];
     written.iter().flat_map(write_and_read).chain(read).chain(consume(&format!("worker-{id}"))).collect()
 }
 

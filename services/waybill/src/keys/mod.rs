@@ -56,7 +56,7 @@ pub(crate) enum StillNeeded {
     NotPublished,
     #[error(
         "the present key was published {} s ago: a gateway may still be sealing to the one before; ask again after {} s",
-        .age.as_secs(), .wanted.as_secs()
+        .age.as_secs(), .wanted.saturating_sub(*.age).as_secs().saturating_add(1)
     )]
     JustPublished { age: Duration, wanted: Duration },
     #[error(
@@ -140,11 +140,7 @@ struct Listed {
     needed_for: Needs,
 }
 
-fn describe(
-    keys: &[KeyFile],
-    published: Option<&Published>,
-    needs: &BTreeMap<PublicSealingKey, Needs>,
-) -> Vec<Listed> {
+fn describe(keys: &[KeyFile], published: Option<&Published>, needs: &BTreeMap<PublicSealingKey, Needs>) -> Vec<Listed> {
     let describe = |(at, key): (usize, &KeyFile)| {
         let is_present = at == 0;
         let named = published.is_some_and(|published| match is_present {
@@ -272,7 +268,9 @@ mod tests {
         let mut out = Vec::new();
         print_list(&mut out, &listed, false).unwrap();
         let text = String::from_utf8(out).unwrap();
-        for words in ["1700000001.xkey  present", "2 secrets, 1 grants", "2023-11-14T22:13:20Z", keys[0].public.as_str()] {
+        for words in
+            ["1700000001.xkey  present", "2 secrets, 1 grants", "2023-11-14T22:13:20Z", keys[0].public.as_str()]
+        {
             assert!(text.contains(words), "{words}: {text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= output::WIDTH), "{text}");

@@ -81,9 +81,7 @@ fn needed_key(entry: &VaultEntry) -> Option<(&PublicSealingKey, bool)> {
 }
 
 /// Reads both over one connection.
-pub(super) async fn read(
-    log: &EventLog,
-) -> Result<(Option<Published>, BTreeMap<PublicSealingKey, Needs>), Failure> {
+pub(super) async fn read(log: &EventLog) -> Result<(Option<Published>, BTreeMap<PublicSealingKey, Needs>), Failure> {
     let vault = log.vault();
     let (published, needs): (_, _) = futures_util::future::try_join(Published::read(log), count(&vault)).await?;
     Ok((published, needs))

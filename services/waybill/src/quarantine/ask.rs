@@ -53,7 +53,9 @@ pub(super) fn discard(home: &Path, sequence: u64, reason: Option<String>, as_jso
 }
 
 fn waiting(asked: u64) -> String {
-    format!("asked at sequence {asked}; the scheduler has not answered yet: a retry folds the whole log anew. `waybill quarantine show` says what came of it")
+    format!(
+        "asked at sequence {asked}; the scheduler has not answered yet: a retry folds the whole log anew. `waybill quarantine show` says what came of it"
+    )
 }
 
 /// Publishes what is asked, if the message is there, and returns its sequence.
@@ -83,12 +85,7 @@ enum After {
 }
 
 /// Waits until what was asked is folded, and `is_answered` where the message is still there.
-fn after(
-    home: &Path,
-    sequence: u64,
-    asked: u64,
-    is_answered: impl Fn(&Quarantined) -> bool,
-) -> Result<After, Failure> {
+fn after(home: &Path, sequence: u64, asked: u64, is_answered: impl Fn(&Quarantined) -> bool) -> Result<After, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let limit = Instant::now() + LIMIT;

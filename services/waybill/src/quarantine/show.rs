@@ -40,7 +40,7 @@ fn fields(row: &Quarantined) -> Vec<(String, String)> {
         ("size".to_owned(), format!("{} bytes", row.size)),
         ("error".to_owned(), text::printable(&row.error)),
     ];
-    if let Some(asked_by) = row.open_retry() {
+    if let Some(asked_by) = row.open_retry().filter(|_| row.discarded.is_none()) {
         fields.push(("retried".to_owned(), format!("at sequence {asked_by}; the scheduler has not answered yet")));
     } else if let Some(held) = &row.held {
         fields.push(("retried".to_owned(), format!("at sequence {}: {}", held.asked_by, text::printable(&held.why))));

@@ -83,7 +83,11 @@ impl Summary {
         }
         if let Some(Verified { tally, divergences }) = &self.verified {
             let (agreed, outcomes) = (grouped(tally.agreed), grouped(tally.outcomes));
-            writeln!(out, "verified     {agreed} decisions and {outcomes} outcomes agree, {} do not", divergences.len())?;
+            writeln!(
+                out,
+                "verified     {agreed} decisions and {outcomes} outcomes agree, {} do not",
+                divergences.len()
+            )?;
         }
         Ok(())
     }

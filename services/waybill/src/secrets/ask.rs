@@ -82,7 +82,8 @@ impl Gateway {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let client = reqwest::Client::builder().redirect(Policy::none()).timeout(LIMIT).build()?;
-            let mut asked = client.request(request.method.clone(), self.address(request)).bearer_auth(self.token.expose());
+            let mut asked =
+                client.request(request.method.clone(), self.address(request)).bearer_auth(self.token.expose());
             if let Some(body) = &request.body {
                 asked = asked.json(body);
             }

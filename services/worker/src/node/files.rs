@@ -161,10 +161,8 @@ impl NodeDir {
     /// Removes what an end has left. Where that fails, the others are served all the same.
     fn clear(&self, owner: &Owner) {
         if let Owner::Container(workspace, container_id) = owner
-            && let Err(error) = self.remove_folder(&ContainerKey {
-                workspace: workspace.clone(),
-                container_id: container_id.clone(),
-            })
+            && let Err(error) =
+                self.remove_folder(&ContainerKey { workspace: workspace.clone(), container_id: container_id.clone() })
         {
             tracing::error!(%owner, error = waybill_platform::chain(&error), "files of a container that ended are left");
         }

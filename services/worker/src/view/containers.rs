@@ -79,8 +79,8 @@ impl Containers {
         let before = self.newest.insert(placed.container.clone(), Newest { number: placed.number, state })?;
         self.over = self.over.saturating_sub(usize::from(matches!(before.state, State::Over)));
         let workspace = &placed.container.workspace;
-        let secret = name_of(&before.state)
-            .map(|name| SecretKey { workspace: workspace.clone(), secret_name: name.clone() });
+        let secret =
+            name_of(&before.state).map(|name| SecretKey { workspace: workspace.clone(), secret_name: name.clone() });
         Some(Replaced { placed: Placed { container: placed.container.clone(), number: before.number }, secret })
     }
 

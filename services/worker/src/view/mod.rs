@@ -88,7 +88,7 @@ pub enum Input {
         /// The placement.
         placed: Placed,
         /// What the log says.
-        found: Found,
+        found: Box<Found>,
         /// Why it was asked.
         purpose: Purpose,
     },
@@ -177,7 +177,7 @@ impl View {
                 Vec::new()
             }
             Input::Delivered(decided) => self.deliver(decided),
-            Input::LookedUp { placed, found, purpose } => self.look_up(&placed, found, purpose),
+            Input::LookedUp { placed, found, purpose } => self.look_up(&placed, *found, purpose),
             Input::RenewalFound(decided) => {
                 self.learn(&decided);
                 Vec::new()
@@ -267,10 +267,10 @@ impl View {
         self.secrets.learn(secret, credential, decided.sequence, |secret| containers.uses(secret) > 0)
     }
 
-    /// Everything in force is asked about again: a withdrawal may have been passed over.
+    /// Everything that may be in force is asked about again: a withdrawal may have passed by.
     fn reread(&self) -> Vec<Effect> {
         let look_up = |placed| Effect::LookUp { placed, purpose: Purpose::Answer };
-        self.containers.in_force().map(look_up).collect()
+        self.containers.in_force().chain(self.containers.unread()).map(look_up).collect()
     }
 
     /// What a placement may use.

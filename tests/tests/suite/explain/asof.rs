@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use waybill_tests::{
     require,
-    stack::{Plan, Service, User},
+    stack::{Service, User},
 };
 
 use super::asked;
@@ -15,7 +15,7 @@ const POINTS: usize = 100;
 
 #[tokio::test]
 async fn what_is_told_of_the_past_was_told_then() {
-    let mut history = History::start(require!(Plan::default().start().await)).await;
+    let mut history = require!(History::start().await);
     let seed = history.seed;
     println!("seed {seed}");
     let operator = history.stack.user("operator").await;

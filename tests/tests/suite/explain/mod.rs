@@ -3,12 +3,14 @@
 mod aborted;
 mod asof;
 mod builds;
+mod forged;
 mod lookups;
 mod open;
 mod past;
 mod pulls;
 mod rest;
 mod together;
+mod withdrawals;
 mod workers;
 
 use serde_json::Value;
@@ -123,18 +125,19 @@ fn every_verdict_has_its_scenario() {
 /// Those of the tables, and of open hops.
 fn verdicts() -> std::collections::BTreeSet<(u8, String, String)> {
     let tables = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/domain/tests/testdata");
-    let read = |name: &str| std::fs::read_to_string(tables.join(name)).unwrap();
     let status = |state: &str| ["healthy", "broken", "", "in_flight"].iter().position(|word| *word == state).unwrap();
-    let (container, image) = (read("explain.txt"), read("explain_image.txt"));
-    let cells = |text: &str| -> Vec<Vec<String>> {
-        let rows = text.lines().filter(|line| line.contains('|') && !line.starts_with('#'));
-        rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
-    };
-    let of =
+    let verdict =
         |state: &str, hop: &str, code: &str| (u8::try_from(status(state)).unwrap(), hop.to_owned(), code.to_owned());
-    let container = cells(&container).into_iter().map(|row| of(&row[2], &row[3], &row[4]));
-    let image = cells(&image).into_iter().map(|row| of(&row[2], "saved", &row[3]));
-    let readers =
-        [("attached", "lost_by_scheduler"), ("provider", "lost_by_worker")].map(|(hop, code)| of("broken", hop, code));
-    container.chain(image).chain(readers).collect()
+    let mut verdicts: std::collections::BTreeSet<_> =
+        [("attached", "lost_by_scheduler"), ("provider", "lost_by_worker")]
+            .map(|(hop, code)| verdict("broken", hop, code))
+            .into();
+    for table in ["explain.txt", "explain_image.txt", "explain_secret.txt"] {
+        let text = std::fs::read_to_string(tables.join(table)).unwrap();
+        for row in text.lines().filter(|line| line.contains('|') && !line.starts_with('#')) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            verdicts.insert(verdict(cells[2], cells[3], cells[4]));
+        }
+    }
+    verdicts
 }

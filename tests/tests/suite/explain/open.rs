@@ -107,7 +107,10 @@ async fn a_worker_that_is_away_slow_or_silent() {
     stack.wait_for_event("CredentialProviderAttached", "c-slow").await;
     expect(&stack, ["container", "c-slow"], (3, "pull", "awaiting_pull", "worker w1's turn")).await;
 
+    // It has been seen: it had a container before.
     let w2 = Service::Worker("w2".to_owned());
+    stack.container("acme", "c-before", "unknown", "w2").await;
+    stack.wait_for_outcome("c-before").await;
     stack.stop(&w2).await;
     stack.container("acme", "c-away", "img", "w2").await;
     stack.wait_for_event("ContainerCredentialsAttached", "c-away").await;

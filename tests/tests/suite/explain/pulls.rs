@@ -36,7 +36,7 @@ async fn each_refusal_is_told_apart() {
         ("absent", &gone, "u:p", None, (1, "pull", "not_found", "answered 404")),
         ("revoked", &reference, "gone:p", None, (1, "pull", "unauthorized", "answered 401")),
         ("away", &away, "u:p", None, (1, "pull", "unreachable", "did not answer")),
-        ("tls", &plain, "u:p", None, (1, "pull", "tls", "certificate")),
+        ("tls", &plain, "u:p", None, (1, "pull", "tls", "no TLS connection to")),
         ("foreign", &foreign, "u:p", None, (1, "pull", "no_platform", "not for the platform")),
         ("fine", &reference, "u:p", None, (0, "pull", "pulled", "was pulled with creds-")),
     ];

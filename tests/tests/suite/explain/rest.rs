@@ -11,10 +11,11 @@ use waybill_tests::{
     login::Login,
     registry::{Endpoint, Fault, Registry, Scheme},
     require,
-    stack::{Plan, Stack, event_headers},
+    stack::{Plan, Stack},
 };
 
 use super::expect;
+use crate::forge::publish;
 
 async fn request(stack: &Stack, more: Value) {
     let mut body = json!({ "workspace": "acme", "worker_id": "w1" });
@@ -33,24 +34,22 @@ async fn what_is_asked_wrongly() {
     let plan = Plan::default().plain_http(&[&registry.host()]);
     let plan = plan.setting("WAYBILL_WORKER_DOCKER_CONFIG", logins.path().to_str().unwrap());
     let stack = require!(plan.start().await);
-    stack.build("acme", "img", &reference, json!("u:p")).await;
+    let saved = stack.build("acme", "img", &reference, json!("u:p")).await;
     stack.build("acme", "strange", &reference, json!({ "COLOUR": "red" })).await;
     // What no gateway of this version would write.
     let torn = json!({
         "workspace": "acme", "image_id": "torn", "image_ref": "no reference!", "reason": "no_credentials_provided",
     });
-    let headers = event_headers("4f0a6c4e-96a7-4b55-8f0d-1a0c6a2f6f10", "waybill.v1.CredentialSecretSkipped");
-    let subject = "waybill.events.image.acme.torn.CredentialSecretSkipped";
-    stack.user("gateway").await.publish(subject, &headers, torn.to_string()).await.unwrap();
+    let of_torn = "waybill.events.image.acme.torn.b-1";
+    publish(&stack, "gateway", of_torn, "CredentialSecretSkipped", torn.to_string()).await;
 
     // As a gateway writes it of a public registry, which would not be on this machine.
     let public = json!({
         "workspace": "acme", "image_id": "public", "image_ref": reference, "registry": registry.host(),
         "reason": "public_registry",
     });
-    let headers = event_headers("4f0a6c4e-96a7-4b55-8f0d-1a0c6a2f6f11", "waybill.v1.CredentialSecretSkipped");
-    let subject = "waybill.events.image.acme.public.CredentialSecretSkipped";
-    stack.user("gateway").await.publish(subject, &headers, public.to_string()).await.unwrap();
+    let of_public = "waybill.events.image.acme.public.b-1";
+    publish(&stack, "gateway", of_public, "CredentialSecretSkipped", public.to_string()).await;
 
     request(&stack, json!({ "container_id": "c-public", "image_id": "public" })).await;
     expect(&stack, ["container", "c-public"], (1, "saved", "public_registry", "is a public registry")).await;
@@ -67,7 +66,8 @@ async fn what_is_asked_wrongly() {
     std::fs::write(logins.path(), "{").unwrap();
     request(&stack, json!({ "container_id": "c-node", "image_id": "open" })).await;
     expect(&stack, ["container", "c-node"], (1, "pull", "no_login", "WAYBILL_WORKER_DOCKER_CONFIG")).await;
-    let revoked = stack.run(&["secrets", "revoke", "img", "--reason", "the account was closed"]).await;
+    let revoked =
+        stack.run(&["secrets", "revoke", saved.text("secret_name"), "--reason", "the account was closed"]).await;
     assert!(revoked.status.success(), "{}{}", revoked.stdout, revoked.stderr);
     expect(&stack, ["image", "img"], (1, "saved", "secret_revoked", "the account was closed")).await;
 }

@@ -2,16 +2,22 @@
 
 use std::path::PathBuf;
 
+use async_nats::HeaderMap;
 use serde_json::{Value, json};
 use waybill_tests::{
     login::Login,
     stack::{Answer, Recorded, Stack},
+    wait::eventually,
 };
+
+use super::PATIENCE;
 
 /// The workspace of all containers and images in these tests.
 pub(super) const WORKSPACE: &str = "acme";
 /// Name of the event stream.
 pub(super) const STREAM: &str = "WAYBILL";
+/// Name of the stream of the vault, where sealed credentials are.
+const VAULT_STREAM: &str = "KV_WAYBILL_VAULT";
 /// Prefix of the JetStream API for every role.
 pub(super) const API: &str = "waybill.api";
 /// A subject of the stream that belongs to nothing.
@@ -29,37 +35,64 @@ pub(super) fn credentials(login: &Login) -> Value {
     json!({ "USERNAME": login.user(), "PASSWORD": login.password() })
 }
 
-/// Path and body of the request that replaces the credentials that an image uses.
-pub(super) fn rotation(image: &str, login: &Login) -> (&'static str, Value) {
-    let body = json!({ "workspace": WORKSPACE, "image_id": image, "credentials": credentials(login) });
-    ("/v1/secrets/rotate", body)
+/// Path and body of the request that replaces a secret's credentials.
+pub(super) fn rotation(secret: &str, login: &Login) -> (String, Value) {
+    (format!("/v1/secrets/{WORKSPACE}/{secret}/rotate"), json!({ "credentials": credentials(login) }))
 }
 
-/// Path and body of the request that revokes the credentials that an image uses.
-pub(super) fn revocation(image: &str) -> (&'static str, Value) {
-    ("/v1/secrets/revoke", json!({ "workspace": WORKSPACE, "image_id": image }))
+/// Path and body of the request that revokes a secret.
+pub(super) fn revocation(secret: &str) -> (String, Value) {
+    (format!("/v1/secrets/{WORKSPACE}/{secret}/revoke"), json!({}))
 }
 
 /// Replaces the credentials that an image uses.
 pub(super) async fn rotate(stack: &Stack, image: &str, login: &Login) -> Answer {
-    let (path, body) = rotation(image, login);
-    stack.post(path, &body).await
+    let body = json!({ "credentials": credentials(login) });
+    stack.change_secret(WORKSPACE, &secret_of(stack, image).await, "rotate", &body).await
 }
 
 /// Revokes the credentials that an image uses.
 pub(super) async fn revoke(stack: &Stack, image: &str) -> Answer {
-    let (path, body) = revocation(image);
-    stack.post(path, &body).await
+    stack.change_secret(WORKSPACE, &secret_of(stack, image).await, "revoke", &json!({})).await
 }
 
-/// Destroys the credentials that an image uses. The first edition has revocation only.
+/// Destroys the credentials that an image uses, and waits until the vault has nothing of them.
 pub(super) async fn shred(stack: &Stack, image: &str) -> Answer {
-    revoke(stack, image).await
+    let secret = secret_of(stack, image).await;
+    let answer = stack.change_secret(WORKSPACE, &secret, "shred", &json!({})).await;
+    let keys = [format!("secret.{WORKSPACE}.{secret}.*"), format!("grant.*.{WORKSPACE}.{secret}.*")];
+    let erased = eventually(PATIENCE, "an erased secret", async || {
+        let found = vault_entry(stack, &keys[0]).await.or(vault_entry(stack, &keys[1]).await);
+        found.is_none().then_some(())
+    });
+    if answer.status.is_success() {
+        erased.await.unwrap_or_else(|error| panic!("{error}\n{}", stack.logs()));
+    }
+    answer
 }
 
-/// Ends a container, as its orchestrator does.
+/// Name of the secret that the newest build of an image names.
+pub(super) async fn secret_of(stack: &Stack, image: &str) -> String {
+    let subject = format!("waybill.events.image.{WORKSPACE}.{image}.*");
+    let operator = stack.user("operator").await;
+    let named = operator.ask(&format!("{API}.DIRECT.GET.{STREAM}.{subject}"), HeaderMap::new(), "").await;
+    let named = named.unwrap_or_else(|| panic!("no build of {image}"));
+    named["secret_name"].as_str().unwrap_or_else(|| panic!("{image} names no secret: {named}")).to_owned()
+}
+
+/// The newest entry of the vault whose key matches, if there is one.
+async fn vault_entry(stack: &Stack, key: &str) -> Option<Value> {
+    let operator = stack.user("operator").await;
+    let subject = format!("{API}.DIRECT.GET.{VAULT_STREAM}.$KV.WAYBILL_VAULT.{key}");
+    let found = operator.ask(&subject, HeaderMap::new(), "").await.expect("the vault answers");
+    found.is_object().then_some(found)
+}
+
+/// Ends the newest placement of a container, as its orchestrator does.
 pub(super) async fn end(stack: &Stack, container: &str) -> Answer {
-    stack.post("/v1/containers/ended", &json!({ "workspace": WORKSPACE, "container_id": container })).await
+    let requests = format!("waybill.events.container.{WORKSPACE}.{container}.*");
+    let placement = last_sequence(stack, &requests).await.expect("a request");
+    stack.end(WORKSPACE, container, placement).await
 }
 
 /// Decisions about a container on a worker, by the names of their events.
@@ -72,10 +105,10 @@ pub(super) fn decisions(events: &[Recorded], worker: &str, container: &str) -> V
     events.iter().filter(addressed).map(|event| event.name.clone()).collect()
 }
 
-/// The decisions about a request, by its stream sequence.
+/// The decisions about a request, by its stream sequence, which is the number of its placement.
 pub(super) fn decisions_of_request(events: &[Recorded], sequence: u64) -> Vec<&Recorded> {
     let answers = |event: &&Recorded| {
-        DECISIONS.contains(&event.name.as_str()) && event.data["requested_by"].as_u64() == Some(sequence)
+        DECISIONS.contains(&event.name.as_str()) && event.data["placement"].as_u64() == Some(sequence)
     };
     events.iter().filter(answers).collect()
 }
@@ -91,35 +124,66 @@ pub(super) fn worker_consumers(worker: &str) -> Vec<String> {
     vec![format!("worker-{worker}")]
 }
 
-/// Prefix of the subjects on which a worker speaks for itself only.
-pub(super) fn own_subjects(worker: &str) -> String {
-    format!("waybill.events.worker.{worker}.")
+/// True if a subject is one on which a worker speaks for itself only.
+pub(super) fn is_own_subject(worker: &str, subject: &str) -> bool {
+    subject.starts_with(&format!("waybill.events.outcome.{worker}."))
+        || subject == format!("waybill.events.worker.{worker}")
 }
 
-/// Subject of requests of a workspace's container.
+/// Subject of a request of a workspace's container.
 pub(super) fn request_subject(workspace: &str, container: &str) -> String {
-    format!("waybill.events.container.{workspace}.{container}.ContainerRequested")
+    format!("waybill.events.container.{workspace}.{container}.request")
 }
 
-/// Consumer creations that an orchestrator's key might be allowed: API subject and filter.
-pub(super) fn orchestrator_consumer(workspace: &str) -> (String, String) {
-    let (name, filter) = (format!("orchestrator-{workspace}"), format!("waybill.events.container.{workspace}.>"));
-    (format!("{API}.CONSUMER.CREATE.{STREAM}.{name}.{filter}"), filter)
+/// A consumer that an orchestrator's key might be allowed to create.
+pub(super) struct ConsumerCreation {
+    /// Subject of the API request.
+    pub(super) subject: String,
+    pub(super) name: String,
+    pub(super) filter: String,
 }
 
-/// Stream sequence of the newest decision about a container on a worker, looked up by subject.
-pub(super) async fn last_decision(stack: &Stack, worker: &str, container: &str) -> Option<u64> {
+/// Every way to create, or to change, the consumers that the scheduler makes for a workspace's orchestrators.
+pub(super) fn orchestrator_consumers(workspace: &str) -> Vec<ConsumerCreation> {
+    let filters = [
+        ("decisions", format!("waybill.events.decision.*.container.{workspace}.*.*")),
+        ("outcomes", format!("waybill.events.outcome.*.{workspace}.*.*")),
+        ("decisions", format!("waybill.events.container.{workspace}.>")),
+    ];
+    let creations = filters.into_iter().flat_map(|(kind, filter)| {
+        let name = format!("orchestrator-{workspace}-{kind}");
+        let verbs = [
+            format!("CONSUMER.CREATE.{STREAM}.{name}.{filter}"),
+            format!("CONSUMER.CREATE.{STREAM}.{name}"),
+            format!("CONSUMER.DURABLE.CREATE.{STREAM}.{name}"),
+            format!("CONSUMER.CREATE.{STREAM}"),
+        ];
+        verbs.map(|verb| ConsumerCreation {
+            subject: format!("{API}.{verb}"),
+            name: name.clone(),
+            filter: filter.clone(),
+        })
+    });
+    creations.collect()
+}
+
+/// Stream sequence of the newest message on a subject, or on one that matches.
+async fn last_sequence(stack: &Stack, subject: &str) -> Option<u64> {
     let operator = stack.user("operator").await;
-    let subject = format!("waybill.events.worker.{worker}.{WORKSPACE}.{container}.ContainerCredentialsAttached");
     let request = json!({ "last_by_subj": subject }).to_string();
-    let found = operator.ask(&format!("{API}.STREAM.MSG.GET.{STREAM}"), async_nats::HeaderMap::new(), request).await?;
+    let found = operator.ask(&format!("{API}.STREAM.MSG.GET.{STREAM}"), HeaderMap::new(), request).await?;
     found["message"]["seq"].as_u64()
 }
 
-/// True once a rotation at a sequence has reached the worker of these containers.
-pub(super) async fn is_renewed(stack: &Stack, worker: &str, containers: &[String], rotation: u64) -> bool {
-    let Some(last) = containers.last() else { return true };
-    last_decision(stack, worker, last).await.is_some_and(|sequence| sequence > rotation)
+/// Stream sequence of the newest decision about a container on a worker.
+pub(super) async fn last_decision(stack: &Stack, worker: &str, container: &str) -> Option<u64> {
+    last_sequence(stack, &format!("waybill.events.decision.{worker}.container.{WORKSPACE}.{container}.*")).await
+}
+
+/// True once a rotation at a sequence has reached the worker: one renewal, whatever number of containers it has.
+pub(super) async fn is_renewed(stack: &Stack, worker: &str, rotation: u64) -> bool {
+    let renewals = format!("waybill.events.decision.{worker}.secret.{WORKSPACE}.*.*");
+    last_sequence(stack, &renewals).await.is_some_and(|sequence| sequence > rotation)
 }
 
 /// True if a readiness answer, or the doctor, says that the log has no room.
@@ -144,6 +208,11 @@ pub(super) fn says_replaced(text: &str, worker: &str) -> bool {
     text.contains(worker) && text.contains("instance")
 }
 
+/// Folder of the scheduler's sealing keys.
+pub(super) fn scheduler_keys(stack: &Stack) -> PathBuf {
+    stack.home().join("keys/scheduler")
+}
+
 /// File of the scheduler's projection.
 pub(super) fn projection(stack: &Stack) -> PathBuf {
     stack.home().join("data/scheduler/projection.redb")
@@ -162,4 +231,9 @@ pub(super) fn worker_settings(stack: &Stack, worker: &str) -> PathBuf {
 /// Folder of the log's messages in the store of nats-server.
 pub(super) fn log_store(stack: &Stack) -> PathBuf {
     stack.home().join("data/nats/jetstream/LOG/streams").join(STREAM)
+}
+
+/// Folder of the vault's messages in the store of nats-server.
+pub(super) fn vault_store(stack: &Stack) -> PathBuf {
+    stack.home().join("data/nats/jetstream/LOG/streams").join(VAULT_STREAM)
 }

@@ -58,11 +58,12 @@ impl Fleet {
         requested.sequence()
     }
 
-    /// Requests a container on a worker and waits until it is pulled.
-    pub(super) async fn run_container(&self, container: &str, image: &str, worker: &str) {
-        self.request(container, image, worker).await;
+    /// Requests a container on a worker, waits until it is pulled, and returns the request's stream sequence.
+    pub(super) async fn run_container(&self, container: &str, image: &str, worker: &str) -> u64 {
+        let requested = self.request(container, image, worker).await;
         let outcome = self.stack.wait_for_outcome(container).await;
         assert_eq!(outcome.name, contract::PULLED, "{}", outcome.line);
+        requested
     }
 
     /// The program of a container on a worker's node, once the container has its access key there.

@@ -8,6 +8,7 @@
 //! | 4 | a lost consumer repeats pulls and outcomes |
 //! | 5 | a worker's key speaks for containers of other workers |
 //! | 6 | a rotation of a shared secret floods the log and holds back requests |
+//! | 7 | an account of many images is rotated once for each of them |
 //! | 8 | the log opens with a key file |
 //! | 9 | the history of an image is read to append to it |
 //! | 10 | a full account ends the scheduler, and a full disk is not said |
@@ -29,6 +30,7 @@ mod row03_foreign_consumers;
 mod row04_repeated_decisions;
 mod row05_borrowed_keys;
 mod row06_shared_secrets;
+mod row07_one_account;
 mod row08_opened_logs;
 mod row09_long_histories;
 mod row10_full_accounts;

@@ -29,18 +29,20 @@ async fn store(user: &User, body: &str, count: usize) {
     assert!(stored.iter().all(Option::is_some), "the attacker's own requests are stored");
 }
 
-/// Has the server deliver the attacker's messages to a subject; returns the server's answer.
-async fn deliver_to(user: &User, target: &str) -> Value {
-    let (subject, filter) = contract::orchestrator_consumer(ATTACKER);
-    let name = format!("orchestrator-{ATTACKER}");
-    let config = json!({ "stream_name": STREAM, "config": {
-        "durable_name": name, "name": name, "filter_subject": filter, "deliver_policy": "all",
-        // The acknowledgement subject is where the foreign requests' answers go: without interest there the server
-        // drops the requests.
-        "ack_policy": "explicit", "max_ack_pending": -1, "ack_wait": 86_400_000_000_000_u64,
-        "deliver_subject": target,
-    }});
-    user.ask(&subject, HeaderMap::new(), config.to_string()).await.unwrap_or(Value::Null)
+/// Has the server deliver the attacker's messages to a subject, in every way; returns the server's answers.
+async fn deliver_to(user: &User, target: &str) -> Vec<Value> {
+    let answers = contract::orchestrator_consumers(ATTACKER).into_iter().map(|creation| async move {
+        let config = json!({ "stream_name": STREAM, "config": {
+            "durable_name": creation.name, "name": creation.name, "filter_subject": creation.filter,
+            "deliver_policy": "all",
+            // The acknowledgement subject is where the foreign requests' answers go: without interest there the server
+            // drops the requests.
+            "ack_policy": "explicit", "max_ack_pending": -1, "ack_wait": 86_400_000_000_000_u64,
+            "deliver_subject": target,
+        }});
+        user.ask(&creation.subject, HeaderMap::new(), config.to_string()).await.unwrap_or(Value::Null)
+    });
+    join_all(answers).await
 }
 
 fn is_refused(answer: &Value) -> bool {
@@ -59,7 +61,7 @@ async fn a_foreign_consumer_starves_no_worker() {
     let mut answers = Vec::new();
     for consumer in contract::worker_consumers("w1") {
         let target = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{consumer}");
-        answers.push(deliver_to(&attacker, &target).await);
+        answers.extend(deliver_to(&attacker, &target).await);
     }
     for number in 0..3 {
         let container = format!("c-{number}");
@@ -96,7 +98,7 @@ async fn a_foreign_consumer_rewinds_no_worker() {
     store(&attacker, r#"{"seq":1}"#, 1).await;
     let mut answers = Vec::new();
     for consumer in contract::worker_consumers("w1") {
-        answers.push(deliver_to(&attacker, &format!("$JS.API.CONSUMER.RESET.{STREAM}.{consumer}")).await);
+        answers.extend(deliver_to(&attacker, &format!("$JS.API.CONSUMER.RESET.{STREAM}.{consumer}")).await);
     }
     stack.container("acme", "c-marker", "img", "w1").await;
     stack.wait_for_outcome("c-marker").await;

@@ -51,11 +51,11 @@ async fn a_worker_says_nothing_of_containers_placed_elsewhere() {
     let plan = Plan::default().plain_http(&[&host]);
     let fleet = require!(Fleet::start(plan, &["node-1", "node-2"]).await);
     fleet.build("img", &reference, &login).await;
-    fleet.run_container("c-1", "img", "node-1").await;
+    let placed = fleet.run_container("c-1", "img", "node-1").await;
     let victim = fleet.program("node-1", "c-1", &host).await;
     victim.until_given(&login).await;
-    // Every event that a worker writes: provider, pull and end.
-    fleet.run_container("c-own", "img", "node-2").await;
+    // Every event that a worker writes of a placement: provider, pull and end.
+    let own_placed = fleet.run_container("c-own", "img", "node-2").await;
     let hook = fleet.run_stop_hook("node-2", "c-own");
     assert_eq!(hook.code, 0, "{}{}", hook.stdout, hook.stderr);
     fleet.stack.wait_for_event("ContainerEnded", "c-own").await;
@@ -65,12 +65,20 @@ async fn a_worker_says_nothing_of_containers_placed_elsewhere() {
     let own = contract::outcomes(&events, "c-own");
     let ended = events.iter().find(|event| event.is("ContainerEnded", "c-own"));
     let thief = fleet.stack.user("worker-node-2").await;
+    let [in_subject, in_body] = [".", "\"placement\":"].map(|before| {
+        let [from, to] = [own_placed, placed].map(|number| format!("{before}{number}"));
+        (from, to)
+    });
+    let of_container = [("c-own", "c-1")];
+    let of_worker = [("c-own", "c-1"), ("node-2", "node-1")];
+    let of_placement = [("c-own", "c-1"), (&*in_subject.0, &*in_subject.1), (&*in_body.0, &*in_body.1)];
+    let of_all = [of_placement[0], of_placement[1], of_placement[2], of_worker[1]];
     let mut taken = Vec::new();
     for event in own.into_iter().chain(ended) {
-        for replaced in [&[("c-own", "c-1")][..], &[("c-own", "c-1"), ("node-2", "node-1")][..]] {
+        for replaced in [&of_container[..], &of_worker[..], &of_placement[..], &of_all[..]] {
             let forgery = forge(event, replaced);
             let stored = send(&thief, &forgery).await;
-            if stored.is_some() && !forgery.subject.starts_with(&contract::own_subjects("node-2")) {
+            if stored.is_some() && !contract::is_own_subject("node-2", &forgery.subject) {
                 taken.push(format!("{} {}", forgery.ce_type, forgery.subject));
             }
         }

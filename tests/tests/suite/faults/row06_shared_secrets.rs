@@ -70,7 +70,7 @@ async fn a_rotation_is_small_and_holds_back_no_other_request() {
     stack.spawn(&Service::Scheduler).unwrap();
     let decided = until_decided(&stack, "c-other").await;
     let renewed = eventually(PATIENCE, "the rotation to reach the worker", async || {
-        contract::is_renewed(&stack, "w1", &containers, rotated.sequence()).await.then_some(())
+        contract::is_renewed(&stack, "w1", rotated.sequence()).await.then_some(())
     });
     renewed.await.unwrap();
     let (between, growth) = (decided - requested - 1, admin.stream_bytes().await - before);

@@ -1,4 +1,5 @@
-//! An image with a long history is built, rotated and revoked as one with a short history is: nothing of it is read.
+//! An image and a secret with a long history are built, rotated and revoked as those with a short history are: nothing of it
+//! is read.
 
 use std::{
     net::SocketAddr,
@@ -31,6 +32,7 @@ use super::{
 const EVENTS: usize = 20_000;
 /// Messages in one atomic batch; nats-server takes at most 1000.
 const BATCH: usize = 500;
+const REFERENCE: &str = "registry.example.com/team/app:1";
 /// By how much an answer may differ between two images, in bytes.
 const TOLERANCE: u64 = 4096;
 
@@ -112,37 +114,62 @@ async fn behind_proxy(stack: &mut Stack) -> (Process, CountingProxy) {
     (gateway, proxy)
 }
 
+/// An image, the account that it is pulled with, and the secret of that account.
+struct Story {
+    image: &'static str,
+    login: Login,
+    secret: String,
+}
+
+async fn build(stack: &Stack, image: &'static str, login: Login) -> Story {
+    let saved = stack.build(WORKSPACE, image, REFERENCE, contract::credentials(&login)).await;
+    assert_eq!(saved.status, 201, "{saved:?}");
+    Story { image, login, secret: saved.text("secret_name").to_owned() }
+}
+
+impl Story {
+    /// Path and body of every change that looks at what was said before.
+    fn changes(&self) -> [(&'static str, (String, Value)); 4] {
+        let build = json!({
+            "workspace": WORKSPACE, "image_id": self.image, "existing_image_uri": REFERENCE,
+            "existing_image_creds": contract::credentials(&self.login),
+        });
+        let newer = |password: &str| Login::new(self.login.user(), password);
+        let mut with_new_credentials = build.clone();
+        with_new_credentials["existing_image_creds"] = contract::credentials(&newer("built"));
+        [
+            ("build", ("/v1/builds".to_owned(), build)),
+            ("build with new credentials", ("/v1/builds".to_owned(), with_new_credentials)),
+            ("rotation", contract::rotation(&self.secret, &newer("rotated"))),
+            ("revocation", contract::revocation(&self.secret)),
+        ]
+    }
+}
+
 #[tokio::test]
 async fn no_history_is_read_to_append() {
     let mut stack = require!(Plan::default().start().await);
-    let login = Login::new("puller", "pass");
-    let reference = "registry.example.com/team/app:1";
-    for image in ["img-short", "img-long"] {
-        let saved = stack.build(WORKSPACE, image, reference, contract::credentials(&login)).await;
-        assert_eq!(saved.status, 201, "{saved:?}");
-    }
+    let stories = [
+        build(&stack, "img-short", Login::new("puller", "pass")).await,
+        build(&stack, "img-long", Login::new("puller-long", "pass")).await,
+    ];
+    assert_ne!(stories[0].secret, stories[1].secret, "each has a secret of its own");
     let events = stack.events().await;
-    let saved = events.iter().rfind(|event| event.text("image_id") == "img-long").unwrap();
-    repeat(&stack.user("gateway").await, saved, EVENTS).await;
+    let gateway = stack.user("gateway").await;
+    let of_long = |event: &&Recorded| event.text("secret_name") == stories[1].secret;
+    let of_long: Vec<&Recorded> = events.iter().filter(of_long).collect();
+    assert_eq!(of_long.len(), 2, "what was said of the secret and of the image");
+    for event in of_long {
+        repeat(&gateway, event, EVENTS).await;
+    }
     let (_gateway, proxy) = behind_proxy(&mut stack).await;
 
-    let build = |image: &str| {
-        let body = json!({
-            "workspace": WORKSPACE, "image_id": image, "existing_image_uri": reference,
-            "existing_image_creds": contract::credentials(&login),
-        });
-        ("/v1/builds", body)
-    };
-    let rotate = |image: &str| contract::rotation(image, &login);
-    let changes: [(&str, &dyn Fn(&str) -> (&'static str, Value)); 3] =
-        [("build", &build), ("rotation", &rotate), ("revocation", &contract::revocation)];
     let token = stack.token(WORKSPACE);
     let mut excess = Vec::new();
-    for (name, request) in changes {
+    for (short, long) in stories[0].changes().into_iter().zip(stories[1].changes()) {
         let mut read = Vec::new();
-        for image in ["img-short", "img-long"] {
-            let (path, body) = request(image);
-            let key = format!("{name}-{image}");
+        for (image, (name, (path, body))) in [("img-short", &short), ("img-long", &long)] {
+            let key = format!("{name}-{image}").replace(' ', "-");
             let before = proxy.received();
             let answer = stack.post_raw(path, &token, &[("Idempotency-Key", &key)], body.to_string()).await;
             read.push(proxy.received() - before);
@@ -152,6 +179,7 @@ async fn no_history_is_read_to_append() {
             }
         }
         if read[1] > read[0] + TOLERANCE {
+            let name = short.0;
             excess.push(format!("{name}: {} bytes read for a long history, {} for a short one", read[1], read[0]));
         }
     }

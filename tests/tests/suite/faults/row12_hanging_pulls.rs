@@ -52,17 +52,19 @@ impl Gate {
 
 #[tokio::test]
 async fn a_revocation_is_acted_upon_while_every_slot_hangs() {
-    let login = Login::new("puller", "pass");
+    // Two accounts, and so two secrets: a revocation stops the pulls that use what it revokes.
+    let (login, other) = (Login::new("puller", "pass"), Login::new("other", "pass"));
     let gate = Gate::new();
     let accounts = Accounts::default();
     accounts.allow(&login);
+    accounts.allow(&other);
     let registry = Registry::with_routes(Scheme::Basic, &accounts, gate.routes()).unwrap();
     let (host, image) = (registry.host(), TinyImage::new("withdrawn").unwrap());
     let reference = registry.serve("team/app", "1", &image);
     let plan = Plan::default().plain_http(&[&host]).setting("WAYBILL_WORKER_CONCURRENCY", SLOTS.to_string());
     let fleet = require!(Fleet::start(plan, &["node-1"]).await);
     fleet.build("img", &reference, &login).await;
-    fleet.build("img-hanging", &format!("{host}/team/hanging:1"), &login).await;
+    fleet.build("img-hanging", &format!("{host}/team/hanging:1"), &other).await;
     fleet.run_container("c-1", "img", "node-1").await;
     let program = fleet.program("node-1", "c-1", &host).await;
     program.until_given(&login).await;

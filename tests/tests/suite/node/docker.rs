@@ -222,23 +222,34 @@ async fn a_restart_loses_nothing() {
     assert_eq!(node.docker("acme", "list", "").stdout, "{\"a.b\":\"ada\",\"c.d\":\"bob\"}\n");
 }
 
+/// A key speaks for one placement: what is left of an older one opens nothing, and a restart changes no key.
 #[tokio::test]
-async fn the_newest_decision_counts_and_the_key_stays() {
+async fn the_newest_placement_counts_and_has_a_key_of_its_own() {
     let mut node = require!(Node::start(Plan::default()).await);
-    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "old")).await;
+    let old = node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "old")).await;
+    let old_key = std::fs::read(node.access("acme/c1")).unwrap();
+    node.stack.wait_for_outcome("c1").await;
+    let new = node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "new")).await;
     let key = std::fs::read(node.access("acme/c1")).unwrap();
-    node.attach("acme", "c1", "a.b/app:1", &Login::new("ada", "new")).await;
+    assert!(new.number > old.number && key != old_key, "{} {}", old.number, new.number);
     let given = "{\"ServerURL\":\"a.b\",\"Username\":\"ada\",\"Secret\":\"new\"}\n";
-    let replaced = eventually(Duration::from_secs(30), "the new password", async || {
-        (node.docker("acme/c1", "get", "a.b").stdout == given).then_some(())
-    });
-    replaced.await.unwrap();
+    assert_eq!(node.docker("acme/c1", "get", "a.b").stdout, given, "{}", node.stack.logs());
     node.stack
         .wait_for("both pulls", |events| {
             (events.iter().filter(|event| event.is("ImagePullFailed", "c1")).count() == 2).then_some(())
         })
         .await;
+    let kept = node.dir.path().join("kept");
+    std::fs::write(&kept, old_key).unwrap();
+    let refuses_old = |node: &Node| {
+        let mut late = node.program("docker-credential-waybill", "acme/c1");
+        late.env("WAYBILL_ACCESS_FILE", &kept).arg("get");
+        let said = run(late, "a.b");
+        assert!(said.code == 1 && said.stdout.starts_with("waybill: no_access"), "{}", said.stdout);
+    };
+    refuses_old(&node);
     node.restart().await;
+    refuses_old(&node);
     assert_eq!(node.docker("acme/c1", "get", "a.b").stdout, given);
     assert_eq!(std::fs::read(node.access("acme/c1")).unwrap(), key);
 }

@@ -30,6 +30,13 @@ struct Node {
     dir: tempfile::TempDir,
 }
 
+/// A placement with credentials.
+struct Placement {
+    number: u64,
+    /// The secret that its image uses.
+    secret: String,
+}
+
 /// What a program said.
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -55,20 +62,33 @@ impl Node {
         self.root().join(owner).join("access")
     }
 
-    /// Has credentials attached to a container, and waits until it has its key.
-    async fn attach(&self, workspace: &str, container: &str, reference: &str, login: &Login) {
+    /// Has credentials attached to a container, waits until it has its key, and returns its placement.
+    async fn attach(&self, workspace: &str, container: &str, reference: &str, login: &Login) -> Placement {
         let credentials = json!({ "USERNAME": login.user(), "PASSWORD": login.password() });
-        self.attach_any(workspace, container, reference, credentials).await;
+        self.attach_any(workspace, container, reference, credentials).await
     }
 
-    async fn attach_any(&self, workspace: &str, container: &str, reference: &str, credentials: serde_json::Value) {
+    async fn attach_any(
+        &self,
+        workspace: &str,
+        container: &str,
+        reference: &str,
+        credentials: serde_json::Value,
+    ) -> Placement {
         let image = format!("img-{container}");
         let saved = self.stack.build(workspace, &image, reference, credentials).await;
         assert_eq!(saved.status, 201, "{saved:?}");
-        assert_eq!(self.stack.container(workspace, container, &image, "w1").await.status, 202);
+        let secret = saved.text("secret_name").to_owned();
+        let requested = self.stack.container(workspace, container, &image, "w1").await;
+        assert_eq!(requested.status, 202, "{requested:?}");
+        let number = requested.placement();
         let file = self.access(&format!("{workspace}/{container}"));
-        let there = eventually(Duration::from_secs(30), "the access file", async || file.exists().then_some(()));
+        // The key names its placement.
+        let there = eventually(Duration::from_secs(30), "the access file", async || {
+            std::fs::read_to_string(&file).ok()?.starts_with(&format!("{number}.")).then_some(())
+        });
         there.await.unwrap_or_else(|error| panic!("{error}\n{}", self.stack.logs()));
+        Placement { number, secret }
     }
 
     /// A program of this workspace that asks on the owner's behalf.

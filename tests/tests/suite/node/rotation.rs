@@ -24,7 +24,7 @@ async fn a_provider_in_use_switches_without_a_failed_pull() {
     registry.accounts().allow(&new);
     let reference = registry.serve("team/app", "1", &TinyImage::new("rotated").unwrap());
     let node = require!(Node::start(Plan::default().plain_http(&[&registry.host()])).await);
-    node.attach("acme", "c1", &reference, &old).await;
+    let placed = node.attach("acme", "c1", &reference, &old).await;
     let login = || {
         let said = node.docker("acme/c1", "get", &registry.host());
         assert_eq!(said.code, 0, "a program asks in vain: {}{}", said.stdout, said.stderr);
@@ -34,10 +34,9 @@ async fn a_provider_in_use_switches_without_a_failed_pull() {
     };
     assert_eq!(login().user(), old.user());
 
-    let rotation = json!({
-        "workspace": "acme", "image_id": "img-c1", "credentials": format!("{}:{}", new.user(), new.password())
-    });
-    assert_eq!(node.stack.post("/v1/secrets/rotate", &rotation).await.status, 201);
+    let rotation = json!({ "credentials": format!("{}:{}", new.user(), new.password()), "if_version": 1 });
+    let rotated = node.stack.change_secret("acme", &placed.secret, "rotate", &rotation).await;
+    assert_eq!((rotated.status.as_u16(), &rotated.body["version"]), (201, &json!(2)), "{rotated:?}");
     // However often a program asks meanwhile, it gets one or the other, and each is good when it is given.
     let switched = eventually(Duration::from_secs(30), "the new login", async || {
         let given = login();
@@ -56,21 +55,24 @@ async fn a_provider_in_use_switches_without_a_failed_pull() {
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
     let recorded = |event: &Recorded| event.is("ContainerEnded", "c2");
     node.stack.wait_for("the end", |events| events.iter().any(recorded).then_some(())).await;
-    let revocation = json!({"workspace": "acme", "image_id": "img-c1"});
-    assert_eq!(node.stack.post("/v1/secrets/revoke", &revocation).await.status, 200);
+    let revoked = node.stack.change_secret("acme", &placed.secret, "revoke", &json!({})).await;
+    assert_eq!(revoked.status, 200, "{revoked:?}");
     let gone =
         eventually(Duration::from_secs(30), "the key to go", async || (!node.access("acme/c1").exists()).then_some(()));
     gone.await.unwrap();
     let refused = node.docker("acme/c1", "get", &registry.host());
     assert_eq!(refused.code, 1, "{}", refused.stdout);
     let events = node.stack.events().await;
-    let told = |container: &str| {
-        let decided = |event: &&Recorded| {
-            event.name.starts_with("ContainerCredentials") && event.data["container_id"] == container
-        };
-        events.iter().filter(decided).count()
+    let told = |container: &str| -> Vec<String> {
+        let decided = events.iter().filter(|event| event.name.starts_with("ContainerCredentials"));
+        let about = decided.filter(|event| event.data["container_id"] == container);
+        about.map(|event| format!("{} {}", event.name, event.text("reason"))).collect()
     };
-    assert_eq!((told("c1"), told("c2")), (3, 2));
+    let attached = "ContainerCredentialsAttached ";
+    assert_eq!(told("c1"), [attached, "ContainerCredentialsWithdrawn secret_revoked"]);
+    assert_eq!(told("c2"), [attached, "ContainerCredentialsWithdrawn ended"]);
+    let renewed = events.iter().filter(|event| event.name == "WorkerCredentialsRenewed").count();
+    assert_eq!(renewed, 1, "one renewal for the worker, whatever it runs");
     let mut explain = node.stack.waybill();
     explain.args(["explain", "container", "c2", "--workspace", "acme"]);
     let said = run(explain, "");

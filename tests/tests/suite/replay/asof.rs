@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use waybill_scheduler::projection::{Projection, ReadProjection, Row};
-use waybill_tests::{require, stack::Plan};
+use waybill_tests::require;
 
 use super::{history::History, json};
 
@@ -14,7 +14,7 @@ const BYTES: usize = 10;
 
 #[tokio::test]
 async fn the_past_is_answered_as_it_was() {
-    let mut history = History::start(require!(Plan::default().start().await)).await;
+    let mut history = require!(History::start().await);
     let seed = history.seed;
     println!("seed {seed}");
     let file = history.stack.home().join("data/scheduler/projection.redb");

@@ -22,8 +22,8 @@ async fn ranges_and_arguments() {
     let last = events.len();
 
     let all = json(&stack, &["replay"]).await.remove(0);
-    assert_eq!((&all["events"], &all["requests"], &all["open"]), (&json!(last), &json!(2), &json!(0)), "{all}");
-    assert_eq!(all["decisions"], json!({ "no_secret_for_image": 2 }));
+    assert_eq!((&all["events"], &all["requests"], &all["open"]), (&json!(last), &json!(2), &json!({})), "{all}");
+    assert_eq!(all["decisions"], json!({ "skipped: no_secret_for_image": 2 }));
     assert_eq!(all["position"]["sequence"], last);
     assert!(all.get("verified").is_none());
     let future = json(&stack, &["replay", "--until-time", "2999-01-01T00:00:00Z"]).await.remove(0);
@@ -37,7 +37,7 @@ async fn ranges_and_arguments() {
     }
     assert!(json(&stack, &["projection", "--at", "2000-01-01T00:00:00Z"]).await.is_empty());
     let people = text(&stack, &["replay"]).await;
-    assert!(people.stdout.contains("2, 0 without a decision"), "{}", people.stdout);
+    assert!(people.stdout.contains("skipped: no_secret_for_image: 2"), "{}", people.stdout);
     assert!(!people.stderr.contains(['\r', '%']), "no progress into a pipe: {}", people.stderr);
 
     let beyond = (last + 1).to_string();
@@ -63,7 +63,6 @@ async fn ranges_and_arguments() {
         &["replay", "--diff", "1", "2", "--verify"],
         &["replay", "--diff", "1", "2", "--out", "x"],
         &["projection", "rooms"],
-        &["projection", "quarantine"],
         &["projection", "--at", "yesterday"],
     ] {
         let refused = stack.run(arguments).await;
@@ -85,12 +84,16 @@ async fn a_log_without_events_or_without_a_stream() {
         assert_eq!(told.status.code(), Some(2), "{arguments:?}");
         assert!(told.stderr.contains("the stream WAYBILL does not exist"), "{}", told.stderr);
     }
-    stack.spawn_with(&Service::Scheduler, &["--rebuild"]).unwrap();
+    // Nothing makes an empty log where one was lost, but whoever removes what was folded from it.
+    std::fs::remove_file(stack.home().join("data/scheduler/projection.redb")).unwrap();
+    stack.spawn(&Service::Scheduler).unwrap();
     stack.until_ready(&Service::Scheduler).await.unwrap();
-    let empty = json(&stack, &["replay", "--verify"]).await.remove(0);
-    assert_eq!((&empty["events"], &empty["requests"]), (&json!(0), &json!(0)), "{empty}");
-    assert!(text(&stack, &["replay"]).await.stdout.contains("before the first event"));
-    for arguments in [["projection", "--at", "0"].as_slice(), &["replay", "--diff", "0", "0"], &["projection"]] {
+    let all = json(&stack, &["replay", "--verify"]).await.remove(0);
+    assert_eq!((&all["events"], &all["requests"]), (&json!(1), &json!(0)), "the scheduler's key only: {all}");
+    assert!(text(&stack, &["replay", "--until-sequence", "0"]).await.stdout.contains("before the first event"));
+    for arguments in
+        [["projection", "--at", "0"].as_slice(), &["replay", "--diff", "0", "0"], &["projection", "images"]]
+    {
         assert!(json(&stack, arguments).await.is_empty(), "{arguments:?}");
     }
 }

@@ -21,29 +21,50 @@ async fn ask(gateway: &Gateway, path: &str, token: Option<&str>) -> Answer {
     gateway.send(request.body(Body::empty()).unwrap()).await
 }
 
-const KINDS: [(&str, &str); 2] = [("images", "image"), ("containers", "container")];
+const TEMPLATES: [&str; 3] = [
+    "/v1/images/{workspace}/{id}/explain",
+    "/v1/containers/{workspace}/{id}/explain",
+    "/v1/secrets/{workspace}/{name}/explain",
+];
+
+fn path(template: &str, id: &str) -> String {
+    template.replace("{workspace}", "acme").replace("{id}", id).replace("{name}", id)
+}
 
 #[tokio::test]
-async fn an_image_and_a_container_are_explained() {
+async fn images_containers_and_secrets_are_explained_from_the_log() {
     let (gateway, document) = (Gateway::new().await, document());
-    for (kind, told) in KINDS {
-        let answer = ask(&gateway, &format!("/v1/{kind}/acme/x/explain"), Some(TOKEN)).await;
+    gateway.build("img", "a.b/c", json!("u:p")).await;
+    let request = json!({"workspace": "acme", "container_id": "ctr", "image_id": "img", "worker_id": "w"});
+    gateway.post("/v1/containers", &request).await;
+    let [image, container, secret] = TEMPLATES;
+    for (template, id, kind, state, steps) in [
+        (image, "img", "image", "healthy", 2),
+        (image, "none", "image", "broken", 0),
+        (container, "ctr", "container", "in_flight", 2),
+        (container, "none", "container", "broken", 0),
+        (secret, "oci-registry-a-b", "secret", "healthy", 1),
+        (secret, "none", "secret", "broken", 0),
+    ] {
+        let answer = ask(&gateway, &path(template, id), Some(TOKEN)).await;
         assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
-        check(&document, "get", &format!("/v1/{kind}/{{workspace}}/{{id}}/explain"), &answer);
+        check(&document, "get", template, &answer);
         let said = answer.json();
-        assert_eq!((&said["kind"], &said["workspace"], &said["id"]), (&json!(told), &json!("acme"), &json!("x")));
+        assert_eq!((&said["kind"], &said["id"]), (&json!(kind), &json!(id)), "{said}");
+        assert_eq!(said["verdict"]["state"], state, "{said}");
+        assert_eq!(said["timeline"].as_array().unwrap().len(), steps, "{said}");
     }
 }
 
 #[tokio::test]
 async fn who_may_not_ask_and_what_cannot_be_answered() {
     let (gateway, document) = (Gateway::new().await, document());
-    for (kind, _) in KINDS {
-        let path = format!("/v1/{kind}/acme/x/explain");
+    for template in TEMPLATES {
+        let (path, wrong) = (path(template, "x"), path(template, "x%20y"));
         let cases = [
             (path.clone(), None, false, 401, "unauthenticated"),
             (path.clone(), Some(OTHER_TOKEN), false, 403, "another_workspace"),
-            (format!("/v1/{kind}/acme/x.y/explain"), Some(TOKEN), false, 422, "invalid_field"),
+            (wrong, Some(TOKEN), false, 422, "invalid_field"),
             (path, Some(TOKEN), true, 503, "log_unavailable"),
         ];
         for (path, token, away, status, problem) in cases {
@@ -52,7 +73,7 @@ async fn who_may_not_ask_and_what_cannot_be_answered() {
             }
             let answer = ask(&gateway, &path, token).await;
             answer.expect_problem(status, problem);
-            check(&document, "get", &format!("/v1/{kind}/{{workspace}}/{{id}}/explain"), &answer);
+            check(&document, "get", template, &answer);
             gateway.log.recover();
         }
     }

@@ -11,27 +11,25 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode, header, request::Builder},
 };
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use waybill_domain::credentials::Secret;
 use waybill_platform::{
+    explain::{Explainer, Moment, Scope},
     health::HealthState,
-    log::{Expect, Log, LogError, NewEvent},
+    log::{Expect, Log as _, NewEvent},
     sealing::{HashKey, PrivateKey},
     testing::{Failure, MemoryLog, MemoryVault},
     vault::{Kept, Vault as _},
 };
-use waybill_schemas::{
-    ContainerId, Envelope, ImageId, RecordedEvent, Subject, Uuid, VaultFilter, WorkspaceId, v1::SchedulerKeyPublished,
-};
+use waybill_schemas::{Envelope, RecordedEvent, Subject, Uuid, VaultFilter, v1::SchedulerKeyPublished};
 
 use crate::{
     config::Limits,
     http::{App, router},
-    port::{Explains, Explanation, Verifies},
+    port::Verifies,
     record::Recorder,
     tokens,
 };
@@ -131,7 +129,7 @@ impl Gateway {
         let file = format!("acme {} ci\nother {}\n", tokens::hash(TOKEN), tokens::hash(OTHER_TOKEN));
         let app = App {
             recorder: recorder.clone(),
-            explains: Arc::new(Asks(log.clone())),
+            explainer: Explainer { log: Arc::new(log.clone()), scope: Scope::OneWorkspace, moment: Moment::Now },
             verifies,
             tokens: file.parse().unwrap(),
             limits,
@@ -234,41 +232,6 @@ pub(super) fn post(path: &str) -> Builder {
 /// A request by nobody, still without a body.
 pub(super) fn bare(path: &str) -> Builder {
     Request::post(path).header(header::CONTENT_TYPE, "application/json")
-}
-
-/// Looks whether the log answers, and explains everything in the same way.
-struct Asks(MemoryLog);
-
-impl Asks {
-    async fn explain(&self, kind: &str, workspace: &WorkspaceId, id: &str) -> Result<Explanation, LogError> {
-        self.0.last(&Subject::SchedulerKeys).await?;
-        let verdict = json!({
-            "state": "broken", "hop": "requested", "code": "not_requested", "sentence": "nobody asked", "remedy": "ask"
-        });
-        let (timeline, earlier, notes) = (json!([]), json!([]), json!([]));
-        Ok(json!({
-            "kind": kind, "workspace": workspace, "id": id, "verdict": verdict, "timeline": timeline,
-            "earlier": earlier, "notes": notes
-        }))
-    }
-}
-
-impl Explains for Asks {
-    fn image<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        id: &'a ImageId,
-    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
-        Box::pin(self.explain("image", workspace, id.as_str()))
-    }
-
-    fn container<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        id: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
-        Box::pin(self.explain("container", workspace, id.as_str()))
-    }
 }
 
 /// Opens a vault entry as the scheduler does.

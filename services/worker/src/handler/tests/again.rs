@@ -69,7 +69,7 @@ async fn an_outcome_that_lost_a_race_is_not_reported() {
     let credential = bench.ada(1).await;
     let assignment = bench.attach("c-1", 10, credential).await;
     let placed = placed("c-1", 10);
-    let found = bench.handler.look_up(&placed, None).await.unwrap();
+    let found = Box::new(bench.handler.look_up(&placed, None).await.unwrap());
     bench.handler.tell(Input::LookedUp { placed: placed.clone(), found, purpose: crate::view::Purpose::Work });
     earlier(&bench, &assignment, "provided").await;
     earlier(&bench, &assignment, "pulled").await;
@@ -142,4 +142,20 @@ async fn what_is_over_is_neither_pulled_nor_reported() {
             assert_eq!(std::fs::read_to_string(bench.node.path().join("acme/c-1/access")).unwrap(), key);
         }
     }
+}
+
+/// A withdrawal comes after the look-up, and before the work begins.
+#[tokio::test]
+async fn work_on_what_is_over_by_then_is_left() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let bench = Bench::new(registry.host()).await;
+    let credential = bench.ada(1).await;
+    let assignment = bench.attach("c-1", 10, credential).await;
+    let placed = placed("c-1", 10);
+    let found = Box::new(bench.handler.look_up(&placed, None).await.unwrap());
+    bench.handler.tell(Input::LookedUp { placed: placed.clone(), found, purpose: crate::view::Purpose::Work });
+    bench.work(&bench.withdraw("c-1", 10, WithdrawReason::SecretRevoked).await).await;
+    bench.handler.provide(&assignment, &placed).await.unwrap();
+    assert!(bench.outcomes().is_empty() && registry.asked().is_empty());
+    assert!(bench.handler.view().granted().is_empty());
 }

@@ -11,7 +11,7 @@ mod secrecy;
 use serde_json::{Value, json};
 use waybill_domain::{
     credentials::Secret,
-    decision::{AttachedImage, Credential, Decision, Placement, SkippedImage},
+    decision::{AttachedImage, Credential, SkippedImage},
     fold::ContainerKey,
     reference::RegistryHost,
 };
@@ -128,20 +128,15 @@ impl Bench {
 
     /// Records a decision, as the scheduler does.
     async fn decide(&self, outcome: Outcome) -> Assignment {
-        let decision = Decision {
-            worker_id: "w1".parse().unwrap(),
-            workspace: "acme".parse().unwrap(),
-            caused_by: 1,
-            outcome,
-        };
+        let decision =
+            Decision { worker_id: "w1".parse().unwrap(), workspace: "acme".parse().unwrap(), caused_by: 1, outcome };
         let sequence = self.append(decision.subject(), decision.to_event()).await;
         let message = self.log.message_at(sequence).await.unwrap().unwrap();
         Assignment::from_event(sequence, &message.decode().unwrap()).unwrap()
     }
 
     async fn attach(&self, container: &str, number: u64, credential: Credential) -> Assignment {
-        let image =
-            AttachedImage { image_id: "img".parse().unwrap(), image_ref: self.reference(), image_event: 1 };
+        let image = AttachedImage { image_id: "img".parse().unwrap(), image_ref: self.reference(), image_event: 1 };
         self.decide(Outcome::Attached { placement: placement(container, number), image, credential }).await
     }
 

@@ -55,10 +55,9 @@ async fn a_placement_s_key_gives_what_it_has() {
     let (_registry, bench) = served().await;
     assert!(bench.key("acme/c-1").unwrap().starts_with("10."));
     assert_eq!(bench.get().await, Some(format!("ada {PASSWORD}")));
-    for (number, reason, expected) in [
-        (11, AttachSkipReason::NoSecretForImage, "not_found"),
-        (12, AttachSkipReason::SecretExpired, "unusable"),
-    ] {
+    for (number, reason, expected) in
+        [(11, AttachSkipReason::NoSecretForImage, "not_found"), (12, AttachSkipReason::SecretExpired, "unusable")]
+    {
         bench.work(&bench.skip("c-1", number, reason).await).await;
         assert_eq!(bench.get().await.as_deref(), Some(expected), "{reason}");
     }
@@ -104,7 +103,7 @@ async fn a_renewal_without_a_login_yet_leaves_the_container_its_key() {
     assert!(ecr.script().failures.is_empty());
     let given = loop {
         match bench.get().await.unwrap() {
-            resting if resting == "exchange_failed" => tokio::task::yield_now().await,
+            resting if resting == "exchange_failed" => tokio::time::sleep(Duration::from_millis(20)).await,
             given => break given,
         }
     };

@@ -106,7 +106,10 @@ async fn an_image_on_another_host_gets_no_login() {
     let image = AttachedImage { image_id: "img".parse().unwrap(), image_ref: "c.d/app:1".to_owned(), image_event: 1 };
     let assignment = bench.decide(Outcome::Attached { placement: placement("c-1", 10), image, credential }).await;
     bench.work(&assignment).await;
-    assert_eq!((bench.outcomes(), bench.field(0, "reason")), (vec!["CredentialProviderFailed"], json!("registry_mismatch")));
+    assert_eq!(
+        (bench.outcomes(), bench.field(0, "reason")),
+        (vec!["CredentialProviderFailed"], json!("registry_mismatch"))
+    );
 }
 
 #[tokio::test]

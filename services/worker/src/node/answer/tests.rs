@@ -18,8 +18,7 @@ pub(in crate::node) fn attachment(image: &str, user: &str, placement: u64) -> At
 }
 
 pub(in crate::node) fn placed(workspace: &str, container: &str, number: u64) -> Placed {
-    let container =
-        ContainerKey { workspace: workspace.parse().unwrap(), container_id: container.parse().unwrap() };
+    let container = ContainerKey { workspace: workspace.parse().unwrap(), container_id: container.parse().unwrap() };
     Placed { container, number }
 }
 

@@ -1,4 +1,6 @@
-Every event is one message in the JetStream stream `WAYBILL`: CloudEvents 1.0 in binary mode (attributes as `ce-*` headers, the event type in `ce-type`), with a JSON body. The stream's sequence is the only order, its timestamp the only time.
+//! What a client in another language has to know, in Markdown.
+
+pub(super) const ABOUT: &str = r#"Every event is one message in the JetStream stream `WAYBILL`: CloudEvents 1.0 in binary mode (attributes as `ce-*` headers, the event type in `ce-type`), with a JSON body. The stream's sequence is the only order, its timestamp the only time.
 
 **No credentials stand in the log**, sealed or not. They are in the vault, each version sealed to one reader; an event names the secret and its version and holds a digest of the sealed bytes.
 
@@ -57,3 +59,4 @@ Any other event has a fresh UUID. `ce-correlationid` is the id of the event that
 ## Bodies
 
 Bodies are strict: a field that the schema does not have, a word that it does not list, or an id that differs from the subject's makes the event unreadable, and it is quarantined. Leave an optional field out where it has no value.
+"#;
