@@ -48,6 +48,9 @@ use tables::{HELD, META, number_key};
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Length of the file from which it is compacted at start, if less than half of it is in use.
+const LEAST_TO_COMPACT: u64 = 16 * 1024 * 1024;
+
 const POSITION_KEY: &str = "position";
 /// By which rules the rows were folded.
 const RULES_KEY: &str = "rules";
@@ -86,6 +89,7 @@ impl Projection {
             builder.set_cache_size(CACHE_BYTES).set_concurrency_mode(ConcurrencyMode::SingleWriter);
             let mut database = builder.create(path)?;
             let intact = database.check_integrity()?;
+            compact_if_sparse(&mut database, path);
             Ok((database, intact))
         };
         // The store's code asserts what a damaged file breaks.
@@ -218,6 +222,29 @@ impl Projection {
     /// Those of the store.
     pub fn snapshot(&self) -> Result<Snapshot, ProjectionError> {
         Ok(Snapshot(self.database.begin_read()?))
+    }
+}
+
+/// Gives room back that a large outbox took for a while: the store keeps the pages of its file. What cannot be done now, as
+/// while somebody reads, is done at another start.
+fn compact_if_sparse(database: &mut Database, path: &Path) {
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if length < LEAST_TO_COMPACT {
+        return;
+    }
+    let used = || {
+        let transaction = database.begin_write()?;
+        let stats = transaction.stats()?;
+        transaction.abort()?;
+        let page = u64::try_from(stats.page_size()).unwrap_or(u64::MAX);
+        Ok::<_, ProjectionError>(stats.allocated_pages().saturating_mul(page))
+    };
+    if !used().is_ok_and(|used| used < length / 2) {
+        return;
+    }
+    match database.compact() {
+        Ok(_) => tracing::info!(bytes_before = length, "compacted the projection"),
+        Err(error) => tracing::debug!(%error, "the projection is not compacted now"),
     }
 }
 

@@ -12,6 +12,9 @@ use redb::{Database, ReadableTable as _, TableDefinition};
 use super::{Bench, rows::busy_log};
 use crate::projection::{Held, Projection, ProjectionError, Row, TABLES};
 
+/// Makes another key and value of a row's.
+type ChangeRow = dyn FnOnce(String, Vec<u8>) -> (String, Vec<u8>);
+
 /// Changes the first row of a table behind the projection's back, as a store without checksums of its own would not notice.
 fn change_row(path: &Path, table: &str, change: impl FnOnce(String, Vec<u8>) -> (String, Vec<u8>)) -> String {
     let database = Database::open(path).unwrap();
@@ -56,8 +59,7 @@ async fn a_flip_in_any_table_is_refused() {
             (key, value)
         };
         let swap = |key: String, value: Vec<u8>| (key.replace(|c: char| c.is_ascii_digit(), "7") + "7", value);
-        let changes: [(&str, Box<dyn FnOnce(String, Vec<u8>) -> (String, Vec<u8>)>); 2] =
-            [("flipped", Box::new(flip)), ("moved", Box::new(swap))];
+        let changes: [(&str, Box<ChangeRow>); 2] = [("flipped", Box::new(flip)), ("moved", Box::new(swap))];
         for (name, change) in changes {
             if (table, name) == ("held", "moved") {
                 // Nobody looks for a note about a message that is not in quarantine.

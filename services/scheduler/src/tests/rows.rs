@@ -99,7 +99,7 @@ async fn nothing_of_a_poisoned_message_is_kept_but_its_place() {
     busy_log(&mut bench).await;
     let quarantine = bench.projection.snapshot().unwrap().quarantine().unwrap();
     let [(sequence, poison)] = quarantine.as_slice() else { panic!("{quarantine:?}") };
-    assert_eq!((*sequence, poison.size), (9, CANARY.len() as u64));
+    assert_eq!((*sequence, usize::try_from(poison.size).unwrap()), (9, CANARY.len()));
     assert_eq!(poison.open_retry(), Some(bench.log.events().last().unwrap().0 - 1));
     let discarded = bench.projection.snapshot().unwrap().discarded().unwrap();
     assert_eq!(discarded[0].1.subject.chars().count(), 256);
@@ -146,4 +146,36 @@ async fn what_ended_leaves_no_row() {
     let rows = bench.projection.rows().unwrap();
     let left: BTreeSet<&str> = rows.iter().map(|row| row.table).collect();
     assert_eq!(left, BTreeSet::from(["images", "meta", "secrets", "workers"]));
+}
+
+#[tokio::test]
+async fn a_file_that_a_large_outbox_has_left_is_compacted_at_the_next_start() {
+    let mut bench = Bench::new();
+    bench.begin().await;
+    for container in 0..400 {
+        bench.request("ws", &format!("c{container}"), "i", "w").await;
+    }
+    bench.settle().await;
+    let rows = bench.projection.rows().unwrap();
+    let path = bench.path();
+    drop((bench.projection, bench.grants));
+    let length = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
+    {
+        let database = redb::Database::open(&path).unwrap();
+        let ballast: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("ballast");
+        let filling = database.begin_write().unwrap();
+        for row in 0..10_000 {
+            filling.open_table(ballast).unwrap().insert(row, [7; 4000].as_slice()).unwrap();
+        }
+        filling.commit().unwrap();
+        // What is left stands at the end of the file, so that the store cannot cut it.
+        let emptying = database.begin_write().unwrap();
+        emptying.open_table(ballast).unwrap().retain(|row, _| row >= 9_990).unwrap();
+        emptying.commit().unwrap();
+    }
+    assert!(length(&path) > 32 << 20, "{} bytes", length(&path));
+    let projection = Projection::open(&path).unwrap();
+    assert_eq!(projection.rows().unwrap(), rows);
+    drop(projection);
+    assert!(length(&path) < 8 << 20, "{} bytes", length(&path));
 }

@@ -129,9 +129,8 @@ async fn a_retry_goes_on_with_another_projection() {
     // The request that is made once the message is back is answered as if it had always been there.
     let back = |it: &Running| {
         let path = it.bench.home.path().join("running.redb");
-        let reading = crate::projection::ReadProjection::open(&path)
-            .and_then(|read| Ok(read.snapshot().and_then(|snapshot| snapshot.quarantined()).unwrap_or(1)));
-        reading.unwrap_or(1) == 0
+        let Ok(read) = crate::projection::ReadProjection::open(&path) else { return false };
+        read.snapshot().and_then(|snapshot| snapshot.quarantined()).is_ok_and(|messages| messages == 0)
     };
     running.wait_for(async |it| back(it)).await;
     running.wait_for(async |it| it.health.readiness().ready).await;
