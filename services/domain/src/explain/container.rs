@@ -131,14 +131,20 @@ fn judge(view: &View<'_>, story: &Story<'_>) -> Verdict {
         return differs;
     }
     let withdrawing = story.withdrawing(&view.replay.facts);
-    let failure = find_failure(view, story);
-    if let Some(withdrawing) = withdrawing.filter(|withdrawing| is_revocation(withdrawing.reason))
-        && failure.as_ref().and_then(|failure| failure.sequence).is_none_or(|failed| failed > withdrawing.caused_by)
-    {
-        return revoked(view, story, withdrawing);
+    // A failure after that follows from it: the worker broke off what it was doing.
+    let came_first = |failure: &Verdict| {
+        let mut known = [failure.sequence, story.failed_at()].into_iter().flatten();
+        withdrawing.is_none_or(|withdrawing| known.any(|sequence| sequence < withdrawing.caused_by))
+    };
+    if let Some(failure) = find_failure(view, story).filter(came_first) {
+        return failure;
     }
-    let open = || over(view, story, withdrawing).or_else(|| undecided(view, story));
-    failure.or_else(open).unwrap_or_else(|| judge_worker(view, story))
+    match withdrawing.filter(|withdrawing| is_revocation(withdrawing.reason)) {
+        Some(withdrawing) => revoked(view, story, withdrawing),
+        None => over(view, story, withdrawing)
+            .or_else(|| undecided(view, story))
+            .unwrap_or_else(|| judge_worker(view, story)),
+    }
 }
 
 /// The recorded decision is not the fold's. Where something before it cannot be read here, the scheduler may have known more.

@@ -109,6 +109,15 @@ impl<'h> Story<'h> {
         matches!(&self.pull, Some(Recorded { value: Pulled::Succeeded(_), .. }))
     }
 
+    /// Sequence of the worker's report that the provider or the pull failed.
+    pub(super) fn failed_at(&self) -> Option<u64> {
+        match (&self.provider, &self.pull) {
+            (Some(Recorded { sequence, value: Provided::Failed(_), .. }), _)
+            | (_, Some(Recorded { sequence, value: Pulled::Failed(_), .. })) => Some(*sequence),
+            _ => None,
+        }
+    }
+
     /// What takes the credentials away, as the fold has it at the end.
     pub(super) fn withdrawing(&self, facts: &MemoryFacts) -> Option<Withdrawing> {
         let from_decision = |decision: &Decision, recorded| match decision.outcome {

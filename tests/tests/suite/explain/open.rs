@@ -141,7 +141,7 @@ async fn a_worker_that_is_away_slow_or_silent() {
     for service in [Service::Gateway, Service::Scheduler, Service::Worker("w1".to_owned())] {
         stack.sigkill(&service);
     }
-    expect_without_gateway(&stack, ["image", "img"], (0, "saved", "saved", "basic credentials")).await;
+    expect_without_gateway(&stack, ["image", "img"], (0, "saved", "saved", "version 1 (basic)")).await;
     let expected = (1, "provider", "lost_by_worker", "never reported");
     expect_without_gateway(&stack, ["container", "c-away"], expected).await;
     stack.nats().stop().await.unwrap();
