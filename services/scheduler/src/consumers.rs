@@ -69,7 +69,10 @@ impl Consumers {
             Ok(workspaces) => workspaces,
             Err(error) => {
                 if told.as_ref() != Some(&error) {
-                    tracing::warn!(error, "the workspaces of orchestrators cannot be read, going on with those from before");
+                    tracing::warn!(
+                        error,
+                        "the workspaces of orchestrators cannot be read, going on with those from before"
+                    );
                     *told = Some(error);
                 }
                 return Ok(());

@@ -54,7 +54,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("readers");
         let readers = Readers { fixed: vec!["fixed".parse().unwrap()], file: Some(file.clone()) };
-        let names = |readers: &Readers| readers.read().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let names =
+            |readers: &Readers| readers.read().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(names(&readers).unwrap(), ["fixed"], "the file may come later");
         std::fs::write(&file, "# orchestrators\n\nacme\n  team-1 \n").unwrap();
         assert_eq!(names(&readers).unwrap(), ["acme", "fixed", "team-1"]);

@@ -83,7 +83,7 @@ pub(crate) fn run(home: &Path, arguments: &KeysArguments) -> Result<(), Failure>
             let keys = folder::read(&folder)?;
             let (published, needs) = ask(home)?;
             let old = retirable(&keys, published.as_ref(), &needs, Duration::from_secs(published_for), trace::now())?;
-            old.iter().try_for_each(|key| folder::remove(key))?;
+            old.iter().try_for_each(folder::remove)?;
             print_retired(old, arguments.json)
         }
     }

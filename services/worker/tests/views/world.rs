@@ -131,7 +131,7 @@ impl World {
         });
         let newest = of_container.clone().map(|(number, _)| number).max().unwrap_or(0);
         let last =
-            of_container.filter(|(number, _)| *number == placed.number).last().map(|(_, decided)| decided.clone());
+            of_container.filter(|(number, _)| *number == placed.number).next_back().map(|(_, decided)| decided.clone());
         let secret = last.as_ref().and_then(|last| last.decision.credential()).map(|one| one.secret_name.clone());
         let renewed = queue.iter().rev().find(|decided| match &decided.decision.outcome {
             Outcome::Renewed { credential, .. } => Some(&credential.secret_name) == secret.as_ref(),
