@@ -1,17 +1,61 @@
-//! Readiness: the connection stands and the stream answers.
+//! Readiness: the connection stands, the stream answers and takes events.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::timeout};
-use waybill_platform::{chain, health::ComponentHandle, log::Log};
-use waybill_schemas::Subject;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use waybill_platform::{
+    chain,
+    health::{self, ComponentHandle},
+    log::Log,
+};
+use waybill_schemas::{Filter, Subject};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a gateway counts as unable to write after it was refused, where nothing is heard of the log's room.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Keeps the component's readiness, for ever. The scheduler's keys are what each save reads first.
 pub(crate) async fn keep(log: Arc<dyn Log>, component: ComponentHandle) {
     let ask = || async { log.last(&Subject::SchedulerKeys).await.map(|_| ()).map_err(|error| chain(&error)) };
     watch(log.connected(), component, INTERVAL, ask).await;
+}
+
+/// Keeps the readiness of the log's room, for ever.
+///
+/// A gateway that is not ready gets no requests, and so no event to find out with that there is room again. It looks whether
+/// the log has grown since, and lets requests through after a while.
+pub(crate) async fn keep_room(log: Arc<dyn Log>, component: ComponentHandle) {
+    let looking = async {
+        let (mut full, mut unanswered) = (log.full(), log.unanswered());
+        loop {
+            let refused = tokio::select! {
+                refused = full.wait_for(Option::is_some) => refused.is_ok(),
+                refused = unanswered.wait_for(Option::is_some) => refused.is_ok(),
+            };
+            if !refused {
+                return;
+            }
+            let _ = timeout(LONGEST_REFUSAL, wait_for_growth(log.as_ref(), INTERVAL)).await;
+            log.note_room();
+        }
+    };
+    tokio::join!(health::follow_room(log.as_ref(), component), looking);
+}
+
+/// Waits until the log holds an event more than now.
+async fn wait_for_growth(log: &dyn Log, interval: Duration) {
+    let mut before = None;
+    loop {
+        let last = log.last_matching(&Filter::All).await;
+        match (last.ok().flatten().map(|last| last.sequence), before) {
+            (Some(last), Some(before)) if last > before => return,
+            (last, _) => before = before.or(last),
+        }
+        sleep(interval).await;
+    }
 }
 
 /// Asks at every interval while the connection stands; says at once when it does not.

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
     explain::{Explainer, Moment, Scope},
-    health::{self, HealthState},
+    health::HealthState,
     log::{EventLog, Log, LogError},
 };
 
@@ -51,7 +51,7 @@ pub async fn run(
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
-    let room = tokio::spawn(health::follow_room(log.full(), health.component("log has room")));
+    let room = tokio::spawn(probe::keep_room(log.clone(), health.component("log has room")));
     let recordings = TaskTracker::new();
     let hash_key = Arc::new(config.hash_key);
     let app = App {

@@ -15,6 +15,8 @@ use axum::{
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
+use crate::log::Log;
+
 /// What each part last said. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct HealthState {
@@ -105,15 +107,21 @@ pub async fn follow(mut connected: watch::Receiver<bool>, part: ComponentHandle)
     }
 }
 
-/// Keeps a part's readiness with the log's room: not ready while the log is full.
-pub async fn follow_room(mut full: watch::Receiver<Option<String>>, part: ComponentHandle) {
+/// Keeps a part's readiness with the log's room: not ready while the log is full, or acknowledges nothing.
+pub async fn follow_room(log: &dyn Log, part: ComponentHandle) {
+    let (mut full, mut unanswered) = (log.full(), log.unanswered());
     loop {
-        let reason = full.borrow_and_update().clone();
-        match reason {
-            None => part.ready(),
-            Some(reason) => part.not_ready(format!("the event log has no room: {reason}")),
+        let (no_room, silence) = (full.borrow_and_update().clone(), unanswered.borrow_and_update().clone());
+        match (no_room, silence) {
+            (Some(reason), _) => part.not_ready(format!("the event log has no room: {reason}")),
+            (None, Some(reason)) => part.not_ready(format!("the event log acknowledges no events: {reason}")),
+            (None, None) => part.ready(),
         }
-        if full.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = full.changed() => changed,
+            changed = unanswered.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

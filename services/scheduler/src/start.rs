@@ -83,7 +83,7 @@ impl Scheduler {
     pub(crate) async fn run(&self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
         let following = [
             tokio::spawn(health::follow(self.log.connected(), self.health.component("event log"))),
-            tokio::spawn(health::follow_room(self.log.full(), self.health.component("room in the event log"))),
+            tokio::spawn(follow_room(self.log.clone(), self.health.component("log has room"))),
         ];
         let outcome = loop {
             match self.run_round(shutdown).await {
@@ -311,6 +311,10 @@ impl Loops {
             acted = acting => acted,
         }
     }
+}
+
+async fn follow_room(log: Arc<dyn Administration>, part: ComponentHandle) {
+    health::follow_room(log.as_ref(), part).await;
 }
 
 /// Requests to read quarantined messages again that are not answered.

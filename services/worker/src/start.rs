@@ -84,7 +84,8 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     let queue_ready = health.component("decisions");
     let log = EventLog::connect(config.nats).await?;
     tokio::spawn(health::follow(log.connected(), health.component("event log")));
-    tokio::spawn(health::follow_room(log.full(), health.component("log has room")));
+    let (followed, room) = (log.clone(), health.component("log has room"));
+    tokio::spawn(async move { health::follow_room(&followed, room).await });
     let running = config.node_dir.map(|dir| open_node(&dir, config.node_group)).transpose()?;
     let parts = Parts {
         worker_id: config.worker_id,

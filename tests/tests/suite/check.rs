@@ -299,7 +299,7 @@ async fn the_gateway_asks_the_registry_where_the_operator_allows_it() {
         [[json!("right"), json!(image.digest()), Value::Null], [json!("other"), Value::Null, json!("unauthorized")]];
     assert_eq!(verified, expected);
     let explained = stack.run(&["explain", "image", "other"]).await.stdout;
-    assert!(explained.contains("the registry did not accept them"), "{explained}");
+    assert!(explained.contains("the registry did not accept version 1 when it was saved"), "{explained}");
     let explained = stack.run(&["explain", "image", "wrong"]).await.stdout;
     assert!(explained.contains("BROKEN at saved: verification_failed"), "{explained}");
     Search::new([&canary, &guess]).assert_absent_in_dir(stack.dir());

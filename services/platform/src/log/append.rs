@@ -63,6 +63,8 @@ impl Appended {
 
 /// Tries after which a last message that does not explain a conflict is handed to the caller: some five seconds.
 const BEHIND_TRIES: u32 = 10;
+/// Tries after which a log that acknowledges nothing is told of.
+const UNANSWERED_TRIES: u32 = 2;
 
 /// Appends in a PRODUCER span, within the limit.
 pub(super) async fn append(
@@ -141,6 +143,9 @@ impl<'a, W: Wire> Attempt<'a, W> {
                 }
                 Next::Again(reason) => {
                     (self.full, self.unsure) = (None, true);
+                    if self.tries >= UNANSWERED_TRIES {
+                        self.room.report_unanswered(&reason);
+                    }
                     self.wait(&reason).await;
                     continue;
                 }
@@ -204,7 +209,11 @@ impl<'a, W: Wire> Attempt<'a, W> {
         let subject = self.message.subject.clone();
         match &self.full {
             Some(reason) => AppendError::Full { subject, reason: reason.clone() },
-            None => AppendError::Unavailable { subject, reason: format!("nothing within {} ms", limit.as_millis()) },
+            None => {
+                let reason = format!("nothing within {} ms", limit.as_millis());
+                self.room.report_unanswered(&reason);
+                AppendError::Unavailable { subject, reason }
+            }
         }
     }
 }

@@ -158,7 +158,7 @@ pub enum ReadError {
     },
     /// Another message stands where one was read: an older copy of the log was restored, and has grown since.
     #[error(
-        "the message at sequence {sequence} is not the one that was read there: an older copy of the log was restored and has grown since; restore the newer log, or rebuild the projection from this one"
+        "the message at sequence {sequence} is not the one that was read there: an older copy of the log was restored and has grown since; restore the newer log, or start the scheduler with --rebuild to go on from this one"
     )]
     Replaced {
         /// Where the message stands.

@@ -198,6 +198,12 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
 
     /// Why the log takes no events: the server's words while it is full. None while it has room.
     fn full(&self) -> watch::Receiver<Option<String>>;
+
+    /// Why the log acknowledges no events, as far as that is known. None while it does.
+    fn unanswered(&self) -> watch::Receiver<Option<String>>;
+
+    /// Notes that the log takes events again, seen by other means than an append.
+    fn note_room(&self);
 }
 
 /// What only the scheduler does to the log.

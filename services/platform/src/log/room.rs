@@ -1,4 +1,5 @@
-//! Whether the log has room: told once a minute while it has none, and shown by metrics and readiness.
+//! Whether the log takes events: told once a minute while it has no room or acknowledges nothing, and shown by metrics and
+//! readiness.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,12 +17,13 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     full: watch::Sender<Option<String>>,
+    unanswered: watch::Sender<Option<String>>,
     told: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { full: watch::channel(None).0, told: Arc::default() }
+        Self { full: watch::channel(None).0, unanswered: watch::channel(None).0, told: Arc::default() }
     }
 }
 
@@ -29,6 +31,19 @@ impl Room {
     /// Follows the state: the server's words while the log is full.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<String>> {
         self.full.subscribe()
+    }
+
+    /// Follows the state: why no acknowledgement came, while none comes.
+    pub(crate) fn subscribe_unanswered(&self) -> watch::Receiver<Option<String>> {
+        self.unanswered.subscribe()
+    }
+
+    /// An event was published, again, and not acknowledged. nats-server is silent where its disk is full.
+    pub(crate) fn report_unanswered(&self, reason: &str) {
+        self.unanswered.send_if_modified(|unanswered| unanswered.replace(reason.to_owned()).as_deref() != Some(reason));
+        if self.is_due() {
+            tracing::warn!(reason, "the event log acknowledges no events; see to the server and its disk, events wait until then");
+        }
     }
 
     /// The log refused an event for want of room.
@@ -47,7 +62,12 @@ impl Room {
 
     /// The log took an event.
     pub(crate) fn report_room(&self) {
+        let answered = self.unanswered.send_if_modified(|unanswered| unanswered.take().is_some());
         let changed = self.full.send_if_modified(|full| full.take().is_some());
+        if answered && !changed {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            tracing::info!("the event log acknowledges events again");
+        }
         if changed {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
             metrics::log_full(false);
@@ -78,8 +98,10 @@ mod tests {
         room.report_full("no space left");
         assert_eq!(full.borrow_and_update().as_deref(), Some("no space left"));
         assert!(!room.is_due(), "told within the last minute");
+        room.report_unanswered("no answer in time");
+        assert!(room.subscribe_unanswered().borrow().is_some());
         room.report_room();
-        assert_eq!(*full.borrow_and_update(), None);
+        assert_eq!((&*full.borrow_and_update(), &*room.subscribe_unanswered().borrow()), (&None, &None));
         assert!(room.is_due(), "the next time is told at once");
     }
 }

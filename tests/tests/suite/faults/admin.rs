@@ -13,6 +13,8 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(10);
 /// The shortest duplicate window that nats-server takes.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
+/// The beginning of the server's JetStream settings, as `waybill init` writes it.
+const SERVER: &str = "\njetstream {\n";
 /// The beginning of the account that holds the stream, as `waybill init` writes it.
 const ACCOUNT: &str = "jetstream: enabled\n";
 
@@ -127,6 +129,11 @@ pub(super) async fn limit_storage(stack: &mut Stack, bytes: Option<u64>) {
         lines.collect()
     })
     .await;
+}
+
+/// Has the server refuse messages of a stream while it has more than so many in hand, and restarts it.
+pub(super) async fn limit_requests(stack: &mut Stack, messages: u32) {
+    configure(stack, |text| text.replacen(SERVER, &format!("{SERVER}  max_buffered_msgs: {messages}\n"), 1)).await;
 }
 
 async fn configure(stack: &mut Stack, change: impl FnOnce(&str) -> String) {

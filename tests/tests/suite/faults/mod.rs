@@ -35,6 +35,7 @@ mod row08_opened_logs;
 mod row09_long_histories;
 mod row10_full_accounts;
 mod row10_full_disks;
+mod row10_many_requests;
 mod row11_large_garbage;
 mod row12_hanging_pulls;
 mod row13_new_sealing_keys;

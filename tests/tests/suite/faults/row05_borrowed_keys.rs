@@ -73,11 +73,12 @@ async fn a_worker_says_nothing_of_containers_placed_elsewhere() {
     let of_worker = [("c-own", "c-1"), ("node-2", "node-1")];
     let of_placement = [("c-own", "c-1"), (&*in_subject.0, &*in_subject.1), (&*in_body.0, &*in_body.1)];
     let of_all = [of_placement[0], of_placement[1], of_placement[2], of_worker[1]];
-    let mut taken = Vec::new();
+    let (mut taken, mut forged) = (Vec::new(), Vec::new());
     for event in own.into_iter().chain(ended) {
         for replaced in [&of_container[..], &of_worker[..], &of_placement[..], &of_all[..]] {
             let forgery = forge(event, replaced);
             let stored = send(&thief, &forgery).await;
+            forged.extend(stored);
             if stored.is_some() && !contract::is_own_subject("node-2", &forgery.subject) {
                 taken.push(format!("{} {}", forgery.ce_type, forgery.subject));
             }
@@ -89,7 +90,12 @@ async fn a_worker_says_nothing_of_containers_placed_elsewhere() {
     assert_eq!(decided, ["ContainerCredentialsAttached"], "nothing is decided anew");
     assert_eq!(verdict(&fleet.stack, "c-1").await, before);
     assert_eq!(victim.login(), Some(login));
-    fleet.verify().await;
+    // What node-2 said on its own subjects of a placement that is node-1's is found, and nothing else is.
+    let verified = fleet.stack.run(&["replay", "--verify", "--json"]).await;
+    let summary: Value = serde_json::from_str(&verified.stdout).unwrap();
+    let found = summary["verified"]["divergences"].as_array().unwrap();
+    let found: Vec<u64> = found.iter().map(|one| one["sequence"].as_u64().unwrap()).collect();
+    assert!(!found.is_empty() && found.iter().all(|sequence| forged.contains(sequence)), "{summary}; forged {forged:?}");
 }
 
 #[tokio::test]

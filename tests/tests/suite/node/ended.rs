@@ -62,8 +62,6 @@ async fn the_end_that_a_node_is_told_names_its_placement() {
     assert_eq!(recorded.data["placement"], placement, "{}", recorded.line);
     let subject = format!("waybill.events.outcome.w1.acme.c1.{placement}");
     assert_eq!([&outcome, &recorded].map(|event| event.line["natssubject"].clone()), [json!(subject), json!(subject)]);
-    let withdrawn = node.stack.wait_for_event("ContainerCredentialsWithdrawn", "c1").await;
-    assert_eq!((withdrawn.text("reason"), &withdrawn.data["placement"]), ("ended", &json!(placement)));
     // The gateway hears of what is over already.
     node.say_ended("c1", placement).await;
     let unknown = node.stack.end("acme", "c1", placement + 1).await;

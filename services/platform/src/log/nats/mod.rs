@@ -108,6 +108,14 @@ impl Log for EventLog {
     fn full(&self) -> watch::Receiver<Option<String>> {
         self.room.subscribe()
     }
+
+    fn unanswered(&self) -> watch::Receiver<Option<String>> {
+        self.room.subscribe_unanswered()
+    }
+
+    fn note_room(&self) {
+        self.room.report_room();
+    }
 }
 
 #[async_trait]
