@@ -6,7 +6,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    credentials::{CredentialError, CredentialInput, Secret, marshal, parse_for},
+    credentials::{CredentialError, CredentialInput, Credentials, Secret},
     reference::{ImageReference, ReferenceError},
 };
 
@@ -103,13 +103,16 @@ pub fn decide_rotation(
     now: Timestamp,
 ) -> Result<RotatePlan, RotateError> {
     let reference = ImageReference::parse(&saved.image_ref).map_err(RotateError::Reference)?;
-    let parsed = parse_for(credentials, &reference).map_err(RotateError::Credentials)?;
-    if matches!(parsed.cred_type, CredType::Public | CredType::Unknown) {
-        return Err(RotateError::Kind(parsed.cred_type));
-    }
-    if let Some(expiry) = parsed.expires_at.filter(|expiry| *expiry <= now) {
+    let parsed = Credentials::parse(credentials, &reference).map_err(|error| match error {
+        CredentialError::Public => RotateError::Kind(CredType::Public),
+        CredentialError::Unrecognized => RotateError::Kind(CredType::Unknown),
+        error => RotateError::Credentials(error),
+    })?;
+    let credentials = parsed.credentials;
+    let expires_at = credentials.expires_at();
+    if let Some(expiry) = expires_at.filter(|expiry| *expiry <= now) {
         return Err(RotateError::Expired(expiry));
     }
-    let credentials = marshal(&parsed, reference.registry());
-    Ok(RotatePlan { cred_type: parsed.cred_type, expires_at: parsed.expires_at, credentials })
+    let cred_type = credentials.cred_type();
+    Ok(RotatePlan { cred_type, expires_at, credentials: credentials.to_json(reference.registry()) })
 }

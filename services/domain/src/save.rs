@@ -6,7 +6,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    credentials::{CredentialError, CredentialInput, Parsed, Secret, marshal, parse_for},
+    credentials::{CredentialError, CredentialInput, Credentials, Parsed, Secret},
     reference::{ImageReference, ReferenceError, Registry, secret_name},
 };
 
@@ -49,6 +49,8 @@ pub struct SavePlan {
     pub expires_at: Option<Timestamp>,
     /// The JSON to seal.
     pub credentials: Secret,
+    /// What was dropped from the values, in words for people.
+    pub note: Option<String>,
 }
 
 /// Which image reference a build's credentials belong to.
@@ -130,9 +132,18 @@ pub fn decide_save(build: &BuildRequest, now: Timestamp) -> Result<SaveDecision,
         return Ok(skip(SaveSkipReason::ImageModified, Some(subject.target)));
     }
     let Some(input) = subject.credentials else { return Ok(skip_without(subject.target)) };
-    match parse_for(input, &subject.target.reference) {
+    match Credentials::parse(input, &subject.target.reference) {
         Ok(parsed) => Ok(decide_parsed(subject.target, parsed, now)),
         Err(CredentialError::None) => Ok(skip_without(subject.target)),
+        Err(empty @ CredentialError::Empty { .. }) => {
+            Ok(SaveDecision::Skip(SaveSkip { detail: Some(empty.to_string()), ..without(subject.target) }))
+        }
+        Err(CredentialError::Public) => {
+            Ok(SaveDecision::Skip(of_kind(SaveSkipReason::PublicRegistry, subject.target, CredType::Public)))
+        }
+        Err(CredentialError::Unrecognized) => {
+            Ok(SaveDecision::Skip(of_kind(SaveSkipReason::UnrecognizedCredentials, subject.target, CredType::Unknown)))
+        }
         Err(CredentialError::Incomplete { cred_type, missing }) => Ok(SaveDecision::Skip(SaveSkip {
             reason: SaveSkipReason::IncompleteCredentials,
             target: Some(subject.target),
@@ -182,24 +193,17 @@ fn subject_of(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError> {
 }
 
 fn decide_parsed(target: Target, parsed: Parsed, now: Timestamp) -> SaveDecision {
-    let reason = match parsed.cred_type {
-        CredType::Public => Some(SaveSkipReason::PublicRegistry),
-        CredType::Unknown => Some(SaveSkipReason::UnrecognizedCredentials),
-        _ if parsed.expires_at.is_some_and(|expiry| expiry <= now) => Some(SaveSkipReason::ExpiredCredentials),
-        _ => None,
-    };
-    if let Some(reason) = reason {
-        let cred_type = Some(parsed.cred_type);
-        return SaveDecision::Skip(SaveSkip {
-            reason,
-            target: Some(target),
-            cred_type,
-            missing_key: None,
-            detail: None,
-        });
+    let (note, credentials) = (parsed.note(), parsed.credentials);
+    let (cred_type, expires_at) = (credentials.cred_type(), credentials.expires_at());
+    if expires_at.is_some_and(|expiry| expiry <= now) {
+        return SaveDecision::Skip(of_kind(SaveSkipReason::ExpiredCredentials, target, cred_type));
     }
-    let credentials = marshal(&parsed, target.reference.registry());
-    SaveDecision::Save(SavePlan { target, cred_type: parsed.cred_type, expires_at: parsed.expires_at, credentials })
+    let credentials = credentials.to_json(target.reference.registry());
+    SaveDecision::Save(SavePlan { target, cred_type, expires_at, credentials, note })
+}
+
+fn of_kind(reason: SaveSkipReason, target: Target, cred_type: CredType) -> SaveSkip {
+    SaveSkip { cred_type: Some(cred_type), ..skipped(reason, Some(target)) }
 }
 
 fn skip_without(target: Target) -> SaveDecision {

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use waybill_domain::{
-    credentials::{CredentialInput, Secret, marshal, parse},
-    provider::{Login, ProviderPlan, plan_to_try, plan_with_credentials, plan_without_credentials},
+    credentials::{CredentialInput, Credentials, Secret},
+    provider::{ProviderPlan, plan_to_try, plan_with_credentials, plan_without_credentials},
     reference::RegistryHost,
 };
 use waybill_schemas::{
@@ -49,20 +49,20 @@ fn credentials_become_a_login() {
     let google = format!(r#"{{"GCP_ACCESS_TOKEN":"{CANARY}"}}"#);
     let azure =
         format!(r#"{{"AZURE_CLIENT_ID":"x","AZURE_CLIENT_SECRET":"{CANARY}","AZURE_TENANT_ID":"contoso.example"}}"#);
-    let cases = [("basic", &basic), ("token", &token), ("aws", &aws), ("gcp", &google), ("azure", &azure)];
-    for (cred_type, values) in cases {
-        let plan = plan_with_credentials(&attached("a.b/app:1", "a.b"), json("a.b", cred_type, values).as_ref());
+    let cases = [
+        ("basic", "a.b", &basic),
+        ("token", "a.b", &token),
+        ("aws", "public.ecr.aws", &aws),
+        ("gcp", "eu-docker.pkg.dev", &google),
+        ("azure", "my.azurecr.io", &azure),
+    ];
+    for (cred_type, host, values) in cases {
+        let attached = attached(&format!("{host}/app:1"), host);
+        let plan = plan_with_credentials(&attached, json(host, cred_type, values).as_ref());
         assert!(!format!("{plan:?}").contains(CANARY), "{cred_type}: printed");
-        let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider") };
-        assert_eq!((plan.provider_name().as_str(), plan.cred_type.as_str()), ("creds-a.b", cred_type));
-        let fits = matches!(
-            (cred_type, &plan.login),
-            ("basic" | "gcp", Login::Basic(_))
-                | ("token", Login::Bearer(_))
-                | ("aws", Login::Ecr(_))
-                | ("azure", Login::Azure(_))
-        );
-        assert!(fits, "{cred_type}: {:?}", plan.login);
+        let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider: {plan:?}") };
+        let found = (plan.registry.as_str(), plan.credentials.cred_type().as_str());
+        assert_eq!(found, (host, cred_type));
     }
 }
 
@@ -83,19 +83,20 @@ fn a_service_s_own_keys_become_the_pair_that_it_knows() {
         ("registry.gitlab.com", &[("CI_JOB_TOKEN", CANARY)], "gitlab-ci-token"),
         ("quay.io", &[("QUAY_USERNAME", "team+robot"), ("QUAY_PASSWORD", CANARY)], "team+robot"),
         ("quay.io", &[("QUAY_USERNAME", "$oauthtoken"), ("QUAY_TOKEN", CANARY)], "$oauthtoken"),
-        ("eu-docker.pkg.dev", &[("GCP_ACCESS_TOKEN", CANARY)], "oauth2accesstoken"),
+        ("ghcr.io", &[("GITHUB_TOKEN", CANARY)], "x-access-token"),
     ];
     for (registry, keys, user) in cases {
         let host = RegistryHost::parse(registry).unwrap();
         let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value))).collect();
-        let parsed = parse(&CredentialInput::Keys(keys), &host).unwrap();
-        let plan = plan_to_try(&marshal(&parsed, &host)).unwrap();
-        let Login::Basic(login) = plan.login else { panic!("{registry}: {:?}", plan.login) };
-        assert_eq!(
-            (login.username.as_str(), login.password.expose(), &plan.registry),
-            (user, CANARY, &host),
-            "{registry}"
-        );
+        let parsed = Credentials::parse(&CredentialInput::Keys(keys), &host).unwrap();
+        let plan = plan_to_try(&parsed.credentials.to_json(&host)).unwrap();
+        assert_eq!((&plan.registry, &plan.credentials), (&host, &parsed.credentials), "{registry}");
+        let (username, password) = match plan.credentials {
+            Credentials::Basic(login) => (login.username, login.password),
+            Credentials::Token(token) => (token.username.unwrap(), token.token),
+            other => panic!("{registry}: {other:?}"),
+        };
+        assert_eq!((username.as_str(), password.expose()), (user, CANARY), "{registry}");
     }
 }
 
@@ -135,22 +136,28 @@ fn what_cannot_become_a_login_says_why() {
         ("no valid image", attached("::", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
         ("no provider", right.clone(), json("a.b", "unknown", &basic), ProviderFailure::Unsupported),
         (
-            "no Azure tenant",
-            right.clone(),
+            "a cloud's keys for another host",
+            right,
             json("a.b", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#),
+            ProviderFailure::RegistryMismatch,
+        ),
+        (
+            "no Azure tenant",
+            attached("my.azurecr.io/app:1", "my.azurecr.io"),
+            json("my.azurecr.io", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#),
             ProviderFailure::UnparsableCredentials,
         ),
         (
             "no Google key",
-            right.clone(),
-            json("a.b", "gcp", &format!(r#"{{"GOOGLE_APPLICATION_CREDENTIALS":"{CANARY}"}}"#)),
+            attached("gcr.io/app:1", "gcr.io"),
+            json("gcr.io", "gcp", &format!(r#"{{"GOOGLE_APPLICATION_CREDENTIALS":"{CANARY}"}}"#)),
             ProviderFailure::UnparsableCredentials,
         ),
         (
             "a Google key that leads elsewhere",
-            right,
+            attached("gcr.io/app:1", "gcr.io"),
             json(
-                "a.b",
+                "gcr.io",
                 "gcp",
                 r#"{"GOOGLE_APPLICATION_CREDENTIALS":"{\"type\":\"external_account\",\"credential_source\":{\"environment_id\":\"aws1\"}}"}"#,
             ),

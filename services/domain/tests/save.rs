@@ -159,15 +159,42 @@ fn what_is_skipped() {
         ("a file without an entry", existing("a.b/app", text(FILE)), Skip::NoCredentialsProvided, None),
         ("the same, public", existing("public.ecr.aws/a/b", text(FILE)), Skip::PublicRegistry, None),
         ("half an entry", existing("h.b/app", text(FILE)), Skip::IncompleteCredentials, Some("PASSWORD")),
+        (
+            "cloud keys for another registry",
+            existing("a.b/app", keys(&[("AWS_ACCESS_KEY_ID", "AKIA1"), ("AWS_SECRET_ACCESS_KEY", CANARY)])),
+            Skip::RegistryMismatch,
+            None,
+        ),
         ("unknown keys", existing("a.b/app", keys(&[("COLOUR", "blue")])), Skip::UnrecognizedCredentials, None),
     ];
     for (name, build, reason, missing) in cases {
         let SaveDecision::Skip(skip) = decide(&build).unwrap() else { panic!("{name}: saved") };
         assert_eq!((skip.reason, skip.missing_key.as_deref()), (reason, missing), "{name}");
+        let kind = match reason {
+            Skip::UnrecognizedCredentials => Some(CredType::Unknown),
+            Skip::ExpiredCredentials | Skip::IncompleteCredentials => skip.cred_type,
+            _ => None,
+        };
+        assert_eq!(skip.cred_type, kind, "{name}");
         assert_eq!(skip.target.is_none(), reason == Skip::NoImageReference, "{name}");
         let told = skip.detail.unwrap_or_default();
         assert!(!name.contains("file") || told.contains("for c.d, h.b, but none for a.b/app"), "{name}: {told}");
+        assert!(name != "empty values" || told.contains("no value in PASSWORD, USERNAME"), "{told}");
         assert!(!told.contains(CANARY), "{name}: {told}");
+    }
+}
+
+#[test]
+fn what_was_dropped_is_told() {
+    let login = |password: &str| keys(&[("USERNAME", "u"), ("PASSWORD", password)]);
+    let cases = [(format!("{CANARY}\n"), Some("an end of PASSWORD")), (CANARY.to_owned(), None)];
+    for (password, expected) in cases {
+        let SaveDecision::Save(plan) = decide(&existing("a.b/app", login(&password))).unwrap() else {
+            panic!("skipped")
+        };
+        assert_eq!(plan.note.is_some(), expected.is_some(), "{:?}", plan.note);
+        assert!(plan.note.unwrap_or_default().ends_with(expected.unwrap_or_default()));
+        assert!(!plan.credentials.expose().contains("\\n") && !plan.credentials.expose().contains("\\u"));
     }
 }
 

@@ -9,15 +9,15 @@ use std::{error::Error, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use waybill_domain::{
-    credentials::{BasicLogin, Secret},
-    provider::{CustomPlan, Login},
+    credentials::{BasicLogin, Credentials, Secret},
+    provider::CustomPlan,
     reference::ImageReference,
 };
 use waybill_registry::{
     node::{Answer, Client, Request, SOCKET},
     provider::{EcrConfig, Provider, RegistryLogin, TokenCache},
 };
-use waybill_schemas::{ContainerId, WorkspaceId, v1::CredType};
+use waybill_schemas::{ContainerId, WorkspaceId};
 use waybill_worker::node::{Answerer, Attachment, NoAttached, NodeDir, Owner, Running, Server};
 
 #[tokio::main]
@@ -29,8 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // of a workspace that have the same keys share a token.
     let tokens = TokenCache::new(EcrConfig::default());
     let login = BasicLogin { username: "ada".to_owned(), password: Secret::from("from the build") };
-    let plan =
-        CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login: Login::Basic(login) };
+    let plan = CustomPlan { registry: image.registry().clone(), credentials: Credentials::Basic(login) };
     let provider = Provider::new(plan, &workspace, &tokens);
 
     // What runs on the node. A newer decision is put in the same way and replaces this one.

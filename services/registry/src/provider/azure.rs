@@ -51,9 +51,11 @@ impl AzureExchange {
     pub(super) fn new(keys: &AzureKeys, registry: &RegistryHost, config: &Arc<CloudConfig>, http: Http) -> Self {
         let authority = config.azure_endpoint.as_deref().unwrap_or(keys.authority);
         let scheme = if config.plain_http.contains(registry) { "http" } else { "https" };
+        let own = || format!("{scheme}://{registry}");
+        let base = config.endpoints.get(registry).cloned().unwrap_or_else(own);
         Self {
             token_url: format!("{}/{}/oauth2/v2.0/token", authority.trim_end_matches('/'), keys.tenant),
-            exchange_url: format!("{scheme}://{registry}/oauth2/exchange"),
+            exchange_url: format!("{}/oauth2/exchange", base.trim_end_matches('/')),
             registry: registry.clone(),
             http,
             limit: config.limit.unwrap_or(LIMIT),

@@ -7,9 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use tracing::Instrument as _;
-use waybill_domain::{
-    credentials::{BasicLogin, ExternalAccount, GoogleKeys, GoogleUser, Secret, ServiceAccount},
-    provider::GOOGLE_TOKEN_USER,
+use waybill_domain::credentials::{
+    BasicLogin, ExternalAccount, GOOGLE_TOKEN_USER, GoogleKeys, GoogleUser, Secret, ServiceAccount,
 };
 use waybill_schemas::{Timestamp, v1::CredType};
 
@@ -85,7 +84,7 @@ impl GoogleExchange {
         let now = OffsetDateTime::now_utc();
         let answer = match &self.keys {
             GoogleKeys::ServiceAccount(account) => {
-                let assertion = assertion(account, now)?;
+                let assertion = assertion(account, self.keys.token_endpoint(), now)?;
                 let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.expose())];
                 self.post(&fields, &knowing(&self.redactor, &assertion)).await?
             }
@@ -117,9 +116,13 @@ impl GoogleExchange {
         Ok(login(password, now, expires_at.unwrap_or(now).min(end(now, Some(u64::MAX)))))
     }
 
+    /// The operator's endpoint if there is one.
+    fn endpoint(&self) -> &str {
+        self.config.google_endpoint.as_deref().unwrap_or(self.keys.token_endpoint())
+    }
+
     async fn post(&self, fields: &Fields<'_>, redactor: &Redactor) -> Result<Answer, ProviderError> {
-        let url = self.keys.token_endpoint(self.config.google_endpoint.as_deref());
-        let url = url.map_err(|error| ProviderError::Keys { words: error.to_string() })?;
+        let url = self.endpoint();
         Endpoint { http: &self.http, url, issuer: &self.issuer(), redactor }.post(fields).await
     }
 }
@@ -139,8 +142,7 @@ impl Exchange for GoogleExchange {
     }
 
     fn issuer(&self) -> String {
-        let endpoint = self.keys.token_endpoint(self.config.google_endpoint.as_deref());
-        endpoint.map_or_else(|_| "Google".to_owned(), |url| format!("Google at {}", host_of(url)))
+        format!("Google at {}", host_of(self.endpoint()))
     }
 
     fn cred_type(&self) -> CredType {
@@ -149,7 +151,7 @@ impl Exchange for GoogleExchange {
 }
 
 /// Says who asks, for what and until when ("Using OAuth 2.0 for Server to Server Applications").
-fn assertion(account: &ServiceAccount, now: OffsetDateTime) -> Result<Secret, ProviderError> {
+fn assertion(account: &ServiceAccount, audience: &str, now: OffsetDateTime) -> Result<Secret, ProviderError> {
     let mut header = json!({ "alg": "RS256", "typ": "JWT" });
     if let (Some(id), Some(header)) = (&account.key_id, header.as_object_mut()) {
         header.insert("kid".to_owned(), id.as_str().into());
@@ -158,7 +160,7 @@ fn assertion(account: &ServiceAccount, now: OffsetDateTime) -> Result<Secret, Pr
     let claims = json!({
         "iss": account.email,
         "scope": SCOPE,
-        "aud": account.token_uri,
+        "aud": audience,
         "iat": issued,
         "exp": issued.saturating_add(ASSERTION_LIFE),
     });

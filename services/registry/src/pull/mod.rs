@@ -17,7 +17,7 @@ mod transport;
 mod trouble;
 mod within;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use waybill_domain::reference::{ImageReference, RegistryHost};
 use waybill_schemas::v1::PullFailure;
@@ -31,6 +31,9 @@ pub use transport::read_ca_file;
 pub struct PullConfig {
     /// Hosts that are spoken to without TLS.
     pub plain_http: Vec<RegistryHost>,
+    /// Where registries are reached instead of at their own host: `scheme://host[:port]`. The operator vouches for them:
+    /// the registry's login is sent there.
+    pub endpoints: BTreeMap<RegistryHost, String>,
     /// Token services and storage that registries may send us to although they are in the operator's own network.
     pub internal_token_services: Vec<RegistryHost>,
     /// A further certificate authority, PEM.
@@ -47,6 +50,7 @@ impl Default for PullConfig {
     fn default() -> Self {
         Self {
             plain_http: Vec::new(),
+            endpoints: BTreeMap::new(),
             internal_token_services: Vec::new(),
             ca_file: None,
             image_dir: None,

@@ -65,6 +65,9 @@ impl Transport {
 
 /// `scheme://host[:port]` of a registry.
 pub(super) fn base(registry: &RegistryHost, config: &PullConfig) -> String {
+    if let Some(endpoint) = config.endpoints.get(registry) {
+        return endpoint.trim_end_matches('/').to_owned();
+    }
     let scheme = if config.plain_http.contains(registry) { "http" } else { "https" };
     format!("{scheme}://{}", wire_host(registry))
 }

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use waybill_domain::provider::{CustomPlan, Login};
+use waybill_domain::{credentials::Credentials, provider::CustomPlan};
 
 use super::*;
 use crate::{
@@ -36,7 +36,7 @@ fn host(fake: &FakeCloud) -> RegistryHost {
 }
 
 fn provider(fake: &FakeCloud, secret: &str, tokens: &TokenCache) -> Provider {
-    let plan = CustomPlan { registry: host(fake), cred_type: CredType::Azure, login: Login::Azure(keys(secret)) };
+    let plan = CustomPlan { registry: host(fake), credentials: Credentials::Azure(keys(secret)) };
     Provider::new(plan, &"acme".parse().unwrap(), tokens)
 }
 

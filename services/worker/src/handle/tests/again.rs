@@ -77,7 +77,7 @@ async fn a_provider_that_cannot_be_had_again_fails_the_pull() {
     let (away, _socket) = nobody();
     let away = EcrConfig { endpoint: Some(format!("http://{away}")), ..EcrConfig::default() };
     let (own, other) = (Bench::new(registry.host()), Bench::new(registry.host()));
-    let (refused, unreachable) = (Bench::ecr(registry.host(), &ecr), Bench::with_ecr(registry.host(), away));
+    let (refused, unreachable) = (Bench::ecr(registry.host(), &ecr), Bench::at_ecr(registry.host(), away));
     for (bench, said, reason) in [
         (&own, other.ada("c-1"), "no_login"),
         (&refused, refused.aws("c-1"), "no_login"),

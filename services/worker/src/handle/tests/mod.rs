@@ -20,6 +20,7 @@ use super::*;
 use crate::testing::{FakeEcr, FakeLog};
 
 const PASSWORD: &str = "s3cr3t-password-0123456789";
+const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 /// Sequences of the request and of the decision.
 const REQUESTED: u64 = 10;
 const DECIDED: u64 = 12;
@@ -45,8 +46,15 @@ impl Bench {
         Self { handler, scheduler, registry: registry.to_owned() }
     }
 
+    /// ECR's registry, which is reached at this host.
     fn ecr(registry: &str, ecr: &FakeEcr) -> Self {
-        Self::with_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() })
+        Self::at_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() })
+    }
+
+    fn at_ecr(registry: &str, ecr: EcrConfig) -> Self {
+        let mut bench = Self::with_ecr(registry, ecr);
+        bench.handler.pull.endpoints = [(ECR.parse().unwrap(), format!("http://{registry}"))].into();
+        Self { registry: ECR.to_owned(), ..bench }
     }
 
     fn reference(&self) -> String {

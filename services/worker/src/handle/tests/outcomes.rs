@@ -68,7 +68,9 @@ async fn without_a_provider_there_is_no_pull() {
     let other = Bench::new(registry.host());
     let basic = |bench: &Bench, text: &str| bench.attached_text("c-1", CredType::Basic, text);
     let google = |bench: &Bench, file: &str| {
-        bench.attached("c-1", CredType::Gcp, &json!({ "GOOGLE_APPLICATION_CREDENTIALS": file }))
+        let values = json!({ "GOOGLE_APPLICATION_CREDENTIALS": file });
+        let text = json!({ "registry": "gcr.io", "type": "gcp", "credentials": values }).to_string();
+        bench.attached_text("c-1", CredType::Gcp, &text)
     };
     let elsewhere =
         json!({ "registry": "a.b", "type": "basic", "credentials": { "USERNAME": "u", "PASSWORD": "p" } }).to_string();

@@ -1,8 +1,10 @@
 //! Who gets which login.
 
-use waybill_domain::provider::{CustomPlan, Login};
+use waybill_domain::{
+    credentials::{Credentials, RegistryToken},
+    provider::CustomPlan,
+};
 use waybill_registry::provider::{EcrConfig, Provider, TokenCache};
-use waybill_schemas::v1::CredType;
 
 use super::*;
 use crate::node::NodeDir;
@@ -10,12 +12,12 @@ use crate::node::NodeDir;
 /// Credentials for an image, attached by the decision with this sequence; the password is `pw-` and the user's name.
 pub(in crate::node) fn attachment(image: &str, user: &str, decided_by: u64) -> Attachment {
     let password = Secret::new(format!("pw-{user}"));
-    of(image, Login::Basic(BasicLogin { username: user.to_owned(), password }), decided_by)
+    of(image, Credentials::Basic(BasicLogin { username: user.to_owned(), password }), decided_by)
 }
 
-fn of(image: &str, login: Login, decided_by: u64) -> Attachment {
+fn of(image: &str, credentials: Credentials, decided_by: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
-    let plan = CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login };
+    let plan = CustomPlan { registry: image.registry().clone(), credentials };
     let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
     Attachment { provider, image, expires_at: None, requested_by: decided_by, decided_by }
 }
@@ -65,7 +67,11 @@ async fn a_key_gives_its_own_container_s_login_for_its_own_host() {
     node.put("ws", "c2", attachment("a.b/app:1", "u2", 2));
     node.put("other", "c1", attachment("a.b/app:1", "u3", 3));
     node.put("ws", "hub", attachment("ubuntu", "u4", 4));
-    node.put("ws", "bearer", of("a.b/app:1", Login::Bearer(Secret::from("t")), 5));
+    node.put(
+        "ws",
+        "bearer",
+        of("a.b/app:1", Credentials::Token(RegistryToken { username: None, token: Secret::from("t") }), 5),
+    );
     let cases = [
         ("ws/c1", Some("a.b"), None, "a.b u1 pw-u1"),
         ("ws/c1", None, None, "a.b u1 pw-u1"),
