@@ -29,13 +29,13 @@ pub enum DecodeError {
     /// `ce-type` names a version or event that this reader does not know.
     #[error("header ce-type names no event this version of Waybill can read; upgrade it, then retry the event")]
     UnknownType,
-    /// The subject's event and `ce-type` differ.
-    #[error("header ce-type says {ce_type}, but the subject says {subject}")]
+    /// Events of this type do not stand on such a subject.
+    #[error("header ce-type says {ce_type}, which does not stand on a subject such as {template}")]
     TypeMismatch {
         /// What the header says.
         ce_type: EventType,
-        /// What the subject says.
-        subject: EventType,
+        /// The subject, without ids.
+        template: &'static str,
     },
     /// The body is larger than [`MAX_BODY_BYTES`].
     #[error("the body has {0} bytes; at most {MAX_BODY_BYTES} are read")]
@@ -59,9 +59,11 @@ pub enum DecodeError {
     IdMismatch,
 }
 
-/// An event at its place in the log.
+/// An event as the log holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
+    /// Where it stands.
+    pub subject: Subject,
     /// What stands around it.
     pub envelope: Envelope,
     /// The fact.
@@ -87,18 +89,17 @@ pub fn decode<H: Headers + ?Sized>(subject: &str, headers: &H, body: &[u8]) -> R
     let subject: Subject = subject.parse().map_err(DecodeError::Subject)?;
     let envelope = envelope(headers)?;
     let event_type = event_type(headers)?;
-    let expected = expected_type(&subject);
-    if event_type != expected {
-        return Err(DecodeError::TypeMismatch { ce_type: event_type, subject: expected });
+    if !subject.event_types().contains(&event_type) {
+        return Err(DecodeError::TypeMismatch { ce_type: event_type, template: subject.template() });
     }
     if body.len() > MAX_BODY_BYTES {
         return Err(DecodeError::TooLarge(body.len()));
     }
     let event = Event::decode_v1(event_type, body).map_err(|error| body_error(event_type, &error))?;
-    if event.subject() != subject {
+    if !event.belongs_on(&subject) {
         return Err(DecodeError::IdMismatch);
     }
-    Ok(RecordedEvent { envelope, event })
+    Ok(RecordedEvent { subject, envelope, event })
 }
 
 fn envelope<H: Headers + ?Sized>(headers: &H) -> Result<Envelope, DecodeError> {
@@ -117,6 +118,7 @@ fn envelope<H: Headers + ?Sized>(headers: &H) -> Result<Envelope, DecodeError> {
         time: time(headers)?,
         causation_id: optional_uuid(headers, header::CAUSATION_ID)?,
         correlation_id: optional_uuid(headers, header::CORRELATION_ID)?,
+        actor: headers.get(header::ACTOR).filter(|text| is_actor(text)).map(str::to_owned),
         tracestate: traceparent.as_ref().and(tracestate).map(str::to_owned),
         traceparent,
     })
@@ -149,6 +151,11 @@ fn is_version(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b))
 }
 
+/// Shown to people as it is, like a version.
+fn is_actor(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 fn is_json(media_type: &str) -> bool {
     media_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
@@ -156,16 +163,6 @@ fn is_json(media_type: &str) -> bool {
 fn event_type<H: Headers + ?Sized>(headers: &H) -> Result<EventType, DecodeError> {
     let name = required(headers, header::TYPE)?.strip_prefix("waybill.v1.").ok_or(DecodeError::UnknownType)?;
     name.parse().map_err(|_| DecodeError::UnknownType)
-}
-
-fn expected_type(subject: &Subject) -> EventType {
-    match subject {
-        Subject::Image { event, .. }
-        | Subject::Container { event, .. }
-        | Subject::Decision { event, .. }
-        | Subject::Quarantine { event, .. } => *event,
-        Subject::Registered { .. } => EventType::WorkerRegistered,
-    }
 }
 
 /// Keeps the class and the place only: serde_json's own text can quote the input.
@@ -192,23 +189,26 @@ const FIELDS: &[&str] = &[
     "workspace",
     "image_id",
     "image_ref",
+    "image_event",
     "registry",
     "secret_name",
+    "version",
+    "stored",
+    "digest",
     "cred_type",
     "source",
-    "credentials",
     "reason",
     "container_id",
+    "placement",
+    "placements",
     "worker_id",
+    "instance",
     "sealing_key",
     "credentials_length",
     "saved_by",
-    "requested_by",
+    "caused_by",
+    "cause",
     "provider_name",
     "decided_by",
-    "digest",
     "sequence",
-    "sender",
-    "recipient",
-    "ciphertext",
 ];

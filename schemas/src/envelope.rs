@@ -18,7 +18,7 @@ pub mod header {
     pub const TYPE: &str = "ce-type";
     /// When the writer made the event; the stream's own timestamp decides.
     pub const TIME: &str = "ce-time";
-    /// What the event is about: its NATS subject without the prefix and the event name.
+    /// What the event is about: its NATS subject without the prefix, with slashes for dots.
     pub const SUBJECT: &str = "ce-subject";
     /// URI of the body's JSON Schema.
     pub const DATASCHEMA: &str = "ce-dataschema";
@@ -28,6 +28,8 @@ pub mod header {
     pub const CAUSATION_ID: &str = "ce-causationid";
     /// Id of the event that began the chain.
     pub const CORRELATION_ID: &str = "ce-correlationid";
+    /// Who asked for what the event says: a token, a user or a worker, such as `token/acme` or `worker/node-1`.
+    pub const ACTOR: &str = "ce-actor";
     /// Version of the program that wrote the event.
     pub const SOURCE_VERSION: &str = "ce-sourceversion";
     /// W3C trace context.
@@ -36,6 +38,8 @@ pub mod header {
     pub const TRACESTATE: &str = "tracestate";
     /// JetStream's key for de-duplication, equal to `ce-id`.
     pub const NATS_MSG_ID: &str = "Nats-Msg-Id";
+    /// Sequence of the last message on the exact subject, 0 where there is none: JetStream refuses the event otherwise.
+    pub const NATS_EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 }
 
 /// Headers of one message: a name looks up one value.
@@ -99,6 +103,8 @@ pub struct Envelope {
     pub causation_id: Option<Uuid>,
     /// `ce-correlationid`.
     pub correlation_id: Option<Uuid>,
+    /// `ce-actor`, where the writer gave one: up to 256 visible ASCII characters.
+    pub actor: Option<String>,
     /// `traceparent`, where it is well-formed.
     pub traceparent: Option<TraceParent>,
     /// `tracestate`, kept only beside a `traceparent`.
@@ -106,6 +112,21 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// An envelope with an id and a source, which begins a chain of its own.
+    pub fn new(id: Uuid, source: impl Into<String>) -> Self {
+        Self {
+            id,
+            source: source.into(),
+            source_version: None,
+            time: None,
+            causation_id: None,
+            correlation_id: Some(id),
+            actor: None,
+            traceparent: None,
+            tracestate: None,
+        }
+    }
+
     /// All headers of the message: CloudEvents attributes, trace context and `Nats-Msg-Id`.
     pub fn to_headers(&self, event_type: EventType, subject: &Subject) -> Vec<(&'static str, String)> {
         let mut headers = vec![
@@ -123,6 +144,7 @@ impl Envelope {
             (header::TIME, self.time.map(|t| t.to_string())),
             (header::CAUSATION_ID, self.causation_id.map(|id| id.to_string())),
             (header::CORRELATION_ID, self.correlation_id.map(|id| id.to_string())),
+            (header::ACTOR, self.actor.clone()),
             (header::TRACEPARENT, self.traceparent.as_ref().map(|t| t.as_str().to_owned())),
             (header::TRACESTATE, self.tracestate.clone()),
         ];
@@ -131,15 +153,9 @@ impl Envelope {
     }
 }
 
+/// The subject without the root, its tokens separated by slashes.
 fn about(subject: &Subject) -> String {
-    match subject {
-        Subject::Image { workspace, image_id, .. } => format!("image/{workspace}/{image_id}"),
-        Subject::Container { workspace, container_id, .. } | Subject::Decision { workspace, container_id, .. } => {
-            format!("container/{workspace}/{container_id}")
-        }
-        Subject::Registered { worker_id } => format!("worker/{worker_id}"),
-        Subject::Quarantine { sequence, .. } => format!("quarantine/{sequence}"),
-    }
+    subject.to_string().trim_start_matches("waybill.events.").replace('.', "/")
 }
 
 #[cfg(test)]

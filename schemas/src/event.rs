@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Subject, v1};
+use crate::{ContainerId, ImageId, SecretName, Subject, WorkerId, WorkspaceId, v1};
 
 macro_rules! events {
     ($($name:ident,)+) => {
@@ -18,7 +18,7 @@ macro_rules! events {
             /// Every kind, in the order in which a chain goes.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The name as it stands in subjects and in `ce-type`.
+            /// The name as it stands in `ce-type`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
@@ -59,19 +59,25 @@ macro_rules! events {
 
 events! {
     CredentialSecretSaved,
-    CredentialSecretSkipped,
     CredentialSecretRotated,
     CredentialSecretRevoked,
-    CredentialSecretVerified,
+    CredentialSecretShredded,
+    ImageSecretNamed,
+    CredentialSecretSkipped,
     ContainerRequested,
     ContainerEnded,
     WorkerRegistered,
+    SchedulerKeyPublished,
     ContainerCredentialsAttached,
     ContainerCredentialsSkipped,
+    ContainerCredentialsWithdrawn,
+    WorkerCredentialsRenewed,
     CredentialProviderAttached,
     CredentialProviderFailed,
     ImagePullSucceeded,
     ImagePullFailed,
+    SecretRenewalApplied,
+    SecretRenewalFailed,
     QuarantineRetried,
     QuarantineDiscarded,
 }
@@ -85,36 +91,6 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
 }
 
 impl EventType {
-    /// Events on an image's own subject.
-    pub const OF_IMAGE: &'static [Self] = &[
-        Self::CredentialSecretSaved,
-        Self::CredentialSecretSkipped,
-        Self::CredentialSecretRotated,
-        Self::CredentialSecretRevoked,
-        Self::CredentialSecretVerified,
-    ];
-    /// Events on a container's own subject.
-    pub const OF_CONTAINER: &'static [Self] = &[
-        Self::ContainerRequested,
-        Self::ContainerEnded,
-        Self::CredentialProviderAttached,
-        Self::CredentialProviderFailed,
-        Self::ImagePullSucceeded,
-        Self::ImagePullFailed,
-    ];
-    /// What a worker reports on a container's subject.
-    pub const OUTCOMES: &'static [Self] = &[
-        Self::CredentialProviderAttached,
-        Self::CredentialProviderFailed,
-        Self::ImagePullSucceeded,
-        Self::ImagePullFailed,
-    ];
-    /// The scheduler's decisions.
-    pub const DECISIONS: &'static [Self] = &[Self::ContainerCredentialsAttached, Self::ContainerCredentialsSkipped];
-
-    /// What the operator says of a message that cannot be read.
-    pub const OF_QUARANTINE: &'static [Self] = &[Self::QuarantineRetried, Self::QuarantineDiscarded];
-
     /// `ce-type` of the version that is written now, such as `waybill.v1.ContainerRequested`.
     pub fn ce_type(self) -> String {
         format!("waybill.v1.{self}")
@@ -146,59 +122,190 @@ impl FromStr for EventType {
 }
 
 impl Event {
-    /// The credentials that the event saves, whether after a build or in place of others.
-    pub fn saved(&self) -> Option<&v1::CredentialSecretSaved> {
+    /// The version of a secret that the event brings.
+    pub fn stored_version(&self) -> Option<&v1::SecretVersion> {
         match self {
-            Self::CredentialSecretSaved(saved) => Some(saved),
-            Self::CredentialSecretRotated(rotated) => Some(&rotated.secret),
+            Self::CredentialSecretSaved(saved) => Some(&saved.stored),
+            Self::CredentialSecretRotated(rotated) => Some(&rotated.stored),
             _ => None,
         }
     }
 
-    /// Where the event belongs: fully determined by its body.
-    pub fn subject(&self) -> Subject {
-        let event = self.event_type();
+    /// True if the event may stand on the subject: the subject takes its type, and the ids of both agree.
+    pub fn belongs_on(&self, subject: &Subject) -> bool {
+        subject.event_types().contains(&self.event_type()) && self.ids_agree(subject)
+    }
+
+    fn ids_agree(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Secret { workspace, secret } => {
+                self.workspace() == Some(workspace) && self.secret_name() == Some(secret)
+            }
+            Subject::Image { workspace, image_id, .. } => {
+                self.workspace() == Some(workspace) && self.image_id() == Some(image_id)
+            }
+            Subject::Container { workspace, container_id, .. } => {
+                self.workspace() == Some(workspace) && self.container_id() == Some(container_id)
+            }
+            Subject::ContainerDecision { worker_id, workspace, container_id, placement }
+            | Subject::ContainerOutcome { worker_id, workspace, container_id, placement } => {
+                self.workspace() == Some(workspace)
+                    && self.container_id() == Some(container_id)
+                    && self.placement() == Some(*placement)
+                    // The end of a placement names no worker: its subject does.
+                    && self.worker_id().is_none_or(|worker| worker == worker_id)
+            }
+            Subject::SecretDecision { worker_id, workspace, secret, version }
+            | Subject::SecretOutcome { worker_id, workspace, secret, version } => {
+                self.workspace() == Some(workspace)
+                    && self.secret_name() == Some(secret)
+                    && self.version() == Some(*version)
+                    && self.worker_id() == Some(worker_id)
+            }
+            Subject::Worker { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::SchedulerKeys => true,
+            Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
+        }
+    }
+
+    /// The workspace that the event names.
+    pub fn workspace(&self) -> Option<&WorkspaceId> {
         match self {
-            Self::CredentialSecretSaved(v1::CredentialSecretSaved { workspace, image_id, .. })
-            | Self::CredentialSecretSkipped(v1::CredentialSecretSkipped { workspace, image_id, .. })
-            | Self::CredentialSecretRevoked(v1::CredentialSecretRevoked { workspace, image_id, .. })
-            | Self::CredentialSecretVerified(v1::CredentialSecretVerified { workspace, image_id, .. })
-            | Self::CredentialSecretRotated(v1::CredentialSecretRotated {
-                secret: v1::CredentialSecretSaved { workspace, image_id, .. },
-                ..
-            }) => Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event },
-            Self::ContainerRequested(v1::ContainerRequested { workspace, container_id, .. })
-            | Self::ContainerEnded(v1::ContainerEnded { workspace, container_id })
-            | Self::CredentialProviderAttached(v1::CredentialProviderAttached { workspace, container_id, .. })
-            | Self::CredentialProviderFailed(v1::CredentialProviderFailed { workspace, container_id, .. })
-            | Self::ImagePullSucceeded(v1::ImagePullSucceeded { workspace, container_id, .. })
-            | Self::ImagePullFailed(v1::ImagePullFailed { workspace, container_id, .. }) => {
-                Subject::Container { workspace: workspace.clone(), container_id: container_id.clone(), event }
-            }
-            Self::ContainerCredentialsAttached(v1::ContainerCredentialsAttached {
-                worker_id,
-                workspace,
-                container_id,
-                ..
-            })
-            | Self::ContainerCredentialsSkipped(v1::ContainerCredentialsSkipped {
-                worker_id,
-                workspace,
-                container_id,
-                ..
-            }) => Subject::Decision {
-                worker_id: worker_id.clone(),
-                workspace: workspace.clone(),
-                container_id: container_id.clone(),
-                event,
-            },
-            Self::WorkerRegistered(v1::WorkerRegistered { worker_id, .. }) => {
-                Subject::Registered { worker_id: worker_id.clone() }
-            }
-            Self::QuarantineRetried(v1::QuarantineRetried { sequence })
-            | Self::QuarantineDiscarded(v1::QuarantineDiscarded { sequence, .. }) => {
-                Subject::Quarantine { sequence: *sequence, event }
-            }
+            Self::CredentialSecretSaved(body) => Some(&body.workspace),
+            Self::CredentialSecretRotated(body) => Some(&body.workspace),
+            Self::CredentialSecretRevoked(body) => Some(&body.workspace),
+            Self::CredentialSecretShredded(body) => Some(&body.workspace),
+            Self::ImageSecretNamed(body) => Some(&body.workspace),
+            Self::CredentialSecretSkipped(body) => Some(&body.workspace),
+            Self::ContainerRequested(body) => Some(&body.workspace),
+            Self::ContainerEnded(body) => Some(&body.workspace),
+            Self::ContainerCredentialsAttached(body) => Some(&body.workspace),
+            Self::ContainerCredentialsSkipped(body) => Some(&body.workspace),
+            Self::ContainerCredentialsWithdrawn(body) => Some(&body.workspace),
+            Self::WorkerCredentialsRenewed(body) => Some(&body.workspace),
+            Self::CredentialProviderAttached(body) => Some(&body.workspace),
+            Self::CredentialProviderFailed(body) => Some(&body.workspace),
+            Self::ImagePullSucceeded(body) => Some(&body.workspace),
+            Self::ImagePullFailed(body) => Some(&body.workspace),
+            Self::SecretRenewalApplied(body) => Some(&body.workspace),
+            Self::SecretRenewalFailed(body) => Some(&body.workspace),
+            Self::WorkerRegistered(_)
+            | Self::SchedulerKeyPublished(_)
+            | Self::QuarantineRetried(_)
+            | Self::QuarantineDiscarded(_) => None,
+        }
+    }
+
+    /// The secret that the event is about or names.
+    pub fn secret_name(&self) -> Option<&SecretName> {
+        match self {
+            Self::CredentialSecretSaved(body) => Some(&body.secret_name),
+            Self::CredentialSecretRotated(body) => Some(&body.secret_name),
+            Self::CredentialSecretRevoked(body) => Some(&body.secret_name),
+            Self::CredentialSecretShredded(body) => Some(&body.secret_name),
+            Self::ImageSecretNamed(body) => Some(&body.secret_name),
+            Self::CredentialSecretSkipped(body) => body.secret_name.as_ref(),
+            Self::ContainerCredentialsAttached(body) => Some(&body.secret_name),
+            Self::ContainerCredentialsSkipped(body) => body.secret_name.as_ref(),
+            Self::ContainerCredentialsWithdrawn(body) => body.secret_name.as_ref(),
+            Self::WorkerCredentialsRenewed(body) => Some(&body.secret_name),
+            Self::CredentialProviderAttached(body) => body.secret_name.as_ref(),
+            Self::SecretRenewalApplied(body) => Some(&body.secret_name),
+            Self::SecretRenewalFailed(body) => Some(&body.secret_name),
+            _ => None,
+        }
+    }
+
+    /// The version of a secret that the event is about.
+    pub fn version(&self) -> Option<u64> {
+        match self {
+            Self::CredentialSecretSaved(body) => Some(body.stored.version),
+            Self::CredentialSecretRotated(body) => Some(body.stored.version),
+            Self::CredentialSecretRevoked(body) => Some(body.version),
+            Self::CredentialSecretShredded(body) => Some(body.version),
+            Self::ImageSecretNamed(body) => body.version,
+            Self::ContainerCredentialsAttached(body) => Some(body.version),
+            Self::WorkerCredentialsRenewed(body) => Some(body.version),
+            Self::CredentialProviderAttached(body) => body.version,
+            Self::SecretRenewalApplied(body) => Some(body.version),
+            Self::SecretRenewalFailed(body) => Some(body.version),
+            _ => None,
+        }
+    }
+
+    /// The image that the event is about or names.
+    pub fn image_id(&self) -> Option<&ImageId> {
+        match self {
+            Self::CredentialSecretSaved(body) => body.image_id.as_ref(),
+            Self::ImageSecretNamed(body) => Some(&body.image_id),
+            Self::CredentialSecretSkipped(body) => Some(&body.image_id),
+            Self::ContainerRequested(body) => body.image_id.as_ref(),
+            Self::ContainerCredentialsAttached(body) => Some(&body.image_id),
+            Self::ContainerCredentialsSkipped(body) => body.image_id.as_ref(),
+            Self::CredentialProviderAttached(body) => body.image_id.as_ref(),
+            Self::CredentialProviderFailed(body) => body.image_id.as_ref(),
+            Self::ImagePullSucceeded(body) => body.image_id.as_ref(),
+            Self::ImagePullFailed(body) => body.image_id.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The container that the event is about.
+    pub fn container_id(&self) -> Option<&ContainerId> {
+        match self {
+            Self::ContainerRequested(body) => Some(&body.container_id),
+            Self::ContainerEnded(body) => Some(&body.container_id),
+            Self::ContainerCredentialsAttached(body) => Some(&body.container_id),
+            Self::ContainerCredentialsSkipped(body) => Some(&body.container_id),
+            Self::ContainerCredentialsWithdrawn(body) => Some(&body.container_id),
+            Self::CredentialProviderAttached(body) => Some(&body.container_id),
+            Self::CredentialProviderFailed(body) => Some(&body.container_id),
+            Self::ImagePullSucceeded(body) => Some(&body.container_id),
+            Self::ImagePullFailed(body) => Some(&body.container_id),
+            _ => None,
+        }
+    }
+
+    /// The placement that the event is about: the stream sequence of its request. A request names none, since its own
+    /// sequence is the placement.
+    pub fn placement(&self) -> Option<u64> {
+        match self {
+            Self::ContainerEnded(body) => Some(body.placement),
+            Self::ContainerCredentialsAttached(body) => Some(body.placement),
+            Self::ContainerCredentialsSkipped(body) => Some(body.placement),
+            Self::ContainerCredentialsWithdrawn(body) => Some(body.placement),
+            Self::CredentialProviderAttached(body) => Some(body.placement),
+            Self::CredentialProviderFailed(body) => Some(body.placement),
+            Self::ImagePullSucceeded(body) => Some(body.placement),
+            Self::ImagePullFailed(body) => Some(body.placement),
+            _ => None,
+        }
+    }
+
+    /// The worker that the event names.
+    pub fn worker_id(&self) -> Option<&WorkerId> {
+        match self {
+            Self::ContainerRequested(body) => Some(&body.worker_id),
+            Self::WorkerRegistered(body) => Some(&body.worker_id),
+            Self::ContainerCredentialsAttached(body) => Some(&body.worker_id),
+            Self::ContainerCredentialsSkipped(body) => Some(&body.worker_id),
+            Self::ContainerCredentialsWithdrawn(body) => Some(&body.worker_id),
+            Self::WorkerCredentialsRenewed(body) => Some(&body.worker_id),
+            Self::CredentialProviderAttached(body) => Some(&body.worker_id),
+            Self::CredentialProviderFailed(body) => Some(&body.worker_id),
+            Self::ImagePullSucceeded(body) => Some(&body.worker_id),
+            Self::ImagePullFailed(body) => Some(&body.worker_id),
+            Self::SecretRenewalApplied(body) => Some(&body.worker_id),
+            Self::SecretRenewalFailed(body) => Some(&body.worker_id),
+            _ => None,
+        }
+    }
+
+    fn quarantined(&self) -> Option<u64> {
+        match self {
+            Self::QuarantineRetried(body) => Some(body.sequence),
+            Self::QuarantineDiscarded(body) => Some(body.sequence),
+            _ => None,
         }
     }
 }

@@ -37,6 +37,14 @@ pub enum IdError {
         /// Its place, counted from 1.
         position: usize,
     },
+    /// A secret's name holds a character that is not allowed.
+    #[error("secret_name holds {found:?} at character {position}; only A-Z a-z 0-9 _ - . are allowed")]
+    NameCharacter {
+        /// The first character that is not allowed.
+        found: char,
+        /// Its place, counted from 1.
+        position: usize,
+    },
 }
 
 impl IdError {
@@ -44,6 +52,7 @@ impl IdError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::Empty { field } | Self::TooLong { field, .. } | Self::Character { field, .. } => field,
+            Self::NameCharacter { .. } => "secret_name",
         }
     }
 }
@@ -139,6 +148,103 @@ id!(
     /// A worker: the Waybill process on one node.
     WorkerId, "worker_id"
 );
+
+id!(
+    /// A request or a build: what makes it one, however often it is sent. Derived from its idempotency key, or fresh.
+    RequestId, "request"
+);
+
+/// The pattern every secret name matches, as a JSON Schema regular expression.
+pub const SECRET_NAME_PATTERN: &str = "^[A-Za-z0-9_.-]{1,128}$";
+
+/// A secret of a workspace: 1 to 128 characters of `A-Z a-z 0-9 _ - .`. In subjects and vault keys each dot is a `=`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretName(String);
+
+impl SecretName {
+    /// The name nearest to a label: what a name cannot hold becomes `-`, cut to `longest` characters.
+    pub fn from_label(label: &str, longest: usize) -> Self {
+        let letter = |c: char| if is_allowed(c) || c == '.' { c } else { '-' };
+        let name: String = label.chars().map(letter).take(longest.clamp(1, MAX_LENGTH)).collect();
+        Self(if name.is_empty() { "-".to_owned() } else { name })
+    }
+
+    /// The name with a suffix, the name itself cut where both are too long.
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        let room = MAX_LENGTH.saturating_sub(suffix.len().saturating_add(1)).max(1);
+        let name: String = self.0.chars().take(room).collect();
+        Self::from_label(&format!("{name}-{suffix}"), MAX_LENGTH)
+    }
+
+    /// The name as people write it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as one subject token.
+    pub fn token(&self) -> String {
+        self.0.replace('.', "=")
+    }
+
+    /// Reads the name from a subject token.
+    ///
+    /// # Errors
+    /// [`IdError`] where the token is no encoded name.
+    pub fn from_token(token: &str) -> Result<Self, IdError> {
+        Self::try_from(token.replace('=', "."))
+    }
+}
+
+impl TryFrom<String> for SecretName {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        check_name(&text).map(|()| Self(text))
+    }
+}
+
+fn check_name(text: &str) -> Result<(), IdError> {
+    // A dot is no character of an id, and any character of one stands for it here.
+    check("secret_name", &text.replace('.', "-")).map_err(|error| match error {
+        IdError::Character { found, position, .. } => IdError::NameCharacter { found, position },
+        other => other,
+    })
+}
+
+impl FromStr for SecretName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<SecretName> for String {
+    fn from(name: SecretName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl JsonSchema for SecretName {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretName".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": SECRET_NAME_PATTERN })
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,17 +1,30 @@
-//! Waybill's wire contract: ids, subjects, the CloudEvents envelope and every event, old versions included.
+//! Waybill's wire contract: ids, subjects, the CloudEvents envelope, every event, and the vault's keys.
 //!
 //! The contract for other languages is generated from these types: `schemas/json/*.json` and
 //! `schemas/asyncapi.yaml` (`cargo run -p waybill-schemas --example generate`; a test fails when they drift).
 //!
-//! A stored event outlives the code that wrote it. To change one, add a module beside [`v1`] with the new
-//! shape, teach [`decode()`] its `ce-type`, convert the old shape into the new one there, and add a golden
-//! file. Golden files are never edited.
+//! # Adding a version of an event
+//!
+//! A stored event outlives the code that wrote it: version 1 of an event is read for ever, and its golden files in
+//! `schemas/golden/v1` are never edited. To change the shape of an event, such as `ContainerEnded`:
+//!
+//! 1. Write the new shape in a module `v2` beside [`v1`], and make it the body of the event's variant in `event.rs`, so
+//!    that everything past [`decode()`] knows the newest version only.
+//! 2. Teach `decode.rs` the `ce-type` `waybill.v2.ContainerEnded`, and convert the v1 shape into the v2 one there.
+//!    `ce_type` and `dataschema` name the version that is written now.
+//! 3. Derive the new schema in `contract/schema.rs`, generate, and add `schemas/golden/v2/ContainerEnded.*.json`.
+//! 4. Upgrade every reader before the first writer: a reader without the version quarantines the event, and
+//!    `QuarantineRetried` has it read again after the upgrade.
+//!
+//! A new word in a set of words, or a new event type, is added in place and follows step 4; a new event type also takes
+//! its place in [`Subject::event_types`], `contract/channels.rs` and the tables of `tests/agreement.rs`.
 
 pub mod contract;
 mod decode;
 mod derive;
 mod envelope;
 mod event;
+mod filter;
 mod ids;
 mod sealed;
 mod sealing_key;
@@ -23,9 +36,12 @@ pub use decode::{DecodeError, MAX_BODY_BYTES, Recorded, RecordedEvent, decode};
 pub use derive::{Derivation, derived_id};
 pub use envelope::{Envelope, Headers, TraceParent, header};
 pub use event::{Event, EventType};
-pub use ids::{ContainerId, ID_PATTERN, IdError, ImageId, WorkerId, WorkspaceId};
+pub use filter::{Filter, VAULT_BUCKET, VaultFilter, VaultKey};
+pub use ids::{
+    ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, WorkerId, WorkspaceId,
+};
 pub use sealed::Sealed;
 pub use sealing_key::{PublicSealingKey, SEALING_KEY_PATTERN, SealingKeyError};
-pub use subject::{ALL_SUBJECTS, Subject, SubjectError};
+pub use subject::{Subject, SubjectError};
 pub use timestamp::Timestamp;
 pub use uuid::Uuid;

@@ -1,111 +1,192 @@
-//! NATS subjects: the reader's key first, so that every consumer needs exactly one prefix filter.
+//! NATS subjects of the log. No subject or filter is spelled anywhere else.
+//!
+//! A subject names what is said and who says it, so that its last message is the whole answer to "has this been said?":
+//! appending exactly once is a compare with the last sequence of one exact subject.
 
 use std::{fmt, str::FromStr};
 
-use crate::{ContainerId, EventType, IdError, ImageId, WorkerId, WorkspaceId};
-
-/// Every subject of the log.
-pub const ALL_SUBJECTS: &str = "waybill.events.>";
+use crate::{ContainerId, EventType, IdError, ImageId, RequestId, SecretName, WorkerId, WorkspaceId};
 
 const ROOT: [&str; 2] = ["waybill", "events"];
 
-/// The address of one event in the log.
+/// The address of an event in the log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
-    /// `waybill.events.image.<workspace>.<image_id>.<event>`
+    /// `waybill.events.secret.<workspace>.<secret>`: every version, revocation and shredding of a secret.
+    Secret {
+        /// Owner of the secret.
+        workspace: WorkspaceId,
+        /// The secret.
+        secret: SecretName,
+    },
+    /// `waybill.events.image.<workspace>.<image_id>.<build>`: what one build said of its image.
     Image {
         /// Owner of the image.
         workspace: WorkspaceId,
         /// The image.
         image_id: ImageId,
-        /// What happened.
-        event: EventType,
+        /// The build: derived from its idempotency key, or fresh.
+        build: RequestId,
     },
-    /// `waybill.events.container.<workspace>.<container_id>.<event>`
+    /// `waybill.events.container.<workspace>.<container_id>.<request>`: one request, and the end of its placement.
     Container {
         /// Owner of the container.
         workspace: WorkspaceId,
         /// The container.
         container_id: ContainerId,
-        /// What happened.
-        event: EventType,
+        /// The request: derived from its idempotency key, or fresh.
+        request: RequestId,
     },
-    /// `waybill.events.worker.<worker_id>.<workspace>.<container_id>.<event>`: a decision addressed to a worker.
-    Decision {
+    /// `waybill.events.decision.<worker_id>.container.<workspace>.<container_id>.<placement>`
+    ContainerDecision {
         /// The worker it is for.
         worker_id: WorkerId,
         /// Owner of the container.
         workspace: WorkspaceId,
-        /// The container it is about.
+        /// The container.
         container_id: ContainerId,
-        /// What was decided.
-        event: EventType,
+        /// Stream sequence of the request.
+        placement: u64,
     },
-    /// `waybill.events.worker.<worker_id>.registered`
-    Registered {
+    /// `waybill.events.decision.<worker_id>.secret.<workspace>.<secret>.<version>`
+    SecretDecision {
+        /// The worker it is for.
+        worker_id: WorkerId,
+        /// Owner of the secret.
+        workspace: WorkspaceId,
+        /// The secret.
+        secret: SecretName,
+        /// Its version.
+        version: u64,
+    },
+    /// `waybill.events.outcome.<worker_id>.<workspace>.<container_id>.<placement>`
+    ContainerOutcome {
+        /// The worker that reports.
+        worker_id: WorkerId,
+        /// Owner of the container.
+        workspace: WorkspaceId,
+        /// The container.
+        container_id: ContainerId,
+        /// Stream sequence of the request.
+        placement: u64,
+    },
+    /// `waybill.events.outcome.<worker_id>.secret.<workspace>.<secret>.<version>`
+    SecretOutcome {
+        /// The worker that reports.
+        worker_id: WorkerId,
+        /// Owner of the secret.
+        workspace: WorkspaceId,
+        /// The secret.
+        secret: SecretName,
+        /// Its version.
+        version: u64,
+    },
+    /// `waybill.events.worker.<worker_id>`: registrations of a worker.
+    Worker {
         /// The worker.
         worker_id: WorkerId,
     },
-    /// `waybill.events.quarantine.<sequence>.<event>`: what the operator says of a message that cannot be read.
+    /// `waybill.events.scheduler.keys`: the scheduler's public keys.
+    SchedulerKeys,
+    /// `waybill.events.quarantine.<sequence>`: what the operator says of a message that cannot be read.
     Quarantine {
         /// Stream sequence of the message.
         sequence: u64,
-        /// What was said.
-        event: EventType,
     },
 }
 
 impl Subject {
-    /// Filter for all events of the same image, of the same container, or of the same decision's address.
-    ///
-    /// Exactly-once appends compare the last sequence below this filter.
-    pub fn siblings(&self) -> String {
+    /// Types of the events that may stand on the subject.
+    pub fn event_types(&self) -> &'static [EventType] {
+        use EventType as Type;
         match self {
-            Self::Image { workspace, image_id, .. } => format!("waybill.events.image.{workspace}.{image_id}.>"),
-            Self::Container { workspace, container_id, .. } => {
-                format!("waybill.events.container.{workspace}.{container_id}.>")
-            }
-            Self::Decision { worker_id, workspace, container_id, .. } => {
-                format!("waybill.events.worker.{worker_id}.{workspace}.{container_id}.>")
-            }
-            Self::Registered { .. } => self.to_string(),
-            Self::Quarantine { sequence, .. } => format!("waybill.events.quarantine.{sequence}.>"),
+            Self::Secret { .. } => &[
+                Type::CredentialSecretSaved,
+                Type::CredentialSecretRotated,
+                Type::CredentialSecretRevoked,
+                Type::CredentialSecretShredded,
+            ],
+            Self::Image { .. } => &[Type::ImageSecretNamed, Type::CredentialSecretSkipped],
+            Self::Container { .. } => &[Type::ContainerRequested, Type::ContainerEnded],
+            Self::ContainerDecision { .. } => &[
+                Type::ContainerCredentialsAttached,
+                Type::ContainerCredentialsSkipped,
+                Type::ContainerCredentialsWithdrawn,
+            ],
+            Self::SecretDecision { .. } => &[Type::WorkerCredentialsRenewed],
+            Self::ContainerOutcome { .. } => &[
+                Type::CredentialProviderAttached,
+                Type::CredentialProviderFailed,
+                Type::ImagePullSucceeded,
+                Type::ImagePullFailed,
+                Type::ContainerEnded,
+            ],
+            Self::SecretOutcome { .. } => &[Type::SecretRenewalApplied, Type::SecretRenewalFailed],
+            Self::Worker { .. } => &[Type::WorkerRegistered],
+            Self::SchedulerKeys => &[Type::SchedulerKeyPublished],
+            Self::Quarantine { .. } => &[Type::QuarantineRetried, Type::QuarantineDiscarded],
         }
     }
 
-    /// Filter for everything addressed to a worker: its one consumer's filter.
-    pub fn of_worker(worker_id: &WorkerId) -> String {
-        format!("waybill.events.worker.{worker_id}.>")
+    /// The subject with its ids left as names, for span names, metrics and AsyncAPI addresses (low cardinality).
+    pub fn template(&self) -> &'static str {
+        match self {
+            Self::Secret { .. } => "waybill.events.secret.{workspace}.{secret}",
+            Self::Image { .. } => "waybill.events.image.{workspace}.{image_id}.{build}",
+            Self::Container { .. } => "waybill.events.container.{workspace}.{container_id}.{request}",
+            Self::ContainerDecision { .. } => {
+                "waybill.events.decision.{worker_id}.container.{workspace}.{container_id}.{placement}"
+            }
+            Self::SecretDecision { .. } => "waybill.events.decision.{worker_id}.secret.{workspace}.{secret}.{version}",
+            Self::ContainerOutcome { .. } => {
+                "waybill.events.outcome.{worker_id}.{workspace}.{container_id}.{placement}"
+            }
+            Self::SecretOutcome { .. } => "waybill.events.outcome.{worker_id}.secret.{workspace}.{secret}.{version}",
+            Self::Worker { .. } => "waybill.events.worker.{worker_id}",
+            Self::SchedulerKeys => "waybill.events.scheduler.keys",
+            Self::Quarantine { .. } => "waybill.events.quarantine.{sequence}",
+        }
     }
 
-    /// The subject with its ids left as names, for span names and metrics (low cardinality).
-    pub fn template(&self) -> String {
+    /// The workspace that the event belongs to; none for those of a worker, the scheduler or the operator.
+    pub fn workspace(&self) -> Option<&WorkspaceId> {
         match self {
-            Self::Image { event, .. } => format!("waybill.events.image.{{workspace}}.{{image_id}}.{event}"),
-            Self::Container { event, .. } => format!("waybill.events.container.{{workspace}}.{{container_id}}.{event}"),
-            Self::Decision { event, .. } => {
-                format!("waybill.events.worker.{{worker_id}}.{{workspace}}.{{container_id}}.{event}")
-            }
-            Self::Registered { .. } => "waybill.events.worker.{worker_id}.registered".to_owned(),
-            Self::Quarantine { event, .. } => format!("waybill.events.quarantine.{{sequence}}.{event}"),
+            Self::Secret { workspace, .. }
+            | Self::Image { workspace, .. }
+            | Self::Container { workspace, .. }
+            | Self::ContainerDecision { workspace, .. }
+            | Self::SecretDecision { workspace, .. }
+            | Self::ContainerOutcome { workspace, .. }
+            | Self::SecretOutcome { workspace, .. } => Some(workspace),
+            Self::Worker { .. } | Self::SchedulerKeys | Self::Quarantine { .. } => None,
         }
     }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("waybill.events.")?;
         match self {
-            Self::Image { workspace, image_id, event } => {
-                write!(f, "waybill.events.image.{workspace}.{image_id}.{event}")
+            Self::Secret { workspace, secret } => write!(f, "secret.{workspace}.{}", secret.token()),
+            Self::Image { workspace, image_id, build } => write!(f, "image.{workspace}.{image_id}.{build}"),
+            Self::Container { workspace, container_id, request } => {
+                write!(f, "container.{workspace}.{container_id}.{request}")
             }
-            Self::Container { workspace, container_id, event } => {
-                write!(f, "waybill.events.container.{workspace}.{container_id}.{event}")
+            Self::ContainerDecision { worker_id, workspace, container_id, placement } => {
+                write!(f, "decision.{worker_id}.container.{workspace}.{container_id}.{placement}")
             }
-            Self::Decision { worker_id, workspace, container_id, event } => {
-                write!(f, "waybill.events.worker.{worker_id}.{workspace}.{container_id}.{event}")
+            Self::SecretDecision { worker_id, workspace, secret, version } => {
+                write!(f, "decision.{worker_id}.secret.{workspace}.{}.{version}", secret.token())
             }
-            Self::Registered { worker_id } => write!(f, "waybill.events.worker.{worker_id}.registered"),
-            Self::Quarantine { sequence, event } => write!(f, "waybill.events.quarantine.{sequence}.{event}"),
+            Self::ContainerOutcome { worker_id, workspace, container_id, placement } => {
+                write!(f, "outcome.{worker_id}.{workspace}.{container_id}.{placement}")
+            }
+            Self::SecretOutcome { worker_id, workspace, secret, version } => {
+                write!(f, "outcome.{worker_id}.secret.{workspace}.{}.{version}", secret.token())
+            }
+            Self::Worker { worker_id } => write!(f, "worker.{worker_id}"),
+            Self::SchedulerKeys => f.write_str("scheduler.keys"),
+            Self::Quarantine { sequence } => write!(f, "quarantine.{sequence}"),
         }
     }
 }
@@ -131,39 +212,52 @@ impl FromStr for Subject {
             return Err(SubjectError::Form);
         }
         match *rest {
-            ["image", workspace, image_id, event] => Ok(Self::Image {
-                workspace: workspace.parse()?,
-                image_id: image_id.parse()?,
-                event: event_in(event, EventType::OF_IMAGE)?,
-            }),
-            ["container", workspace, container_id, event] => Ok(Self::Container {
+            ["secret", workspace, secret] => {
+                Ok(Self::Secret { workspace: workspace.parse()?, secret: SecretName::from_token(secret)? })
+            }
+            ["image", workspace, image_id, build] => {
+                Ok(Self::Image { workspace: workspace.parse()?, image_id: image_id.parse()?, build: build.parse()? })
+            }
+            ["container", workspace, container_id, request] => Ok(Self::Container {
                 workspace: workspace.parse()?,
                 container_id: container_id.parse()?,
-                event: event_in(event, EventType::OF_CONTAINER)?,
+                request: request.parse()?,
             }),
-            ["worker", worker_id, workspace, container_id, event] => Ok(Self::Decision {
+            ["decision", worker_id, "container", workspace, container_id, placement] => Ok(Self::ContainerDecision {
                 worker_id: worker_id.parse()?,
                 workspace: workspace.parse()?,
                 container_id: container_id.parse()?,
-                event: event_in(event, EventType::DECISIONS)?,
+                placement: number(placement)?,
             }),
-            ["worker", worker_id, "registered"] => Ok(Self::Registered { worker_id: worker_id.parse()? }),
-            ["quarantine", sequence, event] => Ok(Self::Quarantine {
-                sequence: number(sequence).ok_or(SubjectError::Form)?,
-                event: event_in(event, EventType::OF_QUARANTINE)?,
+            ["decision", worker_id, "secret", workspace, secret, version] => Ok(Self::SecretDecision {
+                worker_id: worker_id.parse()?,
+                workspace: workspace.parse()?,
+                secret: SecretName::from_token(secret)?,
+                version: number(version)?,
             }),
+            ["outcome", worker_id, workspace, container_id, placement] => Ok(Self::ContainerOutcome {
+                worker_id: worker_id.parse()?,
+                workspace: workspace.parse()?,
+                container_id: container_id.parse()?,
+                placement: number(placement)?,
+            }),
+            ["outcome", worker_id, "secret", workspace, secret, version] => Ok(Self::SecretOutcome {
+                worker_id: worker_id.parse()?,
+                workspace: workspace.parse()?,
+                secret: SecretName::from_token(secret)?,
+                version: number(version)?,
+            }),
+            ["worker", worker_id] => Ok(Self::Worker { worker_id: worker_id.parse()? }),
+            ["scheduler", "keys"] => Ok(Self::SchedulerKeys),
+            ["quarantine", sequence] => Ok(Self::Quarantine { sequence: number(sequence)? }),
             _ => Err(SubjectError::Form),
         }
     }
 }
 
-/// A sequence as it is written, so that one message has one subject.
-fn number(token: &str) -> Option<u64> {
-    token.parse().ok().filter(|number: &u64| number.to_string() == token)
-}
-
-fn event_in(token: &str, allowed: &[EventType]) -> Result<EventType, SubjectError> {
-    allowed.iter().copied().find(|event| event.as_str() == token).ok_or(SubjectError::Form)
+/// A number as it is written, so that one event has one subject.
+fn number(token: &str) -> Result<u64, SubjectError> {
+    token.parse().ok().filter(|number: &u64| number.to_string() == token).ok_or(SubjectError::Form)
 }
 
 #[cfg(test)]
@@ -173,19 +267,25 @@ mod tests {
     #[test]
     fn a_subject_is_read_as_it_is_written() {
         for text in [
-            "waybill.events.image.ws1.img-1.CredentialSecretSaved",
-            "waybill.events.image.ws1.img-1.CredentialSecretSkipped",
-            "waybill.events.image.ws1.img-1.CredentialSecretRotated",
-            "waybill.events.image.ws1.img-1.CredentialSecretRevoked",
-            "waybill.events.container.ws1.c_1.ContainerRequested",
-            "waybill.events.container.ws1.c_1.ContainerEnded",
-            "waybill.events.container.ws1.c_1.ImagePullFailed",
-            "waybill.events.worker.w1.ws1.c_1.ContainerCredentialsAttached",
-            "waybill.events.worker.w1.registered",
-            "waybill.events.quarantine.12.QuarantineDiscarded",
+            "waybill.events.secret.ws1.oci-registry-a-b",
+            "waybill.events.secret.ws1.team=registry",
+            "waybill.events.image.ws1.img-1.5f0c6a53",
+            "waybill.events.container.ws1.c_1.r-1",
+            "waybill.events.decision.w1.container.ws1.c_1.17",
+            "waybill.events.decision.w1.secret.ws1.s.3",
+            "waybill.events.outcome.w1.ws1.c_1.17",
+            "waybill.events.outcome.w1.secret.ws1.s.3",
+            "waybill.events.outcome.w1.secret.ws1.17",
+            "waybill.events.worker.w1",
+            "waybill.events.scheduler.keys",
+            "waybill.events.quarantine.12",
         ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
+        let Subject::Secret { secret, .. } = "waybill.events.secret.ws1.team=registry".parse().unwrap() else {
+            panic!()
+        };
+        assert_eq!(secret.as_str(), "team.registry", "a name's dots are not the subject's");
     }
 
     #[test]
@@ -194,29 +294,27 @@ mod tests {
             "",
             "waybill",
             "waybill.events",
-            "other.events.worker.w1.registered",
-            "waybill.events.image.ws1.img-1.ContainerRequested",
-            "waybill.events.container.ws1.c1.CredentialSecretSaved",
-            "waybill.events.worker.w1.ws1.c1.ImagePullFailed",
-            "waybill.events.worker.w1.registered.more",
-            "waybill.events.image.ws1.i.x.CredentialSecretSaved",
-            "waybill.events.quarantine.012.QuarantineDiscarded",
-            "waybill.events.quarantine.w1.QuarantineRetried",
+            "other.events.worker.w1",
+            "waybill.events.secret.ws1",
+            "waybill.events.secret.ws1.s.x",
+            "waybill.events.image.ws1.img-1",
+            "waybill.events.container.ws1.c1",
+            "waybill.events.decision.w1.container.ws1.c1.017",
+            "waybill.events.decision.w1.container.ws1.c1.x",
+            "waybill.events.decision.w1.ws1.c1.1",
+            "waybill.events.outcome.w1.ws1.c1",
+            "waybill.events.worker.w1.registered",
+            "waybill.events.quarantine.012",
         ] {
             assert_eq!(text.parse::<Subject>(), Err(SubjectError::Form), "{text}");
         }
-        for text in ["waybill.events.image..i.CredentialSecretSaved", "waybill.events.worker.*.registered"] {
-            assert!(matches!(text.parse::<Subject>(), Err(SubjectError::Id(_))), "{text}");
+        for text in [
+            "waybill.events.image..i.b",
+            "waybill.events.worker.*",
+            "waybill.events.secret.ws.>",
+            "waybill.events.secret.ws.a=.b",
+        ] {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn siblings_share_the_readers_key() {
-        let subject: Subject = "waybill.events.worker.w1.ws1.c1.ContainerCredentialsSkipped".parse().unwrap();
-        assert_eq!(subject.siblings(), "waybill.events.worker.w1.ws1.c1.>");
-        assert_eq!(
-            subject.template(),
-            "waybill.events.worker.{worker_id}.{workspace}.{container_id}.ContainerCredentialsSkipped"
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! Fills a log with many valid events: builds, requests, decisions and outcomes as the services would publish them.
 //!
-//! Each role publishes its own with its own user, in atomic batches (NATS ADR-50). Ciphertext is made up.
+//! Each role publishes its own with its own user, in atomic batches (NATS ADR-50). The secret that all images name is a fact of
+//! the log only: the vault holds nothing of it.
 
 #![allow(
     clippy::expect_used,
@@ -46,15 +47,20 @@ pub struct Filled {
     pub rebuilt: u64,
 }
 
+/// Host that everything here is pulled from.
+const REGISTRY: &str = "registry.example.com";
+/// The secret that every image names.
+const SECRET: &str = "oci-registry-registry-example-com";
+
 /// Appends at least `events` events about workspace `acme` and worker `w1`. No scheduler may run meanwhile; `w1` has
 /// registered, so that the decisions are those that a scheduler would have made.
 pub async fn fill(stack: &Stack, events: u64) -> Filled {
     let recorded = stack.events().await;
-    let registered = recorded.iter().find(|event| event.name == "WorkerRegistered").expect("w1 has registered");
-    let key = registered.text("sealing_key").to_owned();
+    assert!(recorded.iter().any(|event| event.name == "WorkerRegistered"), "w1 has registered");
     let users = [stack.user("gateway").await, stack.user("scheduler").await, stack.user("worker-w1").await];
-    let mut log = Log { key, last: recorded.last().map_or(0, |event| event.sequence), saved: Vec::new() };
+    let mut log = Log { last: recorded.last().map_or(0, |event| event.sequence), saved_by: 0, built: Vec::new() };
     let target = log.last + events;
+    log.saved_by = log.publish(&users[0], vec![saved()]).await;
     let mut round = 0;
     while log.last < target {
         log.round(&users, round).await;
@@ -65,17 +71,18 @@ pub async fn fill(stack: &Stack, events: u64) -> Filled {
 }
 
 struct Log {
-    key: String,
     last: u64,
+    /// Sequence of the event that saved the secret.
+    saved_by: u64,
     /// Sequence of the last build of each image.
-    saved: Vec<u64>,
+    built: Vec<u64>,
 }
 
 impl Log {
     async fn round(&mut self, [gateway, scheduler, worker]: &[User; 3], round: u64) {
         let first_build = round * BUILDS;
-        let built = self.publish(gateway, (first_build..first_build + BUILDS).map(|n| self.build(n)).collect()).await;
-        self.saved.extend(built..=self.last);
+        let built = self.publish(gateway, (first_build..first_build + BUILDS).map(build).collect()).await;
+        self.built.extend(built..=self.last);
         if round > 0 {
             self.rebuild(gateway, round * REBUILDS).await;
         }
@@ -83,49 +90,36 @@ impl Log {
         let requests: Vec<Filling> = containers.clone().map(|n| self.request(n)).collect();
         let ids: Vec<Uuid> = requests.iter().map(|request| request.id).collect();
         let requested = self.publish(gateway, requests).await;
-        let numbered = || containers.clone().zip(&ids);
-        let decisions = (requested..).zip(numbered()).map(|(at, (n, id))| self.decision(n, *id, at)).collect();
+        let numbered = || (requested..).zip(containers.clone().zip(&ids));
+        let decisions = numbered().map(|(placement, (n, id))| self.decision(n, *id, placement)).collect();
         let decided = self.publish(scheduler, decisions).await;
-        for outcome in [Self::provider, Self::pull] {
-            let outcomes = (decided..).zip(numbered()).map(|(at, (n, id))| outcome(n, *id, at)).collect();
-            self.publish(worker, outcomes).await;
+        for outcome in [provider, pull] {
+            let placed = (decided..).zip(numbered());
+            let outcomes = placed.map(|(decided_by, (placement, (n, id)))| outcome(n, *id, placement, decided_by));
+            self.publish(worker, outcomes.collect()).await;
         }
     }
 
-    /// Builds some images again: what is attached to later containers is from these builds.
+    /// Builds some images again: what is decided about later containers rests on these builds.
     async fn rebuild(&mut self, gateway: &User, first: u64) {
         let again = first..first + REBUILDS;
-        let built = self.publish(gateway, again.clone().map(|n| self.build(n)).collect()).await;
+        let built = self.publish(gateway, again.clone().map(build).collect()).await;
         for (image, sequence) in again.zip(built..) {
-            self.saved[usize::try_from(image).expect("a small number")] = sequence;
+            self.built[usize::try_from(image).expect("a small number")] = sequence;
         }
     }
 
     fn image(&self, container: u64) -> u64 {
-        let images = u64::try_from(self.saved.len()).expect("a small number");
+        let images = u64::try_from(self.built.len()).expect("a small number");
         container.wrapping_mul(7919) % images
     }
 
-    fn build(&self, number: u64) -> Filling {
-        let image_id = format!("img-{}", number);
-        Filling {
-            subject: format!("waybill.events.image.acme.{image_id}.CredentialSecretSaved"),
-            event: "CredentialSecretSaved",
-            id: Uuid::new_v4(),
-            cause: None,
-            body: json!({
-                "workspace": "acme", "image_id": image_id, "image_ref": "registry.example.com/team/app:1",
-                "registry": "registry.example.com", "secret_name": "oci-registry-registry-example-com",
-                "cred_type": "basic", "source": "from_registry", "credentials": self.sealed(),
-            }),
-        }
-    }
-
     fn request(&self, number: u64) -> Filling {
+        let id = Uuid::new_v4();
         Filling {
-            subject: format!("waybill.events.container.acme.c-{number}.ContainerRequested"),
+            subject: format!("waybill.events.container.acme.c-{number}.{}", id.simple()),
             event: "ContainerRequested",
-            id: Uuid::new_v4(),
+            id,
             cause: None,
             body: json!({
                 "workspace": "acme", "container_id": format!("c-{number}"), "worker_id": "w1",
@@ -134,52 +128,21 @@ impl Log {
         }
     }
 
-    fn decision(&self, number: u64, request: Uuid, requested_by: u64) -> Filling {
+    fn decision(&self, number: u64, request: Uuid, placement: u64) -> Filling {
         let image = self.image(number);
         Filling {
-            subject: format!("waybill.events.worker.w1.acme.c-{number}.ContainerCredentialsAttached"),
+            subject: format!("waybill.events.decision.w1.container.acme.c-{number}.{placement}"),
             event: "ContainerCredentialsAttached",
             id: decision_id(request),
             cause: Some(request),
             body: json!({
-                "workspace": "acme", "container_id": format!("c-{number}"), "image_id": format!("img-{image}"),
-                "worker_id": "w1", "image_ref": "registry.example.com/team/app:1",
-                "secret_name": "oci-registry-registry-example-com", "registry": "registry.example.com",
-                "cred_type": "basic", "credentials_length": 120, "requested_by": requested_by,
-                "saved_by": self.saved[usize::try_from(image).expect("a small number")],
-                "credentials": self.sealed(),
+                "workspace": "acme", "container_id": format!("c-{number}"), "placement": placement,
+                "image_id": format!("img-{image}"), "worker_id": "w1", "image_ref": format!("{REGISTRY}/team/app:1"),
+                "secret_name": SECRET, "version": 1, "registry": REGISTRY, "cred_type": "basic",
+                "credentials_length": 120, "saved_by": self.saved_by,
+                "image_event": self.built[usize::try_from(image).expect("a small number")],
             }),
         }
-    }
-
-    fn provider(number: u64, request: Uuid, decided_by: u64) -> Filling {
-        outcome(
-            number,
-            request,
-            "CredentialProviderAttached",
-            b"provider",
-            json!({
-                "provider_name": "creds-registry.example.com", "cred_type": "basic", "registry": "registry.example.com",
-                "decided_by": decided_by,
-            }),
-        )
-    }
-
-    fn pull(number: u64, request: Uuid, decided_by: u64) -> Filling {
-        outcome(
-            number,
-            request,
-            "ImagePullSucceeded",
-            b"pull",
-            json!({
-                "image_ref": "registry.example.com/team/app:1", "digest": format!("sha256:{}", "0".repeat(64)),
-                "decided_by": decided_by,
-            }),
-        )
-    }
-
-    fn sealed(&self) -> Value {
-        json!({ "sender": self.key, "recipient": self.key, "ciphertext": "A".repeat(320) })
     }
 
     /// Appends a batch whole, and returns its first sequence.
@@ -209,12 +172,63 @@ impl Log {
     }
 }
 
-fn outcome(number: u64, request: Uuid, event: &'static str, kind: &[u8], mut body: Value) -> Filling {
+fn saved() -> Filling {
+    Filling {
+        subject: format!("waybill.events.secret.acme.{SECRET}"),
+        event: "CredentialSecretSaved",
+        id: Uuid::new_v4(),
+        cause: None,
+        body: json!({
+            "workspace": "acme", "secret_name": SECRET,
+            "stored": {
+                "version": 1, "registry": REGISTRY, "cred_type": "basic", "credentials_length": 120,
+                "digest": format!("sha256:{}", "0".repeat(64)),
+            },
+        }),
+    }
+}
+
+fn build(number: u64) -> Filling {
+    let (image_id, id) = (format!("img-{number}"), Uuid::new_v4());
+    Filling {
+        subject: format!("waybill.events.image.acme.{image_id}.{}", id.simple()),
+        event: "ImageSecretNamed",
+        id,
+        cause: None,
+        body: json!({
+            "workspace": "acme", "image_id": image_id, "image_ref": format!("{REGISTRY}/team/app:1"),
+            "registry": REGISTRY, "secret_name": SECRET, "source": "from_registry", "version": 1,
+            "cred_type": "basic",
+        }),
+    }
+}
+
+fn provider(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Filling {
+    let body = json!({
+        "provider_name": format!("creds-{REGISTRY}"), "cred_type": "basic", "registry": REGISTRY,
+        "secret_name": SECRET, "version": 1,
+    });
+    outcome("CredentialProviderAttached", b"provider", (number, request, placement, decided_by), body)
+}
+
+fn pull(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Filling {
+    let body = json!({ "image_ref": format!("{REGISTRY}/team/app:1"), "digest": format!("sha256:{}", "0".repeat(64)) });
+    outcome("ImagePullSucceeded", b"pull", (number, request, placement, decided_by), body)
+}
+
+fn outcome(
+    event: &'static str,
+    kind: &[u8],
+    (number, request, placement, decided_by): (u64, Uuid, u64, u64),
+    mut body: Value,
+) -> Filling {
     body["workspace"] = json!("acme");
     body["container_id"] = json!(format!("c-{number}"));
     body["worker_id"] = json!("w1");
+    body["placement"] = json!(placement);
+    body["decided_by"] = json!(decided_by);
     let cause = decision_id(request);
-    let subject = format!("waybill.events.container.acme.c-{number}.{event}");
+    let subject = format!("waybill.events.outcome.w1.acme.c-{number}.{placement}");
     Filling { subject, event, id: Uuid::new_v5(&cause, kind), cause: Some(cause), body }
 }
 

@@ -1,24 +1,14 @@
-//! The AsyncAPI 3.0 document: enough for a client that knows nothing else.
+//! The AsyncAPI 3.0 document: enough, in one file, for a client that knows nothing else.
 
 use serde_json::{Map, Value, json};
 
-use super::schema_file;
-use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, header};
+use super::{
+    channels::{CHANNELS, Channel, Exchange, Operation},
+    schema,
+};
+use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
 
-const ABOUT: &str = "\
-Every event is one message in the JetStream stream WAYBILL: CloudEvents 1.0 in binary mode, attributes as ce-* headers, a \
-JSON body.\n\n\
-To publish: connect with the nkey user that `waybill init` made for you (keys/orchestrator-<workspace>.nkey), set the inbox \
-prefix to `_INBOX_orchestrator-<workspace>` and the JetStream API prefix to `waybill.api`, and publish with an \
-acknowledgement. Give each event a fresh UUID, in `ce-id` and in `Nats-Msg-Id`; publish again with the same id when no \
-acknowledgement comes. Send a `traceparent` to see the event in your trace.\n\n\
-To read: a pull consumer named `orchestrator-<workspace>` with one filter. The decision about a request carries the request's \
-ce-id in `ce-causationid`; its own id is UUIDv5(request's ce-id, \"decision\"). When an image's credentials are rotated or \
-revoked, each container that uses them gets a further decision, caused by that event, with the id UUIDv5(that event's ce-id, \
-\"renewal:\" and the request's ce-id). Outcomes are UUIDv5(decision's id, \
-\"provider\") and UUIDv5(decision's id, \"pull\").\n\n\
-Bodies are strict: a field that the schema does not have makes the event unreadable, and it is quarantined. Ids are \
-[A-Za-z0-9_-]{1,128}. Credentials are always sealed to one reader.";
+const ABOUT: &str = include_str!("about.md");
 
 pub(super) fn document() -> Value {
     json!({
@@ -33,114 +23,164 @@ pub(super) fn document() -> Value {
         }},
         "channels": channels(),
         "operations": operations(),
-        "components": { "messages": messages(), "schemas": { "Headers": headers(None) } },
+        "components": {
+            "messages": messages(),
+            "messageTraits": { "CloudEvent": { "contentType": "application/json", "headers": headers() } },
+            "schemas": schemas(),
+        },
     })
 }
 
-fn channels() -> Value {
-    let image = ["workspace", "image_id"];
-    let container = ["workspace", "container_id"];
-    let decision = ["worker_id", "workspace", "container_id"];
-    let mut channels = Map::new();
-    for event in EventType::ALL {
-        let (address, parameters): (String, &[&str]) = match event {
-            event if EventType::OF_IMAGE.contains(event) => {
-                (format!("waybill.events.image.{{workspace}}.{{image_id}}.{event}"), &image)
-            }
-            EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => {
-                (format!("waybill.events.worker.{{worker_id}}.{{workspace}}.{{container_id}}.{event}"), &decision)
-            }
-            EventType::WorkerRegistered => ("waybill.events.worker.{worker_id}.registered".to_owned(), &["worker_id"]),
-            EventType::QuarantineRetried | EventType::QuarantineDiscarded => {
-                (format!("waybill.events.quarantine.{{sequence}}.{event}"), &["sequence"])
-            }
-            _ => (format!("waybill.events.container.{{workspace}}.{{container_id}}.{event}"), &container),
-        };
-        let named =
-            |name: &&str| ((*name).to_owned(), json!({ "description": format!("One subject token, {ID_PATTERN}.") }));
-        let parameters: Map<String, Value> = parameters.iter().map(named).collect();
-        let name = event.as_str();
-        let message = json!({ "$ref": format!("#/components/messages/{name}") });
-        channels.insert(
-            name.to_owned(),
-            json!({ "address": address, "parameters": parameters, "messages": { name: message } }),
-        );
-    }
-    Value::Object(channels)
+/// Every channel with its subject.
+fn addressed() -> impl Iterator<Item = (&'static Channel, Subject)> {
+    CHANNELS.iter().filter_map(|channel| Some((channel, channel.subject()?)))
 }
 
-/// Who publishes an event, and who reads it.
+fn channels() -> Value {
+    let entry = |(channel, subject): (&Channel, Subject)| {
+        let events = subject.event_types().iter();
+        let messages = events.map(|event| (event.to_string(), reference(&format!("/components/messages/{event}"))));
+        let body = json!({
+            "address": subject.template(),
+            "description": channel.about,
+            "parameters": parameters(&subject),
+            "messages": messages.collect::<Map<_, _>>(),
+        });
+        (channel.name.to_owned(), body)
+    };
+    Value::Object(addressed().map(entry).collect())
+}
+
+fn parameters(subject: &Subject) -> Map<String, Value> {
+    let names = subject.template().split('.').filter_map(|token| token.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| (name.to_owned(), json!({ "description": about_parameter(name) }))).collect()
+}
+
+/// A parameter of an address is one subject token.
+fn about_parameter(name: &str) -> String {
+    match name {
+        "secret" => "Name of the secret; each dot of it is written as `=`.".to_owned(),
+        "placement" => "Stream sequence of the request, in decimal digits.".to_owned(),
+        "version" => "Version of the secret, in decimal digits.".to_owned(),
+        "sequence" => "Stream sequence of the message, in decimal digits.".to_owned(),
+        "request" => format!("Id of the request, the same whenever it is sent again: {ID_PATTERN}"),
+        "build" => format!("Id of the build, the same whenever it is sent again: {ID_PATTERN}"),
+        _ => format!("As in the body: {ID_PATTERN}"),
+    }
+}
+
 fn operations() -> Value {
-    let mut operations = Map::new();
-    for event in EventType::ALL {
-        let by = match event {
-            event if EventType::OF_IMAGE.contains(event) => "The gateway",
-            EventType::ContainerRequested => "The gateway or any orchestrator",
-            EventType::ContainerEnded => "The worker, the gateway or any orchestrator",
-            EventType::ContainerCredentialsAttached | EventType::ContainerCredentialsSkipped => "The scheduler",
-            EventType::QuarantineRetried | EventType::QuarantineDiscarded => "The operator",
-            _ => "The worker",
-        };
-        let channel = json!({ "$ref": format!("#/channels/{event}") });
-        operations.insert(
-            format!("publish{event}"),
-            json!({ "action": "send", "channel": channel, "summary": format!("{by} publishes it.") }),
-        );
+    let of_channel =
+        |channel: &'static Channel| channel.operations.iter().map(move |operation| (channel.name, operation));
+    let named = |(channel, operation): (&str, &Operation)| (operation.name.to_owned(), describe(channel, operation));
+    Value::Object(CHANNELS.iter().flat_map(of_channel).map(named).collect())
+}
+
+fn describe(channel: &str, operation: &Operation) -> Value {
+    let tags: Vec<Value> = operation.by.iter().map(|program| json!({ "name": program })).collect();
+    let mut body = json!({
+        "channel": reference(&format!("/channels/{channel}")),
+        "summary": operation.summary,
+        "tags": tags,
+    });
+    let (action, events) = match operation.exchange {
+        Exchange::Send(events) => ("send", Some(events)),
+        Exchange::Receive => ("receive", None),
+    };
+    if let Some(body) = body.as_object_mut() {
+        body.insert("action".to_owned(), json!(action));
+        let messages = events.map(|events| {
+            events.iter().map(|event| reference(&format!("/channels/{channel}/messages/{event}"))).collect::<Vec<_>>()
+        });
+        body.extend(messages.map(|messages| ("messages".to_owned(), json!(messages))));
     }
-    for event in EventType::DECISIONS.iter().chain(EventType::OUTCOMES) {
-        let channel = json!({ "$ref": format!("#/channels/{event}") });
-        operations.insert(
-            format!("read{event}"),
-            json!({ "action": "receive", "channel": channel, "summary": "Anybody with the workspace's user may read it." }),
-        );
-    }
-    Value::Object(operations)
+    body
+}
+
+fn reference(pointer: &str) -> Value {
+    json!({ "$ref": format!("#{pointer}") })
 }
 
 fn messages() -> Value {
     let message = |event: &EventType| {
-        let schema = super::schema(*event);
         let message = json!({
             "name": event.ce_type(),
             "title": event.as_str(),
-            "summary": schema.get("description"),
+            "summary": schema(*event).get("description"),
             "contentType": "application/json",
-            "headers": headers(Some(*event)),
-            "payload": {
-                "schemaFormat": "application/schema+json;version=draft-2020-12",
-                "schema": { "$ref": schema_file(*event) },
+            "correlationId": { "location": format!("$message.header#/{}", header::CORRELATION_ID) },
+            "traits": [reference("/components/messageTraits/CloudEvent")],
+            "headers": {
+                "type": "object",
+                "properties": {
+                    (header::TYPE): { "const": event.ce_type() },
+                    (header::DATASCHEMA): { "const": event.dataschema() },
+                },
             },
+            "payload": reference(&format!("/components/schemas/{event}")),
         });
         (event.as_str().to_owned(), message)
     };
     Value::Object(EventType::ALL.iter().map(message).collect())
 }
 
-fn headers(event: Option<EventType>) -> Value {
+/// Bodies and what they share, each once, so that a generator makes one type of it.
+fn schemas() -> Value {
+    let mut schemas = Map::new();
+    for event in EventType::ALL {
+        let mut body = schema(*event);
+        move_references(&mut body);
+        let Some(fields) = body.as_object_mut() else { continue };
+        fields.remove("$id");
+        fields.remove("$schema");
+        if let Some(Value::Object(definitions)) = fields.remove("$defs") {
+            schemas.extend(definitions);
+        }
+        schemas.insert(event.to_string(), body);
+    }
+    Value::Object(schemas)
+}
+
+/// Definitions of a body become components of the document.
+fn move_references(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(reference)) = map.get_mut("$ref") {
+                *reference = reference.replace("#/$defs/", "#/components/schemas/");
+            }
+            map.values_mut().for_each(move_references);
+        }
+        Value::Array(items) => items.iter_mut().for_each(move_references),
+        _ => {}
+    }
+}
+
+/// Headers of every event. A message's own fix its type.
+fn headers() -> Value {
     let uuid = |text: &str| json!({ "type": "string", "format": "uuid", "description": text });
     let text = |text: &str| json!({ "type": "string", "description": text });
-    let ce_type = event.map_or_else(|| text("Type with version."), |event| json!({ "const": event.ce_type() }));
-    let dataschema =
-        event.map_or_else(|| text("URI of the body's schema."), |event| json!({ "const": event.dataschema() }));
+    let bounded = |most: u16, pattern: &str, text: &str| json!({ "type": "string", "maxLength": most, "pattern": pattern, "description": text });
     json!({
         "type": "object",
         "description": format!("Names are case-sensitive. The body has at most {MAX_BODY_BYTES} bytes."),
         "required": [header::ID, header::SOURCE, header::SPECVERSION, header::TYPE],
         "properties": {
-            (header::ID): uuid("Fresh for each event; the same when it is published again."),
-            (header::SOURCE): text("Who writes the event, such as /my/orchestrator."),
+            (header::ID): uuid("Id of the event; the same when it is published again."),
+            (header::SOURCE): bounded(512, ".", "Program that writes the event, such as /my/orchestrator."),
             (header::SPECVERSION): { "const": "1.0" },
-            (header::TYPE): ce_type,
-            (header::SOURCE_VERSION): { "type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9.+_-]+$", "description": "Version of the program that wrote the event." },
-            (header::TIME): { "type": "string", "format": "date-time" },
-            (header::SUBJECT): text("What the event is about."),
-            (header::DATASCHEMA): dataschema,
+            (header::TYPE): text("Type with version."),
+            (header::ACTOR): bounded(256, "^[!-~]+$", "Who asked for what the event says, such as token/acme or worker/node-1."),
+            (header::SOURCE_VERSION): bounded(64, "^[A-Za-z0-9.+_-]+$", "Version of the program that wrote the event."),
+            (header::TIME): { "type": "string", "format": "date-time", "description": "When the writer made the event." },
+            (header::SUBJECT): text("Subject without `waybill.events.`, with `/` for each `.`."),
+            (header::DATASCHEMA): text("URI of the body's JSON Schema."),
             (header::DATACONTENTTYPE): { "const": "application/json" },
             (header::CAUSATION_ID): uuid("Id of the event that caused this one."),
             (header::CORRELATION_ID): uuid("Id of the event that began the chain."),
-            (header::TRACEPARENT): text("W3C trace context."),
+            (header::TRACEPARENT): text("W3C trace context: the event then stands in your trace."),
             (header::TRACESTATE): text("W3C trace state."),
-            (header::NATS_MSG_ID): uuid("Equal to ce-id: JetStream drops a repetition within 15 minutes."),
+            (header::NATS_MSG_ID): uuid("Equal to ce-id: JetStream drops a repetition within 15 minutes, where its expectation holds."),
+            (header::NATS_EXPECTED_LAST): bounded(20, "^[0-9]+$", "Last sequence on the exact subject, 0 where there is none: JetStream refuses the event otherwise."),
         },
     })
 }

@@ -1,11 +1,12 @@
-//! What the orchestrator says: a container is about to start, or has ended.
+//! Placements: a container is about to start on a worker, or that placement has ended.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ContainerId, ImageId, WorkerId, WorkspaceId};
 
-/// A container was placed on a worker and needs its image. Published by the gateway or by any NATS client.
+/// A container was placed on a worker and needs its image. The event's stream sequence is the placement's number; a newer
+/// request for the same container supersedes it. Published by the gateway or by any orchestrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerRequested {
@@ -13,7 +14,7 @@ pub struct ContainerRequested {
     pub workspace: WorkspaceId,
     /// The container that will run.
     pub container_id: ContainerId,
-    /// The image it runs; absent, null or empty when the container has none of its own.
+    /// The image it runs; absent or empty when the container has none of its own.
     #[serde(default, deserialize_with = "empty_is_none", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{0,128}$"))]
     pub image_id: Option<ImageId>,
@@ -24,8 +25,8 @@ pub struct ContainerRequested {
     pub build_container: bool,
 }
 
-/// A container is gone: it needs no credentials any more, hears of no rotation, and its worker drops what it holds for it.
-/// Published by its worker, by the gateway or by any NATS client.
+/// A placement has ended. The end of a superseded placement is recorded and changes nothing. Published by the worker on the
+/// outcome subject of the placement, by the gateway or an orchestrator on the subject of its request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerEnded {
@@ -33,9 +34,11 @@ pub struct ContainerEnded {
     pub workspace: WorkspaceId,
     /// The container.
     pub container_id: ContainerId,
+    /// Stream sequence of the `ContainerRequested` that made the placement.
+    pub placement: u64,
 }
 
-/// Languages without optional values write "" for "none".
+/// Languages without optional values write "" for "none", others `null`.
 fn empty_is_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<ImageId>, D::Error> {
     match Option::<String>::deserialize(input)? {
         None => Ok(None),

@@ -6,20 +6,25 @@ mod decision;
 mod image;
 mod outcome;
 mod quarantine;
+mod secret;
 mod worker;
 
 pub use container::{ContainerEnded, ContainerRequested};
-pub use decision::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped};
-pub use image::{
-    CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretSkipped,
-    CredentialSecretVerified, CredentialSource, SaveSkipReason,
+pub use decision::{
+    AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerCredentialsWithdrawn,
+    RenewCause, WithdrawReason, WorkerCredentialsRenewed,
 };
+pub use image::{CredentialSecretSkipped, CredentialSource, ImageSecretNamed, SaveSkipReason};
 pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,
-    ProviderFailure, PullFailure,
+    ProviderFailure, PullFailure, SecretRenewalApplied, SecretRenewalFailed,
 };
 pub use quarantine::{MAX_REASON, QuarantineDiscarded, QuarantineRetried};
-pub use worker::WorkerRegistered;
+pub use secret::{
+    CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretShredded,
+    SecretVersion, Verified,
+};
+pub use worker::{SchedulerKeyPublished, WorkerRegistered};
 
 /// A closed set of words on the wire, each with its one spelling in `snake_case`, and its documentation as what it means.
 macro_rules! words {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CredType, words};
-use crate::{ContainerId, ImageId, Timestamp, WorkerId, WorkspaceId};
+use crate::{ContainerId, ImageId, SecretName, Timestamp, WorkerId, WorkspaceId};
 
 /// `provider_name` when the scheduler attached no credentials.
 pub const DEFAULT_CHAIN: &str = "default-chain";
@@ -12,8 +12,10 @@ pub const DEFAULT_CHAIN: &str = "default-chain";
 words! {
     /// Why no provider could be built.
     ProviderFailure {
-        /// The attached credentials could not be opened with the worker's key.
+        /// The scheduler could not open the secret, or the worker its grant, with the keys that they have.
         UnsealFailed = "unseal_failed",
+        /// The vault holds no grant of the secret for this worker.
+        SecretMissing = "secret_missing",
         /// The opened credentials are not the JSON they should be.
         UnparsableCredentials = "unparsable_credentials",
         /// The cloud refused to exchange the credentials for a registry token.
@@ -67,6 +69,8 @@ pub struct CredentialProviderAttached {
     pub workspace: WorkspaceId,
     /// The container it serves.
     pub container_id: ContainerId,
+    /// Its placement: the stream sequence of the request.
+    pub placement: u64,
     /// Its image, if the request named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
@@ -80,6 +84,12 @@ pub struct CredentialProviderAttached {
     /// Host they are bound to, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// The secret, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<SecretName>,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// When the token stops working, where there is one that does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_at: Option<Timestamp>,
@@ -95,6 +105,8 @@ pub struct CredentialProviderFailed {
     pub workspace: WorkspaceId,
     /// The container that has none.
     pub container_id: ContainerId,
+    /// Its placement: the stream sequence of the request.
+    pub placement: u64,
     /// Its image, if the request named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
@@ -123,6 +135,8 @@ pub struct ImagePullSucceeded {
     pub workspace: WorkspaceId,
     /// The container that runs it.
     pub container_id: ContainerId,
+    /// Its placement: the stream sequence of the request.
+    pub placement: u64,
     /// The image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
@@ -144,6 +158,8 @@ pub struct ImagePullFailed {
     pub workspace: WorkspaceId,
     /// The container that wanted it.
     pub container_id: ContainerId,
+    /// Its placement: the stream sequence of the request.
+    pub placement: u64,
     /// The image, if the request named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
@@ -154,6 +170,45 @@ pub struct ImagePullFailed {
     pub image_ref: Option<String>,
     /// Why.
     pub reason: PullFailure,
+    /// More words for people, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Stream sequence of the decision that this follows.
+    pub decided_by: u64,
+}
+
+/// A worker uses a new version of a secret, for every placement of it that has the secret. Published by the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRenewalApplied {
+    /// Owner of the secret.
+    pub workspace: WorkspaceId,
+    /// The secret.
+    pub secret_name: SecretName,
+    /// The version.
+    pub version: u64,
+    /// The worker that reports.
+    pub worker_id: WorkerId,
+    /// Number of its placements that use the secret.
+    pub placements: u64,
+    /// Stream sequence of the decision that this follows.
+    pub decided_by: u64,
+}
+
+/// A worker cannot use a new version of a secret; its placements have no login. Published by the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRenewalFailed {
+    /// Owner of the secret.
+    pub workspace: WorkspaceId,
+    /// The secret.
+    pub secret_name: SecretName,
+    /// The version.
+    pub version: u64,
+    /// The worker that reports.
+    pub worker_id: WorkerId,
+    /// Why.
+    pub reason: ProviderFailure,
     /// More words for people, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -4,10 +4,10 @@
 //! out as data. `tests/purity.rs` holds this against `cargo tree` and against the sources.
 
 pub mod credentials;
-pub mod explain;
+pub mod decision;
 pub mod fold;
 pub mod provider;
 pub mod reference;
-pub mod rotate;
 pub mod save;
+pub mod secret;
 pub mod verify;

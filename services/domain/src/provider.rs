@@ -1,6 +1,6 @@
 //! The provider decision: what a worker does with a decision of the scheduler.
 
-use waybill_schemas::v1::{AttachSkipReason, ContainerCredentialsAttached, DEFAULT_CHAIN, ProviderFailure};
+use waybill_schemas::v1::{AttachSkipReason, DEFAULT_CHAIN, ProviderFailure};
 
 use crate::{
     credentials::{CredentialError, Credentials, Secret},
@@ -56,9 +56,10 @@ pub fn plan_without_credentials(reason: AttachSkipReason) -> ProviderPlan {
     ProviderPlan::DefaultChain
 }
 
-/// What to do with attached credentials; `opened` is the credentials JSON, or nothing where it could not be unsealed.
-pub fn plan_with_credentials(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> ProviderPlan {
-    match custom(attached, opened) {
+/// What to do with credentials for a registry host, as the decision states it; `opened` is the credentials JSON of the grant.
+/// With an image, its reference must be on that host.
+pub fn plan_with_credentials(registry: &str, image_ref: Option<&str>, opened: &Secret) -> ProviderPlan {
+    match custom(registry, image_ref, opened) {
         Ok(plan) => ProviderPlan::Custom(plan),
         Err(failure) => ProviderPlan::Fail(failure),
     }
@@ -73,27 +74,23 @@ pub fn plan_to_try(credentials: &Secret) -> Result<CustomPlan, Failure> {
     Ok(CustomPlan { registry, credentials })
 }
 
-fn custom(attached: &ContainerCredentialsAttached, opened: Option<&Secret>) -> Result<CustomPlan, Failure> {
-    let unseal_failed = || {
-        let detail = "the credentials are not sealed to this worker's present key by this scheduler for this container";
-        Failure::new(ProviderFailure::UnsealFailed, detail)
-    };
-    let plan = plan_to_try(opened.ok_or_else(unseal_failed)?)?;
-    check_host(attached, &plan.registry)?;
+fn custom(registry: &str, image_ref: Option<&str>, opened: &Secret) -> Result<CustomPlan, Failure> {
+    let plan = plan_to_try(opened)?;
+    check_host(registry, image_ref, &plan.registry)?;
     Ok(plan)
 }
 
-/// Invariant 7: the image's host, the event's host and the host inside the sealed credentials are one.
-fn check_host(attached: &ContainerCredentialsAttached, bound: &RegistryHost) -> Result<(), Failure> {
+/// Invariant 7: the image's host, the decision's host and the host inside the sealed credentials are one.
+fn check_host(registry: &str, image_ref: Option<&str>, bound: &RegistryHost) -> Result<(), Failure> {
     let mismatch = |other: &str| {
         let detail = format!("the credentials are bound to {bound}, the image is on {other}");
         Err(Failure::new(ProviderFailure::RegistryMismatch, detail))
     };
-    match ImageReference::parse(&attached.image_ref) {
-        Err(_) => mismatch("no valid reference"),
-        Ok(image) if image.registry() != bound => mismatch(image.registry().as_str()),
-        Ok(_) if attached.registry != bound.as_str() => mismatch(&attached.registry),
-        Ok(_) => Ok(()),
+    match image_ref.map(ImageReference::parse) {
+        Some(Err(_)) => mismatch("no valid reference"),
+        Some(Ok(image)) if image.registry() != bound => mismatch(image.registry().as_str()),
+        _ if registry != bound.as_str() => mismatch(registry),
+        _ => Ok(()),
     }
 }
 

@@ -1,13 +1,14 @@
-//! The save decision: what a build's credentials become.
+//! The build decision: which secret an image is pulled with, and whether the build brings a version of it.
 
 use waybill_schemas::{
-    ImageId, Timestamp, WorkspaceId,
+    ImageId, SecretName, Timestamp, WorkspaceId,
     v1::{CredType, CredentialSource, SaveSkipReason},
 };
 
 use crate::{
-    credentials::{CredentialError, CredentialInput, Credentials, Parsed, Secret},
-    reference::{ImageReference, ReferenceError, Registry, secret_name},
+    credentials::{CredentialError, CredentialInput, Credentials, Parsed},
+    reference::{ImageReference, ReferenceError, Registry},
+    secret::{Naming, NewVersion, new_version},
 };
 
 /// A finished build, as the builder reports it.
@@ -21,20 +22,31 @@ pub struct BuildRequest {
     pub existing_image_uri: Option<String>,
     /// Credentials for it.
     pub existing_image_creds: Option<CredentialInput>,
+    /// The secret that the credentials become, or that is to be used as it is.
+    pub existing_image_secret: Option<SecretName>,
     /// The image that the build started from.
     pub base_image: Option<String>,
     /// Credentials for it.
     pub base_image_creds: Option<CredentialInput>,
+    /// The secret that the credentials become, or that is to be used as it is.
+    pub base_image_secret: Option<SecretName>,
     /// Whether the build changed the image, so that its result is pulled from elsewhere.
     pub modified: bool,
 }
 
-/// What becomes of a build's credentials.
+/// What a build comes to.
 #[derive(Debug)]
-pub enum SaveDecision {
-    /// Seal them to the scheduler and publish.
-    Save(SavePlan),
-    /// Publish why not.
+pub enum BuildDecision {
+    /// Put a version into the vault and say so, then name the secret.
+    Save(Box<SavePlan>),
+    /// Name a secret that is, or will be, there.
+    Name {
+        /// The image.
+        target: Target,
+        /// The secret.
+        secret_name: SecretName,
+    },
+    /// Say why there is no secret.
     Skip(SaveSkip),
 }
 
@@ -43,14 +55,10 @@ pub enum SaveDecision {
 pub struct SavePlan {
     /// The image they are for.
     pub target: Target,
-    /// Kind of the credentials.
-    pub cred_type: CredType,
-    /// When they stop working, where they say so.
-    pub expires_at: Option<Timestamp>,
-    /// The JSON to seal.
-    pub credentials: Secret,
-    /// What was dropped from the values, in words for people.
-    pub note: Option<String>,
+    /// The credentials.
+    pub new: NewVersion,
+    /// Under which name.
+    pub naming: Naming,
 }
 
 /// Which image reference a build's credentials belong to.
@@ -67,11 +75,6 @@ impl Target {
     pub fn registry(&self) -> String {
         self.reference.registry().to_string()
     }
-
-    /// Label of the secret.
-    pub fn secret_name(&self) -> String {
-        secret_name(self.reference.registry())
-    }
 }
 
 /// Why nothing is saved.
@@ -85,6 +88,8 @@ pub struct SaveSkip {
     pub cred_type: Option<CredType>,
     /// With `incomplete_credentials`: the name of the missing key.
     pub missing_key: Option<String>,
+    /// The secret that the build named.
+    pub secret_name: Option<SecretName>,
     /// Whom the credentials are for, in words for people: with `registry_mismatch`, and with a Docker configuration file
     /// that has none for the image.
     pub detail: Option<String>,
@@ -120,49 +125,72 @@ impl BuildError {
     }
 }
 
-/// Decides what becomes of a build's credentials at `now`. The first rule that applies wins.
+/// Decides what a build comes to at `now`, before anything is known of the secret. The first rule that applies wins.
 ///
 /// # Errors
 /// [`BuildError`] where a reference or the credentials' form is not valid; nothing is published then.
-pub fn decide_save(build: &BuildRequest, now: Timestamp) -> Result<SaveDecision, BuildError> {
-    let Some(subject) = subject_of(build)? else {
+pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecision, BuildError> {
+    let Some(subject) = find_subject(build)? else {
         return Ok(skip(SaveSkipReason::NoImageReference, None));
     };
+    let Subject { target, credentials, credentials_field, secret_name } = subject;
     if build.modified {
-        return Ok(skip(SaveSkipReason::ImageModified, Some(subject.target)));
+        return Ok(skip(SaveSkipReason::ImageModified, Some(target)));
     }
-    let Some(input) = subject.credentials else { return Ok(skip_without(subject.target)) };
-    match Credentials::parse(input, &subject.target.reference) {
-        Ok(parsed) => Ok(decide_parsed(subject.target, parsed, now)),
-        Err(CredentialError::None) => Ok(skip_without(subject.target)),
-        Err(empty @ CredentialError::Empty { .. }) => {
-            Ok(SaveDecision::Skip(SaveSkip { detail: Some(empty.to_string()), ..without(subject.target) }))
-        }
-        Err(CredentialError::Public) => {
-            Ok(SaveDecision::Skip(of_kind(SaveSkipReason::PublicRegistry, subject.target, CredType::Public)))
-        }
-        Err(CredentialError::Unrecognized) => {
-            Ok(SaveDecision::Skip(of_kind(SaveSkipReason::UnrecognizedCredentials, subject.target, CredType::Unknown)))
-        }
-        Err(CredentialError::Incomplete { cred_type, missing }) => Ok(SaveDecision::Skip(SaveSkip {
-            reason: SaveSkipReason::IncompleteCredentials,
-            target: Some(subject.target),
+    let named = |target: Target| match secret_name.clone() {
+        Some(secret_name) => BuildDecision::Name { target, secret_name },
+        None => BuildDecision::Skip(without(target)),
+    };
+    let Some(input) = credentials else { return Ok(named(target)) };
+    match Credentials::parse(input, &target.reference) {
+        Ok(parsed) => Ok(decide_parsed(build, target, &parsed, secret_name.clone(), now)),
+        Err(CredentialError::None) => Ok(named(target)),
+        Err(empty @ CredentialError::Empty { .. }) => Ok(match named(target) {
+            BuildDecision::Skip(skip) => BuildDecision::Skip(SaveSkip { detail: Some(empty.to_string()), ..skip }),
+            named => named,
+        }),
+        Err(CredentialError::Public) => Ok(BuildDecision::Skip(SaveSkip {
+            cred_type: Some(CredType::Public),
+            ..skipped(SaveSkipReason::PublicRegistry, Some(target))
+        })),
+        Err(CredentialError::Unrecognized) => Ok(BuildDecision::Skip(SaveSkip {
+            cred_type: Some(CredType::Unknown),
+            ..skipped(SaveSkipReason::UnrecognizedCredentials, Some(target))
+        })),
+        Err(CredentialError::Incomplete { cred_type, missing }) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(cred_type),
             missing_key: Some(missing.to_owned()),
-            detail: None,
+            ..skipped(SaveSkipReason::IncompleteCredentials, Some(target))
         })),
         // Whoever sends a whole configuration file names nobody for this image, which may be a public one.
         Err(no_entry @ CredentialError::NoEntry { .. }) => {
-            Ok(SaveDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..without(subject.target) }))
+            Ok(BuildDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..without(target) }))
         }
-        Err(mismatch @ CredentialError::RegistryMismatch { .. }) => Ok(SaveDecision::Skip(SaveSkip {
-            reason: SaveSkipReason::RegistryMismatch,
-            target: Some(subject.target),
-            cred_type: None,
-            missing_key: None,
+        Err(mismatch @ CredentialError::RegistryMismatch { .. }) => Ok(BuildDecision::Skip(SaveSkip {
             detail: Some(mismatch.to_string()),
+            ..skipped(SaveSkipReason::RegistryMismatch, Some(target))
         })),
-        Err(source) => Err(BuildError::Credentials { field: subject.credentials_field, source }),
+        Err(source) => Err(BuildError::Credentials { field: credentials_field, source }),
+    }
+}
+
+/// The skip of a build that names a secret, or brings credentials for one, which is bound to another registry.
+pub fn skip_bound_elsewhere(target: Target, secret_name: SecretName, bound_to: &str) -> SaveSkip {
+    let detail = format!("secret {secret_name} is for {bound_to}, the image is on {}", target.registry());
+    SaveSkip {
+        secret_name: Some(secret_name),
+        detail: Some(detail),
+        ..skipped(SaveSkipReason::RegistryMismatch, Some(target))
+    }
+}
+
+/// The skip of a build whose credentials the registry refused, where it took the version that is saved.
+pub fn skip_refused(target: Target, secret_name: SecretName, cred_type: CredType, why: String) -> SaveSkip {
+    SaveSkip {
+        secret_name: Some(secret_name),
+        cred_type: Some(cred_type),
+        detail: Some(why),
+        ..skipped(SaveSkipReason::VerificationFailed, Some(target))
     }
 }
 
@@ -170,44 +198,51 @@ struct Subject<'b> {
     target: Target,
     credentials: Option<&'b CredentialInput>,
     credentials_field: &'static str,
+    secret_name: Option<SecretName>,
 }
 
-fn subject_of(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError> {
+fn find_subject(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError> {
     let given = |text: &Option<String>| text.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
-    let (field, text, source, credentials, credentials_field) =
-        match (given(&build.existing_image_uri), given(&build.base_image)) {
-            (Some(uri), _) => (
-                "existing_image_uri",
-                uri,
-                CredentialSource::FromRegistry,
-                build.existing_image_creds.as_ref(),
-                "existing_image_creds",
-            ),
-            (None, Some(base)) => {
-                ("base_image", base, CredentialSource::BaseImage, build.base_image_creds.as_ref(), "base_image_creds")
-            }
-            (None, None) => return Ok(None),
-        };
-    let reference = ImageReference::parse(&text).map_err(|source| BuildError::Reference { field, source })?;
-    Ok(Some(Subject { target: Target { reference, source }, credentials, credentials_field }))
-}
-
-fn decide_parsed(target: Target, parsed: Parsed, now: Timestamp) -> SaveDecision {
-    let (note, credentials) = (parsed.note(), parsed.credentials);
-    let (cred_type, expires_at) = (credentials.cred_type(), credentials.expires_at());
-    if expires_at.is_some_and(|expiry| expiry <= now) {
-        return SaveDecision::Skip(of_kind(SaveSkipReason::ExpiredCredentials, target, cred_type));
+    let parse =
+        |field, text: String| ImageReference::parse(&text).map_err(|source| BuildError::Reference { field, source });
+    if let Some(uri) = given(&build.existing_image_uri) {
+        let reference = parse("existing_image_uri", uri)?;
+        return Ok(Some(Subject {
+            target: Target { reference, source: CredentialSource::FromRegistry },
+            credentials: build.existing_image_creds.as_ref(),
+            credentials_field: "existing_image_creds",
+            secret_name: build.existing_image_secret.clone(),
+        }));
     }
-    let credentials = credentials.to_json(target.reference.registry());
-    SaveDecision::Save(SavePlan { target, cred_type, expires_at, credentials, note })
+    let Some(base) = given(&build.base_image) else { return Ok(None) };
+    let reference = parse("base_image", base)?;
+    Ok(Some(Subject {
+        target: Target { reference, source: CredentialSource::BaseImage },
+        credentials: build.base_image_creds.as_ref(),
+        credentials_field: "base_image_creds",
+        secret_name: build.base_image_secret.clone(),
+    }))
 }
 
-fn of_kind(reason: SaveSkipReason, target: Target, cred_type: CredType) -> SaveSkip {
-    SaveSkip { cred_type: Some(cred_type), ..skipped(reason, Some(target)) }
-}
-
-fn skip_without(target: Target) -> SaveDecision {
-    SaveDecision::Skip(without(target))
+fn decide_parsed(
+    build: &BuildRequest,
+    target: Target,
+    parsed: &Parsed,
+    secret_name: Option<SecretName>,
+    now: Timestamp,
+) -> BuildDecision {
+    let credentials = &parsed.credentials;
+    if credentials.expires_at().is_some_and(|expiry| expiry <= now) {
+        let cred_type = Some(credentials.cred_type());
+        let skip = skipped(SaveSkipReason::ExpiredCredentials, Some(target));
+        return BuildDecision::Skip(SaveSkip { cred_type, secret_name, ..skip });
+    }
+    let new = new_version(parsed, target.reference.registry());
+    let naming = match secret_name {
+        Some(name) => Naming::Given(name),
+        None => Naming::for_build(target.reference.registry(), &new, &build.image_id),
+    };
+    BuildDecision::Save(Box::new(SavePlan { target, new, naming }))
 }
 
 fn without(target: Target) -> SaveSkip {
@@ -216,10 +251,10 @@ fn without(target: Target) -> SaveSkip {
     skipped(reason, Some(target))
 }
 
-fn skip(reason: SaveSkipReason, target: Option<Target>) -> SaveDecision {
-    SaveDecision::Skip(skipped(reason, target))
+fn skip(reason: SaveSkipReason, target: Option<Target>) -> BuildDecision {
+    BuildDecision::Skip(skipped(reason, target))
 }
 
 fn skipped(reason: SaveSkipReason, target: Option<Target>) -> SaveSkip {
-    SaveSkip { reason, target, cred_type: None, missing_key: None, detail: None }
+    SaveSkip { reason, target, cred_type: None, missing_key: None, secret_name: None, detail: None }
 }

@@ -6,39 +6,13 @@ use waybill_domain::{
     provider::{ProviderPlan, plan_to_try, plan_with_credentials, plan_without_credentials},
     reference::RegistryHost,
 };
-use waybill_schemas::{
-    Sealed,
-    v1::{AttachSkipReason, ContainerCredentialsAttached, CredType, ProviderFailure},
-};
+use waybill_schemas::v1::{AttachSkipReason, ProviderFailure};
 
-const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const CANARY: &str = "canary-5up3r-s3cr3t";
 
-fn attached(image_ref: &str, registry: &str) -> ContainerCredentialsAttached {
-    ContainerCredentialsAttached {
-        workspace: "ws".parse().unwrap(),
-        container_id: "c1".parse().unwrap(),
-        image_id: "i".parse().unwrap(),
-        worker_id: "w1".parse().unwrap(),
-        image_ref: image_ref.to_owned(),
-        secret_name: "oci-registry-a-b".to_owned(),
-        registry: registry.to_owned(),
-        cred_type: CredType::Basic,
-        credentials_length: 1,
-        saved_by: 1,
-        requested_by: 2,
-        expires_at: None,
-        credentials: Sealed {
-            sender: KEY.parse().unwrap(),
-            recipient: KEY.parse().unwrap(),
-            ciphertext: String::new(),
-        },
-    }
-}
-
-fn json(registry: &str, cred_type: &str, credentials: &str) -> Option<Secret> {
+fn json(registry: &str, cred_type: &str, credentials: &str) -> Secret {
     let text = format!(r#"{{"registry":"{registry}","type":"{cred_type}","credentials":{credentials}}}"#);
-    Some(Secret::new(text))
+    Secret::new(text)
 }
 
 #[test]
@@ -57,8 +31,7 @@ fn credentials_become_a_login() {
         ("azure", "my.azurecr.io", &azure),
     ];
     for (cred_type, host, values) in cases {
-        let attached = attached(&format!("{host}/app:1"), host);
-        let plan = plan_with_credentials(&attached, json(host, cred_type, values).as_ref());
+        let plan = plan_with_credentials(host, Some(&format!("{host}/app:1")), &json(host, cred_type, values));
         assert!(!format!("{plan:?}").contains(CANARY), "{cred_type}: printed");
         let ProviderPlan::Custom(plan) = plan else { panic!("{cred_type}: no provider: {plan:?}") };
         let found = (plan.registry.as_str(), plan.credentials.cred_type().as_str());
@@ -102,39 +75,28 @@ fn a_service_s_own_keys_become_the_pair_that_it_knows() {
 
 #[test]
 fn what_cannot_become_a_login_says_why() {
-    let right = attached("a.b/app:1", "a.b");
+    let right = ("a.b/app:1", "a.b");
     let basic = format!(r#"{{"USERNAME":"u","PASSWORD":"{CANARY}"}}"#);
     let cases = [
-        ("not opened", right.clone(), None, ProviderFailure::UnsealFailed),
-        ("not JSON", right.clone(), Some(Secret::new(CANARY.to_owned())), ProviderFailure::UnparsableCredentials),
-        (
-            "a key missing",
-            right.clone(),
-            json("a.b", "basic", r#"{"USERNAME":"u"}"#),
-            ProviderFailure::UnparsableCredentials,
-        ),
-        ("unknown type", right.clone(), json("a.b", "magic", &basic), ProviderFailure::UnparsableCredentials),
-        ("bound elsewhere", right.clone(), json("c.d", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("not JSON", right, Secret::from(CANARY), ProviderFailure::UnparsableCredentials),
+        ("a key missing", right, json("a.b", "basic", r#"{"USERNAME":"u"}"#), ProviderFailure::UnparsableCredentials),
+        ("unknown type", right, json("a.b", "magic", &basic), ProviderFailure::UnparsableCredentials),
+        ("bound elsewhere", right, json("c.d", "basic", &basic), ProviderFailure::RegistryMismatch),
         (
             "event's registry differs",
-            attached("a.b/app:1", "c.d"),
+            ("a.b/app:1", "c.d"),
             json("a.b", "basic", &basic),
             ProviderFailure::RegistryMismatch,
         ),
-        (
-            "image elsewhere",
-            attached("c.d/app:1", "a.b"),
-            json("a.b", "basic", &basic),
-            ProviderFailure::RegistryMismatch,
-        ),
+        ("image elsewhere", ("c.d/app:1", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
         (
             "host only in the path",
-            attached("c.d/a.b/app:1", "a.b"),
+            ("c.d/a.b/app:1", "a.b"),
             json("a.b", "basic", &basic),
             ProviderFailure::RegistryMismatch,
         ),
-        ("no valid image", attached("::", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
-        ("no provider", right.clone(), json("a.b", "unknown", &basic), ProviderFailure::Unsupported),
+        ("no valid image", ("::", "a.b"), json("a.b", "basic", &basic), ProviderFailure::RegistryMismatch),
+        ("no provider", right, json("a.b", "unknown", &basic), ProviderFailure::Unsupported),
         (
             "a cloud's keys for another host",
             right,
@@ -143,19 +105,19 @@ fn what_cannot_become_a_login_says_why() {
         ),
         (
             "no Azure tenant",
-            attached("my.azurecr.io/app:1", "my.azurecr.io"),
+            ("my.azurecr.io/app:1", "my.azurecr.io"),
             json("my.azurecr.io", "azure", r#"{"AZURE_CLIENT_ID":"x"}"#),
             ProviderFailure::UnparsableCredentials,
         ),
         (
             "no Google key",
-            attached("gcr.io/app:1", "gcr.io"),
+            ("gcr.io/app:1", "gcr.io"),
             json("gcr.io", "gcp", &format!(r#"{{"GOOGLE_APPLICATION_CREDENTIALS":"{CANARY}"}}"#)),
             ProviderFailure::UnparsableCredentials,
         ),
         (
             "a Google key that leads elsewhere",
-            attached("gcr.io/app:1", "gcr.io"),
+            ("gcr.io/app:1", "gcr.io"),
             json(
                 "gcr.io",
                 "gcp",
@@ -164,8 +126,10 @@ fn what_cannot_become_a_login_says_why() {
             ProviderFailure::Unsupported,
         ),
     ];
-    for (name, attached, opened, reason) in cases {
-        let ProviderPlan::Fail(failure) = plan_with_credentials(&attached, opened.as_ref()) else { panic!("{name}") };
+    for (name, (image, registry), opened, reason) in cases {
+        let ProviderPlan::Fail(failure) = plan_with_credentials(registry, Some(image), &opened) else {
+            panic!("{name}")
+        };
         assert_eq!(failure.reason, reason, "{name}: {}", failure.detail);
         assert!(!failure.detail.contains(CANARY), "{name}: {}", failure.detail);
     }

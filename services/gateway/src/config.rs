@@ -6,7 +6,7 @@ use waybill_domain::credentials::Secret;
 use waybill_platform::{
     config::{ConfigError, Reader, Settings},
     log::NatsConfig,
-    sealing::{PrivateKey, PublicKey},
+    sealing::HashKey,
 };
 
 use crate::tokens::Tokens;
@@ -20,10 +20,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Whose bearer tokens are accepted (file `WAYBILL_GATEWAY_TOKENS_FILE`).
     pub tokens: Tokens,
-    /// The gateway's sealing key (file `WAYBILL_GATEWAY_SEALING_KEY_FILE`).
-    pub sealing_key: PrivateKey,
-    /// Who may open what is saved (`WAYBILL_SCHEDULER_SEALING_KEY`).
-    pub scheduler_key: PublicKey,
+    /// Key of account hashes and of the vault's MACs (file `WAYBILL_GATEWAY_HASH_KEY_FILE`). All gateways of a log share it.
+    pub hash_key: HashKey,
     /// Whether builds may have their credentials tried at the registry (`WAYBILL_GATEWAY_VERIFY`): the gateway then speaks to
     /// hosts that its clients choose.
     pub verify: bool,
@@ -65,19 +63,14 @@ impl GatewayConfig {
         let nats = NatsConfig::read(&mut reader, "gateway");
         let listen = reader.or("WAYBILL_GATEWAY_LISTEN", address, || SocketAddr::from(([127, 0, 0, 1], 8484)));
         let tokens = reader.secret_file("WAYBILL_GATEWAY_TOKENS_FILE");
-        let seed = reader.secret_file("WAYBILL_GATEWAY_SEALING_KEY_FILE");
-        let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
-            text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
-        });
+        let hash_key = reader.secret_file("WAYBILL_GATEWAY_HASH_KEY_FILE");
         let verify = reader.or("WAYBILL_GATEWAY_VERIFY", on_or_off, || false);
         let limits = limits(&mut reader);
         let tokens = in_file(&mut reader, "WAYBILL_GATEWAY_TOKENS_FILE", &tokens, |text| text.expose().parse());
-        let sealing_key = in_file(&mut reader, "WAYBILL_GATEWAY_SEALING_KEY_FILE", &seed, PrivateKey::from_seed);
+        let hash_key = in_file(&mut reader, "WAYBILL_GATEWAY_HASH_KEY_FILE", &hash_key, HashKey::from_hex);
         reader.finish()?;
-        match (tokens, sealing_key, scheduler_key) {
-            (Some(tokens), Some(sealing_key), Some(scheduler_key)) => {
-                Ok(Self { nats, listen, tokens, sealing_key, scheduler_key, verify, limits })
-            }
+        match (tokens, hash_key) {
+            (Some(tokens), Some(hash_key)) => Ok(Self { nats, listen, tokens, hash_key, verify, limits }),
             _ => Err(ConfigError { problems: vec![EMPTY_FILE.to_owned()] }),
         }
     }
@@ -96,7 +89,7 @@ fn in_file<T, E: Display>(
     parse(text).map_err(|error| reader.problem(format!("{key}: {error}"))).ok()
 }
 
-const EMPTY_FILE: &str = "WAYBILL_GATEWAY_TOKENS_FILE or WAYBILL_GATEWAY_SEALING_KEY_FILE is an empty file; \
+const EMPTY_FILE: &str = "WAYBILL_GATEWAY_TOKENS_FILE or WAYBILL_GATEWAY_HASH_KEY_FILE is an empty file; \
                           `waybill init` writes both";
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
@@ -143,21 +136,18 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn files(home: &Path) -> String {
-        let key = PrivateKey::generate();
+    fn files(home: &Path) {
         write(home, "tokens", &format!("acme {}\n", tokens::hash("t")));
-        write(home, "xkey", key.seed().unwrap().expose());
+        write(home, "hash", HashKey::generate().unwrap().expose());
         write(home, "nkey", "SUAUSER");
-        key.public().unwrap().to_string()
     }
 
-    fn pairs(key: &str) -> Vec<(&'static str, String)> {
+    fn pairs() -> Vec<(&'static str, String)> {
         let pairs = [
             ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222"),
             ("WAYBILL_NATS_SEED_FILE", "nkey"),
             ("WAYBILL_GATEWAY_TOKENS_FILE", "tokens"),
-            ("WAYBILL_GATEWAY_SEALING_KEY_FILE", "xkey"),
-            ("WAYBILL_SCHEDULER_SEALING_KEY", key),
+            ("WAYBILL_GATEWAY_HASH_KEY_FILE", "hash"),
         ];
         pairs.map(|(key, value)| (key, value.to_owned())).to_vec()
     }
@@ -169,25 +159,26 @@ mod tests {
     #[test]
     fn what_is_not_told_has_a_default() {
         let home = tempfile::tempdir().unwrap();
-        let config = read(home.path(), &pairs(&files(home.path()))).unwrap();
+        files(home.path());
+        let config = read(home.path(), &pairs()).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8484");
         assert_eq!((config.limits.body_bytes, config.limits.append), (256 * 1024, Duration::from_secs(5)));
-        assert_eq!(config.tokens.workspace_of("t").unwrap().as_str(), "acme");
+        assert_eq!(config.tokens.holder("t").unwrap().workspace().as_str(), "acme");
     }
 
     #[test]
     fn each_problem_is_told_once() {
         let home = tempfile::tempdir().unwrap();
-        let good = pairs(&files(home.path()));
+        files(home.path());
+        let good = pairs();
         write(home.path(), "bad", "canary-not-a-key");
         write(home.path(), "empty", "\n");
         let cases = [
             ("WAYBILL_GATEWAY_TOKENS_FILE", "", "WAYBILL_GATEWAY_TOKENS_FILE is missing"),
             ("WAYBILL_GATEWAY_TOKENS_FILE", "bad", "line 1 is not"),
             ("WAYBILL_GATEWAY_TOKENS_FILE", "empty", "is an empty file"),
-            ("WAYBILL_GATEWAY_SEALING_KEY_FILE", "gone", "cannot be read"),
-            ("WAYBILL_GATEWAY_SEALING_KEY_FILE", "bad", "not the seed of a sealing key"),
-            ("WAYBILL_SCHEDULER_SEALING_KEY", "Xnot", "public sealing key"),
+            ("WAYBILL_GATEWAY_HASH_KEY_FILE", "gone", "cannot be read"),
+            ("WAYBILL_GATEWAY_HASH_KEY_FILE", "bad", "not a key for hashes"),
             ("WAYBILL_GATEWAY_LISTEN", "8484", "an address and port"),
             ("WAYBILL_GATEWAY_BODY_LIMIT", "1", "a number of bytes"),
             ("WAYBILL_GATEWAY_APPEND_SECONDS", "0", "a number of seconds"),

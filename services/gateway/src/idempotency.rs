@@ -1,15 +1,24 @@
 //! `Idempotency-Key`: the same request again is the same event.
 //!
-//! The event's id is derived from the operation, the workspace, the image or container, and the key: that is the scope in
-//! which a key must not be used for something else.
+//! A build or a container request with a key has one subject, derived from the key: what stands there is what the key was used
+//! for. An operation on a secret has an id derived from its subject and the key, and is recognised while its event is the
+//! secret's newest: no history is read.
 
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
-use waybill_schemas::{Event, Subject, v1};
+use waybill_domain::save::{BuildDecision, SavePlan, SaveSkip, Target};
+use waybill_schemas::{
+    Event, RequestId, Subject,
+    v1::{CredentialSecretSkipped, ImageSecretNamed, SaveSkipReason},
+};
 
 /// Namespace of ids derived from keys.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b0c_6a53_1d6e_4a0f_9e3b_7f1c_2d84_a6e1);
 
 const MAX_LENGTH: usize = 128;
+
+/// Hexadecimal digits of a request id that is derived from a key.
+const ID_DIGITS: usize = 32;
 
 /// A key as a client gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,63 +31,98 @@ impl IdempotencyKey {
         let text = std::str::from_utf8(bytes).ok().filter(|_| valid)?;
         Some(Self(text.to_owned()))
     }
+}
 
-    /// The id of the event that this key stands for: `operation`, workspace, image or container, and key, a line each.
-    pub(crate) fn event_id(&self, operation: &str, subject: &Subject) -> Uuid {
-        let (workspace, about) = match subject {
-            Subject::Image { workspace, image_id, .. } => (workspace.as_str(), image_id.as_str()),
-            Subject::Container { workspace, container_id, .. } | Subject::Decision { workspace, container_id, .. } => {
-                (workspace.as_str(), container_id.as_str())
-            }
-            Subject::Registered { worker_id } => ("", worker_id.as_str()),
-            Subject::Quarantine { .. } => ("", ""),
-        };
-        // None of the parts can hold a line break.
-        Uuid::new_v5(&NAMESPACE, format!("{operation}\n{workspace}\n{about}\n{}", self.0).as_bytes())
+/// The last token of a build's or a request's subject: derived from the key, or fresh. Neither part can hold a line break.
+pub(crate) fn request_id(operation: &str, key: Option<&IdempotencyKey>) -> Option<RequestId> {
+    let text = match key {
+        Some(IdempotencyKey(key)) => {
+            let digest = Sha256::digest(format!("{operation}\n{key}").as_bytes());
+            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(ID_DIGITS).collect()
+        }
+        None => Uuid::new_v4().simple().to_string(),
+    };
+    RequestId::try_from(text).ok()
+}
+
+/// Id of the event of an operation on a secret: derived from the key, or fresh.
+pub(crate) fn operation_event_id(operation: &str, subject: &Subject, key: Option<&IdempotencyKey>) -> Uuid {
+    match key {
+        Some(IdempotencyKey(key)) => Uuid::new_v5(&NAMESPACE, format!("{operation}\n{subject}\n{key}").as_bytes()),
+        None => Uuid::new_v4(),
     }
 }
 
-/// Whether two events come of the same request.
-///
-/// The ciphertext is not compared, since it differs whenever the same credentials are sealed. Nor does the time of
-/// asking count: credentials that were saved may have expired when the request comes again.
-pub(crate) fn same_request(recorded: &Event, asked: &Event) -> bool {
-    match (recorded, asked) {
-        (Event::CredentialSecretSaved(recorded), Event::CredentialSecretSaved(asked)) => {
-            let resealed = v1::CredentialSecretSaved { credentials: recorded.credentials.clone(), ..asked.clone() };
-            *recorded == resealed
+/// Id of the event by which a build saves a version: the same for each try of the build, so that a try after a crash finds the
+/// version of the one before.
+pub(crate) fn saved_event_id(build: &Subject, secret: &Subject) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{build}\n{secret}").as_bytes())
+}
+
+/// Default names that a repeated build may have got.
+const NAMES: u32 = 128;
+
+/// True if a recorded build comes of the same request as a decision. The values of credentials are not compared, and the time of
+/// asking does not count: credentials that were saved may have expired when the request comes again.
+pub(crate) fn is_same_build(recorded: &Event, decision: &BuildDecision) -> bool {
+    match (recorded, decision) {
+        (Event::ImageSecretNamed(named), BuildDecision::Save(plan)) => is_same_saved(named, plan),
+        (Event::ImageSecretNamed(named), BuildDecision::Name { target, secret_name }) => {
+            named.version.is_none() && is_named_target(named, target) && named.secret_name == *secret_name
         }
-        (Event::CredentialSecretSaved(recorded), Event::CredentialSecretSkipped(asked)) => {
-            recorded.expires_at.is_some() && *asked == expired(recorded)
+        (Event::ImageSecretNamed(named), BuildDecision::Skip(skip)) => is_expired_since(named, skip),
+        (Event::CredentialSecretSkipped(skipped), BuildDecision::Save(plan)) => {
+            is_decided_later(skipped) && is_skipped_target(skipped, Some(&plan.target))
         }
-        (Event::CredentialSecretRotated(recorded), Event::CredentialSecretRotated(asked)) => {
-            let credentials = recorded.secret.credentials.clone();
-            let resealed = v1::CredentialSecretSaved { credentials, ..asked.secret.clone() };
-            recorded.replaces == asked.replaces && recorded.secret == resealed
+        (Event::CredentialSecretSkipped(skipped), BuildDecision::Name { target, secret_name }) => {
+            is_decided_later(skipped)
+                && is_skipped_target(skipped, Some(target))
+                && skipped.secret_name.as_ref() == Some(secret_name)
         }
-        (recorded, asked) => recorded == asked,
+        (Event::CredentialSecretSkipped(skipped), BuildDecision::Skip(skip)) => {
+            skipped.reason == skip.reason
+                && is_skipped_target(skipped, skip.target.as_ref())
+                && skipped.cred_type == skip.cred_type
+                && skipped.missing_key == skip.missing_key
+                && skipped.secret_name == skip.secret_name
+        }
+        _ => false,
     }
 }
 
-/// What is said of the same credentials once they have expired.
-fn expired(saved: &v1::CredentialSecretSaved) -> v1::CredentialSecretSkipped {
-    v1::CredentialSecretSkipped {
-        workspace: saved.workspace.clone(),
-        image_id: saved.image_id.clone(),
-        image_ref: Some(saved.image_ref.clone()),
-        registry: Some(saved.registry.clone()),
-        secret_name: Some(saved.secret_name.clone()),
-        cred_type: Some(saved.cred_type),
-        source: Some(saved.source),
-        reason: v1::SaveSkipReason::ExpiredCredentials,
-        missing_key: None,
-    }
+fn is_same_saved(named: &ImageSecretNamed, plan: &SavePlan) -> bool {
+    let candidates = (0..NAMES).map_while(|index| plan.naming.candidate(index));
+    named.version.is_some()
+        && named.cred_type == Some(plan.new.cred_type)
+        && is_named_target(named, &plan.target)
+        && candidates.into_iter().any(|name| name == named.secret_name)
+}
+
+fn is_expired_since(named: &ImageSecretNamed, skip: &SaveSkip) -> bool {
+    let target = skip.target.as_ref();
+    skip.reason == SaveSkipReason::ExpiredCredentials
+        && named.version.is_some()
+        && named.cred_type == skip.cred_type
+        && target.is_some_and(|target| is_named_target(named, target))
+        && skip.secret_name.as_ref().is_none_or(|name| *name == named.secret_name)
+}
+
+/// Reasons that come of the secret or the registry, not of the request alone.
+fn is_decided_later(skipped: &CredentialSecretSkipped) -> bool {
+    matches!(skipped.reason, SaveSkipReason::RegistryMismatch | SaveSkipReason::VerificationFailed)
+}
+
+fn is_named_target(named: &ImageSecretNamed, target: &Target) -> bool {
+    named.image_ref == target.reference.to_string() && named.source == target.source
+}
+
+fn is_skipped_target(skipped: &CredentialSecretSkipped, target: Option<&Target>) -> bool {
+    skipped.image_ref == target.map(|target| target.reference.to_string())
+        && skipped.source == target.map(|target| target.source)
 }
 
 #[cfg(test)]
 mod tests {
-    use waybill_schemas::Sealed;
-
     use super::*;
 
     #[test]
@@ -99,69 +143,32 @@ mod tests {
         }
     }
 
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey::parse(text.as_bytes()).unwrap()
+    }
+
     #[test]
-    fn an_id_is_the_operation_the_thing_and_the_key() {
-        let id = |key: &str, operation: &str, subject: &str| {
-            IdempotencyKey::parse(key.as_bytes()).unwrap().event_id(operation, &subject.parse().unwrap())
-        };
-        let first = id("k", "builds", "waybill.events.image.ws.i.CredentialSecretSaved");
-        assert_eq!(
-            first,
-            id("k", "builds", "waybill.events.image.ws.i.CredentialSecretSkipped"),
-            "whatever is decided"
-        );
+    fn a_request_id_is_the_operation_and_the_key() {
+        let id = |operation, text| request_id(operation, Some(&key(text))).unwrap().to_string();
+        // Clients hold keys across upgrades: the derivation is part of the contract. `printf 'builds\nk' | sha256sum`
+        assert_eq!(id("builds", "k"), "29175b26c3a42fe7405570cf45178834");
+        assert_ne!(id("builds", "k"), id("containers", "k"));
+        assert_ne!(id("builds", "k"), id("builds", "l"));
+        assert_ne!(request_id("builds", None), request_id("builds", None), "each request is its own");
+    }
+
+    #[test]
+    fn an_operations_id_is_the_secret_and_the_key() {
+        let id =
+            |operation, text, subject: &str| operation_event_id(operation, &subject.parse().unwrap(), Some(&key(text)));
+        let first = id("rotate", "k", "waybill.events.secret.ws.s");
+        assert_eq!(first, id("rotate", "k", "waybill.events.secret.ws.s"));
         let others = [
-            id("l", "builds", "waybill.events.image.ws.i.CredentialSecretSaved"),
-            id("k", "builds", "waybill.events.image.ws.j.CredentialSecretSaved"),
-            id("k", "builds", "waybill.events.image.w2.i.CredentialSecretSaved"),
-            id("k", "containers", "waybill.events.image.ws.i.CredentialSecretSaved"),
+            id("rotate", "l", "waybill.events.secret.ws.s"),
+            id("revoke", "k", "waybill.events.secret.ws.s"),
+            id("rotate", "k", "waybill.events.secret.ws.s=t"),
+            id("rotate", "k", "waybill.events.secret.w2.s"),
         ];
         assert!(!others.contains(&first));
-        // Clients hold keys across upgrades: the derivation is part of the contract.
-        assert_eq!(first.to_string(), "736ef0e4-ccb4-5f58-93bf-1a6901c8c4fe");
-    }
-
-    fn sealed(ciphertext: &str) -> Sealed {
-        let key: waybill_schemas::PublicSealingKey = format!("X{}", "A".repeat(55)).parse().unwrap();
-        Sealed { sender: key.clone(), recipient: key, ciphertext: ciphertext.to_owned() }
-    }
-
-    fn saved(expires_at: Option<&str>) -> v1::CredentialSecretSaved {
-        v1::CredentialSecretSaved {
-            workspace: "ws".parse().unwrap(),
-            image_id: "i".parse().unwrap(),
-            image_ref: "a.b/app".to_owned(),
-            registry: "a.b".to_owned(),
-            secret_name: "oci-registry-a-b".to_owned(),
-            cred_type: v1::CredType::Aws,
-            source: v1::CredentialSource::FromRegistry,
-            expires_at: expires_at.map(|at| at.parse().unwrap()),
-            credentials: sealed("eA=="),
-        }
-    }
-
-    #[test]
-    fn the_same_request_whatever_the_ciphertext_and_the_time() {
-        let soon = saved(Some("2026-01-01T00:00:00Z"));
-        let resealed = v1::CredentialSecretSaved { credentials: sealed("eQ=="), ..soon.clone() };
-        let elsewhere = v1::CredentialSecretSaved { registry: "c.d".to_owned(), ..soon.clone() };
-        let of = |reason| v1::CredentialSecretSkipped { reason, ..expired(&soon) };
-        let cases: [(&str, Event, Event, bool); 7] = [
-            ("itself", soon.clone().into(), soon.clone().into(), true),
-            ("sealed again", soon.clone().into(), resealed.into(), true),
-            ("another registry", soon.clone().into(), elsewhere.into(), false),
-            ("expired meanwhile", soon.clone().into(), expired(&soon).into(), true),
-            ("cannot have expired", saved(None).into(), expired(&saved(None)).into(), false),
-            (
-                "now without credentials",
-                soon.clone().into(),
-                of(v1::SaveSkipReason::NoCredentialsProvided).into(),
-                false,
-            ),
-            ("now with credentials", of(v1::SaveSkipReason::NoCredentialsProvided).into(), soon.clone().into(), false),
-        ];
-        for (name, recorded, asked, same) in cases {
-            assert_eq!(same_request(&recorded, &asked), same, "{name}");
-        }
     }
 }

@@ -1,20 +1,23 @@
-//! The gateway: builds and container requests come in over HTTP and become events. It answers when the log has them.
+//! The gateway: builds, secrets and container requests come in over HTTP and become events. It answers when the log has them.
 
+mod builds;
 mod config;
-#[cfg(test)]
-mod fake;
 mod http;
 mod idempotency;
+mod operations;
+mod placements;
 mod port;
 mod probe;
 mod record;
 mod serve;
 mod server;
 pub mod tokens;
+mod versions;
+mod withdrawals;
 
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, Limits};
 pub use http::openapi;
-pub use port::{Appender, Explains, NotAccepted, Sibling, Unverified, Verifies, VerifyFailure};
+pub use port::{Explains, Explanation, Helpers, NotAccepted, Unverified, Verifies, VerifyFailure};
 pub use serve::{GatewayError, run};
 
 /// `ce-source` of the gateway's events.

@@ -1,57 +1,14 @@
-//! What the HTTP layer needs of the log, so that it can be tested with one that is slow, away or full.
+//! What the gateway needs of others: who asks registries, and who explains.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use waybill_domain::{credentials::Secret, explain::Explanation, reference::ImageReference};
-use waybill_platform::{
-    explain::Explainer,
-    log::{AppendError, Appended, EventLog, Expect, LogError, NewEvent},
-};
+use waybill_domain::{credentials::Secret, reference::ImageReference};
+use waybill_platform::log::{Log, LogError};
 use waybill_schemas::{
-    ContainerId, DecodeError, ImageId, Recorded, RecordedEvent, Subject, WorkspaceId,
-    v1::{ProviderFailure, PullFailure},
+    ContainerId, ImageId, WorkspaceId,
+    v1::{ProviderFailure, PullFailure, Verified},
 };
-
-/// A sibling in the log: an event, or something that could not be decoded.
-pub type Sibling = Recorded<Result<RecordedEvent, DecodeError>>;
-
-/// Appends events and looks up what is there.
-pub trait Appender: Send + Sync + 'static {
-    /// As [`EventLog::append`].
-    fn append<'a>(
-        &'a self,
-        event: &'a NewEvent,
-        expect: Expect,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<Appended, AppendError>>;
-
-    /// As [`EventLog::history`], decoded.
-    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Sibling>, LogError>>;
-}
-
-impl Appender for EventLog {
-    fn append<'a>(
-        &'a self,
-        event: &'a NewEvent,
-        expect: Expect,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        Box::pin(Self::append(self, event, expect, Some(limit)))
-    }
-
-    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Sibling>, LogError>> {
-        Box::pin(async move {
-            let messages = Self::history(self, subject).await?;
-            let sibling = |message: waybill_platform::log::RawMessage| Recorded {
-                sequence: message.sequence,
-                at: message.at,
-                value: message.decode(),
-            };
-            Ok(messages.into_iter().map(sibling).collect())
-        })
-    }
-}
 
 /// Credentials to ask a registry about.
 #[derive(Debug)]
@@ -88,13 +45,36 @@ pub trait Verifies: Send + Sync + 'static {
     fn verify<'a>(&'a self, asked: &'a Unverified) -> BoxFuture<'a, Result<String, NotAccepted>>;
 }
 
+/// What a registry said, as it stands in events.
+pub(crate) fn verified_from(said: Result<String, NotAccepted>) -> Verified {
+    let nothing = Verified { digest: None, provider_failure: None, pull_failure: None, detail: None };
+    match said {
+        Ok(digest) => Verified { digest: Some(digest), ..nothing },
+        Err(NotAccepted { failure: VerifyFailure::Provider(reason), detail }) => {
+            Verified { provider_failure: Some(reason), detail: Some(detail), ..nothing }
+        }
+        Err(NotAccepted { failure: VerifyFailure::Pull(reason), detail }) => {
+            Verified { pull_failure: Some(reason), detail: Some(detail), ..nothing }
+        }
+    }
+}
+
+/// Reason code of a refusal; none where the credentials work.
+pub(crate) fn refusal_code(verified: &Verified) -> Option<&'static str> {
+    let exchange = verified.provider_failure.map(ProviderFailure::as_str);
+    exchange.or(verified.pull_failure.map(PullFailure::as_str))
+}
+
+/// An explanation, as the JSON that clients get.
+pub type Explanation = serde_json::Value;
+
 /// Answers questions from the log.
 pub trait Explains: Send + Sync + 'static {
-    /// As [`Explainer::image`].
+    /// What a container that asks for the image would find.
     fn image<'a>(&'a self, workspace: &'a WorkspaceId, id: &'a ImageId)
     -> BoxFuture<'a, Result<Explanation, LogError>>;
 
-    /// As [`Explainer::container`].
+    /// What became of the container's newest request.
     fn container<'a>(
         &'a self,
         workspace: &'a WorkspaceId,
@@ -102,20 +82,10 @@ pub trait Explains: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Explanation, LogError>>;
 }
 
-impl Explains for Explainer {
-    fn image<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        id: &'a ImageId,
-    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
-        Box::pin(Self::image(self, workspace, id))
-    }
-
-    fn container<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        id: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
-        Box::pin(Self::container(self, workspace, id))
-    }
+/// What the gateway is handed by the program that it runs in.
+pub struct Helpers {
+    /// Asks registries; without it, none is ever asked.
+    pub verifies: Option<Arc<dyn Verifies>>,
+    /// Makes who explains, from the gateway's log.
+    pub explains: Box<dyn FnOnce(Arc<dyn Log>) -> Arc<dyn Explains> + Send>,
 }

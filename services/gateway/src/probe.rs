@@ -1,18 +1,16 @@
 //! Readiness: the connection stands and the stream answers.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
-use waybill_platform::{health::ComponentHandle, log::EventLog};
+use waybill_platform::{chain, health::ComponentHandle, log::Log};
+use waybill_schemas::Subject;
 
-/// A subject on which nothing is published. Asking for its last message tells whether the stream answers, and is all
-/// that the gateway's permissions allow: the stream's state would list every subject.
-const SUBJECT: &str = "waybill.events.image.-.-.CredentialSecretSaved";
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps the component's readiness, for ever.
-pub(crate) async fn keep(log: EventLog, component: ComponentHandle) {
-    let ask = || async { log.last(SUBJECT).await.map(|_| ()).map_err(|error| error.to_string()) };
+/// Keeps the component's readiness, for ever. The scheduler's keys are what each save reads first.
+pub(crate) async fn keep(log: Arc<dyn Log>, component: ComponentHandle) {
+    let ask = || async { log.last(&Subject::SchedulerKeys).await.map(|_| ()).map_err(|error| chain(&error)) };
     watch(log.connected(), component, INTERVAL, ask).await;
 }
 

@@ -1,237 +1,277 @@
-//! From a decided event to its place in the log, once per idempotency key.
+//! One request's dealings with the log and the vault: look-ups and appends within its time, with its actor.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
+use waybill_domain::secret::SecretRefusal;
 use waybill_platform::{
-    log::{AppendError, Expect, LogError, NewEvent},
+    chain,
+    log::{AppendError, Appended, ErrorKind, Expect, Log, LogError, NewEvent, RawMessage},
+    sealing::HashKey,
     trace,
+    vault::{Created, Kept, Vault, VaultEntry, VaultError},
 };
-use waybill_schemas::{Derivation, Envelope, Event, MAX_BODY_BYTES, Recorded, RecordedEvent, Subject, derived_id};
+use waybill_schemas::{Envelope, Event, Filter, MAX_BODY_BYTES, Recorded, RecordedEvent, Subject, VaultKey};
 
-use crate::{
-    SOURCE,
-    idempotency::{IdempotencyKey, same_request},
-    port::{Appender, Sibling},
-};
+use crate::SOURCE;
 
-/// An event's place, as the client is told.
-#[derive(Debug, Clone)]
-pub(crate) struct Receipt {
-    /// The event as it stands in the log.
-    pub(crate) event: Event,
-    pub(crate) event_id: Uuid,
-    pub(crate) sequence: u64,
-    /// Trace of the request that recorded the event.
-    pub(crate) trace_id: Option<String>,
-    /// Whether an earlier request with the same key recorded it.
-    pub(crate) replayed: bool,
-}
-
-/// Why there is no receipt.
-#[derive(Debug)]
-pub(crate) enum RecordError {
-    /// The log is away or slow.
-    Unavailable(String),
-    /// The log does not say what it holds; nothing was published.
-    Unread(String),
-    /// The log refuses.
-    Refused(String),
-    /// The key was used for something else.
-    KeyReused,
-    /// No reader would take an event of so many bytes.
-    TooLarge(usize),
-}
-
-/// Records events in the log.
+/// What requests record with. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    pub(crate) log: Arc<dyn Appender>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) vault: Arc<dyn Vault>,
+    /// Key of account hashes and of the vault's MACs.
+    pub(crate) hash_key: Arc<HashKey>,
     /// How long recording may take in all.
     pub(crate) limit: Duration,
 }
 
+/// Why nothing is recorded, or it is unknown whether it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RecordError {
+    /// The log did not acknowledge in time.
+    Unacknowledged(String),
+    /// The log or the vault does not say what it holds; nothing was published.
+    Unread(String),
+    /// The log or the vault has no room.
+    Full(String),
+    /// The log or the vault refuses.
+    Refused(String),
+    /// What stands on a subject cannot be decoded by this version.
+    Unreadable(String),
+    /// The key was used for something else.
+    KeyReused,
+    /// No reader would take an event of so many bytes.
+    EventTooLarge(usize),
+    /// No grant of so many bytes of credentials can be made.
+    CredentialsTooLarge(usize),
+    /// Others were faster each time.
+    Contended,
+    /// The scheduler has published no key to seal to.
+    NoSchedulerKey,
+    /// Nothing can be sealed to the scheduler's key.
+    Unsealable(String),
+    /// Every default name of a build's secret is taken.
+    NoFreeName,
+    /// The secret does not allow it.
+    Secret(SecretRefusal),
+    /// There is no such placement of this container.
+    UnknownPlacement(u64),
+    /// The credentials cannot be used.
+    Credentials(String),
+    /// The registry refused credentials that would have replaced ones that it took.
+    VerificationFailed(String),
+}
+
+/// An event's place in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Receipt {
+    /// The event as it stands there.
+    pub(crate) event: Event,
+    pub(crate) event_id: Uuid,
+    pub(crate) correlation_id: Option<Uuid>,
+    /// The event that caused it, if one did.
+    pub(crate) causation_id: Option<Uuid>,
+    pub(crate) sequence: u64,
+    /// Trace of the request that recorded it.
+    pub(crate) trace_id: Option<String>,
+    /// True if an earlier request recorded it.
+    pub(crate) replayed: bool,
+}
+
+/// What became of an append.
+pub(crate) enum Written {
+    /// The log holds the event.
+    Stored(Box<Receipt>),
+    /// Another message is the last one on the subject. None where the log did not show it.
+    Conflict(Option<Box<Recorded<RecordedEvent>>>),
+}
+
+/// One request's time and actor.
+pub(crate) struct Session {
+    pub(crate) recorder: Recorder,
+    actor: String,
+    deadline: Instant,
+}
+
 impl Recorder {
-    /// Appends the event and waits for the acknowledgement; with a key, at most once.
-    pub(crate) async fn record(
+    /// Begins a request's recording: its time runs from here.
+    pub(crate) fn begin(&self, actor: &str) -> Session {
+        Session { recorder: self.clone(), actor: actor.to_owned(), deadline: Instant::now() + self.limit }
+    }
+}
+
+impl Session {
+    /// The last event on a subject.
+    pub(crate) async fn last(&self, subject: &Subject) -> Result<Option<Recorded<RecordedEvent>>, RecordError> {
+        let message = self.in_time(self.recorder.log.last(subject)).await??;
+        message.map(|message| decode(&message)).transpose()
+    }
+
+    /// The event at a sequence; none where there is none, or nothing that can be decoded.
+    pub(crate) async fn event_at(&self, sequence: u64) -> Result<Option<Recorded<RecordedEvent>>, RecordError> {
+        let message = self.in_time(self.recorder.log.message_at(sequence)).await??;
+        Ok(message.and_then(|message| decode(&message).ok()))
+    }
+
+    /// The last event on each subject that matches a filter, at most `most`, and whether there are more. What cannot be decoded is
+    /// left out.
+    pub(crate) async fn lasts(
         &self,
-        operation: &str,
-        event: Event,
-        key: Option<&IdempotencyKey>,
-    ) -> Result<Receipt, RecordError> {
-        check_size(&event)?;
-        let recording = self.settle(operation, event, key);
-        tokio::time::timeout(self.limit, recording).await.unwrap_or_else(|_| {
-            Err(RecordError::Unavailable(format!("no acknowledgement within {} ms", self.limit.as_millis())))
-        })
+        filter: &Filter,
+        most: usize,
+    ) -> Result<(Vec<Recorded<RecordedEvent>>, bool), RecordError> {
+        let lasts = self.in_time(self.recorder.log.lasts(filter, most)).await??;
+        Ok((lasts.messages.iter().filter_map(|message| decode(message).ok()).collect(), lasts.more))
     }
 
-    /// Appends what follows from an event, once.
-    pub(crate) async fn follow(&self, cause: &Receipt, kind: Derivation, event: Event) -> Result<(), RecordError> {
-        let envelope = Envelope {
-            causation_id: Some(cause.event_id),
-            correlation_id: Some(cause.event_id),
-            ..new_envelope(derived_id(cause.event_id, kind))
-        };
-        self.log.append(&NewEvent { envelope, event }, Expect::LastSibling(cause.sequence), self.limit).await?;
-        Ok(())
-    }
-
-    /// What followed from an event, if it did.
-    pub(crate) async fn followed(&self, cause: &Receipt, kind: Derivation) -> Result<Option<Event>, RecordError> {
-        let siblings = self.siblings(&cause.event.subject()).await?;
-        Ok(find(&siblings, derived_id(cause.event_id, kind)).map(|(_, recorded)| recorded.event.clone()))
-    }
-
-    /// What the log holds of an image, before the event of a key if that is there.
-    pub(crate) async fn before(
-        &self,
-        operation: &str,
-        subject: &Subject,
-        key: Option<&IdempotencyKey>,
-    ) -> Result<Before, RecordError> {
-        let siblings = self.siblings(subject).await?;
-        let own = key.and_then(|key| find(&siblings, key.event_id(operation, subject)));
-        let (until, own) = own.map_or((u64::MAX, None), |(sequence, own)| (sequence, Some(own.event.clone())));
-        Ok(Before { events: readable(siblings, |sequence| sequence < until), own })
-    }
-
-    /// What the log holds of the same image as an event, up to it.
-    pub(crate) async fn up_to(&self, receipt: &Receipt) -> Result<Vec<Recorded<Event>>, RecordError> {
-        let siblings = self.siblings(&receipt.event.subject()).await?;
-        Ok(readable(siblings, |sequence| sequence <= receipt.sequence))
-    }
-
-    async fn siblings(&self, subject: &Subject) -> Result<Vec<Sibling>, RecordError> {
-        let siblings = self.in_time(subject).await;
-        let mut siblings = siblings.map_err(|error| RecordError::Unread(error.to_string()))?;
-        siblings.sort_by_key(|sibling| sibling.sequence);
-        Ok(siblings)
-    }
-
-    /// What the log holds beside a subject, or that it does not say so in time.
-    async fn in_time(&self, subject: &Subject) -> Result<Vec<Sibling>, LogError> {
-        let reading = tokio::time::timeout(self.limit, self.log.history(subject));
-        reading.await.unwrap_or_else(|_| {
-            let reason = format!("nothing within {} ms", self.limit.as_millis());
-            Err(LogError::Unavailable { what: format!("read {}", subject.siblings()), reason })
-        })
-    }
-
-    async fn settle(
-        &self,
-        operation: &str,
-        event: Event,
-        key: Option<&IdempotencyKey>,
-    ) -> Result<Receipt, RecordError> {
-        let Some(key) = key else {
-            let new = new_event(Uuid::new_v4(), event);
-            let appended = self.log.append(&new, Expect::Nothing, self.limit).await?;
-            return Ok(fresh(new, appended.sequence));
-        };
-        let id = key.event_id(operation, &event.subject());
-        let new = new_event(id, event);
-        // A guess that is mostly right: nothing is there yet. Where it is wrong, appending looks for the id.
-        let appended = self.log.append(&new, Expect::LastSibling(0), self.limit).await?;
-        if !appended.duplicate {
-            return Ok(fresh(new, appended.sequence));
+    /// The vault's entry at a key. What cannot be read there counts as none.
+    pub(crate) async fn entry(&self, key: &VaultKey) -> Result<Option<Kept>, RecordError> {
+        match self.in_time(self.recorder.vault.get(key)).await? {
+            Err(error @ VaultError::Entry { .. }) => {
+                tracing::warn!(error = %chain(&error), "a vault entry counts as lost");
+                Ok(None)
+            }
+            found => Ok(found?),
         }
-        // Some request with this key was recorded. What that one asked for counts.
-        let siblings = self.log.history(&new.event.subject()).await?;
-        let (sequence, earlier) = find(&siblings, id)
-            .ok_or_else(|| RecordError::Unavailable("the event is recorded but cannot be read back".to_owned()))?;
-        replay(sequence, earlier, new)
+    }
+
+    /// Writes a vault entry where none is. False if another one is there.
+    pub(crate) async fn create_entry(&self, key: &VaultKey, entry: &VaultEntry) -> Result<bool, RecordError> {
+        match self.in_time(self.recorder.vault.create(key, entry)).await?? {
+            Created::Stored(_) => Ok(true),
+            Created::Conflict(_) => Ok(false),
+        }
+    }
+
+    /// The envelope of a new event, which begins a chain or follows from a cause.
+    pub(crate) fn envelope(&self, id: Uuid, cause: Option<&Receipt>) -> Envelope {
+        let mut envelope = Envelope::new(id, SOURCE);
+        envelope.time = Some(trace::now());
+        envelope.actor = Some(self.actor.clone());
+        if let Some(cause) = cause {
+            envelope.causation_id = Some(cause.event_id);
+            envelope.correlation_id = cause.correlation_id.or(Some(cause.event_id));
+        }
+        envelope
+    }
+
+    /// Appends an event and waits for the acknowledgement.
+    pub(crate) async fn append(&self, new: NewEvent, expect: Expect) -> Result<Written, RecordError> {
+        check_size(&new.event)?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.recorder.log.append(&new, expect, Some(left)).await? {
+            Appended::Stored { sequence, duplicate: false } => Ok(stored(Receipt::from_new(new, sequence))),
+            Appended::Stored { sequence, duplicate: true } => self.read_back(&new, sequence).await.map(stored),
+            Appended::Conflict { last } => {
+                let last = last.map(|message| decode(&message)).transpose()?;
+                Ok(Written::Conflict(last.map(Box::new)))
+            }
+        }
+    }
+
+    /// An event with this id is in the log: this very one, whose acknowledgement was lost, or an earlier request's.
+    async fn read_back(&self, new: &NewEvent, sequence: u64) -> Result<Receipt, RecordError> {
+        let recorded = self.event_at(sequence).await?.filter(|recorded| recorded.value.envelope.id == new.envelope.id);
+        let recorded = recorded.ok_or_else(|| unacknowledged("the event is recorded but cannot be read back"))?;
+        let own = recorded.value.envelope.time == new.envelope.time && recorded.value.event == new.event;
+        Ok(Receipt::from_recorded(&recorded, !own))
+    }
+
+    /// Sleeps before another try.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        tokio::time::sleep(pause).await;
+    }
+
+    async fn in_time<T>(&self, asking: impl Future<Output = T>) -> Result<T, RecordError> {
+        let late = || format!("no answer within {} ms", self.recorder.limit.as_millis());
+        timeout_at(self.deadline, asking).await.map_err(|_| RecordError::Unread(late()))
     }
 }
 
-/// What the log holds of an image when something about it is asked for.
-pub(crate) struct Before {
-    /// Its events, in their order.
-    pub(crate) events: Vec<Recorded<Event>>,
-    /// The event that an earlier request with the same key recorded. It and what follows are not among the others.
-    pub(crate) own: Option<Event>,
+fn stored(receipt: Receipt) -> Written {
+    Written::Stored(Box::new(receipt))
 }
 
-fn readable(siblings: Vec<Sibling>, wanted: impl Fn(u64) -> bool) -> Vec<Recorded<Event>> {
-    let event = |Sibling { sequence, at, value }| Some(Recorded { sequence, at, value: value.ok()?.event });
-    siblings.into_iter().filter(|sibling| wanted(sibling.sequence)).filter_map(event).collect()
+pub(crate) fn unacknowledged(reason: &str) -> RecordError {
+    RecordError::Unacknowledged(reason.to_owned())
 }
 
-/// Room for what the scheduler adds when it seals the same credentials to a worker: its event must be readable as well.
-const LARGEST_BODY: usize = MAX_BODY_BYTES - 8 * 1024;
+/// Reads a message; one that cannot be decoded is an error that names its subject.
+pub(crate) fn decode(message: &RawMessage) -> Result<Recorded<RecordedEvent>, RecordError> {
+    match message.decode() {
+        Ok(value) => Ok(Recorded { sequence: message.sequence, at: message.at, value }),
+        Err(error) => Err(RecordError::Unreadable(format!("sequence {}: {error}", message.sequence))),
+    }
+}
 
-/// Credentials grow when they are sealed and encoded; what readers would refuse is not published.
+/// What readers would refuse is not published.
 fn check_size(event: &Event) -> Result<(), RecordError> {
     let body = event.to_json().map_err(|error| RecordError::Refused(error.to_string()))?;
-    if body.len() > LARGEST_BODY { Err(RecordError::TooLarge(body.len())) } else { Ok(()) }
+    if body.len() > MAX_BODY_BYTES { Err(RecordError::EventTooLarge(body.len())) } else { Ok(()) }
 }
 
-fn new_event(id: Uuid, event: Event) -> NewEvent {
-    NewEvent { envelope: new_envelope(id), event }
-}
-
-fn new_envelope(id: Uuid) -> Envelope {
-    Envelope {
-        id,
-        source: SOURCE.to_owned(),
-        source_version: None,
-        time: Some(trace::now()),
-        causation_id: None,
-        correlation_id: Some(id),
-        traceparent: None,
-        tracestate: None,
+impl Receipt {
+    fn from_new(new: NewEvent, sequence: u64) -> Self {
+        Self {
+            event: new.event,
+            event_id: new.envelope.id,
+            correlation_id: new.envelope.correlation_id,
+            causation_id: new.envelope.causation_id,
+            sequence,
+            trace_id: trace::current().map(|(context, _)| context.trace_id().to_owned()),
+            replayed: false,
+        }
     }
-}
 
-fn fresh(new: NewEvent, sequence: u64) -> Receipt {
-    Receipt {
-        event: new.event,
-        event_id: new.envelope.id,
-        sequence,
-        trace_id: trace::current().map(|(context, _)| context.trace_id().to_owned()),
-        replayed: false,
+    /// The receipt of an event that is in the log.
+    pub(crate) fn from_recorded(recorded: &Recorded<RecordedEvent>, replayed: bool) -> Self {
+        let envelope = &recorded.value.envelope;
+        Self {
+            event: recorded.value.event.clone(),
+            event_id: envelope.id,
+            correlation_id: envelope.correlation_id,
+            causation_id: envelope.causation_id,
+            sequence: recorded.sequence,
+            trace_id: envelope.traceparent.as_ref().map(|context| context.trace_id().to_owned()),
+            replayed,
+        }
     }
-}
-
-fn find(siblings: &[Sibling], id: Uuid) -> Option<(u64, &RecordedEvent)> {
-    siblings.iter().find_map(|sibling| match &sibling.value {
-        Ok(recorded) if recorded.envelope.id == id => Some((sibling.sequence, recorded)),
-        _ => None,
-    })
-}
-
-fn replay(sequence: u64, earlier: &RecordedEvent, asked: NewEvent) -> Result<Receipt, RecordError> {
-    // The very event of this request: its acknowledgement was lost, and it was found when it was sent again.
-    if earlier.envelope.time == asked.envelope.time && earlier.event == asked.event {
-        return Ok(fresh(asked, sequence));
-    }
-    if !same_request(&earlier.event, &asked.event) {
-        return Err(RecordError::KeyReused);
-    }
-    Ok(Receipt {
-        event: earlier.event.clone(),
-        event_id: earlier.envelope.id,
-        sequence,
-        trace_id: earlier.envelope.traceparent.as_ref().map(|context| context.trace_id().to_owned()),
-        replayed: true,
-    })
 }
 
 impl From<AppendError> for RecordError {
     fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::Unavailable { .. } => Self::Unavailable(error.to_string()),
-            AppendError::Refused { .. } => Self::Refused(error.to_string()),
-            AppendError::History { source, .. } => source.into(),
+        match error.kind() {
+            ErrorKind::Again => Self::Unacknowledged(chain(&error)),
+            ErrorKind::Full => Self::Full(chain(&error)),
+            ErrorKind::Never => Self::Refused(chain(&error)),
         }
+    }
+}
+
+fn unanswered(kind: ErrorKind, reason: String) -> RecordError {
+    match kind {
+        ErrorKind::Again => RecordError::Unread(reason),
+        ErrorKind::Full => RecordError::Full(reason),
+        ErrorKind::Never => RecordError::Refused(reason),
     }
 }
 
 impl From<LogError> for RecordError {
     fn from(error: LogError) -> Self {
-        match error {
-            LogError::Refused { .. } => Self::Refused(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
-        }
+        unanswered(error.kind(), chain(&error))
+    }
+}
+
+impl From<VaultError> for RecordError {
+    fn from(error: VaultError) -> Self {
+        unanswered(error.kind(), chain(&error))
+    }
+}
+
+impl From<SecretRefusal> for RecordError {
+    fn from(refusal: SecretRefusal) -> Self {
+        Self::Secret(refusal)
     }
 }

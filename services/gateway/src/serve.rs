@@ -5,15 +5,14 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
-    explain::{Explainer, Moment, Scope},
-    health::HealthState,
-    log::{EventLog, LogError},
+    health::{self, HealthState},
+    log::{EventLog, Log, LogError},
 };
 
 use crate::{
     GatewayConfig,
     http::{App, router},
-    port::Verifies,
+    port::Helpers,
     probe,
     record::Recorder,
     server,
@@ -35,29 +34,26 @@ pub enum GatewayError {
     },
 }
 
-/// Serves until shutdown; then finishes what is under way. Without `verifies`, no registry is ever asked.
+/// Serves until shutdown; then finishes what is under way.
 ///
 /// # Errors
 /// [`GatewayError`].
-pub async fn run(
-    config: GatewayConfig,
-    verifies: Option<Arc<dyn Verifies>>,
-    shutdown: CancellationToken,
-) -> Result<(), GatewayError> {
+pub async fn run(config: GatewayConfig, helpers: Helpers, shutdown: CancellationToken) -> Result<(), GatewayError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
-    let log = EventLog::connect(config.nats).await?;
+    let nats = EventLog::connect(config.nats).await?;
+    let vault = Arc::new(nats.vault());
+    let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
+    let room = tokio::spawn(health::follow_room(log.full(), health.component("log has room")));
     let recordings = TaskTracker::new();
-    let explainer = Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now };
+    let hash_key = Arc::new(config.hash_key);
     let app = App {
-        explains: Arc::new(explainer),
-        verifies,
-        recorder: Recorder { log: Arc::new(log), limit: config.limits.append },
+        explains: (helpers.explains)(log.clone()),
+        verifies: helpers.verifies,
+        recorder: Recorder { log, vault, hash_key, limit: config.limits.append },
         tokens: config.tokens,
-        sealing_key: config.sealing_key,
-        scheduler_key: config.scheduler_key,
         limits: config.limits,
         recordings: recordings.clone(),
     };
@@ -67,5 +63,6 @@ pub async fn run(
         tracing::warn!("requests were still under way at the end of the drain time");
     }
     probing.abort();
+    room.abort();
     Ok(())
 }

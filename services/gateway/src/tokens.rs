@@ -8,7 +8,29 @@ use waybill_schemas::WorkspaceId;
 /// Whose tokens are accepted.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    entries: Vec<(WorkspaceId, [u8; 32])>,
+    entries: Vec<(Holder, [u8; 32])>,
+}
+
+/// Who holds a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    workspace: WorkspaceId,
+    name: Option<String>,
+}
+
+impl Holder {
+    /// The workspace that the token is for.
+    pub fn workspace(&self) -> &WorkspaceId {
+        &self.workspace
+    }
+
+    /// The holder as events name it: `token/<workspace>`, with `/<name>` where the token has one.
+    pub fn actor(&self) -> String {
+        match &self.name {
+            Some(name) => format!("token/{}/{name}", self.workspace),
+            None => format!("token/{}", self.workspace),
+        }
+    }
 }
 
 impl fmt::Debug for Tokens {
@@ -21,7 +43,7 @@ impl fmt::Debug for Tokens {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFileError {
     /// A line has another form.
-    #[error("line {line} is not `<workspace> <SHA-256 of a token in hex>`; `waybill init` writes the file")]
+    #[error("line {line} is not `<workspace> <SHA-256 of a token in hex> [name]`; `waybill init` writes the file")]
     Line {
         /// Line, counted from 1.
         line: usize,
@@ -53,19 +75,32 @@ impl FromStr for Tokens {
         let lines = text.lines().enumerate().map(|(index, line)| (index.saturating_add(1), line.trim()));
         let mut tokens = Self::default();
         for (line, text) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
-            let (workspace, hash) = entry(text).ok_or(TokenFileError::Line { line })?;
-            if tokens.entries.iter().any(|(other, known)| *known == hash && *other != workspace) {
+            let (holder, hash) = entry(text).ok_or(TokenFileError::Line { line })?;
+            if tokens.entries.iter().any(|(other, known)| *known == hash && other.workspace != holder.workspace) {
                 return Err(TokenFileError::Shared { line });
             }
-            tokens.entries.push((workspace, hash));
+            tokens.entries.push((holder, hash));
         }
         if tokens.entries.is_empty() { Err(TokenFileError::Empty) } else { Ok(tokens) }
     }
 }
 
-fn entry(line: &str) -> Option<(WorkspaceId, [u8; 32])> {
-    let (workspace, hash) = line.split_once(char::is_whitespace)?;
-    let hash = hash.trim();
+/// Longest name of a token.
+const MAX_NAME: usize = 64;
+
+fn entry(line: &str) -> Option<(Holder, [u8; 32])> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (workspace, hash, name) = match *words {
+        [workspace, hash] => (workspace, hash, None),
+        [workspace, hash, name] => (workspace, hash, Some(name)),
+        _ => return None,
+    };
+    let fits = |name: &str| {
+        name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    if !name.is_none_or(fits) {
+        return None;
+    }
     let mut bytes = [0_u8; 32];
     let digits: Option<Vec<u8>> = hash.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
     let digits = digits.filter(|digits| digits.len() == 64)?;
@@ -74,18 +109,18 @@ fn entry(line: &str) -> Option<(WorkspaceId, [u8; 32])> {
             *byte = (high << 4) | low;
         }
     }
-    Some((workspace.parse().ok()?, bytes))
+    Some((Holder { workspace: workspace.parse().ok()?, name: name.map(str::to_owned) }, bytes))
 }
 
 impl Tokens {
-    /// The workspace that a token is for. Every entry is compared in full, so that time tells nothing.
-    pub fn workspace_of(&self, token: &str) -> Option<&WorkspaceId> {
+    /// Who holds a token. Every entry is compared in full, so that time tells nothing.
+    pub fn holder(&self, token: &str) -> Option<&Holder> {
         let digest = digest(token);
         let mut found = None;
-        for (workspace, hash) in &self.entries {
+        for (holder, hash) in &self.entries {
             let difference = hash.iter().zip(digest).fold(0_u8, |sum, (a, b)| sum | (a ^ b));
             if difference == 0 {
-                found = Some(workspace);
+                found = Some(holder);
             }
         }
         found
@@ -98,13 +133,12 @@ mod tests {
 
     #[test]
     fn a_token_belongs_to_its_workspace() {
-        let file = format!("# comment\n\nacme {}\nacme {}\nother {}\n", hash("one"), hash("two"), hash("three"));
+        let file =
+            format!("# comment\n\nacme {}\nacme {}  ci.main\nother {}\n", hash("one"), hash("two"), hash("three"));
         let tokens: Tokens = file.parse().unwrap();
-        let of = |token| tokens.workspace_of(token).map(|workspace| workspace.as_str());
-        assert_eq!(
-            [of("one"), of("two"), of("three"), of("four"), of("")],
-            [Some("acme"), Some("acme"), Some("other"), None, None]
-        );
+        let actor = |token| tokens.holder(token).map(Holder::actor);
+        let expected = [Some("token/acme"), Some("token/acme/ci.main"), Some("token/other"), None, None];
+        assert_eq!(["one", "two", "three", "four", ""].map(actor), expected.map(|actor| actor.map(str::to_owned)));
         assert!(!format!("{tokens:?}").contains(&hash("one")));
     }
 
@@ -119,7 +153,8 @@ mod tests {
             ("too long", format!("acme {one}00"), Line { line: 1 }),
             ("every workspace", format!("* {one}"), Line { line: 1 }),
             ("no id", format!("a.b {one}"), Line { line: 1 }),
-            ("more than two words", format!("acme {one} x"), Line { line: 1 }),
+            ("more than three words", format!("acme {one} x y"), Line { line: 1 }),
+            ("a name that is none", format!("acme {one} a/b"), Line { line: 1 }),
             ("one token for two", format!("acme {one}\nother {two}\nother {one}"), Shared { line: 3 }),
             ("nothing", "# comment\n\n".to_owned(), Empty),
         ];

@@ -105,6 +105,20 @@ pub async fn follow(mut connected: watch::Receiver<bool>, part: ComponentHandle)
     }
 }
 
+/// Keeps a part's readiness with the log's room: not ready while the log is full.
+pub async fn follow_room(mut full: watch::Receiver<Option<String>>, part: ComponentHandle) {
+    loop {
+        let reason = full.borrow_and_update().clone();
+        match reason {
+            None => part.ready(),
+            Some(reason) => part.not_ready(format!("the event log has no room: {reason}")),
+        }
+        if full.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Serves the routes until the process ends.
 ///
 /// # Errors

@@ -1,14 +1,16 @@
-//! Shared I/O: the event log over JetStream, sealing, telemetry, configuration, shutdown, health.
+//! Shared I/O: the event log and the vault over JetStream, sealing, telemetry, configuration, shutdown, health.
 
 mod chain;
 pub mod config;
-pub mod explain;
 pub mod health;
 pub mod log;
 pub mod metrics;
 pub mod sealing;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod trace;
+pub mod vault;
 
 pub use chain::{chain, links};

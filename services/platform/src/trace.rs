@@ -12,7 +12,9 @@ use opentelemetry::{
 use time::OffsetDateTime;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use waybill_schemas::{Envelope, Subject, Timestamp, TraceParent};
+use waybill_schemas::{Event, RecordedEvent, Timestamp, TraceParent};
+
+use crate::log::NewEvent;
 
 /// A message older than this is not live.
 const LIVE: Duration = Duration::from_secs(60);
@@ -58,26 +60,28 @@ pub fn current() -> Option<(TraceParent, Option<String>)> {
 }
 
 /// A PRODUCER span for publishing an event.
-pub fn publish_span(subject: &Subject, envelope: &Envelope) -> Span {
-    let template = subject.template();
-    tracing::info_span!(
+pub fn publish_span(new: &NewEvent) -> Span {
+    let template = new.subject.template();
+    let span = tracing::info_span!(
         "publish",
         otel.name = format!("publish {template}"),
         otel.kind = "producer",
         messaging.system = "nats",
         messaging.operation.name = "publish",
         messaging.operation.r#type = "send",
-        messaging.destination.name = %subject,
+        messaging.destination.name = %new.subject,
         messaging.destination.template = template,
-        messaging.message.id = %envelope.id,
+        messaging.message.id = %new.envelope.id,
         otel.status_code = Empty,
         otel.status_description = Empty,
-    )
+    );
+    set_ids(&span, &new.event);
+    span
 }
 
 /// A CONSUMER span for processing an event, joined to the span that published it.
-pub fn process_span(subject: &Subject, envelope: &Envelope, delivery: Delivery) -> Span {
-    let template = subject.template();
+pub fn process_span(recorded: &RecordedEvent, delivery: Delivery) -> Span {
+    let (template, envelope) = (recorded.subject.template(), &recorded.envelope);
     let span = tracing::info_span!(
         parent: None,
         "process",
@@ -86,12 +90,13 @@ pub fn process_span(subject: &Subject, envelope: &Envelope, delivery: Delivery) 
         messaging.system = "nats",
         messaging.operation.name = "process",
         messaging.operation.r#type = "process",
-        messaging.destination.name = %subject,
+        messaging.destination.name = %recorded.subject,
         messaging.destination.template = template,
         messaging.message.id = %envelope.id,
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    set_ids(&span, &recorded.event);
     // A fresh context: the one that happens to be active here is nobody's parent.
     let parent = match envelope.traceparent.as_ref().map(|parent| remote(parent, envelope.tracestate.as_deref())) {
         Some(publisher) => {
@@ -105,6 +110,23 @@ pub fn process_span(subject: &Subject, envelope: &Envelope, delivery: Delivery) 
     };
     set_parent(&span, parent);
     span
+}
+
+/// Writes the ids that people search for into the span.
+fn set_ids(span: &Span, event: &Event) {
+    let ids = [
+        ("waybill.workspace", event.workspace().map(|id| id.as_str())),
+        ("container.id", event.container_id().map(|id| id.as_str())),
+        ("waybill.image.id", event.image_id().map(|id| id.as_str())),
+        ("waybill.secret.name", event.secret_name().map(|name| name.as_str())),
+        ("waybill.worker.id", event.worker_id().map(|id| id.as_str())),
+    ];
+    ids.into_iter()
+        .filter_map(|(name, id)| Some((name, id?)))
+        .for_each(|(name, id)| span.set_attribute(name, id.to_owned()));
+    if let Some(placement) = event.placement() {
+        span.set_attribute("waybill.placement", i64::try_from(placement).unwrap_or(i64::MAX));
+    }
 }
 
 /// Makes the span of an incoming request the child of its caller's, if the caller sent a context.

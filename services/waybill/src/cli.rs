@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use waybill_schemas::{ContainerId, EventType, ImageId, WorkerId, WorkspaceId};
+use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
 use crate::{Failure, init, output, place::Place};
 
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill events --follow\n  waybill events --container c1 --json\n  \
         waybill events --type ImagePullFailed --from 2026-01-31T12:00:00Z\n  \
         waybill events --trace 4bf92f3577b34da6a3ce929d0e0e4736\n  \
-        waybill events --subject 'waybill.events.worker.>'\n\n\
+        waybill events --subject 'waybill.events.worker.*'\n\n\
         Exit status: 0 told, 2 not told (usage, configuration, log away)")]
     Events(EventsArguments),
     /// Tell which hop broke, why, since when, and what to do. Works with every service down.
@@ -71,26 +71,32 @@ pub(crate) enum Command {
         Exit status: 0 done, 1 the message stays where it is, 2 not done"
     )]
     Quarantine(crate::quarantine::QuarantineArguments),
-    /// List which credentials a workspace has, give an image new ones, or withdraw them. Never shows a value.
-    #[command(after_help = "Examples:\n  waybill secrets\n  waybill secrets list --workspace acme --json\n  \
-        waybill secrets rotate img-1 --creds new-credentials.json\n  \
-        waybill secrets revoke img-1 --reason 'the account was closed'\n\n\
+    /// List a workspace's secrets, make one, give it new credentials, withdraw it, or erase it. Never shows a value.
+    #[command(after_help = "Examples:\n  waybill secrets list --workspace acme --json\n  \
+        waybill secrets put team --registry ghcr.io --creds credentials.json\n  \
+        waybill secrets rotate team --creds new-credentials.json --if-version 3\n  \
+        waybill secrets revoke team --reason 'the account was closed'\n\n\
         Exit status: 0 done, 1 refused by the gateway, 2 not asked or not answered")]
     Secrets(crate::secrets::SecretsArguments),
+    /// List the scheduler's sealing keys, add one, or destroy those that nothing needs.
+    #[command(after_help = "Examples:\n  waybill keys list\n  waybill keys rotate\n  waybill keys retire\n\n\
+        Exit status: 0 done, 1 an old key is still needed, 2 not done")]
+    Keys(crate::keys::KeysArguments),
     /// Fold the log again: to a point in it, to verify what was decided, or to see what changed between two points.
     #[command(
         after_help = "Examples:\n  waybill replay --verify\n  waybill replay --until-time 2026-01-31T12:00:00Z --json\n  \
         waybill replay --diff 1200 1300\n  \
         waybill replay --until-sequence 1200 --out then.redb\n  \
         WAYBILL_SCHEDULER_PROJECTION=$PWD/then.redb waybill projection images\n\n\
-         Exit status: 0 folded, 1 --verify found a decision that differs, 2 not folded\n\
+         Exit status: 0 folded, 1 --verify found what the log does not lead to, 2 not\n\
+         folded\n\
          (usage, configuration, log away)"
     )]
     Replay(crate::replay::ReplayArguments),
     /// Show what the scheduler knows now, or knew at a point of the log.
     #[command(
         after_help = "Examples:\n  waybill projection pending\n  waybill projection images --key default/img-1\n  \
-        waybill projection requests --at 2026-01-31T12:00:00Z --json\n\n\
+        waybill projection placements --at 2026-01-31T12:00:00Z --json\n\n\
         Exit status: 0 shown, 2 not shown"
     )]
     Projection(crate::projection::ProjectionArguments),
@@ -167,13 +173,17 @@ pub(crate) struct EventsArguments {
     /// Only builds of this image.
     #[arg(long, value_name = "ID")]
     pub(crate) image: Option<ImageId>,
-    /// Only what concerns this container: requests, decisions, outcomes.
+    /// Only what concerns this container: requests, decisions, outcomes, ends.
     #[arg(long, value_name = "ID")]
     pub(crate) container: Option<ContainerId>,
-    /// Only registrations of this worker and decisions for it; what it reported is found by --container.
+    /// Only what concerns this secret: versions, withdrawals, renewals and their outcomes.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) secret: Option<SecretName>,
+    /// Only registrations of this worker, decisions for it, and what it reports.
     #[arg(long, value_name = "ID")]
     pub(crate) worker: Option<WorkerId>,
-    /// Only events of this workspace [with --image or --container: WAYBILL_WORKSPACE]
+    /// Only events of this workspace [with --image, --container or --secret:
+    /// WAYBILL_WORKSPACE]
     #[arg(long, value_name = "NAME")]
     pub(crate) workspace: Option<WorkspaceId>,
     /// Only events that were published in this trace.
@@ -183,9 +193,9 @@ pub(crate) struct EventsArguments {
     #[arg(long = "type", value_name = "EVENT")]
     pub(crate) types: Vec<EventType>,
     /// Only events on this subject; `*` and `>` as in NATS.
-    #[arg(long, default_value = waybill_schemas::ALL_SUBJECTS, value_name = "SUBJECT",
-        conflicts_with_all = ["image", "container", "worker", "workspace"])]
-    pub(crate) subject: String,
+    #[arg(long, value_name = "SUBJECT",
+        conflicts_with_all = ["image", "container", "secret", "worker", "workspace"])]
+    pub(crate) subject: Option<String>,
     /// Start at this sequence or time (RFC 3339).
     #[arg(long, default_value = "1", value_name = "SEQUENCE|TIME")]
     pub(crate) from: Place,

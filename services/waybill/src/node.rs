@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_guide_names_every_code() {
-        let guide = include_str!("../REGISTRIES.md");
+        let guide = include_str!("../../../REGISTRIES.md");
         let source = || io::Error::other("");
         let path = PathBuf::new;
         let of_client = [

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use time::Duration;
-use waybill_platform::log::EventLog;
+use waybill_platform::log::{EventLog, Log as _};
 use waybill_schemas::Timestamp;
 
 use crate::Failure;

@@ -10,6 +10,7 @@ use std::{error::Error, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::{
     credentials::{BasicLogin, Credentials, Secret},
+    fold::ContainerKey,
     provider::CustomPlan,
     reference::ImageReference,
 };
@@ -17,12 +18,15 @@ use waybill_registry::{
     node::{Answer, Client, Request, SOCKET},
     provider::{EcrConfig, Provider, RegistryLogin, TokenCache},
 };
-use waybill_schemas::{ContainerId, WorkspaceId};
-use waybill_worker::node::{Answerer, Attachment, NoAttached, NodeDir, Owner, Running, Server};
+use waybill_schemas::WorkspaceId;
+use waybill_worker::node::{Answerer, Attachment, Attachments, NodeDir, Owner, Placed, Running, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (workspace, container): (WorkspaceId, ContainerId) = ("acme".parse()?, "c1".parse()?);
+    let workspace: WorkspaceId = "acme".parse()?;
+    let container = ContainerKey { workspace: workspace.clone(), container_id: "c1".parse()? };
+    // The number grows each time that the container is placed: the key of an older placement opens nothing.
+    let placed = Placed { container, number: 1 };
     let image = ImageReference::parse("registry.example.com/team/app:1")?;
 
     // A provider gives logins for one registry host and no other. One cache serves all providers of a process: containers
@@ -32,29 +36,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let plan = CustomPlan { registry: image.registry().clone(), credentials: Credentials::Basic(login) };
     let provider = Provider::new(plan, &workspace, &tokens);
 
-    // What runs on the node. A newer decision is put in the same way and replaces this one.
+    // What runs on the node. Newer credentials are put in the same way and replace these.
     let scratch = tempfile::tempdir()?;
     let running = Running::open(NodeDir::open(scratch.path(), None)?)?;
-    running.put(
-        &workspace,
-        &container,
-        Attachment { provider, image: image.clone(), expires_at: None, requested_by: 1, decided_by: 1 },
-    )?;
+    let attachments = Attachments::default();
+    let attachment = Attachment { provider, image: image.clone(), expires_at: None, placement: placed.number };
+    attachments.put(placed.clone(), attachment);
+    running.admit(&placed)?;
 
     // The runtime itself asks the provider, each time it needs a login: tokens are renewed on the way.
-    let attachment = running.attachment(&workspace, &container).ok_or("the container has no credentials")?;
+    let attachment = attachments.get(&placed).ok_or("the container has no credentials")?;
     let issued = attachment.provider.login(image.registry()).await?;
     if let RegistryLogin::Basic(login) = &issued.login {
         println!("{} is pulled as {}, until {:?}", image, login.username, issued.expires_at);
     }
 
     // Other programs ask through the socket, showing the container's access file.
-    let server = Server::bind(Answerer::new(running.clone(), Arc::new(NoAttached)))?;
+    let server = Server::bind(Answerer::new(running.clone(), Arc::new(attachments.clone())))?;
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
     let client = Client {
         socket: running.dir().root().join(SOCKET),
-        access_file: running.dir().access_file(&Owner::Container(workspace.clone(), container.clone())),
+        access_file: running.dir().access_file(&Owner::from(&placed.container)),
     };
     let registry = Some(image.registry().to_string());
     let asked =
@@ -64,7 +67,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // The container has ended: its key opens nothing any more, and its files are gone.
-    running.drop_access(&workspace, &container)?;
+    attachments.remove(&placed);
+    running.remove(&placed)?;
     stop.cancel();
     serving.await?;
     Ok(())

@@ -7,7 +7,7 @@ use waybill_domain::reference::RegistryHost;
 use waybill_platform::{
     config::{ConfigError, Reader, Settings},
     log::NatsConfig,
-    sealing::{PrivateKey, PublicKey},
+    sealing::PrivateKey,
 };
 use waybill_registry::{
     default_chain,
@@ -26,8 +26,6 @@ pub struct WorkerConfig {
     pub worker_id: WorkerId,
     /// Its sealing key (file `WAYBILL_WORKER_SEALING_KEY_FILE`).
     pub sealing_key: PrivateKey,
-    /// The only sealer whose credentials are accepted (`WAYBILL_SCHEDULER_SEALING_KEY`).
-    pub scheduler_key: PublicKey,
     /// How images are pulled.
     pub pull: PullConfig,
     /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
@@ -58,9 +56,6 @@ impl WorkerConfig {
         let role = worker_id.as_ref().map_or_else(String::new, |id| format!("worker-{id}"));
         let nats = NatsConfig::read(&mut reader, &role);
         let sealing_key = PrivateKey::from_seed(&reader.secret_file("WAYBILL_WORKER_SEALING_KEY_FILE"));
-        let scheduler_key = reader.needed("WAYBILL_SCHEDULER_SEALING_KEY", |text| {
-            text.parse().map_err(|_| "the scheduler's public sealing key (X…), as `waybill init` writes it")
-        });
         let (pull, aws, clouds) = registries(&mut reader, None);
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
@@ -72,21 +67,11 @@ impl WorkerConfig {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
         reader.finish()?;
-        match (worker_id, sealing_key, scheduler_key) {
-            (Some(worker_id), Ok(sealing_key), Some(scheduler_key)) => Ok(Self {
-                nats,
-                worker_id,
-                sealing_key,
-                scheduler_key,
-                pull,
-                aws,
-                clouds,
-                concurrency,
-                health,
-                node_dir,
-                node_group,
-            }),
-            _ => Err(ConfigError { problems: vec!["the worker's id or keys are missing".to_owned()] }),
+        match (worker_id, sealing_key) {
+            (Some(worker_id), Ok(sealing_key)) => {
+                Ok(Self { nats, worker_id, sealing_key, pull, aws, clouds, concurrency, health, node_dir, node_group })
+            }
+            _ => Err(ConfigError { problems: vec!["the worker's id or key is missing".to_owned()] }),
         }
     }
 }
@@ -208,7 +193,6 @@ mod tests {
             ("WAYBILL_NATS_SEED_FILE", "user.nk".to_owned()),
             ("WAYBILL_WORKER_ID", "node-1".to_owned()),
             ("WAYBILL_WORKER_SEALING_KEY_FILE", "worker.xkey".to_owned()),
-            ("WAYBILL_SCHEDULER_SEALING_KEY", key.public().unwrap().to_string()),
         ]
     }
 
@@ -269,7 +253,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut pairs = home(dir.path());
         fs::write(dir.path().join("worker.xkey"), "s3cr3t-but-no-seed").unwrap();
-        pairs.retain(|(key, _)| *key != "WAYBILL_SCHEDULER_SEALING_KEY");
+        pairs.retain(|(key, _)| *key != "WAYBILL_WORKER_ID");
         let wrong = [
             ("WAYBILL_WORKER_CONCURRENCY", "0"),
             ("WAYBILL_WORKER_PULL_SECONDS", "soon"),
@@ -286,7 +270,7 @@ mod tests {
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
         let error = read(dir.path(), &pairs).unwrap_err().to_string();
         let keys = wrong.iter().map(|(key, _)| *key);
-        for key in keys.chain(["WAYBILL_SCHEDULER_SEALING_KEY", "WAYBILL_WORKER_SEALING_KEY_FILE"]) {
+        for key in keys.chain(["WAYBILL_WORKER_ID", "WAYBILL_WORKER_SEALING_KEY_FILE"]) {
             assert!(error.contains(key), "{key} is not in: {error}");
         }
         assert_absent("s3cr3t-but-no-seed", "the error", &error);

@@ -1,4 +1,4 @@
-//! Many containers at once, each container's decisions one after the other.
+//! Many containers at once, each container's decisions one after the other, and what cannot wait beside them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,13 +10,13 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{Id, JoinError, JoinSet},
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often the log is told of what is worked on, or waits for it; it delivers again after 10 s of silence.
-pub(crate) const PROGRESS: Duration = Duration::from_secs(3);
+/// How often the log is told of what is worked on, or waits for it; it delivers again after 30 s of silence.
+pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
 /// How long work under way may take once the worker is stopping. What is not done then is delivered again.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -25,61 +25,55 @@ pub(crate) trait Item: Send + 'static {
     /// What is served one after the other.
     type Key: Eq + Hash + Clone + Send + 'static;
 
-    /// What it is about.
-    fn key(&self) -> Self::Key;
+    /// The line that it waits in; none for what is served at once, whatever else is under way.
+    fn line(&self) -> Option<Self::Key>;
 
     /// Its number: a copy has the same.
     fn number(&self) -> u64;
 
     /// Says that it still waits, so that nobody sends a copy.
-    fn waits(&self) -> impl Future<Output = ()> + Send;
+    fn wait_longer(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Runs `work` for each item, at most `limit` at once, and never two of the same key. At most as many again wait for
-/// their key; then nothing more is taken from the queue. A copy of what waits takes its place. Returns on shutdown, or
-/// when the queue ends.
-pub(crate) async fn dispatch<T, F>(
-    mut queue: mpsc::Receiver<T>,
-    limit: usize,
+/// Runs `work` for each item of the queue: what has no line at once, of the others at most `slots` at a time and never two of
+/// the same line. Everything is taken from the queue as it comes: its sender bounds it. A copy of what waits takes its place.
+/// Returns on shutdown, or when the queue ends.
+pub(crate) async fn dispatch<Q, T, F>(
+    mut queue: mpsc::Receiver<Q>,
+    slots: usize,
     work: impl Fn(T) -> F,
     shutdown: &CancellationToken,
 ) where
-    T: Item,
+    T: Item + From<Q>,
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut lines = Lines { waiting: HashMap::new(), in_line: 0 };
+    let mut lines = Lines { waiting: HashMap::new(), turns: VecDeque::new() };
     let mut running: JoinSet<()> = JoinSet::new();
-    let mut keys: HashMap<tokio::task::Id, T::Key> = HashMap::new();
+    let mut keys: HashMap<Id, T::Key> = HashMap::new();
     let mut ticks = interval(PROGRESS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ended = false;
     while !(ended && running.is_empty()) {
-        let finished = tokio::select! {
+        tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(finished) = running.join_next_with_id(), if !running.is_empty() => finished,
-            item = queue.recv(), if !ended && running.len() < limit && lines.in_line < limit => {
-                let Some(item) = item else {
-                    ended = true;
-                    continue;
-                };
-                let key = item.key();
-                if let Some(free) = lines.join(&key, item) {
-                    keys.insert(running.spawn(work(free)).id(), key);
+            Some(finished) = running.join_next_with_id(), if !running.is_empty() => {
+                if let Some(key) = keys.remove(&finished_id(finished)) {
+                    lines.leave(key);
                 }
-                continue;
             }
-            () = lines.remind(&mut ticks) => continue,
-        };
-        let id = match finished {
-            Ok((id, ())) => id,
-            Err(error) => {
-                tracing::error!(%error, "a container's work ended badly; its decision will be delivered again");
-                error.id()
-            }
-        };
-        let Some(key) = keys.remove(&id) else { continue };
-        if let Some(item) = lines.next(&key) {
+            item = queue.recv(), if !ended => match item.map(T::from) {
+                None => ended = true,
+                Some(item) => match item.line() {
+                    None => drop(running.spawn(work(item))),
+                    Some(key) => lines.join(key, item),
+                },
+            },
+            () = lines.remind(&mut ticks) => {}
+        }
+        while keys.len() < slots
+            && let Some((key, item)) = lines.next()
+        {
             keys.insert(running.spawn(work(item)).id(), key);
         }
     }
@@ -89,45 +83,56 @@ pub(crate) async fn dispatch<T, F>(
     }
 }
 
-/// What waits, by key. A key that is being worked on has a line, if an empty one.
+fn finished_id(finished: Result<(Id, ()), JoinError>) -> Id {
+    match finished {
+        Ok((id, ())) => id,
+        Err(error) => {
+            tracing::error!(%error, "work on a decision ended badly; it will be delivered again");
+            error.id()
+        }
+    }
+}
+
+/// What waits, by key. A key that is being worked on has a line, if an empty one; the others with a line await their turn.
 struct Lines<T: Item> {
     waiting: HashMap<T::Key, VecDeque<T>>,
-    in_line: usize,
+    turns: VecDeque<T::Key>,
 }
 
 impl<T: Item> Lines<T> {
-    /// Puts an item in the line of its key, or gives it back if nothing of the key is being worked on. Of two copies the
-    /// newer is kept, in the older one's place.
-    fn join(&mut self, key: &T::Key, item: T) -> Option<T> {
-        let Some(line) = self.waiting.get_mut(key) else {
-            self.waiting.insert(key.clone(), VecDeque::new());
-            return Some(item);
+    /// Puts an item in the line of its key. Of two copies the newer is kept, in the older one's place.
+    fn join(&mut self, key: T::Key, item: T) {
+        let Some(line) = self.waiting.get_mut(&key) else {
+            self.waiting.insert(key.clone(), VecDeque::from([item]));
+            return self.turns.push_back(key);
         };
         match line.iter_mut().find(|waiting| waiting.number() == item.number()) {
             Some(copy) => drop(mem::replace(copy, item)),
-            None => {
-                line.push_back(item);
-                self.in_line = self.in_line.saturating_add(1);
-            }
+            None => line.push_back(item),
         }
-        None
     }
 
-    /// The next item of a key; without one, the key is free.
-    fn next(&mut self, key: &T::Key) -> Option<T> {
-        let next = self.waiting.get_mut(key).and_then(VecDeque::pop_front);
-        match next {
-            Some(_) => self.in_line = self.in_line.saturating_sub(1),
-            None => drop(self.waiting.remove(key)),
+    /// The first item of the key whose turn it is. The key is being worked on from then on.
+    fn next(&mut self) -> Option<(T::Key, T)> {
+        let key = self.turns.pop_front()?;
+        let item = self.waiting.get_mut(&key)?.pop_front()?;
+        Some((key, item))
+    }
+
+    /// A key is no longer worked on. If more waits for it, its next turn comes after the others'.
+    fn leave(&mut self, key: T::Key) {
+        if self.waiting.get(&key).is_some_and(VecDeque::is_empty) {
+            self.waiting.remove(&key);
+        } else {
+            self.turns.push_back(key);
         }
-        next
     }
 
     /// Speaks for everything that waits, at the next tick.
     async fn remind(&self, ticks: &mut Interval) {
         ticks.tick().await;
         for item in self.waiting.values().flatten() {
-            item.waits().await;
+            item.wait_longer().await;
         }
     }
 }
@@ -152,15 +157,15 @@ mod tests {
     impl Item for Test {
         type Key = &'static str;
 
-        fn key(&self) -> &'static str {
-            self.key
+        fn line(&self) -> Option<&'static str> {
+            (self.key != "at once").then_some(self.key)
         }
 
         fn number(&self) -> u64 {
             self.number
         }
 
-        async fn waits(&self) {
+        async fn wait_longer(&self) {
             self.waited.add_permits(1);
         }
     }
@@ -197,34 +202,34 @@ mod tests {
         assert_eq!(slow, [1, 2], "{done:?}");
     }
 
+    /// Pulls that hang take every slot, and more wait behind them: a withdrawal is served all the same (fault 12).
     #[tokio::test]
-    async fn what_waits_for_its_key_is_bounded() {
-        let (sender, queue) = mpsc::channel(100);
-        for number in 0..100 {
-            sender.send(item("one key", number)).await.unwrap();
-        }
+    async fn what_is_served_at_once_waits_for_no_slot_and_the_queue_is_never_left() {
+        let (sender, queue) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let gate = Arc::new(Semaphore::new(0));
-        let held = gate.clone();
-        let work = move |_: Test| {
-            let gate = held.clone();
-            async move { gate.acquire().await.unwrap().forget() }
+        let (gate, served) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (held, at_once) = (gate.clone(), served.clone());
+        let work = move |item: Test| {
+            let (gate, at_once) = (held.clone(), at_once.clone());
+            async move {
+                match item.key {
+                    "at once" => at_once.add_permits(1),
+                    _ => gate.acquire().await.unwrap().forget(),
+                }
+            }
         };
         let stopped = stop.clone();
-        let dispatching = tokio::spawn(async move { dispatch(queue, 4, work, &stopped).await });
-        while sender.capacity() < 5 {
-            tokio::task::yield_now().await;
+        let dispatching = tokio::spawn(async move { dispatch(queue, 2, work, &stopped).await });
+        let keys = ["a", "b", "c", "d", "e", "f"];
+        for number in 0..300 {
+            sender.send(item(keys[number % keys.len()], u64::try_from(number).unwrap())).await.unwrap();
         }
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(sender.capacity(), 5, "one runs and four wait");
-        gate.add_permits(100);
-        while sender.capacity() < 100 {
-            tokio::task::yield_now().await;
-        }
-        stop.cancel();
+        sender.send(item("at once", 1)).await.unwrap();
+        served.acquire().await.unwrap().forget();
+        gate.add_permits(300);
+        drop(sender);
         dispatching.await.unwrap();
+        assert_eq!(gate.available_permits(), 0, "everything that waited was served");
     }
 
     /// A slow pull, and what is delivered again and again behind it.

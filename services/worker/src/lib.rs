@@ -1,21 +1,31 @@
-//! The worker of a node: turns attached credentials into a provider, pulls, and reports each outcome.
+//! The worker of a node: turns granted credentials into a provider, pulls, and reports each outcome.
 //!
-//! [`node`] needs no NATS: a runtime can use it on its own, with the providers and pulls of `waybill-registry`.
+//! [`node`] needs no NATS: a runtime can use it on its own, with the providers and pulls of `waybill-registry`. [`view`] is
+//! the worker's state as a pure machine, and [`progress`] what its outcome subjects say.
 
 mod access;
-mod attached;
 mod config;
 mod dispatch;
-mod handle;
+mod grants;
+mod handler;
+mod job;
+mod logins;
+mod lookup;
 pub mod node;
 mod outcome;
-mod port;
+mod placing;
+#[doc(hidden)]
+pub mod progress;
+mod providers;
 mod pulling;
 mod register;
+mod renewing;
 mod start;
-mod step;
 #[cfg(test)]
 mod testing;
+#[doc(hidden)]
+pub mod view;
+mod watch;
 
 pub use config::{WorkerConfig, read_trial};
 pub use start::{WorkerError, run};

@@ -1,182 +1,202 @@
-//! The scheduler's decision as the worker needs it, and the events that report what became of it.
+//! The events that report what became of a decision.
 
-use uuid::Uuid;
-use waybill_domain::provider::Failure;
+use waybill_domain::{
+    decision::{Credential, Decision, Outcome},
+    provider::Failure,
+};
+use waybill_platform::{log::NewEvent, trace};
 use waybill_registry::pull::PullError;
 use waybill_schemas::{
-    ContainerId, Derivation, Envelope, Event, ImageId, RecordedEvent, Timestamp, WorkerId, WorkspaceId, derived_id,
+    Derivation, Envelope, Event, RecordedEvent, Subject, Timestamp, Uuid, WorkerId, derived_id,
     v1::{
-        AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, CredType,
-        CredentialProviderAttached, CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
+        ContainerEnded, CredentialProviderAttached, CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
+        SecretRenewalApplied, SecretRenewalFailed,
     },
 };
 
-use crate::source;
+use crate::{
+    source,
+    view::{Decided, Placed},
+};
 
-/// A decision of the scheduler, at its place in the log.
+/// A decision that the queue delivered, with what its outcomes name of its event.
 #[derive(Debug)]
-pub(crate) struct Decision {
-    pub(crate) id: Uuid,
-    pub(crate) sequence: u64,
+pub(crate) struct Assignment {
+    pub(crate) decided: Decided,
+    id: Uuid,
     correlation_id: Uuid,
-    pub(crate) said: Said,
 }
 
-/// What was decided.
+/// What became of a provider.
 #[derive(Debug)]
-pub(crate) enum Said {
-    Attached(ContainerCredentialsAttached),
-    Skipped(ContainerCredentialsSkipped),
+pub(crate) struct Provided<'a> {
+    pub(crate) name: String,
+    /// The version that it uses; none for the default chain.
+    pub(crate) credential: Option<&'a Credential>,
+    pub(crate) token_expires_at: Option<Timestamp>,
 }
 
-impl Decision {
+impl Assignment {
     /// The decision in an event, if it is one.
-    pub(crate) fn of(sequence: u64, recorded: RecordedEvent) -> Option<Self> {
-        let said = match recorded.event {
-            Event::ContainerCredentialsAttached(attached) => Said::Attached(attached),
-            Event::ContainerCredentialsSkipped(skipped) => Said::Skipped(skipped),
-            _ => return None,
-        };
+    pub(crate) fn from_event(sequence: u64, recorded: &RecordedEvent) -> Option<Self> {
+        let decision = Decision::from_event(recorded)?;
         let id = recorded.envelope.id;
-        Some(Self { id, sequence, correlation_id: recorded.envelope.correlation_id.unwrap_or(id), said })
+        let correlation_id = recorded.envelope.correlation_id.unwrap_or(id);
+        Some(Self { decided: Decided { sequence, decision }, id, correlation_id })
     }
 
-    pub(crate) fn workspace(&self) -> &WorkspaceId {
-        match &self.said {
-            Said::Attached(said) => &said.workspace,
-            Said::Skipped(said) => &said.workspace,
-        }
+    pub(crate) fn decision(&self) -> &Decision {
+        &self.decided.decision
     }
 
-    pub(crate) fn container_id(&self) -> &ContainerId {
-        match &self.said {
-            Said::Attached(said) => &said.container_id,
-            Said::Skipped(said) => &said.container_id,
-        }
+    /// The credential that the decision itself names.
+    fn credential(&self) -> Option<&Credential> {
+        self.decision().credential()
     }
 
-    pub(crate) fn image_id(&self) -> Option<&ImageId> {
-        match &self.said {
-            Said::Attached(said) => Some(&said.image_id),
-            Said::Skipped(said) => said.image_id.as_ref(),
-        }
-    }
-
+    /// The reference that the placement pulls.
     pub(crate) fn image_ref(&self) -> Option<&str> {
-        match &self.said {
-            Said::Attached(said) => Some(&said.image_ref),
-            Said::Skipped(said) => said.image_ref.as_deref(),
-        }
+        self.decision().image_ref()
     }
 
-    /// When the attached credentials stop working, where known.
-    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
-        match &self.said {
-            Said::Attached(said) => said.expires_at,
-            Said::Skipped(_) => None,
-        }
-    }
-
-    pub(crate) fn requested_by(&self) -> u64 {
-        match &self.said {
-            Said::Attached(said) => said.requested_by,
-            Said::Skipped(said) => said.requested_by,
-        }
-    }
-
-    /// Sequence of the container's end, if that is what it follows from: there is nothing to attach and nothing to pull.
-    pub(crate) fn ended_at(&self) -> Option<u64> {
-        match &self.said {
-            Said::Skipped(said) if said.reason == AttachSkipReason::ContainerEnded => said.image_event,
-            _ => None,
-        }
-    }
-
-    /// Whether it follows a rotation or a revocation, while the container has credentials: nothing is to be pulled.
-    pub(crate) fn renews(&self) -> bool {
-        let rests_on = match &self.said {
-            Said::Attached(said) => Some(said.saved_by),
-            Said::Skipped(said) => said.image_event,
+    pub(crate) fn provider_attached(&self, placed: &Placed, provided: &Provided<'_>) -> NewEvent {
+        let credential = provided.credential;
+        let event = CredentialProviderAttached {
+            workspace: placed.container.workspace.clone(),
+            container_id: placed.container.container_id.clone(),
+            placement: placed.number,
+            image_id: self.decision().image_id().cloned(),
+            worker_id: self.decision().worker_id.clone(),
+            provider_name: provided.name.clone(),
+            cred_type: credential.map(|credential| credential.cred_type),
+            registry: credential.map(|credential| credential.registry.clone()),
+            secret_name: credential.map(|credential| credential.secret_name.clone()),
+            version: credential.map(|credential| credential.version),
+            token_expires_at: provided.token_expires_at,
+            decided_by: self.decided.sequence,
         };
-        rests_on > Some(self.requested_by())
+        self.outcome(placed, &Derivation::Provider, event.into())
     }
 
-    pub(crate) fn worker_id(&self) -> &WorkerId {
-        match &self.said {
-            Said::Attached(said) => &said.worker_id,
-            Said::Skipped(said) => &said.worker_id,
-        }
+    pub(crate) fn provider_failed(&self, placed: &Placed, failure: &Failure) -> NewEvent {
+        let credential = self.credential();
+        let event = CredentialProviderFailed {
+            workspace: placed.container.workspace.clone(),
+            container_id: placed.container.container_id.clone(),
+            placement: placed.number,
+            image_id: self.decision().image_id().cloned(),
+            worker_id: self.decision().worker_id.clone(),
+            cred_type: credential.map(|credential| credential.cred_type),
+            registry: credential.map(|credential| credential.registry.clone()),
+            reason: failure.reason,
+            detail: Some(failure.detail.clone()),
+            decided_by: self.decided.sequence,
+        };
+        self.outcome(placed, &Derivation::Provider, event.into())
     }
 
-    fn credentials(&self) -> Option<(CredType, String)> {
-        match &self.said {
-            Said::Attached(said) => Some((said.cred_type, said.registry.clone())),
-            Said::Skipped(_) => None,
-        }
+    pub(crate) fn pulled(&self, placed: &Placed, pulled: &Result<String, PullError>) -> NewEvent {
+        let (workspace, container_id) = (placed.container.workspace.clone(), placed.container.container_id.clone());
+        let (image_id, worker_id) = (self.decision().image_id().cloned(), self.decision().worker_id.clone());
+        let image_ref = self.image_ref().map(str::to_owned);
+        let (placement, decided_by) = (placed.number, self.decided.sequence);
+        let event = match pulled {
+            Ok(digest) => ImagePullSucceeded {
+                workspace,
+                container_id,
+                placement,
+                image_id,
+                worker_id,
+                image_ref: image_ref.unwrap_or_default(),
+                digest: digest.clone(),
+                decided_by,
+            }
+            .into(),
+            Err(PullError { reason, detail }) => ImagePullFailed {
+                workspace,
+                container_id,
+                placement,
+                image_id,
+                worker_id,
+                image_ref,
+                reason: *reason,
+                detail: Some(detail.clone()),
+                decided_by,
+            }
+            .into(),
+        };
+        self.outcome(placed, &Derivation::Pull, event)
     }
 
-    /// What stands around the outcome of a kind.
-    pub(crate) fn envelope(&self, kind: Derivation, now: Timestamp) -> Envelope {
+    /// What became of a renewal: the number of placements that use the version, or why none can. None for other decisions.
+    pub(crate) fn renewed(&self, outcome: &Result<u64, Failure>) -> Option<NewEvent> {
+        let Outcome::Renewed { credential, .. } = &self.decision().outcome else { return None };
+        let (workspace, worker_id) = (self.decision().workspace.clone(), self.decision().worker_id.clone());
+        let (secret_name, version) = (credential.secret_name.clone(), credential.version);
+        let (secret, decided_by) = (secret_name.clone(), self.decided.sequence);
+        let subject =
+            Subject::SecretOutcome { worker_id: worker_id.clone(), workspace: workspace.clone(), secret, version };
+        let event = match outcome {
+            Ok(placements) => {
+                SecretRenewalApplied { workspace, secret_name, version, worker_id, placements: *placements, decided_by }
+                    .into()
+            }
+            Err(failure) => SecretRenewalFailed {
+                workspace,
+                secret_name,
+                version,
+                worker_id,
+                reason: failure.reason,
+                detail: Some(failure.detail.clone()),
+                decided_by,
+            }
+            .into(),
+        };
+        Some(NewEvent { subject, envelope: self.envelope(&Derivation::Applied), event })
+    }
+
+    fn outcome(&self, placed: &Placed, kind: &Derivation, event: Event) -> NewEvent {
+        let subject = outcome_subject(&self.decision().worker_id, placed);
+        NewEvent { subject, envelope: self.envelope(kind), event }
+    }
+
+    /// The same id however often the outcome is reported.
+    fn envelope(&self, kind: &Derivation) -> Envelope {
         Envelope {
-            id: derived_id(self.id, kind),
-            source: source(self.worker_id()),
-            source_version: None,
-            time: Some(now),
+            time: Some(trace::now()),
             causation_id: Some(self.id),
             correlation_id: Some(self.correlation_id),
-            traceparent: None,
-            tracestate: None,
+            ..Envelope::new(derived_id(self.id, kind), source(&self.decision().worker_id))
         }
     }
+}
 
-    pub(crate) fn provider_attached(&self, name: String, token_expires_at: Option<Timestamp>) -> Event {
-        let credentials = self.credentials();
-        CredentialProviderAttached {
-            workspace: self.workspace().clone(),
-            container_id: self.container_id().clone(),
-            image_id: self.image_id().cloned(),
-            worker_id: self.worker_id().clone(),
-            provider_name: name,
-            cred_type: credentials.as_ref().map(|(cred_type, _)| *cred_type),
-            registry: credentials.map(|(_, registry)| registry),
-            token_expires_at,
-            decided_by: self.sequence,
-        }
-        .into()
+/// Where a placement's outcomes stand.
+pub(crate) fn outcome_subject(worker_id: &WorkerId, placed: &Placed) -> Subject {
+    Subject::ContainerOutcome {
+        worker_id: worker_id.clone(),
+        workspace: placed.container.workspace.clone(),
+        container_id: placed.container.container_id.clone(),
+        placement: placed.number,
     }
+}
 
-    pub(crate) fn provider_failed(&self, failure: Failure) -> Event {
-        let credentials = self.credentials();
-        CredentialProviderFailed {
-            workspace: self.workspace().clone(),
-            container_id: self.container_id().clone(),
-            image_id: self.image_id().cloned(),
-            worker_id: self.worker_id().clone(),
-            cred_type: credentials.as_ref().map(|(cred_type, _)| *cred_type),
-            registry: credentials.map(|(_, registry)| registry),
-            reason: failure.reason,
-            detail: Some(failure.detail),
-            decided_by: self.sequence,
-        }
-        .into()
-    }
+/// The end of a placement, as a program of the node reported it.
+pub(crate) fn ended(worker_id: &WorkerId, placed: &Placed) -> NewEvent {
+    let event = ContainerEnded {
+        workspace: placed.container.workspace.clone(),
+        container_id: placed.container.container_id.clone(),
+        placement: placed.number,
+    };
+    let envelope = Envelope { time: Some(trace::now()), ..Envelope::new(Uuid::new_v4(), source(worker_id)) };
+    NewEvent { subject: outcome_subject(worker_id, placed), envelope, event: event.into() }
+}
 
-    pub(crate) fn pulled(&self, pulled: Result<String, PullError>) -> Event {
-        let (workspace, container_id) = (self.workspace().clone(), self.container_id().clone());
-        let (image_id, worker_id) = (self.image_id().cloned(), self.worker_id().clone());
-        let image_ref = self.image_ref().map(str::to_owned);
-        let decided_by = self.sequence;
-        match pulled {
-            Ok(digest) => {
-                let image_ref = image_ref.unwrap_or_default();
-                ImagePullSucceeded { workspace, container_id, image_id, worker_id, image_ref, digest, decided_by }
-                    .into()
-            }
-            Err(PullError { reason, detail }) => {
-                let detail = Some(detail);
-                ImagePullFailed { workspace, container_id, image_id, worker_id, image_ref, reason, detail, decided_by }
-                    .into()
-            }
-        }
+/// Sequence of the decision that a renewal's outcome follows.
+pub(crate) fn renewal_decided_by(event: &Event) -> Option<u64> {
+    match event {
+        Event::SecretRenewalApplied(applied) => Some(applied.decided_by),
+        Event::SecretRenewalFailed(failed) => Some(failed.decided_by),
+        _ => None,
     }
 }

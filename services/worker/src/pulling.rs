@@ -12,13 +12,18 @@ use waybill_schemas::v1::PullFailure;
 
 use crate::{
     access::{Access, NoAccess},
-    outcome::Decision,
+    view::Placed,
 };
 
-/// Pulls what the decision names, and returns the manifest's digest.
-pub(crate) async fn pull_for(config: &PullConfig, decision: &Decision, access: &Access) -> Result<String, PullError> {
+/// Pulls a placement's image, and returns the manifest's digest.
+pub(crate) async fn pull_for(
+    config: &PullConfig,
+    image_ref: Option<&str>,
+    placed: &Placed,
+    access: &Access,
+) -> Result<String, PullError> {
     let no_reference = "no build recorded what to pull for this image; report the build to the gateway";
-    let text = decision.image_ref().ok_or_else(|| PullError::new(PullFailure::NoImageReference, no_reference))?;
+    let text = image_ref.ok_or_else(|| PullError::new(PullFailure::NoImageReference, no_reference))?;
     let image = ImageReference::parse(text)
         .map_err(|error| PullError::new(PullFailure::InvalidReference, error.to_string()))?;
     let span = tracing::info_span!(
@@ -32,7 +37,7 @@ pub(crate) async fn pull_for(config: &PullConfig, decision: &Decision, access: &
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
-    let name = format!("{}/{}", decision.workspace(), decision.container_id());
+    let name = format!("{}/{}", placed.container.workspace, placed.container.container_id);
     let outcome = as_whom(config, &image, access, &name).instrument(span.clone()).await;
     match &outcome {
         Ok(digest) => span.record("waybill.outcome", "pulled").record("container.image.digest", digest),
@@ -53,7 +58,7 @@ async fn as_whom(
             let login = default_chain::login(config.docker_config.as_deref(), image).await?;
             return pull(config, image, &login, name).await;
         }
-        Access::Custom { provider, issued } => (provider, issued),
+        Access::Custom { provider, issued, .. } => (provider, issued),
     };
     if provider.registry() != image.registry() {
         let (bound, asked) = (provider.registry().clone(), image.registry().clone());

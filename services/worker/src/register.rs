@@ -1,17 +1,15 @@
-//! The worker's registration: its public key in the log, and again when its consumer is missing.
+//! The worker's registration: this instance and its public key in the log, at each start and when its consumer is missing.
 
 use std::{
-    sync::Mutex,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use uuid::Uuid;
 use waybill_platform::{
-    log::{AppendError, EventLog, Expect, LogError, NewEvent},
-    sealing::PublicKey,
+    log::{AppendError, Appended, Expect, Log, LogError, NewEvent, RawMessage},
     trace,
 };
-use waybill_schemas::{Envelope, Event, Subject, WorkerId, v1::WorkerRegistered};
+use waybill_schemas::{Envelope, Event, PublicSealingKey, Subject, Timestamp, Uuid, WorkerId, v1::WorkerRegistered};
 
 use crate::source;
 
@@ -20,69 +18,132 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Registers one worker.
+/// Registers one instance of a worker.
+#[derive(Debug)]
 pub(crate) struct Registrar {
-    log: EventLog,
-    worker_id: WorkerId,
-    key: PublicKey,
-    next: Mutex<(Instant, Duration)>,
+    log: Arc<dyn Log>,
+    registered: WorkerRegistered,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Sequence of this instance's first registration; 0 before it.
+    sequence: u64,
+    /// When the next repetition may be published, and the pause before it.
+    next: (Instant, Duration),
+}
+
+/// This instance is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) sequence: u64,
+    /// True if the registration before named another key.
+    pub(crate) key_changed: bool,
+}
+
+/// Another process has registered under this worker's id since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    pub(crate) sequence: u64,
+    pub(crate) at: Timestamp,
 }
 
 impl Registrar {
-    pub(crate) fn new(log: EventLog, worker_id: WorkerId, key: PublicKey) -> Self {
-        // The first registration is made by `ensure`; repeating it before the scheduler had time to act helps nobody.
-        Self { log, worker_id, key, next: Mutex::new((Instant::now() + FIRST_PAUSE, FIRST_PAUSE)) }
+    pub(crate) fn new(log: Arc<dyn Log>, worker_id: WorkerId, sealing_key: PublicSealingKey) -> Self {
+        let registered = WorkerRegistered { worker_id, instance: Uuid::new_v4(), sealing_key };
+        let next = (Instant::now() + FIRST_PAUSE, FIRST_PAUSE);
+        Self { log, registered, state: Mutex::new(State { sequence: 0, next }) }
     }
 
-    /// Publishes the key unless the log's last registration says the same.
-    pub(crate) async fn ensure(&self) -> Result<(), RegisterError> {
-        let subject = Subject::Registered { worker_id: self.worker_id.clone() };
-        let last = self.log.last(&subject.to_string()).await?;
-        let sequence = last.as_ref().map_or(0, |message| message.sequence);
-        let event = self.event();
-        let same = last.and_then(|message| message.decode().ok()).is_some_and(|recorded| recorded.event == event);
-        if same {
-            tracing::debug!(worker_id = %self.worker_id, sequence, "registered already");
+    /// Publishes the instance and its key: from then on it owns the worker id.
+    pub(crate) async fn register(&self) -> Result<Registration, RegisterError> {
+        let mut last = self.log.last(&self.subject()).await?;
+        loop {
+            let key_changed = last
+                .as_ref()
+                .and_then(registered_in)
+                .is_some_and(|before| before.sealing_key != self.registered.sealing_key);
+            let expect = Expect::Last(last.as_ref().map_or(0, |last| last.sequence));
+            match self.publish(expect).await? {
+                Appended::Stored { sequence, .. } => {
+                    self.note(sequence);
+                    return Ok(Registration { sequence, key_changed });
+                }
+                Appended::Conflict { last: now } => last = now,
+            }
+        }
+    }
+
+    /// The registration of another instance that came after this one's.
+    pub(crate) async fn replaced(&self) -> Result<Option<Replaced>, LogError> {
+        let last = self.log.last(&self.subject()).await?;
+        Ok(last.as_ref().and_then(|last| self.replaced_by(last)))
+    }
+
+    fn replaced_by(&self, last: &RawMessage) -> Option<Replaced> {
+        let own = self.state.lock().unwrap_or_else(PoisonError::into_inner).sequence;
+        // A replica that is behind answers with what was there before.
+        let newer = registered_in(last).filter(|_| last.sequence > own)?;
+        let replaced = Replaced { sequence: last.sequence, at: last.at };
+        (newer.instance != self.registered.instance).then_some(replaced)
+    }
+
+    /// Registers again, not too often, and only while nobody else has: the scheduler makes the consumer when it folds a
+    /// registration.
+    pub(crate) async fn repeat(&self) {
+        if !self.is_due() {
+            return;
+        }
+        if let Err(error) = self.try_repeat().await {
+            tracing::warn!(error = waybill_platform::chain(&error), "cannot register again");
+        }
+    }
+
+    async fn try_repeat(&self) -> Result<(), RegisterError> {
+        let last = self.log.last(&self.subject()).await?;
+        if last.as_ref().is_some_and(|last| self.replaced_by(last).is_some()) {
+            // Whoever looks after the instance finds out as well.
             return Ok(());
         }
-        self.publish(event, Expect::LastSibling(sequence)).await
-    }
-
-    /// Registers again, not too often: the scheduler makes the consumer when it folds a registration.
-    pub(crate) async fn remind(&self) {
-        let due = {
-            let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let due = next.0 <= Instant::now();
-            if due {
-                next.1 = next.1.saturating_mul(2).min(LONGEST_PAUSE);
-                next.0 = Instant::now() + next.1;
-            }
-            due
-        };
-        if due && let Err(error) = self.publish(self.event(), Expect::Nothing).await {
-            tracing::warn!(%error, "cannot register again");
-        }
-    }
-
-    fn event(&self) -> Event {
-        WorkerRegistered { worker_id: self.worker_id.clone(), sealing_key: self.key.text().clone() }.into()
-    }
-
-    async fn publish(&self, event: Event, expect: Expect) -> Result<(), RegisterError> {
-        let id = Uuid::new_v4();
-        let envelope = Envelope {
-            id,
-            source: source(&self.worker_id),
-            source_version: None,
-            time: Some(trace::now()),
-            causation_id: None,
-            correlation_id: Some(id),
-            traceparent: None,
-            tracestate: None,
-        };
-        let appended = self.log.append(&NewEvent { envelope, event }, expect, Some(LIMIT)).await?;
-        tracing::info!(worker_id = %self.worker_id, sequence = appended.sequence, "worker registered");
+        let expect = Expect::Last(last.as_ref().map_or(0, |last| last.sequence));
+        self.publish(expect).await?;
         Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        let State { next, .. } = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if next.0 > now {
+            return false;
+        }
+        next.1 = next.1.saturating_mul(2).min(LONGEST_PAUSE);
+        next.0 = now + next.1;
+        true
+    }
+
+    fn note(&self, sequence: u64) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sequence = sequence;
+        let WorkerRegistered { worker_id, instance, .. } = &self.registered;
+        tracing::info!(%worker_id, %instance, sequence, "worker registered");
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Worker { worker_id: self.registered.worker_id.clone() }
+    }
+
+    async fn publish(&self, expect: Expect) -> Result<Appended, AppendError> {
+        let envelope =
+            Envelope { time: Some(trace::now()), ..Envelope::new(Uuid::new_v4(), source(&self.registered.worker_id)) };
+        let new = NewEvent { subject: self.subject(), envelope, event: self.registered.clone().into() };
+        self.log.append(&new, expect, Some(LIMIT)).await
+    }
+}
+
+fn registered_in(message: &RawMessage) -> Option<WorkerRegistered> {
+    match message.decode().ok()?.event {
+        Event::WorkerRegistered(registered) => Some(registered),
+        _ => None,
     }
 }
 
@@ -93,4 +154,46 @@ pub(crate) enum RegisterError {
     Log(#[from] LogError),
     #[error("the registration is not acknowledged")]
     Append(#[from] AppendError),
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_platform::{sealing::PrivateKey, testing::MemoryLog};
+
+    use super::*;
+
+    fn registrar(log: &MemoryLog, key: &PrivateKey) -> Registrar {
+        let key = key.public().unwrap().text().clone();
+        Registrar::new(Arc::new(log.clone()), "w1".parse().unwrap(), key)
+    }
+
+    /// Two processes with one worker id (fault 14).
+    #[tokio::test]
+    async fn the_newest_instance_owns_the_worker_id() {
+        let (log, key) = (MemoryLog::new(), PrivateKey::generate());
+        let (first, second) = (registrar(&log, &key), registrar(&log, &key));
+        assert_eq!(first.register().await.unwrap(), Registration { sequence: 1, key_changed: false });
+        assert_eq!(first.replaced().await.unwrap(), None);
+        assert_eq!(second.register().await.unwrap(), Registration { sequence: 2, key_changed: false });
+        assert_eq!(first.replaced().await.unwrap().map(|other| other.sequence), Some(2));
+        assert_eq!(second.replaced().await.unwrap(), None);
+        first.try_repeat().await.unwrap();
+        assert_eq!(log.events().len(), 2, "whoever is replaced says no more");
+        second.try_repeat().await.unwrap();
+        assert_eq!((log.events().len(), second.replaced().await.unwrap()), (3, None));
+        assert_eq!(first.replaced().await.unwrap().map(|other| other.sequence), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_start_says_whether_the_key_is_another_one() {
+        let (log, keys) = (MemoryLog::new(), [0; 2].map(|_| PrivateKey::generate()));
+        for (key, changed) in [(&keys[0], false), (&keys[0], false), (&keys[1], true), (&keys[1], false)] {
+            assert_eq!(registrar(&log, key).register().await.unwrap().key_changed, changed);
+        }
+        let instances = log.events().into_iter().map(|(_, recorded)| match recorded.event {
+            Event::WorkerRegistered(registered) => registered.instance,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(instances.collect::<std::collections::BTreeSet<_>>().len(), 4, "each start is an instance");
+    }
 }

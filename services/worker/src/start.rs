@@ -4,26 +4,33 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use waybill_platform::{
-    health::{self, HealthState},
-    log::{Delivered, EventLog, LogError},
+    health::{self, ComponentHandle, HealthState},
+    log::{EventLog, Log, LogError},
     metrics,
-    sealing::KeyError,
+    sealing::{KeyError, PrivateKey},
+    vault::Vault,
 };
-use waybill_registry::provider::TokenCache;
-use waybill_schemas::{Subject, WorkerId};
+use waybill_registry::{provider::TokenCache, pull::PullConfig};
+use waybill_schemas::{Timestamp, WorkerId};
 
 use crate::{
     WorkerConfig,
-    access::Keys,
-    attached::FromLog,
-    dispatch::{Item, dispatch},
-    handle::Handler,
+    dispatch::dispatch,
+    grants::Grants,
+    handler::Handler,
+    job::Job,
+    logins::Logins,
     node::{Answerer, NodeDir, NodeDirError, NodeError, Running, Server},
-    register::Registrar,
+    providers::Providers,
+    register::{Registrar, Registration, Replaced},
+    view::Input,
+    watch::{Watch, watch},
 };
 
 /// How long to wait before trying to register again.
 const REGISTER_PAUSE: Duration = Duration::from_millis(500);
+/// Most decisions that are fetched before they are taken up.
+const AHEAD: usize = 256;
 
 /// Why a worker stopped.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +55,25 @@ pub enum WorkerError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another process registered under the same id: the newest one owns it.
+    #[error(
+        "another process registered as worker {worker_id} at {at} (event {sequence}), and this one stops: two nodes have one \
+         worker id; give each a WAYBILL_WORKER_ID of its own, or leave it to the newer process"
+    )]
+    Replaced {
+        /// The worker.
+        worker_id: WorkerId,
+        /// Stream sequence of the other registration.
+        sequence: u64,
+        /// When it was recorded.
+        at: Timestamp,
+    },
 }
 
 /// Registers, and serves decisions until shutdown.
 ///
 /// # Errors
-/// [`WorkerError`].
+/// [`WorkerError`]; [`WorkerError::Replaced`] as soon as another process has registered under the same id.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
     let health = HealthState::default();
     if let Some(address) = config.health {
@@ -64,68 +84,86 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     let queue_ready = health.component("decisions");
     let log = EventLog::connect(config.nats).await?;
     tokio::spawn(health::follow(log.connected(), health.component("event log")));
-    let public = config.sealing_key.public()?;
-    let registrar = Arc::new(Registrar::new(log.clone(), config.worker_id.clone(), public));
-    tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        () = register(&registrar) => {}
-    }
-    let tokens = TokenCache::new(config.aws).with_clouds(config.clouds).observed_by(metrics::token_exchange);
-    let keys = Keys { own: config.sealing_key, scheduler: config.scheduler_key, tokens };
-    let running = config.node_dir.map(|dir| running(&dir, config.node_group)).transpose()?;
-    let handler = Arc::new(Handler { log: log.clone(), keys, pull: config.pull, running });
-    serve_node(&handler, &config.worker_id, &shutdown)?;
-    let remind = move || {
-        let registrar = registrar.clone();
-        async move { registrar.remind().await }
+    tokio::spawn(health::follow_room(log.full(), health.component("log has room")));
+    let running = config.node_dir.map(|dir| open_node(&dir, config.node_group)).transpose()?;
+    let parts = Parts {
+        worker_id: config.worker_id,
+        vault: Arc::new(log.vault()),
+        log: Arc::new(log),
+        sealing_key: config.sealing_key,
+        tokens: TokenCache::new(config.aws).with_clouds(config.clouds).observed_by(metrics::token_exchange),
+        pull: config.pull,
+        running,
+        concurrency: config.concurrency,
     };
-    let queue = log.work(&config.worker_id, config.concurrency, queue_ready, remind);
-    let work = |delivered| handler.clone().handle(delivered);
-    dispatch(queue, config.concurrency, work, &shutdown).await;
-    Ok(())
+    serve(parts, queue_ready, shutdown).await
 }
 
-/// The containers that programs of the node may ask about.
-fn running(dir: &Path, group: Option<u32>) -> Result<Running, NodeDirError> {
+/// What a worker works with.
+pub(crate) struct Parts {
+    pub(crate) worker_id: WorkerId,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) vault: Arc<dyn Vault>,
+    pub(crate) sealing_key: PrivateKey,
+    pub(crate) tokens: TokenCache,
+    pub(crate) pull: PullConfig,
+    pub(crate) running: Option<Running>,
+    pub(crate) concurrency: usize,
+}
+
+/// Registers, and serves decisions until shutdown, or until another process registers under the same id.
+pub(crate) async fn serve(
+    parts: Parts,
+    queue_ready: ComponentHandle,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let Parts { worker_id, log, vault, sealing_key, tokens, pull, running, concurrency } = parts;
+    let public = sealing_key.public()?.text().clone();
+    let registrar = Arc::new(Registrar::new(log.clone(), worker_id.clone(), public));
+    let registered = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        registered = register(&registrar) => registered,
+    };
+    let grants = Grants::new(log.clone(), vault, worker_id.clone(), sealing_key);
+    let providers = Providers::new(grants, tokens);
+    let handler = Arc::new(Handler::new(worker_id.clone(), log.clone(), providers, pull, running));
+    let Registration { sequence, key_changed } = registered;
+    handler.tell(Input::Registered { sequence, key_changed });
+    // A child, so that being replaced stops everything that shutdown does.
+    let stop = shutdown.child_token();
+    serve_node(&handler, &stop)?;
+    let watched = Watch::new(registrar.clone(), handler.clone());
+    let queue = log.work(&format!("worker-{worker_id}"), AHEAD, queue_ready, watched.missing());
+    let work = |job: Job| handler.clone().handle(job);
+    let outcome = tokio::select! {
+        () = dispatch(queue, concurrency, work, &stop) => Ok(()),
+        Replaced { sequence, at } = watch(watched) => Err(WorkerError::Replaced { worker_id, sequence, at }),
+    };
+    stop.cancel();
+    outcome
+}
+
+/// The placements that programs of the node may ask about.
+fn open_node(dir: &Path, group: Option<u32>) -> Result<Running, NodeDirError> {
     Running::open(NodeDir::open(dir, group)?)
 }
 
 /// Answers programs of the node, if there is a folder for it.
-fn serve_node(
-    handler: &Arc<Handler<EventLog>>,
-    worker_id: &WorkerId,
-    shutdown: &CancellationToken,
-) -> Result<(), NodeError> {
+fn serve_node(handler: &Arc<Handler>, stop: &CancellationToken) -> Result<(), NodeError> {
     let Some(running) = handler.running.clone() else { return Ok(()) };
-    let log = FromLog { handler: handler.clone(), worker_id: worker_id.clone() };
-    let server = Server::bind(Answerer::new(running, Arc::new(log)))?;
-    tokio::spawn(server.serve(shutdown.clone()));
+    let server = Server::bind(Answerer::new(running, Arc::new(Logins(handler.clone()))))?;
+    tokio::spawn(server.serve(stop.clone()));
     Ok(())
 }
 
-async fn register(registrar: &Registrar) {
-    while let Err(error) = registrar.ensure().await {
-        tracing::warn!(error = waybill_platform::chain(&error), "cannot register yet, trying again");
-        tokio::time::sleep(REGISTER_PAUSE).await;
-    }
-}
-
-/// Decisions about the same container are served one after the other.
-impl Item for Delivered {
-    type Key = String;
-
-    fn key(&self) -> String {
-        match self.message.subject.parse() {
-            Ok(Subject::Decision { workspace, container_id, .. }) => format!("{workspace}/{container_id}"),
-            _ => String::new(),
+async fn register(registrar: &Registrar) -> Registration {
+    loop {
+        match registrar.register().await {
+            Ok(registered) => return registered,
+            Err(error) => {
+                tracing::warn!(error = waybill_platform::chain(&error), "cannot register yet, trying again");
+                tokio::time::sleep(REGISTER_PAUSE).await;
+            }
         }
-    }
-
-    fn number(&self) -> u64 {
-        self.message.sequence
-    }
-
-    async fn waits(&self) {
-        self.in_progress().await;
     }
 }

@@ -1,5 +1,5 @@
-//! `infra/justw demo`: a private image is pulled with credentials that travelled over the log; then a build without any,
-//! and the reason that the log has for it.
+//! `infra/justw demo`: a private image is pulled with credentials that travelled by the vault; a rotation by name reaches the
+//! running container, which then moves to another node; then a build without credentials, and the reason that the log has.
 #![allow(clippy::print_stdout, reason = "a demonstration is what it prints")]
 
 use std::{error::Error, process::ExitCode};
@@ -13,6 +13,7 @@ use waybill_tests::{
 };
 
 const WORKER: &str = "node-1";
+const OTHER: &str = "node-2";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -36,7 +37,7 @@ async fn demo() -> Result<(), Box<dyn Error>> {
     let registry = Registry::start(Scheme::Bearer(std::time::Duration::from_secs(300)))?;
     registry.accounts().allow(&login);
     let reference = registry.serve("team/app", "1.0", &TinyImage::new("demo")?);
-    let plan = Plan::default().workers(&[WORKER]).plain_http(&[&registry.host()]);
+    let plan = Plan::default().workers(&[WORKER, OTHER]).plain_http(&[&registry.host()]);
     let plan = plan.setting("WAYBILL_LOG", "info").setting("WAYBILL_LOG_FORMAT", "text");
     let mut stack = plan.start().await?;
     println!("  gateway   {}   (docs at /docs)", stack.gateway_url());
@@ -56,7 +57,36 @@ async fn demo() -> Result<(), Box<dyn Error>> {
     let good = pulled.name == "ImagePullSucceeded";
     println!("\n  => {}", if good { "pulled, with the build's credentials" } else { "NOT PULLED" });
 
-    title("3. The failing case: a build that hands over no credentials");
+    title("3. The password changes: one rotation, by the secret's name, reaches what runs");
+    let secret = saved.text("secret_name").to_owned();
+    let new = Login::new("puller", format!("demo-new-{}", std::process::id()));
+    registry.accounts().allow(&new);
+    let rotation = json!({ "credentials": { "USERNAME": new.user(), "PASSWORD": new.password() }, "if_version": 1 });
+    let rotated = stack.change_secret("acme", &secret, "rotate", &rotation).await;
+    println!("  POST /v1/secrets/acme/{secret}/rotate -> {} {}", rotated.status.as_u16(), rotated.body);
+    let applied = |events: &[Recorded]| events.iter().find(|event| event.name == "SecretRenewalApplied").cloned();
+    let applied = stack.wait_for("the new version on the node", applied).await;
+    println!(
+        "\n  => {} uses version {} for {} running container(s)",
+        applied.text("worker_id"),
+        applied.data["version"],
+        applied.data["placements"]
+    );
+
+    title("4. The container moves to another node");
+    let moved = stack.container("acme", "c-good", "img-good", OTHER).await;
+    println!("  POST /v1/containers -> {} {}", moved.status.as_u16(), moved.body);
+    let placement = moved.placement();
+    let arrived = |events: &[Recorded]| {
+        events.iter().find(|event| event.name == "ImagePullSucceeded" && event.data["placement"] == placement).cloned()
+    };
+    stack.wait_for("the pull on the other node", arrived).await;
+    let withdrawn = stack.wait_for_event("ContainerCredentialsWithdrawn", "c-good").await;
+    let left = withdrawn.text("worker_id") == WORKER && withdrawn.text("reason") == "superseded";
+    story(&stack, "img-good", "c-good").await;
+    println!("\n  => pulled on {OTHER}, and {WORKER} has no login for it any more ({})", withdrawn.text("reason"));
+
+    title("5. The failing case: a build that hands over no credentials");
     let skipped = stack.build("acme", "img-bad", &reference, Value::Null).await;
     println!("  POST /v1/builds -> {} {}", skipped.status.as_u16(), skipped.body);
     stack.container("acme", "c-bad", "img-bad", WORKER).await;
@@ -68,16 +98,17 @@ async fn demo() -> Result<(), Box<dyn Error>> {
     );
     println!("     (event {} of the stream: {})", skipped.sequence(), skipped.text("reason"));
 
-    title("4. What anyone can ask afterwards: waybill explain container c-bad");
+    title("6. What anyone can ask afterwards: waybill explain container c-bad");
     for line in stack.run(&["explain", "container", "c-bad"]).await.stdout.lines() {
         println!("  {line}");
     }
 
     title("Everything stops");
-    for service in [Service::Gateway, Service::Worker(WORKER.to_owned()), Service::Scheduler] {
-        stack.stop(&service).await;
+    let workers = [WORKER, OTHER].map(|id| Service::Worker(id.to_owned()));
+    for service in workers.iter().chain([&Service::Gateway, &Service::Scheduler]) {
+        stack.stop(service).await;
     }
-    let expected = good && failed.name == "ImagePullFailed" && failed.text("reason") == "unauthorized";
+    let expected = good && left && failed.name == "ImagePullFailed" && failed.text("reason") == "unauthorized";
     if expected { Ok(()) } else { Err("the outcomes are not those of the story above".into()) }
 }
 
@@ -99,9 +130,9 @@ async fn story(stack: &Stack, image_id: &str, container_id: &str) {
     }
 }
 
-/// What an event says, in one phrase; credentials are ciphertext here.
+/// What an event says, in one phrase.
 fn says(event: &Recorded) -> String {
-    let fields = ["reason", "secret_name", "provider_name", "digest", "worker_id"];
-    let said = fields.into_iter().filter(|field| !event.text(field).is_empty());
-    said.map(|field| format!("{field}={}", event.text(field))).collect::<Vec<_>>().join(" ")
+    let fields = ["placement", "reason", "secret_name", "version", "provider_name", "digest", "worker_id"];
+    let shown = fields.into_iter().filter(|field| !event.data[field].is_null());
+    shown.map(|field| format!("{field}={}", event.data[field])).collect::<Vec<_>>().join(" ").replace('"', "")
 }

@@ -1,7 +1,7 @@
 //! The stack's HTTP client: a builder and an orchestrator in one.
 
 use reqwest::{
-    StatusCode,
+    Method, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Value, json};
@@ -23,6 +23,11 @@ impl Answer {
     /// A text field of the body; empty when there is none.
     pub fn text(&self, field: &str) -> &str {
         self.body[field].as_str().unwrap_or_default()
+    }
+
+    /// Number of the placement that a request made.
+    pub fn placement(&self) -> u64 {
+        self.body["placement"].as_u64().unwrap_or_else(|| panic!("no placement in {self:?}"))
     }
 
     /// The event's sequence.
@@ -83,6 +88,35 @@ impl Stack {
             body["existing_image_creds"] = credentials;
         }
         self.post("/v1/builds", &body).await
+    }
+
+    /// Sends a request without a body, or with one, in the name of a workspace.
+    pub async fn send(&self, method: Method, workspace: &str, path: &str, body: Option<&Value>) -> Answer {
+        let url = format!("{}{path}", self.gateway_url());
+        let request = self.client.request(method, url).bearer_auth(self.token(workspace));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await.expect("the gateway answers");
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        Answer { status, headers, body: answer.json().await.unwrap_or(Value::Null) }
+    }
+
+    /// Makes or replaces a secret.
+    pub async fn put_secret(&self, workspace: &str, name: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, workspace, &format!("/v1/secrets/{workspace}/{name}"), Some(body)).await
+    }
+
+    /// `rotate`, `revoke` or `shred` of a secret.
+    pub async fn change_secret(&self, workspace: &str, name: &str, verb: &str, body: &Value) -> Answer {
+        self.send(Method::POST, workspace, &format!("/v1/secrets/{workspace}/{name}/{verb}"), Some(body)).await
+    }
+
+    /// Says that a placement has ended.
+    pub async fn end(&self, workspace: &str, container_id: &str, placement: u64) -> Answer {
+        let body = json!({ "workspace": workspace, "container_id": container_id, "placement": placement });
+        self.post("/v1/containers/ended", &body).await
     }
 
     /// Requests a container.

@@ -21,8 +21,14 @@ async fn the_builds_credentials_make_the_pull_succeed() {
     let saved = stack.build("acme", "right", reference, credentials(&ada)).await;
     assert_eq!((saved.status.as_u16(), saved.text("outcome")), (201, "saved"), "{saved:?}");
     let as_text = Value::String(format!("{}:{}", ada.user(), ada.password()));
-    assert_eq!(stack.build("acme", "text", reference, as_text).await.status, 201);
-    assert_eq!(stack.build("acme", "wrong", reference, credentials(&wrong)).await.status, 201);
+    let text = stack.build("acme", "text", reference, as_text).await;
+    assert_eq!((text.status.as_u16(), &text.body["unchanged"]), (201, &json!(true)), "{text:?}");
+    // Under a name of its own: what one account's newest build brings counts for every image of that account.
+    let apart = json!({
+        "workspace": "acme", "image_id": "wrong", "existing_image_uri": reference,
+        "existing_image_creds": credentials(&wrong), "existing_image_secret": "wrong",
+    });
+    assert_eq!(stack.post("/v1/builds", &apart).await.status, 201);
     let skipped = stack.build("acme", "none", reference, Value::Null).await;
     assert_eq!((skipped.status.as_u16(), skipped.text("reason")), (200, "no_credentials_provided"), "{skipped:?}");
 
@@ -56,7 +62,7 @@ async fn the_builds_credentials_make_the_pull_succeed() {
     }
 
     let attached = stack.wait_for_event("ContainerCredentialsAttached", "c-right").await;
-    assert_eq!(attached.data["saved_by"], saved.sequence());
+    assert_eq!(attached.data["image_event"], saved.sequence());
     assert_eq!(attached.text("secret_name"), format!("oci-registry-{}", registry.host().replace(['.', ':'], "-")));
     let provider = stack.wait_for_event("CredentialProviderAttached", "c-right").await;
     assert_eq!(provider.text("provider_name"), format!("creds-{}", registry.host()));

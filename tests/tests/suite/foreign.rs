@@ -18,7 +18,8 @@ async fn python_publishes_a_request_and_reads_the_decision() {
     let output = python.run(Path::new(ORCHESTRATOR), &arguments, &[], Duration::from_secs(60)).await.unwrap();
     let said: serde_json::Value = serde_json::from_str(output.trim()).unwrap_or_else(|_| panic!("{output}"));
     assert_eq!(said["type"], "waybill.v1.ContainerCredentialsAttached");
-    assert_eq!(said["body"]["requested_by"], said["published"]);
+    assert_eq!(said["body"]["placement"], said["placement"]);
+    assert_eq!(said["repeated"], 10071, "the log has it, and says so");
     assert_eq!(said["body"]["container_id"], "py-1");
     assert_eq!(said["body"]["registry"], "a.b");
 }

@@ -18,7 +18,7 @@ use super::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 fn guide() -> String {
-    fs::read_to_string(Path::new(ROOT).join("services/waybill/DEBUGGING.md")).unwrap()
+    fs::read_to_string(Path::new(ROOT).join("DEBUGGING.md")).unwrap()
 }
 
 /// The situation of the guide: container c-1 of workspace acme asked for img-1, which was built without credentials, and

@@ -1,4 +1,4 @@
-//! Credentials belong to a workspace and an image, never to a registry's name.
+//! Credentials belong to a workspace, a registry host and an account, never to a name that looks alike.
 
 use serde_json::json;
 use waybill_tests::{
@@ -25,10 +25,13 @@ async fn each_container_gets_its_own() {
     let host = registry.host();
     let builds = [("acme", "img", &logins[0]), ("umbrella", "img", &logins[1]), ("acme", "img-2", &logins[2])];
     for (workspace, image_id, login) in builds {
+        // Two accounts of one registry have a secret each.
+        let suffix = if image_id == "img-2" { "-2" } else { "" };
         let credentials = json!({ "USERNAME": login.user(), "PASSWORD": login.password() });
         let reference = format!("{host}/{}/app:1", login.user());
         let saved = stack.build(workspace, image_id, &reference, credentials).await;
         assert_eq!(saved.status, 201, "{saved:?}");
+        assert_eq!(saved.text("secret_name").ends_with("-2"), !suffix.is_empty(), "{saved:?}");
     }
     for (workspace, container, image_id, worker) in
         [("acme", "c-ada", "img", "w1"), ("umbrella", "c-bob", "img", "w1"), ("acme", "c-cyd", "img-2", "w2")]
@@ -58,7 +61,10 @@ async fn registries_whose_names_look_alike_share_nothing() {
     let dotted = stack.build("acme", "dotted", "a.b/app:1", json!("user:dotted-password")).await;
     let dashed = stack.build("acme", "dashed", "a-b.localhost/app:1", json!("user:dashed-password")).await;
     let twin = stack.build("acme", "twin", "a-b:443/app:1", json!("user:twin-password")).await;
+    let alike = stack.build("acme", "alike", "a-b.localhost/app:2", json!("user:dashed-password")).await;
     assert_eq!(dotted.text("secret_name"), "oci-registry-a-b");
+    assert_eq!(dashed.text("secret_name"), "oci-registry-a-b-localhost");
+    assert_eq!((alike.text("secret_name"), &alike.body["unchanged"]), (dashed.text("secret_name"), &json!(true)));
     assert_eq!([&dashed, &twin].map(|answer| answer.status.as_u16()), [201, 201]);
     for (container, image_id, registry, saved) in [
         ("c-1", "dotted", "a.b", &dotted),
@@ -67,7 +73,8 @@ async fn registries_whose_names_look_alike_share_nothing() {
     ] {
         stack.container("acme", container, image_id, "w1").await;
         let attached = stack.wait_for_event("ContainerCredentialsAttached", container).await;
-        assert_eq!((attached.text("registry"), attached.data["saved_by"].as_u64()), (registry, Some(saved.sequence())));
+        assert_eq!((attached.text("registry"), attached.text("secret_name")), (registry, saved.text("secret_name")));
+        assert_eq!(attached.data["image_event"].as_u64(), Some(saved.sequence()));
         let provider = stack.wait_for_event("CredentialProviderAttached", container).await;
         assert_eq!(provider.text("provider_name"), format!("creds-{registry}"));
     }

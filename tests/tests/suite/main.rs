@@ -23,6 +23,7 @@ mod ecr;
 mod ecr_roles;
 mod events;
 mod explain;
+mod faults;
 mod foreign;
 mod guide;
 mod harness;

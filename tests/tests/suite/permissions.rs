@@ -21,38 +21,63 @@ async fn stack() -> Result<Stack, waybill_tests::error::StartError> {
     Ok(stack)
 }
 
+fn no_headers() -> async_nats::HeaderMap {
+    async_nats::HeaderMap::new()
+}
+
 /// A request gets no answer, or an error and nothing else.
 async fn refused(user: &User, what: &str, subject: &str, body: &Value) {
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let answer = user.ask(subject, async_nats::HeaderMap::new(), body).await;
+    let answer = user.ask(subject, no_headers(), body).await;
     let harmless = answer.as_ref().is_none_or(|answer| !answer["error"].is_null());
     assert!(harmless, "{what}: {subject} answered {answer:?}");
 }
 
 async fn publishes(user: &User, subject: &str) -> Option<u64> {
-    let event = subject.rsplit('.').next().unwrap().replace("registered", "WorkerRegistered");
     let id = Uuid::new_v4().to_string();
-    user.publish(subject, &event_headers(&id, &format!("waybill.v1.{event}")), "{}").await
+    user.publish(subject, &event_headers(&id, "waybill.v1.Forged"), "{}").await
 }
 
 #[tokio::test]
 async fn each_user_publishes_its_own_events_only() {
     let stack = require!(stack().await);
-    let image = "waybill.events.image.acme.forged.CredentialSecretSaved";
-    let skipped = "waybill.events.image.acme.forged.CredentialSecretSkipped";
-    let request = "waybill.events.container.acme.forged.ContainerRequested";
-    let elsewhere = "waybill.events.container.umbrella.forged.ContainerRequested";
-    let decision = "waybill.events.worker.w1.acme.forged.ContainerCredentialsAttached";
-    let outcome = "waybill.events.container.acme.forged.ImagePullSucceeded";
-    let own = "waybill.events.worker.w1.registered";
-    let other = "waybill.events.worker.w2.registered";
-    let all = [image, skipped, request, elsewhere, decision, outcome, own, other];
+    let secret = "waybill.events.secret.acme.forged";
+    let image = "waybill.events.image.acme.forged.b";
+    let request = "waybill.events.container.acme.forged.r";
+    let elsewhere = "waybill.events.container.umbrella.forged.r";
+    let decision = "waybill.events.decision.w1.container.acme.forged.1";
+    let renewal = "waybill.events.decision.w1.secret.acme.forged.1";
+    let outcome = "waybill.events.outcome.w1.acme.forged.1";
+    let applied = "waybill.events.outcome.w1.secret.acme.forged.1";
+    let other_outcome = "waybill.events.outcome.w2.acme.forged.1";
+    let (own, other) = ("waybill.events.worker.w1", "waybill.events.worker.w2");
+    let keys = "waybill.events.scheduler.keys";
+    let quarantine = "waybill.events.quarantine.1";
+    let version = "$KV.WAYBILL_VAULT.secret.acme.forged.1";
+    let grant = "$KV.WAYBILL_VAULT.grant.w1.acme.forged.1";
+    let all = [
+        secret,
+        image,
+        request,
+        elsewhere,
+        decision,
+        renewal,
+        outcome,
+        applied,
+        other_outcome,
+        own,
+        other,
+        keys,
+        quarantine,
+        version,
+        grant,
+    ];
     let table: [(&str, &[&str]); 5] = [
-        ("gateway", &[image, skipped, request, elsewhere]),
-        ("scheduler", &[decision]),
-        ("worker-w1", &[outcome, own]),
+        ("gateway", &[secret, image, request, elsewhere, version]),
+        ("scheduler", &[decision, renewal, keys, version, grant]),
+        ("worker-w1", &[outcome, applied, own]),
         ("orchestrator-acme", &[request]),
-        ("operator", &[]),
+        ("operator", &[quarantine]),
     ];
     for (role, allowed) in table {
         let user = stack.user(role).await;
@@ -67,14 +92,15 @@ async fn each_user_publishes_its_own_events_only() {
 async fn nobody_reads_what_is_another_s() {
     let stack = require!(stack().await);
     let own = stack.user("worker-w1").await;
-    let found = own.ask("waybill.api.CONSUMER.INFO.WAYBILL.worker-w1", async_nats::HeaderMap::new(), "").await;
+    let found = own.ask("waybill.api.CONSUMER.INFO.WAYBILL.worker-w1", no_headers(), "").await;
     assert_eq!(found.unwrap()["name"], "worker-w1", "its own consumer answers");
     let gateway = stack.user("gateway").await;
-    let saved = json!({ "last_by_subj": "waybill.events.image.acme.img.CredentialSecretSaved" }).to_string();
-    let found = gateway.ask("waybill.api.DIRECT.GET.WAYBILL", async_nats::HeaderMap::new(), saved).await;
-    assert_eq!(found.unwrap()["image_id"], "img", "the gateway looks up what is there");
+    let built = gateway.ask("waybill.api.DIRECT.GET.WAYBILL.waybill.events.image.acme.img.*", no_headers(), "").await;
+    assert_eq!(built.unwrap()["image_id"], "img", "the gateway looks up what is there");
 
-    let w2 = "waybill.events.worker.w2.acme.c-w2.ContainerCredentialsAttached";
+    let w2 = "waybill.events.decision.w2.container.acme.c-w2.*";
+    let secret = "$KV.WAYBILL_VAULT.secret.acme.oci-registry-a=b.1";
+    let grant = "$KV.WAYBILL_VAULT.grant.w2.acme.*.*";
     let consumer = |filter: &str| json!({ "stream_name": "WAYBILL", "config": { "name": "spy", "filter_subject": filter, "ack_policy": "none" } });
     let pushed = json!({ "stream_name": "WAYBILL", "config": { "name": "spy", "deliver_subject": "spy.here", "ack_policy": "none" } });
     for role in ["gateway", "worker-w1", "orchestrator-umbrella"] {
@@ -84,24 +110,30 @@ async fn nobody_reads_what_is_another_s() {
                 (format!("{api}.DIRECT.GET.WAYBILL.{w2}"), Value::Null),
                 (format!("{api}.DIRECT.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
                 (format!("{api}.DIRECT.GET.WAYBILL"), json!({ "seq": 1 })),
+                (format!("{api}.DIRECT.GET.KV_WAYBILL_VAULT.{grant}"), Value::Null),
+                (format!("{api}.DIRECT.GET.KV_WAYBILL_VAULT"), json!({ "last_by_subj": secret })),
+                (format!("{api}.DIRECT.GET.KV_WAYBILL_VAULT"), json!({ "multi_last": ["$KV.WAYBILL_VAULT.>"] })),
+                (format!("{api}.STREAM.MSG.GET.KV_WAYBILL_VAULT"), json!({ "seq": 1 })),
+                (format!("{api}.STREAM.MSG.DELETE.KV_WAYBILL_VAULT"), json!({ "seq": 1 })),
+                (format!("{api}.STREAM.INFO.KV_WAYBILL_VAULT"), json!({ "subjects_filter": ">" })),
                 (format!("{api}.STREAM.MSG.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
                 (format!("{api}.STREAM.INFO.WAYBILL"), json!({ "subjects_filter": ">" })),
                 (format!("{api}.CONSUMER.MSG.NEXT.WAYBILL.worker-w2"), json!({ "batch": 1, "no_wait": true })),
                 (
-                    format!("{api}.CONSUMER.CREATE.WAYBILL.spy.waybill.events.worker.w2.>"),
-                    consumer("waybill.events.worker.w2.>"),
+                    format!("{api}.CONSUMER.CREATE.WAYBILL.spy.waybill.events.decision.w2.>"),
+                    consumer("waybill.events.decision.w2.>"),
                 ),
                 (
-                    format!("{api}.CONSUMER.CREATE.WAYBILL.gateway-explain.waybill.events.worker.*.*.*.>"),
-                    consumer("waybill.events.worker.*.*.*.>"),
+                    format!("{api}.CONSUMER.CREATE.WAYBILL.gateway-explain.waybill.events.decision.>"),
+                    consumer("waybill.events.decision.>"),
                 ),
                 (format!("{api}.CONSUMER.CREATE.WAYBILL"), consumer("waybill.events.>")),
                 (format!("{api}.CONSUMER.CREATE.WAYBILL.worker-w2"), pushed.clone()),
                 (format!("{api}.CONSUMER.DELETE.WAYBILL.worker-w2"), Value::Null),
                 (format!("{api}.STREAM.CREATE.SPY"), json!({ "name": "SPY", "sources": [{ "name": "WAYBILL" }] })),
             ];
-            // The gateway looks up anything, and makes no consumer, whatever its name.
-            let looks_up = |subject: &str| role == "gateway" && subject == "waybill.api.DIRECT.GET.WAYBILL";
+            // The gateway looks up anything in the log, and makes no consumer, whatever its name.
+            let looks_up = |subject: &str| role == "gateway" && subject.starts_with("waybill.api.DIRECT.GET.WAYBILL");
             let attempts = attempts.iter().filter(|(subject, _)| !looks_up(subject));
             // All at once: most are answered by silence.
             let all = attempts.map(|(subject, body)| refused(&user, role, subject, body));
@@ -130,8 +162,7 @@ async fn nobody_changes_the_log() {
     }
     assert_eq!(stack.events().await.len(), before);
     // The server's own word: the settings that keep the log are those that were asked for.
-    let info =
-        stack.user("operator").await.ask("waybill.api.STREAM.INFO.WAYBILL", async_nats::HeaderMap::new(), "").await;
+    let info = stack.user("operator").await.ask("waybill.api.STREAM.INFO.WAYBILL", no_headers(), "").await;
     let config = &info.unwrap()["config"];
     for (key, value) in [("deny_delete", true), ("deny_purge", true), ("allow_direct", true), ("allow_atomic", true)] {
         assert_eq!(config[key], value, "{key}");
@@ -147,29 +178,25 @@ async fn a_reply_subject_is_no_way_around() {
     let stack = require!(stack().await);
     let before = stack.events().await.len();
     let worker = stack.user("worker-w1").await;
-    let own = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.worker.w1.registered";
+    let own = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.worker.w1";
     // Who reads many messages with one request sends many.
     let gateway = stack.user("gateway").await;
     let any = "waybill.api.DIRECT.GET.WAYBILL";
     let batch = json!({ "seq": 1, "next_by_subj": "waybill.events.>", "batch": 9 }).to_string();
     for reply in [
-        "waybill.events.worker.w2.registered",
-        "waybill.events.worker.w1.acme.c-w1.ContainerCredentialsAttached",
+        "waybill.events.worker.w2",
+        "waybill.events.decision.w1.container.acme.c-w1.1",
         "$JS.API.STREAM.UPDATE.WAYBILL",
         "waybill.api.STREAM.UPDATE.WAYBILL",
-        "$JS.API.CONSUMER.CREATE.WAYBILL.spy.waybill.events.worker.>",
+        "$JS.API.CONSUMER.CREATE.WAYBILL.spy.waybill.events.decision.>",
     ] {
         worker.client.publish_with_reply(own, reply, "".into()).await.unwrap();
         gateway.client.publish_with_reply(any, reply, batch.clone().into()).await.unwrap();
     }
-    worker
-        .client
-        .publish_with_reply(own, "waybill.events.image.acme.img.CredentialSecretSaved", "".into())
-        .await
-        .unwrap();
-    let answered = worker.ask(own, async_nats::HeaderMap::new(), "").await;
+    worker.client.publish_with_reply(own, "waybill.events.secret.acme.oci-registry-a=b", "".into()).await.unwrap();
+    let answered = worker.ask(own, no_headers(), "").await;
     assert_eq!(answered.unwrap()["worker_id"], "w1", "what was sent before has been handled");
-    let answered = gateway.ask(any, async_nats::HeaderMap::new(), r#"{"seq":1}"#).await;
+    let answered = gateway.ask(any, no_headers(), r#"{"seq":1}"#).await;
     assert!(answered.is_some(), "what was sent before has been handled");
     assert_eq!(stack.events().await.len(), before);
     let spy = stack.user("operator").await;

@@ -1,24 +1,29 @@
 //! The rows of the projection. Their JSON form is what the scheduler stores.
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 use waybill_schemas::{
-    ContainerId, Derivation, Envelope, ImageId, PublicSealingKey, Recorded, RecordedEvent, Sealed, Timestamp, WorkerId,
-    WorkspaceId, derived_id,
-    v1::{
-        AttachSkipReason, ContainerRequested, CredType, CredentialSecretRotated, CredentialSecretSaved, SaveSkipReason,
-    },
+    ContainerId, Envelope, ImageId, PublicSealingKey, SecretName, Timestamp, Uuid, WorkerId, WorkspaceId,
+    v1::{CredType, SaveSkipReason, SecretVersion, WithdrawReason},
 };
 
-use crate::rotate::is_overtaken;
+use crate::decision::{Credential, Decision, Outcome, Placement};
 
-/// Credential facts are keyed by workspace and image, never by a secret's name.
+/// An image of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageKey {
     /// Owner of the image.
     pub workspace: WorkspaceId,
     /// The image.
     pub image_id: ImageId,
+}
+
+/// A secret of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SecretKey {
+    /// Owner of the secret.
+    pub workspace: WorkspaceId,
+    /// The secret.
+    pub secret_name: SecretName,
 }
 
 /// A container of a workspace.
@@ -30,14 +35,7 @@ pub struct ContainerKey {
     pub container_id: ContainerId,
 }
 
-impl ContainerKey {
-    /// The container of a request.
-    pub fn of(request: &ContainerRequested) -> Self {
-        Self { workspace: request.workspace.clone(), container_id: request.container_id.clone() }
-    }
-}
-
-/// Where a trace goes on: the W3C headers of the event.
+/// Where a trace goes on: the W3C headers of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceContext {
     /// `traceparent`.
@@ -49,83 +47,16 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// The context in an event's headers, if it carries one.
-    pub fn of(envelope: &Envelope) -> Option<Self> {
+    pub fn from_envelope(envelope: &Envelope) -> Option<Self> {
         let traceparent = envelope.traceparent.as_ref()?.as_str().to_owned();
         Some(Self { traceparent, tracestate: envelope.tracestate.clone() })
     }
 }
 
-/// What builds said of an image. A build that saves nothing does not take back what an earlier one saved.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What an image's newest build said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFact {
-    /// The newest saved credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub saved: Option<SavedFact>,
-    /// The newest build that saved none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skipped: Option<SkippedFact>,
-    /// The newest revocation. It counts as long as nothing is saved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked: Option<RevokedFact>,
-    /// Sequence of the newest rotation, whether it counted or came too late to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotated: Option<u64>,
-}
-
-impl ImageFact {
-    /// Whether a rotation comes too late to count.
-    pub(super) fn overtakes(&self, rotated: &CredentialSecretRotated) -> bool {
-        match (&self.saved, &self.revoked) {
-            (Some(saved), _) => is_overtaken(rotated, saved.sequence, &saved.image_ref, &saved.registry),
-            (None, Some(revoked)) => is_overtaken(rotated, revoked.sequence, &revoked.image_ref, &revoked.registry),
-            (None, None) => false,
-        }
-    }
-}
-
-/// Saved credentials, sealed to the scheduler.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedFact {
-    /// Sequence of the saving event.
-    pub sequence: u64,
-    /// Reference that containers pull.
-    pub image_ref: String,
-    /// Host the credentials are bound to.
-    pub registry: String,
-    /// Label for people.
-    pub secret_name: String,
-    /// Kind of the credentials.
-    pub cred_type: CredType,
-    /// When they stop working, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
-    /// Span that saved them; the attach span links to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<TraceContext>,
-    /// The ciphertext as the gateway published it.
-    pub credentials: Sealed,
-}
-
-impl SavedFact {
-    /// What an event saves.
-    pub(super) fn of(recorded: &Recorded<RecordedEvent>, saved: &CredentialSecretSaved) -> Self {
-        Self {
-            sequence: recorded.sequence,
-            image_ref: saved.image_ref.clone(),
-            registry: saved.registry.clone(),
-            secret_name: saved.secret_name.clone(),
-            cred_type: saved.cred_type,
-            expires_at: saved.expires_at,
-            trace: TraceContext::of(&recorded.value.envelope),
-            credentials: saved.credentials.clone(),
-        }
-    }
-}
-
-/// A build that saved no credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkippedFact {
-    /// Sequence of the event.
+    /// Sequence of the build's event.
     pub sequence: u64,
     /// Reference that containers pull, where the build named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,19 +64,82 @@ pub struct SkippedFact {
     /// Its registry host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
-    /// Why nothing was saved.
-    pub reason: SaveSkipReason,
+    /// The secret that the build named or saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<SecretName>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<SaveSkipReason>,
 }
 
-/// A revocation.
+/// Whether a secret may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretState {
+    /// It may.
+    Active,
+    /// It is withdrawn until a new version comes.
+    Revoked,
+    /// It is withdrawn, and its versions are erased.
+    Shredded,
+}
+
+/// A secret's newest version, and whether it may be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevokedFact {
-    /// Sequence of the revocation.
+pub struct SecretFact {
+    /// Sequence of the newest event about the secret.
     pub sequence: u64,
-    /// Reference that containers pull.
-    pub image_ref: String,
-    /// Host the credentials were bound to.
+    /// Sequence of the event that brought the version.
+    pub saved_by: u64,
+    /// Number of the version.
+    pub version: u64,
+    /// Host that the credentials are bound to.
     pub registry: String,
+    /// Kind of the credentials.
+    pub cred_type: CredType,
+    /// When they stop working, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Length of the credentials JSON in bytes.
+    pub credentials_length: u64,
+    /// Digest of the sealed bytes in the vault.
+    pub digest: String,
+    /// Whether it may be used.
+    pub state: SecretState,
+    /// Span that brought the version; attach spans link to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
+}
+
+impl SecretFact {
+    /// A version that an event at `sequence` brings.
+    pub(super) fn from_version(sequence: u64, stored: &SecretVersion, trace: Option<TraceContext>) -> Self {
+        Self {
+            sequence,
+            saved_by: sequence,
+            version: stored.version,
+            registry: stored.registry.clone(),
+            cred_type: stored.cred_type,
+            expires_at: stored.expires_at,
+            credentials_length: stored.credentials_length,
+            digest: stored.digest.clone(),
+            state: SecretState::Active,
+            trace,
+        }
+    }
+
+    /// The version as decisions state it.
+    pub fn credential(&self, secret_name: &SecretName) -> Credential {
+        Credential {
+            secret_name: secret_name.clone(),
+            version: self.version,
+            registry: self.registry.clone(),
+            cred_type: self.cred_type,
+            credentials_length: self.credentials_length,
+            expires_at: self.expires_at,
+            saved_by: self.saved_by,
+        }
+    }
 }
 
 /// A worker's newest registration.
@@ -153,202 +147,203 @@ pub struct RevokedFact {
 pub struct WorkerFact {
     /// Sequence of the registration.
     pub sequence: u64,
+    /// The process that registered.
+    pub instance: Uuid,
     /// Public key that seals to it.
     pub sealing_key: PublicSealingKey,
 }
 
-/// A container request and what was decided about it.
+/// How far a placement is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestFact {
-    /// Sequence of the request.
+#[serde(rename_all = "snake_case")]
+pub enum PlacementState {
+    /// Its first decision is not in the log yet. What would withdraw it meanwhile waits for that.
+    Requested {
+        /// What withdraws the placement once the first decision is recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        then: Option<Withdrawal>,
+    },
+    /// Its first decision is recorded.
+    Decided {
+        /// Sequence of the decision.
+        decided_by: u64,
+    },
+    /// Its withdrawal is decided and not in the log yet.
+    Withdrawing {
+        /// True if the placement is over, so that its row goes with the withdrawal.
+        over: bool,
+    },
+    /// Its withdrawal is recorded, and it goes on without credentials.
+    Withdrawn,
+}
+
+/// What withdraws a placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// Why.
+    pub reason: WithdrawReason,
+    /// The event that it follows from.
+    pub cause: CauseEvent,
+}
+
+/// The event that a decision follows from, as far as the decision's own event needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseEvent {
+    /// Its sequence.
     pub sequence: u64,
+    /// Its subject, for the span that goes on from it.
+    pub subject: String,
+    /// Its id.
+    pub id: Uuid,
+    /// Id of the event that began its chain.
+    pub correlation_id: Uuid,
+    /// The stream's time of it.
+    pub at: Timestamp,
+    /// Its span.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
+}
+
+/// A placement that is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementFact {
+    /// Its number: the sequence of its request.
+    pub number: u64,
     /// Owner of the container.
     pub workspace: WorkspaceId,
     /// The container.
     pub container_id: ContainerId,
-    /// The image that it asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_id: Option<ImageId>,
-    /// The worker it was placed on.
+    /// The worker it is on.
     pub worker_id: WorkerId,
-    /// What was decided, without ciphertext.
-    pub outcome: Outcome,
-    /// Sequence of the decision's event, once the log holds it.
+    /// The secret that it has, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decided_by: Option<u64>,
-    /// Sequence of the newest rotation, revocation or end that a further decision was made for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renewed_by: Option<u64>,
+    pub secret_name: Option<SecretName>,
+    /// How far it is.
+    pub state: PlacementState,
+    /// True once the worker has reported a provider.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub provided: bool,
+    /// True once the worker has nothing left to report of the first decision.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub settled: bool,
 }
 
-impl RequestFact {
-    /// Sequence of the newest event that something was decided for: the request, a rotation, a revocation or an end.
-    pub fn last_decided_for(&self) -> u64 {
-        self.renewed_by.unwrap_or(self.sequence).max(self.sequence)
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl PlacementFact {
+    /// Its container.
+    pub fn container(&self) -> ContainerKey {
+        ContainerKey { workspace: self.workspace.clone(), container_id: self.container_id.clone() }
+    }
+
+    /// Its address in decisions.
+    pub fn placement(&self) -> Placement {
+        Placement { container_id: self.container_id.clone(), number: self.number }
+    }
+
+    /// Its entry in the index of a secret's users, if it has one.
+    pub fn secret_use(&self) -> Option<SecretUse> {
+        let secret = SecretKey { workspace: self.workspace.clone(), secret_name: self.secret_name.as_ref()?.clone() };
+        Some(SecretUse { secret, worker_id: self.worker_id.clone(), placement: self.number })
     }
 }
 
-/// A container that was given an image's credentials, until it asks again, ends, or they are revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServedFact {
-    /// Id of the request's event.
-    pub request_id: Uuid,
-    /// Id of the event that began the chain.
-    pub correlation_id: Uuid,
-    /// Sequence of the request.
-    pub requested_by: u64,
-    /// The request.
-    pub request: ContainerRequested,
-    /// Sequence of the newest event about the container's credentials that the log holds from the scheduler; 0 at first.
-    pub decided_by: u64,
+/// A placement that has a secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretUse {
+    /// The secret.
+    pub secret: SecretKey,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The placement's number.
+    pub placement: u64,
 }
 
-/// A decision in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Order in which decisions are published. What takes credentials away goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Credentials of the saving event at this sequence are attached.
-    Attached {
-        /// Sequence of the saving event.
-        saved_by: u64,
-    },
-    /// None are.
-    Skipped {
-        /// Why.
-        reason: AttachSkipReason,
-    },
+pub enum Lane {
+    /// Withdrawals.
+    Withdrawals,
+    /// First decisions about requests.
+    Requests,
+    /// Renewals of grants.
+    Renewals,
 }
 
-/// Where a decision stands in the outbox, and in the order in which decisions are published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+impl Lane {
+    /// Every lane, in the order of publishing.
+    pub const ALL: [Self; 3] = [Self::Withdrawals, Self::Requests, Self::Renewals];
+
+    /// The lane of a decision.
+    pub fn of_outcome(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Withdrawn { .. } => Self::Withdrawals,
+            Outcome::Attached { .. } | Outcome::Skipped { .. } => Self::Requests,
+            Outcome::Renewed { .. } => Self::Renewals,
+        }
+    }
+}
+
+/// Where a decision stands in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PendingKey {
-    /// Sequence of the event that it was made for: the request, or a later rotation, revocation or end.
+    /// Its lane.
+    pub lane: Lane,
+    /// The workspace, so that workspaces can take turns.
+    pub workspace: WorkspaceId,
+    /// Sequence of the event that it follows from.
     pub caused_by: u64,
-    /// Sequence of the request.
-    pub requested_by: u64,
+    /// Its subject.
+    pub subject: String,
 }
 
 impl PendingKey {
-    /// Before every decision.
-    pub const START: Self = Self { caused_by: 0, requested_by: 0 };
-
-    /// The key of the decision about a request.
-    pub fn first(requested_by: u64) -> Self {
-        Self { caused_by: requested_by, requested_by }
+    /// The key of a decision.
+    pub fn from_decision(decision: &Decision) -> Self {
+        Self {
+            lane: Lane::of_outcome(&decision.outcome),
+            workspace: decision.workspace.clone(),
+            caused_by: decision.caused_by,
+            subject: decision.subject().to_string(),
+        }
     }
-}
-
-/// The rotation, revocation or end that a further decision about a request is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Renewal {
-    /// Id of its event.
-    pub id: Uuid,
-    /// Its sequence.
-    pub sequence: u64,
 }
 
 /// A decision that the log does not hold yet: one row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// Id of the request's event; the decision's id is derived from it.
-    pub request_id: Uuid,
-    /// Id of the event that began the chain.
-    pub correlation_id: Uuid,
-    /// Sequence of the request.
-    pub requested_by: u64,
-    /// What made a further decision necessary; none for the request's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renewal: Option<Renewal>,
-    /// The stream's time of the event that the decision is made for.
-    pub caused_at: Timestamp,
-    /// Sequence of the last decision for this container and worker that the log is known to hold; 0 for none.
-    #[serde(default)]
-    pub after: u64,
-    /// The request.
-    pub request: ContainerRequested,
-    /// Span that published the event that the decision is made for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<TraceContext>,
-    /// What was decided.
+    /// What is decided.
     pub decision: Decision,
+    /// The event that it follows from.
+    pub cause: CauseEvent,
+    /// Sequence of the last event on the decision's subject; 0 for none. A renewal's is found out when it is published.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub after: u64,
+    /// Digest of the sealed bytes of the version that the decision hands over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Span that brought the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_trace: Option<TraceContext>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 impl Pending {
     /// Its place in the outbox.
     pub fn key(&self) -> PendingKey {
-        let caused_by = self.renewal.map_or(self.requested_by, |renewal| renewal.sequence);
-        PendingKey { caused_by, requested_by: self.requested_by }
+        PendingKey::from_decision(&self.decision)
     }
 
-    /// Id of the event that the decision is made for.
-    pub fn cause(&self) -> Uuid {
-        self.renewal.map_or(self.request_id, |renewal| renewal.id)
+    /// Id of the decision's event.
+    pub fn event_id(&self) -> Uuid {
+        self.decision.event_id(self.cause.id)
     }
-
-    /// Id of the decision's event: the same for ever, so that deciding twice is deciding once.
-    pub fn decision_id(&self) -> Uuid {
-        match self.renewal {
-            Some(renewal) => derived_id(renewal.id, Derivation::Renewal { request: self.request_id }),
-            None => derived_id(self.request_id, Derivation::Decision),
-        }
-    }
-}
-
-/// What the scheduler decides about a container request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    /// Open the saved credentials and seal them to the worker.
-    Attach(AttachPlan),
-    /// Tell the worker that there are none, and why.
-    Skip(SkipPlan),
-}
-
-impl Decision {
-    /// The decision in short.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Attach(plan) => Outcome::Attached { saved_by: plan.saved.sequence },
-            Self::Skip(plan) => Outcome::Skipped { reason: plan.reason },
-        }
-    }
-}
-
-/// Everything that the sealing shell needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttachPlan {
-    /// The image of the request.
-    pub image_id: ImageId,
-    /// The credentials to hand over, as they were when the request came.
-    pub saved: SavedFact,
-    /// The key to seal them to, as it was when the request came.
-    pub worker_key: PublicSealingKey,
-}
-
-impl AttachPlan {
-    /// The skip that is recorded where the credentials cannot be handed over after all.
-    pub fn withheld(&self, reason: AttachSkipReason) -> SkipPlan {
-        SkipPlan {
-            reason,
-            image_ref: Some(self.saved.image_ref.clone()),
-            registry: Some(self.saved.registry.clone()),
-            image_event: Some(self.saved.sequence),
-        }
-    }
-}
-
-/// Everything that the skip event says beyond the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkipPlan {
-    /// Why nothing is attached.
-    pub reason: AttachSkipReason,
-    /// Reference to pull, where a build recorded one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_ref: Option<String>,
-    /// Its registry host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registry: Option<String>,
-    /// Sequence of the build event that was found for the image, or of the container's end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_event: Option<u64>,
 }

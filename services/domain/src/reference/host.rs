@@ -4,6 +4,8 @@ use core::fmt;
 use core::net::Ipv6Addr;
 use core::str::FromStr;
 
+use waybill_schemas::SecretName;
+
 use super::{ReferenceError, Registry};
 
 const DOCKER_HUB: &str = "docker.io";
@@ -78,19 +80,14 @@ impl FromStr for RegistryHost {
 /// The label by which people know the secret for a registry: `oci-registry-` and the host, in which
 /// `.`, `:` and `/` are `-` and the brackets of an IPv6 address are dropped.
 ///
-/// Two hosts may share a label (`a.b` and `a-b` do); it is never a key.
-pub fn secret_name(host: &RegistryHost) -> String {
-    let host: String = host
-        .as_str()
-        .chars()
-        .filter(|c| !matches!(c, '[' | ']'))
-        .map(|c| match c {
-            '.' | ':' | '/' => '-',
-            other => other,
-        })
-        .collect();
-    format!("oci-registry-{host}")
+/// Two hosts may share a label (`a.b` and `a-b` do): a suffix keeps their secrets apart.
+pub fn secret_name(host: &RegistryHost) -> SecretName {
+    let host = host.as_str().replace(['.', ':', '/'], "-").replace(['[', ']'], "");
+    SecretName::from_label(&format!("oci-registry-{host}"), LONGEST_NAME)
 }
+
+/// Longest default name, so that a suffix fits.
+const LONGEST_NAME: usize = 110;
 
 /// Splits canonical text at its port; the colons inside brackets are not ports.
 fn split_port(canonical: &str) -> (&str, Option<&str>) {

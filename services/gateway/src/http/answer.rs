@@ -1,4 +1,4 @@
-//! What the log says, told to the client and to the operator.
+//! What the log says of a build, told to the client and to the operator.
 
 use axum::{
     Json,
@@ -11,16 +11,17 @@ use utoipa::{
     openapi::{ObjectBuilder, schema::Type},
 };
 use uuid::Uuid;
+use waybill_platform::metrics;
 use waybill_schemas::{
     Event,
-    v1::{CredType, CredentialSecretSaved, CredentialSecretSkipped, SaveSkipReason},
+    v1::{CredType, CredentialSecretSkipped, ImageSecretNamed, SaveSkipReason},
 };
 
 use super::{
     problem::{self, Problem},
     verify::VerifiedAnswer,
 };
-use crate::record::Receipt;
+use crate::{builds::BuildReceipt, record::Receipt};
 
 /// Where an event stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,39 +37,46 @@ pub(super) struct Place {
     trace_id: Option<String>,
 }
 
-impl Place {
-    pub(super) fn of(receipt: &Receipt) -> Self {
+impl From<&Receipt> for Place {
+    fn from(receipt: &Receipt) -> Self {
         Self { event_id: receipt.event_id, sequence: receipt.sequence, trace_id: receipt.trace_id.clone() }
     }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Saved {
+enum SavedOutcome {
     Saved,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Skipped {
+enum UnsavedOutcome {
+    Named,
     Skipped,
 }
 
-/// The credentials are in the log, sealed to the scheduler.
+/// The credentials are the newest version of a secret, and the image uses it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SavedAnswer {
     #[schema(inline)]
-    outcome: Saved,
+    outcome: SavedOutcome,
+    /// The secret.
+    #[schema(example = "oci-registry-registry-example-com")]
+    secret_name: String,
+    /// The version that the credentials are.
+    #[schema(minimum = 1)]
+    version: u64,
     /// Registry host that the credentials are bound to.
     #[schema(example = "registry.example.com")]
     registry: String,
-    /// Label of the secret.
-    #[schema(example = "oci-registry-registry-example-com")]
-    secret_name: String,
     /// Kind of the credentials.
     #[schema(schema_with = cred_types)]
     cred_type: &'static str,
-    /// With `verify: true`: what the registry said of them.
+    /// True if the secret had these credentials already, so that there is no new version.
+    unchanged: bool,
+    /// With `verify: true`: what the registry said of them. A repeated request is answered with it while the version is the
+    /// secret's newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     verified: Option<VerifiedAnswer>,
@@ -76,19 +84,20 @@ pub(super) struct SavedAnswer {
     place: Place,
 }
 
-/// Nothing was saved, which is in the log too.
+/// No credentials were saved: the image uses a secret by its name, or has none, and why.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SkippedAnswer {
+pub(super) struct UnsavedAnswer {
     #[schema(inline)]
-    outcome: Skipped,
-    /// Why.
+    outcome: UnsavedOutcome,
+    /// Why the image has no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = reasons)]
-    reason: &'static str,
+    reason: Option<&'static str>,
     /// With `incomplete_credentials`: the name of the missing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "AWS_SECRET_ACCESS_KEY")]
     missing_key: Option<String>,
-    /// Whom the credentials are for, where that is not the image. Not in the log, so not told to a repeated request.
+    /// More words for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
@@ -96,9 +105,9 @@ pub(super) struct SkippedAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "registry.example.com")]
     registry: Option<String>,
-    /// Label that the secret would have had.
+    /// The secret that the build named.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "oci-registry-registry-example-com")]
+    #[schema(nullable = false, example = "team-registry")]
     secret_name: Option<String>,
     /// Kind of the credentials, as far as it was told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +117,7 @@ pub(super) struct SkippedAnswer {
     place: Place,
 }
 
-fn cred_types() -> ObjectBuilder {
+pub(super) fn cred_types() -> ObjectBuilder {
     words(CredType::ALL.iter().map(|word| word.as_str()))
 }
 
@@ -116,29 +125,45 @@ fn reasons() -> ObjectBuilder {
     words(SaveSkipReason::ALL.iter().map(|word| word.as_str()))
 }
 
-fn words(words: impl Iterator<Item = &'static str>) -> ObjectBuilder {
+pub(super) fn words(words: impl Iterator<Item = &'static str>) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.collect::<Vec<_>>()))
+}
+
+/// True if the build's credentials were the secret's already: its event follows from none that saved them.
+fn is_unchanged(receipt: &Receipt) -> bool {
+    receipt.causation_id.is_none()
 }
 
 /// The log line of a build, whose message and first fields people search for.
 pub(super) fn log_build(receipt: &Receipt) {
-    let replayed = receipt.replayed.then_some(true);
+    let (sequence, replayed) = (receipt.sequence, receipt.replayed.then_some(true));
     match &receipt.event {
-        Event::CredentialSecretSaved(saved) => tracing::info!(
-            image_id = %saved.image_id,
-            secret_name = %saved.secret_name,
-            registry = %saved.registry,
-            cred_type = %saved.cred_type,
-            workspace = %saved.workspace,
-            sequence = receipt.sequence,
+        Event::ImageSecretNamed(named) if named.version.is_some() => tracing::info!(
+            image_id = %named.image_id,
+            secret_name = %named.secret_name,
+            registry = %named.registry,
+            cred_type = named.cred_type.map(tracing::field::display),
+            workspace = %named.workspace,
+            version = named.version,
+            unchanged = is_unchanged(receipt).then_some(true),
+            sequence,
             replayed,
             "credential secret saved"
+        ),
+        Event::ImageSecretNamed(named) => tracing::info!(
+            image_id = %named.image_id,
+            secret_name = %named.secret_name,
+            registry = %named.registry,
+            workspace = %named.workspace,
+            sequence,
+            replayed,
+            "image uses a credential secret by its name"
         ),
         Event::CredentialSecretSkipped(skipped) => tracing::info!(
             image_id = %skipped.image_id,
             reason = %skipped.reason,
             workspace = %skipped.workspace,
-            sequence = receipt.sequence,
+            sequence,
             replayed,
             "no credentials provided, skipping secret creation"
         ),
@@ -146,47 +171,71 @@ pub(super) fn log_build(receipt: &Receipt) {
     }
 }
 
-/// The answer to a build: what the log holds, which for a repeated request is what the first one recorded.
-/// `detail` is this request's own.
-pub(super) fn of_build(
-    receipt: &Receipt,
-    verified: Option<VerifiedAnswer>,
-    detail: Option<String>,
-) -> Result<Response, Problem> {
-    let detail = detail.filter(|_| !receipt.replayed);
+/// Counts what is new; a repeated request was counted when it came first.
+pub(super) fn count_build(receipt: &Receipt) {
     match &receipt.event {
-        Event::CredentialSecretSaved(event) => Ok(with(receipt, StatusCode::CREATED, saved(event, receipt, verified))),
-        Event::CredentialSecretSkipped(event) => Ok(with(receipt, StatusCode::OK, skipped(event, receipt, detail))),
+        _ if receipt.replayed => {}
+        Event::ImageSecretNamed(named) if named.version.is_none() => metrics::save("named", None),
+        Event::ImageSecretNamed(_) if is_unchanged(receipt) => metrics::save("unchanged", None),
+        Event::ImageSecretNamed(_) => metrics::save("saved", None),
+        Event::CredentialSecretSkipped(skipped) => metrics::save("skipped", Some(skipped.reason.as_str())),
+        _ => {}
+    }
+}
+
+/// The answer to a build: what the log holds, which for a repeated request is what the first one recorded.
+pub(super) fn answer_build(build: BuildReceipt) -> Result<Response, Problem> {
+    let receipt = &build.receipt;
+    match &receipt.event {
+        Event::ImageSecretNamed(named) => match (named.version, named.cred_type) {
+            (Some(version), Some(cred_type)) => {
+                let answer = SavedAnswer {
+                    outcome: SavedOutcome::Saved,
+                    secret_name: named.secret_name.to_string(),
+                    version,
+                    registry: named.registry.clone(),
+                    cred_type: cred_type.as_str(),
+                    unchanged: is_unchanged(receipt),
+                    verified: build.verified.map(VerifiedAnswer::from),
+                    place: Place::from(receipt),
+                };
+                Ok(respond(receipt, StatusCode::CREATED, answer))
+            }
+            _ => Ok(respond(receipt, StatusCode::OK, named_answer(named, receipt))),
+        },
+        Event::CredentialSecretSkipped(event) => Ok(respond(receipt, StatusCode::OK, skipped_answer(event, receipt))),
         _ => Err(problem::internal()),
     }
 }
 
-fn saved(event: &CredentialSecretSaved, receipt: &Receipt, verified: Option<VerifiedAnswer>) -> SavedAnswer {
-    SavedAnswer {
-        outcome: Saved::Saved,
-        registry: event.registry.clone(),
-        secret_name: event.secret_name.clone(),
-        cred_type: event.cred_type.as_str(),
-        verified,
-        place: Place::of(receipt),
+fn named_answer(event: &ImageSecretNamed, receipt: &Receipt) -> UnsavedAnswer {
+    UnsavedAnswer {
+        outcome: UnsavedOutcome::Named,
+        reason: None,
+        missing_key: None,
+        detail: None,
+        registry: Some(event.registry.clone()),
+        secret_name: Some(event.secret_name.to_string()),
+        cred_type: None,
+        place: Place::from(receipt),
     }
 }
 
-fn skipped(event: &CredentialSecretSkipped, receipt: &Receipt, detail: Option<String>) -> SkippedAnswer {
-    SkippedAnswer {
-        outcome: Skipped::Skipped,
-        reason: event.reason.as_str(),
+fn skipped_answer(event: &CredentialSecretSkipped, receipt: &Receipt) -> UnsavedAnswer {
+    UnsavedAnswer {
+        outcome: UnsavedOutcome::Skipped,
+        reason: Some(event.reason.as_str()),
         missing_key: event.missing_key.clone(),
-        detail,
+        detail: event.detail.clone(),
         registry: event.registry.clone(),
-        secret_name: event.secret_name.clone(),
+        secret_name: event.secret_name.as_ref().map(ToString::to_string),
         cred_type: event.cred_type.map(CredType::as_str),
-        place: Place::of(receipt),
+        place: Place::from(receipt),
     }
 }
 
-/// An answer that says whether an earlier request with the same key is what counts.
-pub(super) fn with(receipt: &Receipt, status: StatusCode, body: impl Serialize) -> Response {
+/// An answer that says whether an earlier request is what counts.
+pub(super) fn respond(receipt: &Receipt, status: StatusCode, body: impl Serialize) -> Response {
     let replayed = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
     let headers: HeaderMap = receipt.replayed.then_some(replayed).into_iter().collect();
     (status, headers, Json(body)).into_response()

@@ -20,7 +20,7 @@ pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, l
     let reading = collect(body, declared_length(headers), limits.body_bytes);
     let bytes = tokio::time::timeout(limits.body, reading).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} ms", limits.body.as_millis());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail).remedy("send the request again"))
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).remedy("send the request again"))
     })?;
     json::parse(&bytes)
 }
@@ -31,7 +31,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "the body must be application/json")
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "the body must be application/json")
         .field("Content-Type")
         .remedy("send `Content-Type: application/json`"))
 }
@@ -80,12 +80,12 @@ fn erase(chunk: Bytes) {
 }
 
 fn unreadable() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", "the body ended too early")
+    Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "the body ended too early")
         .remedy("send the request again")
 }
 
 fn too_large(limit: usize) -> Problem {
     let detail = format!("the body is larger than {limit} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
         .remedy("send only the credentials that the image needs; WAYBILL_GATEWAY_BODY_LIMIT sets the limit")
 }

@@ -7,20 +7,22 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use waybill_domain::{
     credentials::CredentialInput,
-    save::{BuildError, BuildRequest, SaveDecision, decide_save},
+    save::{BuildDecision, BuildError, BuildRequest, decide_build},
 };
-use waybill_platform::{metrics, trace};
-use waybill_schemas::{Event, WorkspaceId};
+use waybill_platform::trace;
 
 use super::{
     App,
-    answer::{self, SavedAnswer, SkippedAnswer},
-    body, fact,
+    answer::{SavedAnswer, UnsavedAnswer, answer_build, count_build, log_build},
+    body,
     openapi::Problems,
     problem::Problem,
     request, verify,
 };
-use crate::record::Receipt;
+use crate::{
+    builds::{Build, record_build},
+    tokens::Holder,
+};
 
 /// A finished build.
 #[derive(Deserialize, ToSchema)]
@@ -38,17 +40,23 @@ pub(super) struct BuildBody {
     /// Credentials for `existing_image_uri`.
     #[schema(value_type = Option<Credentials>)]
     existing_image_creds: Option<CredentialInput>,
+    /// Name of the secret: with credentials, the one that they become a version of; alone, the one that the image uses.
+    #[schema(example = "team-registry", pattern = "^[A-Za-z0-9_.-]{0,128}$")]
+    existing_image_secret: Option<String>,
     /// The image that the build started from.
     #[schema(example = "registry.example.com/team/base:1")]
     base_image: Option<String>,
     /// Credentials for `base_image`.
     #[schema(value_type = Option<Credentials>)]
     base_image_creds: Option<CredentialInput>,
+    /// As `existing_image_secret`, for `base_image`.
+    #[schema(example = "team-registry", pattern = "^[A-Za-z0-9_.-]{0,128}$")]
+    base_image_secret: Option<String>,
     /// Whether the build changed the image, so that its result is pulled from elsewhere.
     #[serde(default)]
     modified: bool,
-    /// Whether to try saved credentials at the registry before answering. They stay saved whatever it says. A repeated request
-    /// tries nothing: it is answered with what was recorded, if anything was.
+    /// Whether to try the credentials at the registry before they are saved. What it says is recorded with them; credentials that
+    /// it refuses never replace ones that it took. A repeated request tries nothing.
     #[serde(default)]
     verify: bool,
 }
@@ -74,15 +82,21 @@ pub(super) enum Credentials {
 
 /// Records what a build's image needs to be pulled.
 ///
-/// Answers when the log has acknowledged the event. Credentials are sealed to the scheduler before they leave the gateway.
+/// Credentials become a version of a secret, sealed to the scheduler before they leave the gateway; the image uses the secret's
+/// newest version from then on. Answers when the log has acknowledged that.
 #[utoipa::path(
     post,
     path = "/v1/builds",
+    operation_id = "recordBuild",
     tag = "builds",
     request_body(content = BuildBody, examples(
         ("user and password" = (value = json!({
             "workspace": "acme", "image_id": "img-1",
             "existing_image_uri": "registry.example.com/team/app:1", "existing_image_creds": "puller:…"
+        }))),
+        ("a secret by its name" = (value = json!({
+            "workspace": "acme", "image_id": "img-4",
+            "base_image": "registry.example.com/team/base:1", "base_image_secret": "team-registry"
         }))),
         ("AWS keys" = (value = json!({
             "workspace": "acme", "image_id": "img-2",
@@ -101,63 +115,57 @@ pub(super) enum Credentials {
     )),
     responses(
         (
-            status = 201, description = "Credentials saved", body = SavedAnswer,
+            status = 201, description = "The credentials are the secret's newest version", body = SavedAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
         ),
         (
-            status = 200, description = "Nothing saved, and why", body = SkippedAnswer,
+            status = 200, description = "A secret named, or nothing saved, and why", body = UnsavedAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
+        ),
+        (
+            status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Every default name of the registry's secret is taken: name it in the build",
         ),
         Problems,
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let of_token = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers)?;
     let key = request::idempotency_key(&headers)?;
     let body: BuildBody = body::read(&headers, body, app.limits).await?;
-    let verify = body.verify;
-    let build = read(body, of_token)?;
+    let verifies = verify::wanted(&app, body.verify, "verify")?;
+    let build = read(body, holder)?;
     log_received(&build);
-    let decision = decide_save(&build, trace::now()).map_err(|error| unreadable(&error))?;
-    let wanted = verify::wanted(app.verifies.as_ref(), verify, &build.workspace, &decision)?;
-    let detail = match &decision {
-        SaveDecision::Skip(skip) => skip.detail.clone(),
-        SaveDecision::Save(_) => None,
+    let decision = decide_build(&build, trace::now()).map_err(|error| unreadable(&error))?;
+    log_decided(&build, &decision);
+    let build = Build {
+        workspace: build.workspace,
+        image_id: build.image_id,
+        request: request::subject_token("builds", key.as_ref())?,
+        repeatable: key.is_some(),
+        decision,
+        verifies,
     };
-    let event = fact::of(&app, build, decision)?;
-    let recorder = app.recorder.clone();
+    let (recorder, actor) = (app.recorder.clone(), holder.actor());
     let recording = async move {
-        let receipt = recorder.record("builds", event, key.as_ref()).await?;
-        answer::log_build(&receipt);
-        count(&receipt);
-        let verified = match wanted.filter(|_| receipt.event.saved().is_some()) {
-            Some(wanted) => wanted.settle(&recorder, &receipt).await?,
-            None => None,
-        };
-        Ok((receipt, verified))
+        let recorded = record_build(&recorder, &actor, &build).await?;
+        log_build(&recorded.receipt);
+        count_build(&recorded.receipt);
+        Ok(recorded)
     };
-    let (receipt, verified) = app.see_through(recording).await?;
-    answer::of_build(&receipt, verified, detail)
+    answer_build(app.see_through(recording).await?)
 }
 
-/// Counts what is new; a repeated request was counted when it came first.
-fn count(receipt: &Receipt) {
-    match &receipt.event {
-        _ if receipt.replayed => {}
-        Event::CredentialSecretSaved(_) => metrics::save("saved", None),
-        Event::CredentialSecretSkipped(skipped) => metrics::save("skipped", Some(skipped.reason.as_str())),
-        _ => {}
-    }
-}
-
-fn read(body: BuildBody, of_token: &WorkspaceId) -> Result<BuildRequest, Problem> {
+fn read(body: BuildBody, holder: &Holder) -> Result<BuildRequest, Problem> {
     Ok(BuildRequest {
-        workspace: request::authorize(body.workspace, of_token)?,
+        workspace: request::authorize(body.workspace, holder)?,
         image_id: request::id(body.image_id)?,
         existing_image_uri: body.existing_image_uri,
         existing_image_creds: body.existing_image_creds,
+        existing_image_secret: request::optional_name("existing_image_secret", body.existing_image_secret)?,
         base_image: body.base_image,
         base_image_creds: body.base_image_creds,
+        base_image_secret: request::optional_name("base_image_secret", body.base_image_secret)?,
         modified: body.modified,
     })
 }
@@ -173,6 +181,34 @@ fn log_received(build: &BuildRequest) {
         modified = build.modified,
         "build received"
     );
+}
+
+fn log_decided(build: &BuildRequest, decision: &BuildDecision) {
+    let image_id = &build.image_id;
+    match decision {
+        BuildDecision::Save(plan) => tracing::debug!(
+            %image_id,
+            cred_type = %plan.new.cred_type,
+            registry = plan.new.registry,
+            source = %plan.target.source,
+            "credential type detected"
+        ),
+        BuildDecision::Name { target, secret_name } => tracing::debug!(
+            %image_id,
+            %secret_name,
+            registry = target.registry(),
+            source = %target.source,
+            "build names a secret"
+        ),
+        BuildDecision::Skip(skip) => tracing::debug!(
+            %image_id,
+            cred_type = skip.cred_type.map(tracing::field::display),
+            registry = skip.target.as_ref().map(|target| target.registry()),
+            reason = %skip.reason,
+            detail = skip.detail,
+            "nothing to save"
+        ),
+    }
 }
 
 fn unreadable(error: &BuildError) -> Problem {

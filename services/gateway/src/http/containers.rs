@@ -8,21 +8,37 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use waybill_schemas::{
-    WorkspaceId,
-    v1::{ContainerEnded, ContainerRequested},
-};
+use waybill_schemas::v1::ContainerRequested;
 
 use super::{
     App,
-    answer::{self, Place},
+    answer::{Place, respond},
     body,
     openapi::Problems,
     problem::Problem,
     request,
 };
+use crate::{
+    placements::{record_end, record_request},
+    record::Receipt,
+    tokens::Holder,
+};
+
+/// A placement, and the event that says something of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PlacementAnswer {
+    /// Number of the placement: the sequence of its request. An end names it.
+    #[schema(minimum = 1, example = 17)]
+    placement: u64,
+    #[serde(flatten)]
+    place: Place,
+}
+
+fn answer(receipt: &Receipt, placement: u64) -> Response {
+    respond(receipt, StatusCode::ACCEPTED, PlacementAnswer { placement, place: Place::from(receipt) })
+}
 
 /// A container that is about to start.
 #[derive(Deserialize, ToSchema)]
@@ -45,12 +61,14 @@ pub(super) struct ContainerBody {
     build_container: bool,
 }
 
-/// Asks for a container's credentials.
+/// Places a container on a worker, and asks for its credentials.
 ///
-/// Answers when the log has acknowledged the request. What becomes of it will be in the log too.
+/// A newer request for the same container takes the place of an earlier one, wherever that was. Answers when the log has
+/// acknowledged the request. What becomes of it will be in the log too.
 #[utoipa::path(
     post,
     path = "/v1/containers",
+    operation_id = "requestContainer",
     tag = "containers",
     request_body(content = ContainerBody, example = json!({
         "workspace": "acme", "container_id": "c-1", "image_id": "img-1", "worker_id": "worker-1"
@@ -63,31 +81,32 @@ pub(super) struct ContainerBody {
     )),
     responses(
         (
-            status = 202, description = "The request is recorded", body = Place,
+            status = 202, description = "The request is recorded", body = PlacementAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
         ),
         Problems,
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let of_token = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers)?;
     let key = request::idempotency_key(&headers)?;
-    let event = read(body::read(&headers, body, app.limits).await?, of_token)?;
-    let recorder = app.recorder.clone();
+    let requested = read(body::read(&headers, body, app.limits).await?, holder)?;
+    let token = request::subject_token("containers", key.as_ref())?;
+    let session = app.recorder.begin(&holder.actor());
     let recording = async move {
-        let (container_id, worker_id) = (event.container_id.clone(), event.worker_id.clone());
-        let receipt = recorder.record("containers", event.into(), key.as_ref()).await?;
+        let (container_id, worker_id) = (requested.container_id.clone(), requested.worker_id.clone());
+        let receipt = record_request(&session, requested, token).await?;
         let replayed = receipt.replayed.then_some(true);
-        tracing::info!(%container_id, %worker_id, sequence = receipt.sequence, replayed, "container requested");
+        tracing::info!(%container_id, %worker_id, placement = receipt.sequence, replayed, "container requested");
         Ok(receipt)
     };
     let receipt = app.see_through(recording).await?;
-    Ok(answer::with(&receipt, StatusCode::ACCEPTED, Place::of(&receipt)))
+    Ok(answer(&receipt, receipt.sequence))
 }
 
-fn read(body: ContainerBody, of_token: &WorkspaceId) -> Result<ContainerRequested, Problem> {
+fn read(body: ContainerBody, holder: &Holder) -> Result<ContainerRequested, Problem> {
     Ok(ContainerRequested {
-        workspace: request::authorize(body.workspace, of_token)?,
+        workspace: request::authorize(body.workspace, holder)?,
         container_id: request::id(body.container_id)?,
         image_id: request::optional_id(body.image_id)?,
         worker_id: request::id(body.worker_id)?,
@@ -95,7 +114,7 @@ fn read(body: ContainerBody, of_token: &WorkspaceId) -> Result<ContainerRequeste
     })
 }
 
-/// A container that is gone.
+/// A placement that is over.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndedBody {
@@ -105,44 +124,48 @@ pub(super) struct EndedBody {
     /// The container.
     #[schema(example = "c-1", pattern = "^[A-Za-z0-9_-]{1,128}$")]
     container_id: String,
+    /// Number of the placement, as the request was answered with it.
+    #[schema(minimum = 1, example = 17)]
+    placement: u64,
 }
 
-/// Says that a container is gone.
+/// Says that a placement is over.
 ///
-/// It hears of no rotation or revocation any more.
+/// Its worker drops the credentials. The end of a placement that a newer one has superseded is recorded, and takes nothing from
+/// the newer one. A placement ends once: saying it again is answered with what was recorded, with or without an
+/// Idempotency-Key.
 #[utoipa::path(
     post,
     path = "/v1/containers/ended",
+    operation_id = "endContainer",
     tag = "containers",
-    request_body(content = EndedBody, example = json!({"workspace": "acme", "container_id": "c-1"})),
+    request_body(content = EndedBody, example = json!({"workspace": "acme", "container_id": "c-1", "placement": 17})),
     security(("bearer" = [])),
-    params((
-        "Idempotency-Key" = Option<String>, Header,
-        description = "1 to 128 visible ASCII characters. The same key again, in the same workspace about the same \
-                       container, is the same event.",
-    )),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Accepted, and not needed.")),
     responses(
         (
-            status = 202, description = "The end is recorded", body = Place,
-            headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
+            status = 202, description = "The end is recorded", body = PlacementAnswer,
+            headers(("Idempotent-Replayed" = bool, description = "It was recorded before")),
+        ),
+        (
+            status = 404, body = Problem, content_type = "application/problem+json",
+            description = "The container has no such placement",
         ),
         Problems,
     )
 )]
 pub(super) async fn ended(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let of_token = request::authenticate(&app, &headers)?;
-    let key = request::idempotency_key(&headers)?;
-    let body: EndedBody = body::read(&headers, body, app.limits).await?;
-    let (workspace, container_id) = (request::authorize(body.workspace, of_token)?, request::id(body.container_id)?);
-    let recorder = app.recorder.clone();
+    let holder = request::authenticate(&app, &headers)?;
+    request::idempotency_key(&headers)?;
+    let EndedBody { workspace, container_id, placement } = body::read(&headers, body, app.limits).await?;
+    let (workspace, container_id) = (request::authorize(workspace, holder)?, request::id(container_id)?);
+    let session = app.recorder.begin(&holder.actor());
     let recording = async move {
-        let event = ContainerEnded { workspace, container_id };
-        let told = event.container_id.clone();
-        let receipt = recorder.record("ended", event.into(), key.as_ref()).await?;
-        let replayed = receipt.replayed.then_some(true);
-        tracing::info!(container_id = %told, sequence = receipt.sequence, replayed, "container ended");
+        let receipt = record_end(&session, &workspace, &container_id, placement).await?;
+        let (sequence, replayed) = (receipt.sequence, receipt.replayed.then_some(true));
+        tracing::info!(%container_id, placement, sequence, replayed, "container ended");
         Ok(receipt)
     };
     let receipt = app.see_through(recording).await?;
-    Ok(answer::with(&receipt, StatusCode::ACCEPTED, Place::of(&receipt)))
+    Ok(answer(&receipt, placement))
 }

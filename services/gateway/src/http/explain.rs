@@ -8,12 +8,12 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
-use utoipa::{IntoResponses, ToSchema};
-use waybill_domain::explain::Explanation;
+use utoipa::ToSchema;
 use waybill_platform::log::LogError;
 use waybill_schemas::WorkspaceId;
 
-use super::{App, problem, problem::Problem, request};
+use super::{App, openapi::ReadProblems, problem, problem::Problem, request};
+use crate::port::Explanation;
 
 /// Explains an image.
 ///
@@ -21,10 +21,11 @@ use super::{App, problem, problem::Problem, request};
 #[utoipa::path(
     get,
     path = "/v1/images/{workspace}/{id}/explain",
+    operation_id = "explainImage",
     tag = "explain",
     security(("bearer" = [])),
     params(("workspace" = String, Path, description = "Owner of the image"), ("id" = String, Path, description = "The image's id")),
-    responses((status = 200, description = "What the log says", body = Answer), ExplainProblems)
+    responses((status = 200, description = "What the log says", body = Answer), ReadProblems)
 )]
 pub(super) async fn image(
     State(app): State<Arc<App>>,
@@ -42,10 +43,11 @@ pub(super) async fn image(
 #[utoipa::path(
     get,
     path = "/v1/containers/{workspace}/{id}/explain",
+    operation_id = "explainContainer",
     tag = "explain",
     security(("bearer" = [])),
     params(("workspace" = String, Path, description = "Owner of the container"), ("id" = String, Path, description = "The container's id")),
-    responses((status = 200, description = "What the log says", body = Answer), ExplainProblems)
+    responses((status = 200, description = "What the log says", body = Answer), ReadProblems)
 )]
 pub(super) async fn container(
     State(app): State<Arc<App>>,
@@ -58,8 +60,8 @@ pub(super) async fn container(
 }
 
 fn authorized(app: &App, headers: &HeaderMap, workspace: String) -> Result<WorkspaceId, Problem> {
-    let of_token = request::authenticate(app, headers)?;
-    request::authorize(workspace, of_token)
+    let holder = request::authenticate(app, headers)?;
+    request::authorize(workspace, holder)
 }
 
 async fn answer(app: &App, asking: impl Future<Output = Result<Explanation, LogError>>) -> Result<Response, Problem> {
@@ -68,24 +70,6 @@ async fn answer(app: &App, asking: impl Future<Output = Result<Explanation, LogE
         Ok(Err(error)) => Err(problem::log_unread(&waybill_platform::chain(&error))),
         Err(_) => Err(problem::log_unread("no answer in time")),
     }
-}
-
-/// What can be wrong with a question.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes Problem in the OpenAPI document")]
-pub(super) enum ExplainProblems {
-    /// No valid bearer token
-    #[response(status = 401, content_type = "application/problem+json", headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
-    Unauthenticated(Problem),
-    /// The token is for another workspace
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(Problem),
-    /// The workspace or the id is none
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(Problem),
-    /// The log does not answer
-    #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds to wait")))]
-    Unavailable(Problem),
 }
 
 /// What happened to an image or a container.

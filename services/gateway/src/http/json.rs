@@ -34,7 +34,7 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let name = text.split('`').nth(1).unwrap_or_default();
     let name: String = name.chars().take(MAX_NAME).collect();
     if text.starts_with("unknown field") {
-        return Problem::invalid(name, "there is no such field").remedy("remove it; the fields are in /openapi.json");
+        return Problem::unknown_field(name).remedy("remove it; the fields are in /openapi.json");
     }
     if text.starts_with("missing field") {
         return Problem::invalid(name, "the field is missing").remedy("add it");
@@ -45,7 +45,7 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     // What follows in the path are the client's own keys: somebody may have swapped keys and values.
     match error.path().iter().next().map(ToString::to_string) {
         None => wrong_form("body", "the body must be an object"),
-        Some(field) if field.ends_with("_creds") => {
+        Some(field) if field.ends_with("_creds") || field == "credentials" => {
             wrong_form(field, "credentials must be a string, or an object of strings with each key once")
         }
         Some(field) => wrong_form(field, "the value has the wrong type"),
@@ -62,5 +62,5 @@ fn not_json(error: &serde_json::Error) -> Problem {
 }
 
 fn malformed(detail: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed-json", detail).remedy("send one JSON object in UTF-8")
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail).remedy("send one JSON object in UTF-8")
 }

@@ -17,17 +17,22 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{
     builds, containers, explain,
     problem::{Problem, no_such_route},
-    secrets,
+    secret_list, secrets, withdrawals,
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Waybill gateway",
-        description = "Builds and container requests come in here and become events in the log. A request is answered \
-                       when the log has acknowledged its event. What became of it is explained from the log."
+        description = "Builds, secrets and container requests come in here and become events in the log. A request is \
+                       answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
-    paths(builds::post, containers::post, containers::ended, secrets::rotate, secrets::revoke, explain::image, explain::container, healthz, readyz, metrics, openapi_json),
+    paths(
+        builds::post, containers::post, containers::ended,
+        secret_list::list, secret_list::get, secrets::put, secrets::rotate,
+        withdrawals::revoke, withdrawals::shred, withdrawals::delete,
+        explain::image, explain::container, healthz, readyz, metrics, openapi_json
+    ),
     components(schemas(Problem, builds::Credentials)),
     modifiers(&Bearer)
 )]
@@ -75,20 +80,62 @@ pub(super) enum Problems {
     /// The log refuses the event, or the gateway failed
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(Problem),
-    /// The log did not acknowledge in time; whether it holds the event is not known, so send the same request again
+    /// The log did not acknowledge in time, or has no room; send the same request again
+    #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds to wait")))]
+    Unavailable(Problem),
+}
+
+/// What can be wrong with a request without a body that records something.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes Problem in the OpenAPI document")]
+pub(super) enum StoredProblems {
+    /// A header is malformed; nothing was published
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(Problem),
+    /// No valid bearer token; nothing was published
+    #[response(status = 401, content_type = "application/problem+json", headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
+    Unauthenticated(Problem),
+    /// The token is for another workspace; nothing was published
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// A part of the path, which is named, cannot be used, or the Idempotency-Key was used for something else
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// The log refuses the event, or the gateway failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(Problem),
+    /// The log did not acknowledge in time, or has no room; send the same request again
+    #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds to wait")))]
+    Unavailable(Problem),
+}
+
+/// What can be wrong with a question.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes Problem in the OpenAPI document")]
+pub(super) enum ReadProblems {
+    /// No valid bearer token
+    #[response(status = 401, content_type = "application/problem+json", headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
+    Unauthenticated(Problem),
+    /// The token is for another workspace
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// A part of the path cannot be used
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// The log does not answer
     #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds to wait")))]
     Unavailable(Problem),
 }
 
 /// Whether the process lives.
-#[utoipa::path(get, path = "/healthz", tag = "health", responses(
+#[utoipa::path(get, path = "/healthz", operation_id = "checkLiveness", tag = "health", responses(
     (status = 200, description = "It does", body = String, content_type = "text/plain"),
 ))]
 #[expect(dead_code, reason = "describes a route of the platform's")]
 fn healthz() {}
 
 /// Whether each part can do its work.
-#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "checkReadiness", tag = "health", responses(
     (status = 200, description = "Every part can", body = Readiness),
     (status = 503, description = "Some part cannot, and why", body = Readiness),
 ))]
@@ -96,14 +143,14 @@ fn healthz() {}
 fn readyz() {}
 
 /// What the gateway counts, for Prometheus. Nothing in it names a workspace, an image or a container.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+#[utoipa::path(get, path = "/metrics", operation_id = "readMetrics", tag = "health", responses(
     (status = 200, description = "Text format, version 0.0.4", body = String, content_type = "text/plain"),
 ))]
 #[expect(dead_code, reason = "describes a route of the platform's")]
 fn metrics() {}
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "documentation", responses(
+#[utoipa::path(get, path = "/openapi.json", operation_id = "readDocument", tag = "documentation", responses(
     (status = 200, description = "OpenAPI 3.1; `/docs` shows it as a page", body = serde_json::Value),
 ))]
 #[expect(dead_code, reason = "describes a route of the page's")]

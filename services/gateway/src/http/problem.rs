@@ -7,17 +7,21 @@ use axum::{
 };
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
+use waybill_domain::secret::SecretRefusal;
 use waybill_schemas::MAX_BODY_BYTES;
 
-use crate::record::RecordError;
+use crate::{record::RecordError, versions::LARGEST_CREDENTIALS};
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// Kind of problem, `urn:waybill:problem:…`.
+    /// Kind of problem, `urn:waybill:problem:` and the code.
     #[serde(rename = "type", serialize_with = "as_urn")]
-    #[schema(value_type = String, example = "urn:waybill:problem:invalid-field")]
+    #[schema(value_type = String, example = "urn:waybill:problem:invalid_field")]
     kind: &'static str,
+    /// The kind as one word.
+    #[schema(example = "invalid_field")]
+    code: &'static str,
     /// Short name of the status.
     title: &'static str,
     /// HTTP status.
@@ -28,6 +32,10 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<String>,
+    /// With `version_conflict` and `withdrawn`: the present version of the secret, 0 where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    version: Option<u64>,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -36,33 +44,57 @@ pub(crate) struct Problem {
     #[serde(skip)]
     #[schema(ignore)]
     header: Option<&'static (&'static str, &'static str)>,
+    /// True if the field's name is the client's own, which could be anything.
+    #[serde(skip)]
+    #[schema(ignore)]
+    foreign_field: bool,
 }
 
 fn as_urn<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("urn:waybill:problem:{kind}"))
 }
 
+/// What a refused request leaves in the gateway's log and metrics: nothing that the client wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) field: Option<String>,
+}
+
 impl Problem {
-    /// A problem of a kind, such as `invalid-field`.
-    pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+    /// A problem of a kind, such as `invalid_field`.
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind,
+            kind: code,
+            code,
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
             field: None,
+            version: None,
             remedy: None,
             header: None,
+            foreign_field: false,
         }
     }
 
     /// A field whose value cannot be used.
     pub(crate) fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", detail).field(field)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail).field(field)
+    }
+
+    /// A field that there is not, by the client's name for it.
+    pub(crate) fn unknown_field(name: String) -> Self {
+        Self { foreign_field: true, ..Self::invalid(name, "there is no such field") }
     }
 
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
         self
     }
 
@@ -75,13 +107,19 @@ impl Problem {
         self.header = Some(header);
         self
     }
+
+    fn refusal(&self) -> Refusal {
+        Refusal { code: self.code, field: self.field.clone().filter(|_| !self.foreign_field) }
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let extra = self.header.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let refusal = self.refusal();
         let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(refusal);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(extra);
@@ -97,56 +135,148 @@ pub(crate) fn unauthenticated() -> Problem {
 }
 
 pub(crate) fn another_workspace() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "another-workspace", "the token is not for this workspace")
+    Problem::new(StatusCode::FORBIDDEN, "another_workspace", "the token is not for this workspace")
         .field("workspace")
         .remedy("use the token of the workspace that the request is about")
 }
 
+pub(crate) fn no_such_secret() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no secret of this name")
+        .field("secret_name")
+        .remedy("see GET /v1/secrets/<workspace>")
+}
+
+const RETRY: (&str, &str) = ("retry-after", "2");
+const RETRY_FULL: (&str, &str) = ("retry-after", "30");
+
+fn unavailable(code: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+}
+
 fn log_away(reason: &str) -> Problem {
     tracing::warn!(reason, "the event log does not acknowledge");
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "log-unavailable",
-        "the event log did not acknowledge in time; whether it holds the event is not known",
-    )
-    .remedy("send the same request again; with the same Idempotency-Key it is recorded once")
-    .header(&("retry-after", "2"))
+    unavailable("log_unavailable", "the event log did not acknowledge in time; whether it holds the event is not known")
+        .remedy("send the same request again; with the same Idempotency-Key it is recorded once")
+        .header(&RETRY)
 }
 
 pub(crate) fn log_unread(reason: &str) -> Problem {
     tracing::warn!(reason, "the event log cannot be read");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log-unavailable", "the event log does not answer")
-        .remedy("ask again; `waybill explain` asks the log without this gateway")
-        .header(&("retry-after", "2"))
+    unavailable("log_unavailable", "the event log does not answer")
+        .remedy("send the same request again; with the same Idempotency-Key it is recorded once")
+        .header(&RETRY)
+}
+
+fn log_full(reason: &str) -> Problem {
+    tracing::warn!(reason, "the event log has no room");
+    unavailable("log_full", "the event log has no room; whether it holds the event is not known")
+        .remedy("have the operator make room on the NATS servers, then send the same request again")
+        .header(&RETRY_FULL)
 }
 
 fn log_refuses(reason: &str) -> Problem {
-    tracing::error!(reason, "the event log refuses what this gateway publishes");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-refused", "the event log refuses the event")
+    tracing::error!(reason, "the event log refuses what this gateway asks for");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_refused", "the event log refuses the event")
         .remedy("look at the gateway's log; are its NATS permissions those that `waybill init` writes?")
 }
 
+fn unreadable(reason: &str) -> Problem {
+    tracing::error!(reason, "what the event log holds cannot be read");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable_event", "what the event log holds cannot be read")
+        .remedy("look at the gateway's log; was the event written by a newer version?")
+}
+
+fn no_scheduler_key() -> Problem {
+    tracing::warn!("the scheduler has published no key to seal to");
+    unavailable("no_scheduler_key", "there is no key to seal credentials to; nothing was saved")
+        .remedy("start `waybill scheduler`, which publishes its key, then send the same request again")
+        .header(&RETRY)
+}
+
+fn unsealable(reason: &str) -> Problem {
+    tracing::error!(reason, "credentials cannot be sealed to the scheduler");
+    let detail = "the credentials cannot be sealed to the scheduler's key";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "sealing", detail).remedy("rotate it: `waybill keys rotate`")
+}
+
+fn contended() -> Problem {
+    unavailable("contended", "others changed the secret each time; nothing was recorded")
+        .remedy("send the same request again")
+        .header(&RETRY)
+}
+
 fn key_reused() -> Problem {
-    let detail = "the Idempotency-Key was used for another request about the same image or container";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+    let detail = "the Idempotency-Key was used for another request about the same image, container or secret";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
         .field("Idempotency-Key")
         .remedy("use a new key for a new request")
 }
 
 fn event_too_large(bytes: usize) -> Problem {
-    let detail = format!("sealed, the event would have {bytes} bytes; at most {MAX_BODY_BYTES} are recorded");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "event-too-large", detail)
+    let detail = format!("the event would have {bytes} bytes; at most {MAX_BODY_BYTES} are recorded");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", detail)
         .remedy("send only the credentials that the image needs")
+}
+
+fn credentials_too_large(bytes: usize) -> Problem {
+    let detail = format!("the credentials have {bytes} bytes; at most {LARGEST_CREDENTIALS} are kept");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "credentials_too_large", detail)
+        .remedy("send only the credentials that the image needs")
+}
+
+fn conflict(code: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT, code, detail)
+}
+
+fn secret_refused(refusal: &SecretRefusal) -> Problem {
+    let said = refusal.to_string();
+    match refusal {
+        SecretRefusal::Unknown => no_such_secret(),
+        SecretRefusal::Withdrawn { version } => {
+            conflict("withdrawn", said).version(*version).remedy("nothing is left to do")
+        }
+        SecretRefusal::RegistryMismatch { .. } => {
+            conflict("registry_mismatch", said).field("registry").remedy("use another name for another registry")
+        }
+        SecretRefusal::VersionConflict { present, .. } => conflict("version_conflict", said)
+            .field("if_version")
+            .version(*present)
+            .remedy("look at the present version, then ask again with its number"),
+    }
+}
+
+fn unknown_placement(placement: u64) -> Problem {
+    let detail = format!("there is no placement {placement} of this container");
+    Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+        .field("placement")
+        .remedy("send the number that POST /v1/containers answered with")
 }
 
 impl From<RecordError> for Problem {
     fn from(error: RecordError) -> Self {
         match error {
-            RecordError::Unavailable(reason) => log_away(&reason),
+            RecordError::Unacknowledged(reason) => log_away(&reason),
             RecordError::Unread(reason) => log_unread(&reason),
+            RecordError::Full(reason) => log_full(&reason),
             RecordError::Refused(reason) => log_refuses(&reason),
+            RecordError::Unreadable(reason) => unreadable(&reason),
             RecordError::KeyReused => key_reused(),
-            RecordError::TooLarge(bytes) => event_too_large(bytes),
+            RecordError::EventTooLarge(bytes) => event_too_large(bytes),
+            RecordError::CredentialsTooLarge(bytes) => credentials_too_large(bytes),
+            RecordError::Contended => contended(),
+            RecordError::NoSchedulerKey => no_scheduler_key(),
+            RecordError::Unsealable(reason) => unsealable(&reason),
+            RecordError::NoFreeName => conflict("no_free_name", "every default name of the registry's secret is taken")
+                .remedy("name the secret in the build: base_image_secret or existing_image_secret"),
+            RecordError::Secret(refusal) => secret_refused(&refusal),
+            RecordError::UnknownPlacement(placement) => unknown_placement(placement),
+            RecordError::Credentials(why) => Problem::invalid("credentials", why),
+            RecordError::VerificationFailed(why) => {
+                let detail = format!("the registry refuses the credentials, and took the version that is saved: {why}");
+                conflict("verification_failed", detail)
+                    .field("credentials")
+                    .remedy("send credentials that work, or leave verify_image out")
+            }
         }
     }
 }
@@ -161,10 +291,10 @@ pub(crate) fn internal() -> Problem {
 }
 
 pub(crate) fn method_not_allowed() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the route has no such method")
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route has no such method")
         .remedy("see /openapi.json")
 }
 
 pub(crate) fn no_such_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no-such-route", "there is nothing at this path").remedy("see /openapi.json")
+    Problem::new(StatusCode::NOT_FOUND, "no_such_route", "there is nothing at this path").remedy("see /openapi.json")
 }

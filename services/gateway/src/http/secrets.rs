@@ -1,10 +1,10 @@
-//! `POST /v1/secrets/rotate` and `/revoke`: new credentials in place of saved ones, or none any more.
+//! `PUT /v1/secrets/{workspace}/{name}` and `POST …/rotate`: new credentials for a secret.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -12,311 +12,286 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waybill_domain::{
     credentials::CredentialInput,
-    rotate::{InUse, RotateError, decide_rotation, in_use},
+    reference::{ImageReference, RegistryHost},
 };
-use waybill_platform::trace;
-use waybill_schemas::{
-    Event, EventType, ImageId, Recorded, Subject, Timestamp, WorkspaceId,
-    v1::{CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, MAX_REASON},
-};
+use waybill_schemas::{Event, EventType, SecretName, Timestamp, WorkspaceId};
 
 use super::{
     App,
-    answer::{self, Place},
+    answer::{Place, cred_types, respond},
     body,
     builds::Credentials,
-    fact,
     openapi::Problems,
     problem::{self, Problem},
-    request,
+    request, verify,
+    verify::VerifiedAnswer,
 };
 use crate::{
-    idempotency::IdempotencyKey,
-    record::{Before, Receipt, Recorder},
+    idempotency::operation_event_id,
+    operations::{Operation, record_operation},
+    record::Receipt,
+    tokens::Holder,
+    versions::{Saved, secret_subject},
 };
 
-/// New credentials for an image that has some.
+/// Credentials for a secret.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutBody {
+    /// Registry host that the secret is for. It stays the same for all versions.
+    #[schema(example = "registry.example.com")]
+    registry: String,
+    /// The credentials.
+    #[schema(value_type = Credentials)]
+    credentials: CredentialInput,
+    /// The version that the secret must be at, 0 for none.
+    #[schema(example = 0)]
+    if_version: Option<u64>,
+    /// An image of the registry to try the credentials with before they are saved. Credentials that the registry refuses never
+    /// replace ones that it took.
+    #[schema(example = "registry.example.com/team/app:1")]
+    verify_image: Option<String>,
+}
+
+/// New credentials for a secret that is there.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RotateBody {
-    /// Owner of the image.
-    #[schema(example = "acme", pattern = "^[A-Za-z0-9_-]{1,128}$")]
-    workspace: String,
-    /// The image.
-    #[schema(example = "img-1", pattern = "^[A-Za-z0-9_-]{1,128}$")]
-    image_id: String,
-    /// The new credentials, for the registry of the image.
+    /// The credentials, for the secret's registry.
     #[schema(value_type = Credentials)]
     credentials: CredentialInput,
+    /// The version that the secret must be at.
+    #[schema(example = 3)]
+    if_version: Option<u64>,
 }
 
-/// Credentials that nobody may use any more.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RevokeBody {
-    /// Owner of the image.
-    #[schema(example = "acme", pattern = "^[A-Za-z0-9_-]{1,128}$")]
-    workspace: String,
-    /// The image.
-    #[schema(example = "img-1", pattern = "^[A-Za-z0-9_-]{1,128}$")]
-    image_id: String,
-    /// Why, for whoever reads the log: one line of at most 200 characters, without secrets.
-    #[schema(example = "the account was closed", max_length = 200)]
-    reason: Option<String>,
-}
-
-/// What took the place of what, or was withdrawn.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ChangedAnswer {
-    /// `rotated` or `revoked`.
-    #[schema(example = "rotated")]
-    outcome: &'static str,
-    /// Sequence of the event whose credentials are replaced or withdrawn.
+#[serde(rename_all = "snake_case")]
+enum VersionOutcome {
+    Saved,
+    Rotated,
+}
+
+/// The newest version of a secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VersionAnswer {
+    /// `saved` for a first version, `rotated` for one that takes the place of others.
+    #[schema(inline)]
+    outcome: VersionOutcome,
+    /// The secret.
+    #[schema(example = "team-registry")]
+    secret_name: String,
+    /// The version that the credentials are.
     #[schema(minimum = 1)]
-    before: u64,
+    version: u64,
     /// Registry host that they are bound to.
     #[schema(example = "registry.example.com")]
     registry: String,
-    /// Label of the secret.
-    #[schema(example = "oci-registry-registry-example-com")]
-    secret_name: String,
-    /// When the new ones stop working, where they say so.
+    /// Kind of the credentials.
+    #[schema(schema_with = cred_types)]
+    cred_type: &'static str,
+    /// True if the secret had these credentials already: there is no new version, and the event is the one that brought them.
+    unchanged: bool,
+    /// When they stop working, where they say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// What the registry said of them, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    verified: Option<VerifiedAnswer>,
     #[serde(flatten)]
     place: Place,
 }
 
-/// Replaces an image's credentials.
+/// Saves credentials under a name.
 ///
-/// Containers asked for later get the new ones. Those that have the old ones are given the new ones too.
+/// They are the secret's first version, or take the place of the earlier ones for every image and container that uses it.
 #[utoipa::path(
-    post,
-    path = "/v1/secrets/rotate",
+    put,
+    path = "/v1/secrets/{workspace}/{name}",
+    operation_id = "putSecret",
     tag = "secrets",
-    request_body(content = RotateBody, example = json!({
-        "workspace": "acme", "image_id": "img-1", "credentials": "puller:…"
-    })),
-    security(("bearer" = [])),
-    params((
-        "Idempotency-Key" = Option<String>, Header,
-        description = "1 to 128 visible ASCII characters. The same key again, in the same workspace about the same image, \
-                       is the same event. The values of credentials are not compared: use a new key for new ones.",
+    request_body(content = PutBody, examples(
+        ("a new secret" = (value = json!({
+            "registry": "registry.example.com", "credentials": {"USERNAME": "puller", "PASSWORD": "…"}, "if_version": 0
+        }))),
+        ("whatever is there" = (value = json!({"registry": "registry.example.com", "credentials": "puller:…"}))),
     )),
+    security(("bearer" = [])),
+    params(
+        ("workspace" = String, Path, description = "Owner of the secret", example = "acme"),
+        ("name" = String, Path, description = "The secret: 1 to 128 characters of A-Z a-z 0-9 _ - .", example = "team-registry"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters. The same key again is the \
+         same event, as long as that is the newest about the secret. The values of credentials are not compared."),
+    ),
     responses(
         (
-            status = 201, description = "The new credentials are recorded", body = ChangedAnswer,
+            status = 201, description = "There is a new version", body = VersionAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
         ),
+        (status = 200, description = "The secret has these credentials already", body = VersionAnswer),
         (
             status = 409, body = Problem, content_type = "application/problem+json",
-            description = "The image became another one in the meantime: the rotation is recorded, and changes nothing",
+            description = "`version_conflict`: the secret is at another version; `registry_mismatch`: it is for another \
+                           registry; `verification_failed`: the registry refuses the credentials and took the present ones",
         ),
         Problems,
     )
 )]
-pub(super) async fn rotate(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let of_token = request::authenticate(&app, &headers)?;
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Path((workspace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let secret = Addressed::read(&app, &headers, workspace, name)?;
     let key = request::idempotency_key(&headers)?;
-    let body: RotateBody = body::read(&headers, body, app.limits).await?;
-    let image = image(body.workspace, body.image_id, of_token)?;
-    let present = present(&app, &image, EventType::CredentialSecretRotated, key.as_ref()).await?;
-    let Present { secret: Recorded { sequence: replaces, at, value: saved }, recorded } = present;
-    // What is recorded was good then. It is decided again to be compared, and may have expired since.
-    let now = if recorded { at } else { trace::now() };
-    let plan = decide_rotation(&saved, &body.credentials, now).map_err(|error| refused(&error))?;
-    let credentials = fact::sealed(&app, (&image.0, &image.1), &saved.registry, &plan.credentials)?;
-    let (cred_type, expires_at) = (plan.cred_type, plan.expires_at);
-    let secret = CredentialSecretSaved { cred_type, expires_at, credentials, ..saved };
-    record(&app, CredentialSecretRotated { replaces, secret }.into(), key).await
+    let body: PutBody = body::read(&headers, body, app.limits).await?;
+    let registry = RegistryHost::parse(body.registry.trim())
+        .map_err(|error| Problem::invalid("registry", waybill_platform::chain(&error)))?;
+    let verifies = verify::wanted(&app, body.verify_image.is_some(), "verify_image")?;
+    let image = body.verify_image.map(|image| verify_image(&image, &registry)).transpose()?;
+    let subject = secret_subject(&secret.workspace, &secret.name);
+    let operation = Operation {
+        workspace: secret.workspace,
+        secret_name: secret.name,
+        registry: Some(registry),
+        credentials: body.credentials,
+        if_version: body.if_version,
+        event_id: operation_event_id("put", &subject, key.as_ref()),
+        verify: image.zip(verifies),
+    };
+    record(&app, secret.holder, operation).await
 }
 
-/// Withdraws an image's credentials.
+fn verify_image(text: &str, registry: &RegistryHost) -> Result<ImageReference, Problem> {
+    let image = ImageReference::parse(text)
+        .map_err(|error| Problem::invalid("verify_image", waybill_platform::chain(&error)))?;
+    if image.registry() == registry {
+        return Ok(image);
+    }
+    Err(Problem::invalid("verify_image", format!("the image is on {}, not on {registry}", image.registry())))
+}
+
+/// Replaces a secret's credentials.
 ///
-/// No container gets them any more, and the workers of those that have them are told to drop them. What was withdrawn at
-/// the registry itself is not the gateway's business: do that too.
+/// Containers asked for later get the new ones. Those that have the old ones are given the new ones too. A secret that was
+/// revoked is in use again.
 #[utoipa::path(
     post,
-    path = "/v1/secrets/revoke",
+    path = "/v1/secrets/{workspace}/{name}/rotate",
+    operation_id = "rotateSecret",
     tag = "secrets",
-    request_body(content = RevokeBody, example = json!({
-        "workspace": "acme", "image_id": "img-1", "reason": "the account was closed"
-    })),
+    request_body(content = RotateBody, example = json!({"credentials": "puller:…"})),
     security(("bearer" = [])),
-    params((
-        "Idempotency-Key" = Option<String>, Header,
-        description = "1 to 128 visible ASCII characters. The same key again, in the same workspace about the same image, \
-                       is the same event.",
-    )),
+    params(
+        ("workspace" = String, Path, description = "Owner of the secret", example = "acme"),
+        ("name" = String, Path, description = "The secret", example = "team-registry"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters. The same key again is the \
+         same event, as long as that is the newest about the secret. The values of credentials are not compared."),
+    ),
     responses(
         (
-            status = 200, description = "The revocation is recorded", body = ChangedAnswer,
+            status = 201, description = "There is a new version", body = VersionAnswer,
             headers(("Idempotent-Replayed" = bool, description = "An earlier request with the same key recorded it")),
+        ),
+        (status = 200, description = "The secret has these credentials already", body = VersionAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such secret"),
+        (
+            status = 409, body = Problem, content_type = "application/problem+json",
+            description = "`version_conflict`: the secret is at another version",
         ),
         Problems,
     )
 )]
-pub(super) async fn revoke(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let of_token = request::authenticate(&app, &headers)?;
+pub(super) async fn rotate(
+    State(app): State<Arc<App>>,
+    Path((workspace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let secret = Addressed::read(&app, &headers, workspace, name)?;
     let key = request::idempotency_key(&headers)?;
-    let body: RevokeBody = body::read(&headers, body, app.limits).await?;
-    let image = image(body.workspace, body.image_id, of_token)?;
-    let reason = body.reason.filter(|reason| !reason.is_empty());
-    let fits = |text: &String| text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
-    if reason.as_ref().is_some_and(|reason| !fits(reason)) {
-        return Err(Problem::invalid(
-            "reason",
-            format!("the reason is not one line of at most {MAX_REASON} characters"),
-        ));
-    }
-    let present = present(&app, &image, EventType::CredentialSecretRevoked, key.as_ref()).await?;
-    let Recorded { sequence: revokes, value: saved, .. } = present.secret;
-    let CredentialSecretSaved { workspace, image_id, image_ref, registry, secret_name, .. } = saved;
-    let event = CredentialSecretRevoked { workspace, image_id, revokes, image_ref, registry, secret_name, reason };
-    record(&app, event.into(), key).await
-}
-
-type Image = (WorkspaceId, ImageId);
-
-fn image(workspace: String, image_id: String, of_token: &WorkspaceId) -> Result<Image, Problem> {
-    Ok((request::authorize(workspace, of_token)?, request::id(image_id)?))
-}
-
-/// The operation's name in ids derived from idempotency keys.
-const OPERATION: &str = "secrets";
-
-/// The credentials that a change is about.
-struct Present {
-    secret: Recorded<CredentialSecretSaved>,
-    /// Whether an earlier request with the same key changed them.
-    recorded: bool,
-}
-
-/// The credentials that the image has now, or those that the event of the key is about.
-async fn present(
-    app: &App,
-    (workspace, image_id): &Image,
-    event: EventType,
-    key: Option<&IdempotencyKey>,
-) -> Result<Present, Problem> {
-    let subject = Subject::Image { workspace: workspace.clone(), image_id: image_id.clone(), event };
-    let Before { events, own } = app.recorder.before(OPERATION, &subject, key).await?;
-    let sequence = match &own {
-        Some(Event::CredentialSecretRotated(rotated)) => Some(rotated.replaces),
-        Some(Event::CredentialSecretRevoked(revoked)) => Some(revoked.revokes),
-        _ => in_use(events.iter().map(|event| (event.sequence, &event.value))).map(|(sequence, _)| sequence),
+    let body: RotateBody = body::read(&headers, body, app.limits).await?;
+    let subject = secret_subject(&secret.workspace, &secret.name);
+    let operation = Operation {
+        workspace: secret.workspace,
+        secret_name: secret.name,
+        registry: None,
+        credentials: body.credentials,
+        if_version: body.if_version,
+        event_id: operation_event_id("rotate", &subject, key.as_ref()),
+        verify: None,
     };
-    let secret = events.iter().filter(|event| Some(event.sequence) == sequence).find_map(|event| {
-        let value = event.value.saved()?.clone();
-        Some(Recorded { sequence: event.sequence, at: event.at, value })
-    });
-    secret.map(|secret| Present { secret, recorded: own.is_some() }).ok_or_else(|| {
-        Problem::invalid("image_id", format!("no credentials are saved for image {image_id}, or they were revoked"))
-            .remedy("report the build with its credentials to POST /v1/builds")
-    })
+    record(&app, secret.holder, operation).await
 }
 
-/// How often, and after which pause, a replica that is behind is asked again.
-const REPLICA_TRIES: u32 = 5;
-const REPLICA_PAUSE: Duration = Duration::from_millis(50);
+/// A secret that a path names, and who asks.
+pub(super) struct Addressed<'a> {
+    pub(super) workspace: WorkspaceId,
+    pub(super) name: SecretName,
+    pub(super) holder: &'a Holder,
+}
 
-/// Sequence of the event that came between the look at the log and a rotation, where the rotation counts for nothing for it.
-async fn overtaken_by(recorder: &Recorder, receipt: &Receipt) -> Option<u64> {
-    if receipt.event.event_type() != EventType::CredentialSecretRotated {
-        return None;
+impl<'a> Addressed<'a> {
+    /// Reads the path, if the token is for its workspace.
+    pub(super) fn read(app: &'a App, headers: &HeaderMap, workspace: String, name: String) -> Result<Self, Problem> {
+        let holder = request::authenticate(app, headers)?;
+        Ok(Self { workspace: request::authorize(workspace, holder)?, name: request::id(name)?, holder })
     }
-    // Recorded it is, whether the log answers now or not. A replica that does not have it yet is asked again.
-    let mut events = recorder.up_to(receipt).await.ok()?;
-    for _ in 0..REPLICA_TRIES {
-        if events.iter().any(|event| event.sequence == receipt.sequence) {
-            break;
-        }
-        tokio::time::sleep(REPLICA_PAUSE).await;
-        events = recorder.up_to(receipt).await.ok()?;
-    }
-    let (mut present, mut newest) = (InUse::default(), None);
-    for event in &events {
-        let changes = present.take(event.sequence, &event.value);
-        if event.sequence == receipt.sequence {
-            return newest.filter(|_| !changes);
-        }
-        newest = Some(event.sequence).filter(|_| changes).or(newest);
-    }
-    None
 }
 
-fn overtaken(receipt: &Receipt, by: u64) -> Problem {
-    let detail = format!(
-        "the rotation is recorded at sequence {} and changes nothing: since sequence {by} the image is another one",
-        receipt.sequence
-    );
-    Problem::new(StatusCode::CONFLICT, "overtaken", detail)
-        .remedy("ask again with a new Idempotency-Key, if the credentials are for the image as it is now")
-}
-
-fn refused(error: &RotateError) -> Problem {
-    Problem::invalid("credentials", waybill_platform::chain(error))
-}
-
-async fn record(app: &App, event: Event, key: Option<IdempotencyKey>) -> Result<Response, Problem> {
-    let recorder = app.recorder.clone();
+async fn record(app: &App, holder: &Holder, operation: Operation) -> Result<Response, Problem> {
+    let (recorder, actor) = (app.recorder.clone(), holder.actor());
     let recording = async move {
-        let receipt = recorder.record(OPERATION, event, key.as_ref()).await?;
-        tell(&receipt);
-        match overtaken_by(&recorder, &receipt).await {
-            Some(by) => Err(overtaken(&receipt, by)),
-            None => Ok(receipt),
+        let saved = record_operation(&recorder, &actor, &operation).await?;
+        if let Saved::New { receipt, .. } = &saved {
+            log_version(receipt);
         }
+        Ok(saved)
     };
-    answer(&app.see_through(recording).await?)
+    answer(app.see_through(recording).await?)
 }
 
-fn tell(receipt: &Receipt) {
+fn log_version(receipt: &Receipt) {
     let (sequence, replayed) = (receipt.sequence, receipt.replayed.then_some(true));
-    match &receipt.event {
-        Event::CredentialSecretRotated(CredentialSecretRotated { replaces, secret }) => tracing::info!(
-            image_id = %secret.image_id,
-            secret_name = %secret.secret_name,
-            registry = %secret.registry,
-            cred_type = %secret.cred_type,
-            workspace = %secret.workspace,
-            replaces,
-            sequence,
-            replayed,
-            "credential secret rotated"
+    let (Some(secret_name), Some(stored)) = (receipt.event.secret_name(), receipt.event.stored_version()) else {
+        return;
+    };
+    let (registry, cred_type, version) = (&stored.registry, stored.cred_type, stored.version);
+    let workspace = receipt.event.workspace().map(tracing::field::display);
+    match receipt.event.event_type() {
+        EventType::CredentialSecretRotated => tracing::info!(
+            %secret_name, %registry, %cred_type, workspace, version, sequence, replayed, "credential secret rotated"
         ),
-        Event::CredentialSecretRevoked(revoked) => tracing::info!(
-            image_id = %revoked.image_id,
-            secret_name = %revoked.secret_name,
-            registry = %revoked.registry,
-            workspace = %revoked.workspace,
-            revokes = revoked.revokes,
-            sequence,
-            replayed,
-            "credential secret revoked"
+        _ => tracing::info!(
+            %secret_name, %registry, %cred_type, workspace, version, sequence, replayed, "credential secret saved"
         ),
-        other => tracing::error!(event = %other.event_type(), "not what a secret's change becomes"),
     }
 }
 
-fn answer(receipt: &Receipt) -> Result<Response, Problem> {
-    let place = Place::of(receipt);
-    let (status, answer) = match &receipt.event {
-        Event::CredentialSecretRotated(CredentialSecretRotated { replaces, secret }) => {
-            let (registry, secret_name) = (secret.registry.clone(), secret.secret_name.clone());
-            let expires_at = secret.expires_at;
-            let answer =
-                ChangedAnswer { outcome: "rotated", before: *replaces, registry, secret_name, expires_at, place };
-            (StatusCode::CREATED, answer)
-        }
-        Event::CredentialSecretRevoked(revoked) => {
-            let (registry, secret_name) = (revoked.registry.clone(), revoked.secret_name.clone());
-            let before = revoked.revokes;
-            let answer = ChangedAnswer { outcome: "revoked", before, registry, secret_name, expires_at: None, place };
-            (StatusCode::OK, answer)
-        }
-        _ => return Err(problem::internal()),
+fn answer(saved: Saved) -> Result<Response, Problem> {
+    let (secret_name, stored, receipt, unchanged) = match saved {
+        Saved::New { secret_name, stored, receipt } => (secret_name, stored, receipt, false),
+        Saved::Unchanged { secret_name, stored, receipt } => (secret_name, stored, receipt, true),
+        Saved::BoundElsewhere { .. } | Saved::Refused { .. } => return Err(problem::internal()),
     };
-    Ok(answer::with(receipt, status, answer))
+    let outcome = match receipt.event {
+        Event::CredentialSecretRotated(_) => VersionOutcome::Rotated,
+        _ => VersionOutcome::Saved,
+    };
+    let answer = VersionAnswer {
+        outcome,
+        secret_name: secret_name.to_string(),
+        version: stored.version,
+        registry: stored.registry,
+        cred_type: stored.cred_type.as_str(),
+        unchanged,
+        expires_at: stored.expires_at,
+        verified: stored.verified.map(VerifiedAnswer::from),
+        place: Place::from(&receipt),
+    };
+    let status = if unchanged { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(respond(&receipt, status, answer))
 }

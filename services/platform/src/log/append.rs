@@ -1,162 +1,255 @@
-//! Appending exactly once: publish, and on doubt look at what is there.
+//! Appending exactly once: publish, compare with the last message of the event's own subject, and on doubt look at it.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 use uuid::Uuid;
-use waybill_schemas::header;
+use waybill_schemas::{Envelope, Event, Subject, header};
 
 use super::{
-    AppendError, EventLog, Expect, LogError, NewEvent, RawMessage,
-    publish::{Next, Outgoing, interpret, pause},
+    AppendError, LogError, RawMessage,
+    publish::{Next, Outgoing, Wire, back_off, interpret},
+    room::Room,
 };
 use crate::{metrics, trace};
 
-/// An event's place in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Its stream sequence.
-    pub sequence: u64,
-    /// Whether it was there before this call.
-    pub duplicate: bool,
+/// An event to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Where it goes.
+    pub subject: Subject,
+    /// What stands around it; the trace context is filled in when it is published.
+    pub envelope: Envelope,
+    /// The fact.
+    pub event: Event,
 }
 
-impl EventLog {
-    /// Appends the event if the log does not hold it, in a PRODUCER span whose context goes into its headers.
-    ///
-    /// The same event is tried again until the log has answered; with `limit`, for that long at most.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`] after the limit, when it is unknown whether the event is stored;
-    /// [`AppendError::Refused`] when the log will never take it.
-    pub async fn append(
-        &self,
-        new: &NewEvent,
-        expect: Expect,
-        limit: Option<Duration>,
-    ) -> Result<Appended, AppendError> {
-        let subject = new.event.subject();
-        let span = trace::publish_span(&subject, &new.envelope);
-        let traced = span.in_scope(|| stamped(new));
-        let appending = async {
-            let Some(limit) = limit else { return self.settle(&traced, expect).await };
-            match timeout_at(Instant::now() + limit, self.settle(&traced, expect)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(AppendError::Unavailable {
-                    subject: subject.to_string(),
-                    reason: format!("nothing within {} ms", limit.as_millis()),
-                }),
-            }
-        };
-        let outcome = appending.instrument(span.clone()).await;
-        trace::record_outcome(&span, outcome.as_ref().err());
-        outcome
-    }
+/// What the event's exact subject must hold for an append to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything.
+    Anything,
+    /// A last message at this sequence; 0 for none.
+    Last(u64),
+}
 
-    /// Publishes until it is certain what the log holds.
-    pub(super) async fn settle(&self, new: &NewEvent, expect: Expect) -> Result<Appended, AppendError> {
-        let subject = new.event.subject().to_string();
-        let message = Outgoing::of(new).map_err(|error| AppendError::Refused {
-            subject: subject.clone(),
-            code: 0,
-            description: error.to_string(),
-        })?;
-        let (mut expect, mut with_id, mut tries) = (expect, true, 0_u32);
-        loop {
-            let outcome = self.publish_once(&message, message.headers(expect, with_id)).await;
-            let claimed = match interpret(outcome) {
-                Next::Stored(sequence) => {
-                    metrics::appended(&message.subject);
-                    return Ok(Appended { sequence, duplicate: false });
-                }
-                Next::Duplicate(sequence) => Some(sequence),
-                Next::Conflict => None,
-                Next::Refused(error) => {
-                    return Err(AppendError::Refused { subject, code: error.err_code, description: error.description });
-                }
-                Next::Again(reason) => {
-                    tracing::debug!(subject, tries, reason, "no acknowledgement, trying the same again");
-                    sleep(pause(tries)).await;
-                    tries = tries.saturating_add(1);
-                    continue;
-                }
-            };
-            let siblings = match self.history(&message.subject).await {
-                Ok(siblings) => siblings,
-                Err(LogError::Unavailable { reason, .. }) => {
-                    tracing::debug!(subject, tries, reason, "cannot see what is there, trying again");
-                    sleep(pause(tries)).await;
-                    tries = tries.saturating_add(1);
-                    continue;
-                }
-                Err(source) => return Err(AppendError::History { subject, source }),
-            };
-            match look(&siblings, self.sees_all_siblings(), new.envelope.id, claimed) {
-                Look::Stored(sequence) => return Ok(Appended { sequence, duplicate: true }),
-                Look::Publish { last, with_id: keep_id } => {
-                    if is_behind(expect, last, claimed) {
-                        tracing::debug!(
-                            subject,
-                            tries,
-                            last,
-                            "what was read is not what the leader holds, trying again"
-                        );
-                        sleep(pause(tries)).await;
-                        tries = tries.saturating_add(1);
-                    }
-                    // A wrong guess is no error; the next one is what the log just said.
-                    expect = Expect::LastSibling(last);
-                    with_id = keep_id;
-                }
-            }
+/// What became of an append.
+#[derive(Debug, Clone)]
+pub enum Appended {
+    /// The log holds the event.
+    Stored {
+        /// Its stream sequence.
+        sequence: u64,
+        /// True if it was there before this call.
+        duplicate: bool,
+    },
+    /// The subject's last message is another one than expected; the event was not stored by this call.
+    Conflict {
+        /// The last message on the subject.
+        last: Option<RawMessage>,
+    },
+}
+
+impl Appended {
+    /// The event's sequence, if the log holds it.
+    pub fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Stored { sequence, .. } => Some(*sequence),
+            Self::Conflict { .. } => None,
         }
     }
 }
 
+/// Tries after which a last message that does not explain a conflict is handed to the caller: some five seconds.
+const BEHIND_TRIES: u32 = 10;
+
+/// Appends in a PRODUCER span, within the limit.
+pub(super) async fn append(
+    wire: &impl Wire,
+    room: &Room,
+    new: &NewEvent,
+    expect: Expect,
+    limit: Option<Duration>,
+) -> Result<Appended, AppendError> {
+    let span = trace::publish_span(new);
+    let traced = span.in_scope(|| add_context(new));
+    let appending = async {
+        let mut attempt = Attempt::new(wire, room, &traced, expect)?;
+        let Some(limit) = limit else { return attempt.run().await };
+        match timeout_at(Instant::now() + limit, attempt.run()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(attempt.out_of_time(limit)),
+        }
+    };
+    let outcome = appending.instrument(span.clone()).await;
+    trace::record_outcome(&span, outcome.as_ref().err());
+    outcome
+}
+
 /// The event as it is published: with this program's version, and the context of the span that is entered here.
-pub(super) fn stamped(new: &NewEvent) -> NewEvent {
-    let mut stamped = new.clone();
-    stamped.envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
+pub(super) fn add_context(new: &NewEvent) -> NewEvent {
+    let mut traced = new.clone();
+    traced.envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
     if let Some((traceparent, tracestate)) = trace::current() {
-        stamped.envelope.traceparent = Some(traceparent);
-        stamped.envelope.tracestate = tracestate;
+        traced.envelope.traceparent = Some(traceparent);
+        traced.envelope.tracestate = tracestate;
     }
-    stamped
+    traced
 }
 
-/// What the siblings in the log say about an event.
+/// One event on its way into the log.
+pub(super) struct Attempt<'a, W> {
+    wire: &'a W,
+    room: &'a Room,
+    new: &'a NewEvent,
+    message: Outgoing,
+    expect: Expect,
+    tries: u32,
+    /// The last publish found no room, in the server's words.
+    full: Option<String>,
+    /// A publish was not answered: the event may be stored by it.
+    unsure: bool,
+}
+
+impl<'a, W: Wire> Attempt<'a, W> {
+    pub(super) fn new(wire: &'a W, room: &'a Room, new: &'a NewEvent, expect: Expect) -> Result<Self, AppendError> {
+        let message = Outgoing::from_event(new).map_err(|error| AppendError::Refused {
+            subject: new.subject.to_string(),
+            code: 0,
+            description: error.to_string(),
+        })?;
+        Ok(Self { wire, room, new, message, expect, tries: 0, full: None, unsure: false })
+    }
+
+    /// Publishes until it is certain what the log holds.
+    pub(super) async fn run(&mut self) -> Result<Appended, AppendError> {
+        let (mut expect, mut with_id) = (self.expect, true);
+        loop {
+            let outcome = self.wire.publish(&self.message, expect, with_id).await;
+            let claimed = match interpret(outcome) {
+                Next::Stored(sequence) => {
+                    self.room.report_room();
+                    metrics::appended(&self.new.subject);
+                    return Ok(Appended::Stored { sequence, duplicate: false });
+                }
+                Next::Duplicate(sequence) => Some(sequence),
+                Next::Conflict => None,
+                Next::Refused(error) => {
+                    let subject = self.message.subject.clone();
+                    return Err(AppendError::Refused { subject, code: error.err_code, description: error.description });
+                }
+                Next::Again(reason) => {
+                    (self.full, self.unsure) = (None, true);
+                    self.wait(&reason).await;
+                    continue;
+                }
+                Next::Full(reason) => {
+                    self.room.report_full(&reason);
+                    self.wait(&reason).await;
+                    self.full = Some(reason);
+                    continue;
+                }
+            };
+            let last = self.read_last().await?;
+            let found = last.as_ref().map_or(0, |last| last.sequence);
+            match judge(found, holds_id(last.as_ref(), self.new.envelope.id), self.expect, expect, claimed) {
+                Verdict::Stored(sequence) => return Ok(Appended::Stored { sequence, duplicate: true }),
+                Verdict::Conflict => {
+                    return Ok(match self.find_hidden(found).await {
+                        Some(sequence) => Appended::Stored { sequence, duplicate: true },
+                        None => Appended::Conflict { last },
+                    });
+                }
+                Verdict::Publish { expect: next, with_id: keep } => (expect, with_id) = (next, keep),
+                Verdict::Behind if self.tries >= BEHIND_TRIES => return Ok(Appended::Conflict { last }),
+                Verdict::Behind => self.wait("a replica answered that lacks what the leader has").await,
+            }
+        }
+    }
+
+    /// Reads the subject's last message; a log that cannot answer now is asked again.
+    async fn read_last(&mut self) -> Result<Option<RawMessage>, AppendError> {
+        loop {
+            match self.wire.last_on(&self.message.subject).await {
+                Ok(last) => return Ok(last),
+                Err(LogError::Refused { code, description, .. }) => {
+                    return Err(AppendError::Refused { subject: self.message.subject.clone(), code, description });
+                }
+                Err(error) => self.wait(&error.to_string()).await,
+            }
+        }
+    }
+
+    /// Looks for the event between the expected message and the last one, where an unanswered publish of this call may have
+    /// stored it and somebody appended since. The server compares before it looks at ids.
+    async fn find_hidden(&self, last: u64) -> Option<u64> {
+        let Expect::Last(expected) = self.expect else { return None };
+        if !self.unsure || last.saturating_sub(expected) < 2 {
+            return None;
+        }
+        let messages = self.wire.messages_after(&self.message.subject, expected).await;
+        let messages = messages.inspect_err(|error| tracing::debug!(%error, "cannot look behind the last message"));
+        let own = messages.ok()?.into_iter().find(|message| holds_id(Some(message), self.new.envelope.id));
+        own.map(|own| own.sequence)
+    }
+
+    async fn wait(&mut self, reason: &str) {
+        tracing::debug!(subject = self.message.subject, tries = self.tries, reason, "trying the same event again");
+        sleep(back_off(self.tries)).await;
+        self.tries = self.tries.saturating_add(1);
+    }
+
+    fn out_of_time(&self, limit: Duration) -> AppendError {
+        let subject = self.message.subject.clone();
+        match &self.full {
+            Some(reason) => AppendError::Full { subject, reason: reason.clone() },
+            None => AppendError::Unavailable { subject, reason: format!("nothing within {} ms", limit.as_millis()) },
+        }
+    }
+}
+
+/// What the last message of the subject says about an event that was not simply stored.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
-    /// It is there.
+enum Verdict {
+    /// The log holds it.
     Stored(u64),
-    /// It is not: publish, expecting this last sequence.
-    Publish { last: u64, with_id: bool },
+    /// Something else was said since.
+    Conflict,
+    /// It is not there: publish it so.
+    Publish { expect: Expect, with_id: bool },
+    /// The replica that answered lacks the message that the leader compared with.
+    Behind,
 }
 
-/// `claimed` is the sequence at which the log says it saw the id. Ids can be used up on other subjects, so where all
-/// siblings are seen the claim alone counts for nothing; where only the last of each subject is seen, it counts if an
-/// earlier message can hide behind them.
-fn look(siblings: &[RawMessage], all: bool, id: Uuid, claimed: Option<u64>) -> Look {
+/// Judges by the last message's sequence `found`, and whether it is the event's own. `asked` is the caller's expectation,
+/// `sent` the one of the last publish. `claimed` is the sequence at which the log says it saw the id.
+///
+/// An id can be used up on another subject, by whoever knows the events that it is derived from. A claim therefore counts only
+/// where the event can stand hidden between the expected message and the last one.
+fn judge(found: u64, is_own: bool, asked: Expect, sent: Expect, claimed: Option<u64>) -> Verdict {
+    if is_own {
+        return Verdict::Stored(found);
+    }
+    let expected = match asked {
+        Expect::Last(expected) => expected,
+        Expect::Anything => 0,
+    };
+    match (asked, claimed) {
+        (_, Some(sequence)) if expected < sequence && sequence < found => Verdict::Stored(sequence),
+        (Expect::Last(expected), _) if found > expected => Verdict::Conflict,
+        (Expect::Last(_), Some(_)) => Verdict::Publish { expect: asked, with_id: false },
+        (Expect::Last(_), None) => Verdict::Behind,
+        // Without the id only the comparison keeps the event from being stored twice.
+        (Expect::Anything, _) if sent == Expect::Last(found) => Verdict::Behind,
+        (Expect::Anything, _) => Verdict::Publish { expect: Expect::Last(found), with_id: false },
+    }
+}
+
+fn holds_id(last: Option<&RawMessage>, id: Uuid) -> bool {
     let id = id.to_string();
-    let own = siblings
-        .iter()
-        .find(|message| message.headers.get(header::ID).is_some_and(|value| value.as_str().eq_ignore_ascii_case(&id)));
-    if let Some(own) = own {
-        return Look::Stored(own.sequence);
-    }
-    let last = siblings.iter().map(|message| message.sequence).max().unwrap_or(0);
-    match claimed {
-        Some(sequence) if !all && sequence < last => Look::Stored(sequence),
-        Some(_) => Look::Publish { last, with_id: false },
-        None => Look::Publish { last, with_id: true },
-    }
-}
-
-/// Whether a replica answered that does not have yet what the leader found in conflict. Nothing can go wrong by that: the
-/// leader checks the next try as well. It is only too early for it.
-fn is_behind(expected: Expect, read: u64, claimed: Option<u64>) -> bool {
-    claimed.is_none() && matches!(expected, Expect::LastSibling(expected) if read <= expected)
+    let own = last.and_then(|last| last.headers.get(header::ID));
+    own.is_some_and(|value| value.as_str().eq_ignore_ascii_case(&id))
 }
 
 #[cfg(test)]
@@ -164,44 +257,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conflict_with_nothing_new_is_asked_again_later() {
+    fn the_last_message_decides() {
+        use Expect::{Anything, Last};
+        let publish = |expect| Verdict::Publish { expect, with_id: false };
         let cases = [
-            (Expect::LastSibling(0), 0, None, true),
-            (Expect::LastSibling(5), 5, None, true),
-            (Expect::LastSibling(5), 3, None, true),
-            (Expect::LastSibling(0), 5, None, false),
-            (Expect::LastSibling(0), 0, Some(4), false),
-            (Expect::Nothing, 0, None, false),
+            ("it is there", 5, true, Last(0), Last(0), None, Verdict::Stored(5)),
+            ("it is there, and claimed", 5, true, Last(0), Last(0), Some(5), Verdict::Stored(5)),
+            ("another one was first", 5, false, Last(0), Last(0), None, Verdict::Conflict),
+            ("another one came since", 5, false, Last(3), Last(3), None, Verdict::Conflict),
+            ("the replica is behind", 3, false, Last(3), Last(3), None, Verdict::Behind),
+            ("the replica has nothing yet", 0, false, Last(3), Last(3), None, Verdict::Behind),
+            ("hidden behind a later one", 5, false, Last(3), Last(3), Some(4), Verdict::Stored(4)),
+            ("used up elsewhere, nothing here", 0, false, Last(0), Last(0), Some(4), publish(Last(0))),
+            ("used up elsewhere, as expected here", 3, false, Last(3), Last(3), Some(2), publish(Last(3))),
+            ("used up elsewhere before, and another came", 5, false, Last(3), Last(3), Some(2), Verdict::Conflict),
+            ("used up elsewhere after, and another came", 5, false, Last(3), Last(3), Some(9), Verdict::Conflict),
+            ("anything, used up elsewhere", 3, false, Anything, Anything, Some(9), publish(Last(3))),
+            ("anything, hidden", 5, false, Anything, Anything, Some(4), Verdict::Stored(4)),
+            ("anything, another came meanwhile", 5, false, Anything, Last(3), None, publish(Last(5))),
+            ("anything, the replica is behind", 3, false, Anything, Last(3), None, Verdict::Behind),
         ];
-        for (expected, read, claimed, behind) in cases {
-            assert_eq!(is_behind(expected, read, claimed), behind, "{expected:?} {read} {claimed:?}");
-        }
-    }
-
-    fn stored(sequence: u64, id: u128) -> RawMessage {
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert(header::ID, Uuid::from_u128(id).to_string().as_str());
-        let at = time::OffsetDateTime::UNIX_EPOCH.into();
-        RawMessage { sequence, at, subject: String::new(), headers, payload: bytes::Bytes::new(), pending: 0 }
-    }
-
-    #[test]
-    fn what_is_there_decides() {
-        let publish = |last, with_id| Look::Publish { last, with_id };
-        let others = [stored(3, 30), stored(5, 50)];
-        let own = [stored(3, 30), stored(5, 1)];
-        let cases = [
-            ("a conflict with nothing", &[][..], true, None, publish(0, true)),
-            ("a conflict with others", &others[..], true, None, publish(5, true)),
-            ("it is there", &own[..], true, None, Look::Stored(5)),
-            ("it is there, and claimed", &own[..], true, Some(5), Look::Stored(5)),
-            ("claimed, but used up elsewhere", &others[..], true, Some(4), publish(5, false)),
-            ("claimed elsewhere, nothing here", &[][..], false, Some(4), publish(0, false)),
-            ("claimed, may hide behind a later one", &others[..], false, Some(4), Look::Stored(4)),
-            ("claimed after all of these", &others[..], false, Some(9), publish(5, false)),
-        ];
-        for (name, siblings, all, claimed, expected) in cases {
-            assert_eq!(look(siblings, all, Uuid::from_u128(1), claimed), expected, "{name}");
+        for (name, found, is_own, asked, sent, claimed, expected) in cases {
+            assert_eq!(judge(found, is_own, asked, sent, claimed), expected, "{name}");
         }
     }
 }

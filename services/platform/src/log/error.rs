@@ -2,6 +2,40 @@
 
 use waybill_schemas::Timestamp;
 
+/// What an error of the log asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Try the same again: it passes by itself.
+    Again,
+    /// The log has no room: wait, and tell. It passes when room is made.
+    Full,
+    /// The log refuses this request for good; others may pass.
+    Never,
+}
+
+/// Codes of JetStream that speak of the server at this moment: it starts, moves a leader, lost its quorum, has JetStream off,
+/// or has the same id in hand just now.
+const AGAIN: [u64; 10] = [10003, 10004, 10008, 10009, 10039, 10059, 10076, 10118, 10158, 10189];
+/// Codes for a server, an account or a disk without room, or with too many requests in hand.
+const FULL: [u64; 6] = [10002, 10023, 10028, 10047, 10077, 10167];
+/// Words of a disk without room, whatever the code beside them.
+const FULL_WORDS: [&str; 4] =
+    ["no space left", "disk quota exceeded", "insufficient resources", "resource limits exceeded"];
+
+impl ErrorKind {
+    /// The kind of an error that JetStream answered with.
+    pub fn classify(code: u64, description: &str) -> Self {
+        let description = description.to_ascii_lowercase();
+        if FULL.contains(&code) || FULL_WORDS.iter().any(|words| description.contains(words)) {
+            Self::Full
+        } else if AGAIN.contains(&code) {
+            Self::Again
+        } else {
+            Self::Never
+        }
+    }
+}
+
 /// The log could not be reached or asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -44,9 +78,18 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// The replica that answered lacks what another one, or the leader, has told of.
-    pub(crate) fn behind(what: String) -> Self {
+    /// A replica answered that lacks what another one, or the leader, has told of.
+    pub fn behind(what: String) -> Self {
         Self::Unavailable { what, reason: "a replica that is behind the others answered; try again".to_owned() }
+    }
+
+    /// What the error asks for.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Settings { .. } => ErrorKind::Never,
+            Self::Unavailable { .. } | Self::Protocol { .. } => ErrorKind::Again,
+            Self::Refused { code, description, .. } => ErrorKind::classify(*code, description),
+        }
     }
 }
 
@@ -61,24 +104,35 @@ pub enum AppendError {
         /// What came instead of an acknowledgement.
         reason: String,
     },
+    /// The log had no room all the time.
+    #[error("the event log has no room for {subject} ({reason}); make room on the server, then try again")]
+    Full {
+        /// Where the event was to go.
+        subject: String,
+        /// JetStream's words.
+        reason: String,
+    },
     /// The log does not take the event.
     #[error("the event log refused {subject}: {description} (code {code})")]
     Refused {
         /// Where the event was to go.
         subject: String,
-        /// JetStream's error code.
+        /// JetStream's error code; 0 where the event could not be sent at all.
         code: u64,
         /// JetStream's words.
         description: String,
     },
-    /// What is there already could not be read.
-    #[error("what the log holds for {subject} cannot be read")]
-    History {
-        /// Where the event was to go.
-        subject: String,
-        /// Why.
-        source: LogError,
-    },
+}
+
+impl AppendError {
+    /// What the error asks for.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unavailable { .. } => ErrorKind::Again,
+            Self::Full { .. } => ErrorKind::Full,
+            Self::Refused { .. } => ErrorKind::Never,
+        }
+    }
 }
 
 /// Reading cannot go on.
@@ -102,6 +156,14 @@ pub enum ReadError {
         /// The last one that was read.
         read: u64,
     },
+    /// Another message stands where one was read: an older copy of the log was restored, and has grown since.
+    #[error(
+        "the message at sequence {sequence} is not the one that was read there: an older copy of the log was restored and has grown since; restore the newer log, or rebuild the projection from this one"
+    )]
+    Replaced {
+        /// Where the message stands.
+        sequence: u64,
+    },
     /// A sequence is missing.
     #[error("sequence {expected} is missing, {found} came instead: messages were deleted from the log")]
     Gap {
@@ -113,4 +175,30 @@ pub enum ReadError {
     /// The log refuses to be read.
     #[error("the log cannot be read")]
     Log(#[from] LogError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_asks_for_one_of_three_things() {
+        let cases = [
+            (10008, "JetStream system temporarily unavailable", ErrorKind::Again),
+            (10009, "JetStream cluster can not handle request", ErrorKind::Again),
+            (10158, "duplicate message id is in process", ErrorKind::Again),
+            (10002, "resource limits exceeded for account", ErrorKind::Full),
+            (10023, "insufficient resources", ErrorKind::Full),
+            (10047, "insufficient storage resources available", ErrorKind::Full),
+            (10077, "write msgs/1.blk: no space left on device", ErrorKind::Full),
+            (10167, "too many requests", ErrorKind::Full),
+            (1, "write: No space left on device", ErrorKind::Full),
+            (10054, "message size exceeds maximum allowed", ErrorKind::Never),
+            (10057, "not allowed", ErrorKind::Never),
+            (10109, "invalid operation on sealed stream", ErrorKind::Never),
+        ];
+        for (code, description, expected) in cases {
+            assert_eq!(ErrorKind::classify(code, description), expected, "{code} {description}");
+        }
+    }
 }

@@ -2,36 +2,48 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Request};
+use async_nats::HeaderMap;
+use bytes::Bytes;
 use serde::Deserialize;
-use waybill_schemas::{Subject, header};
+use waybill_schemas::header;
 
-use super::{EventLog, Expect, LogError, NewEvent, request::ApiError};
+use super::{ErrorKind, Expect, LogError, NewEvent, RawMessage};
+
+/// An error as JetStream writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct ApiError {
+    #[serde(default)]
+    pub(crate) err_code: u64,
+    #[serde(default)]
+    pub(crate) description: String,
+}
 
 /// JetStream's answer to a publish.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct PubAck {
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub(crate) struct PubAck {
     #[serde(default)]
-    pub(super) seq: u64,
+    pub(crate) seq: u64,
     #[serde(default)]
-    pub(super) duplicate: bool,
+    pub(crate) duplicate: bool,
     #[serde(default)]
-    pub(super) count: u64,
+    pub(crate) count: u64,
     #[serde(default)]
-    pub(super) error: Option<ApiError>,
+    pub(crate) error: Option<ApiError>,
 }
 
 /// What to do after a publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// The log holds the event at this sequence.
     Stored(u64),
-    /// Something else than expected is there: look whether it is this event.
+    /// The subject's last message is another one than expected: look whether it is this event.
     Conflict,
     /// The id was seen before at this sequence, but maybe on another subject: look.
     Duplicate(u64),
     /// Unknown whether it is stored: the same again.
     Again(String),
+    /// No room: tell, then the same again.
+    Full(String),
     /// The log will not take it.
     Refused(ApiError),
 }
@@ -39,14 +51,14 @@ pub(super) enum Next {
 const WRONG_LAST_SEQUENCE: u64 = 10071;
 const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
 const DUPLICATE_IN_BATCH: u64 = 10201;
-const DUPLICATE_IN_PROCESS: u64 = 10158;
-/// JetStream is starting, moving its leader, or has no room just now.
-const TEMPORARY: [u64; 4] = [10008, 10009, 10023, 10077];
 
 /// What a publish's outcome means.
-pub(super) fn interpret(outcome: Result<PubAck, LogError>) -> Next {
+pub(crate) fn interpret(outcome: Result<PubAck, LogError>) -> Next {
     let ack = match outcome {
         Ok(ack) => ack,
+        Err(error) if error.kind() == ErrorKind::Never => {
+            return Next::Refused(ApiError { err_code: 0, description: error.to_string() });
+        }
         Err(error) => return Next::Again(error.to_string()),
     };
     match ack.error {
@@ -55,63 +67,75 @@ pub(super) fn interpret(outcome: Result<PubAck, LogError>) -> Next {
         None => Next::Again("an acknowledgement without a sequence".to_owned()),
         Some(error) => match error.err_code {
             WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT | DUPLICATE_IN_BATCH => Next::Conflict,
-            code if code == DUPLICATE_IN_PROCESS || TEMPORARY.contains(&code) => Next::Again(error.description),
-            _ => Next::Refused(error),
+            code => match ErrorKind::classify(code, &error.description) {
+                ErrorKind::Again => Next::Again(error.description),
+                ErrorKind::Full => Next::Full(error.description),
+                ErrorKind::Never => Next::Refused(error),
+            },
         },
     }
 }
 
-/// How long to wait before the next try, from 20 ms doubling to one second.
-pub(super) fn pause(tries: u32) -> Duration {
+/// Back-off before the next try, from 20 ms doubling to one second.
+pub(crate) fn back_off(tries: u32) -> Duration {
     Duration::from_millis(20).saturating_mul(1_u32 << tries.min(6)).min(Duration::from_secs(1))
 }
 
 /// A message ready to publish, the same for every try but for what it expects.
-pub(super) struct Outgoing {
-    pub(super) subject: Subject,
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    pub(crate) body: Bytes,
     headers: HeaderMap,
-    body: Vec<u8>,
 }
 
 impl Outgoing {
-    /// Fails only if the body cannot be written as JSON, which events always can.
-    pub(super) fn of(new: &NewEvent) -> Result<Self, serde_json::Error> {
-        let subject = new.event.subject();
+    /// The event as a message. Fails only if the body cannot be written as JSON, which events always can.
+    pub(crate) fn from_event(new: &NewEvent) -> Result<Self, serde_json::Error> {
         let mut headers = HeaderMap::new();
-        for (name, value) in new.envelope.to_headers(new.event.event_type(), &subject) {
+        for (name, value) in new.envelope.to_headers(new.event.event_type(), &new.subject) {
             headers.insert(name, value.as_str());
         }
-        Ok(Self { subject, headers, body: new.event.to_json()? })
+        Ok(Self { subject: new.subject.to_string(), headers, body: new.event.to_json()?.into() })
     }
 
     /// Headers for one try. The message id is left out where it was used up on another subject.
-    pub(super) fn headers(&self, expect: Expect, with_id: bool) -> HeaderMap {
+    pub(crate) fn headers(&self, expect: Expect, with_id: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, values) in self.headers.iter() {
             if with_id || name.to_string() != header::NATS_MSG_ID {
                 values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
             }
         }
-        if let Expect::LastSibling(sequence) = expect {
+        if let Expect::Last(sequence) = expect {
             headers.insert("Nats-Expected-Last-Subject-Sequence", sequence.to_string().as_str());
-            headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", self.subject.siblings().as_str());
         }
         headers
     }
-
-    pub(super) fn body(&self) -> bytes::Bytes {
-        self.body.clone().into()
-    }
 }
 
-impl EventLog {
-    pub(super) async fn publish_once(&self, message: &Outgoing, headers: HeaderMap) -> Result<PubAck, LogError> {
-        let subject = message.subject.to_string();
-        let request = Request::new().headers(headers).payload(message.body());
-        let answer = self.ask(subject.clone(), request).await?;
-        serde_json::from_slice(&answer.payload)
-            .map_err(|error| LogError::Protocol { what: subject, reason: error.to_string() })
-    }
+/// What appending needs of whatever keeps the log.
+pub(crate) trait Wire: Send + Sync {
+    /// Publishes once, and returns the acknowledgement.
+    fn publish(
+        &self,
+        message: &Outgoing,
+        expect: Expect,
+        with_id: bool,
+    ) -> impl Future<Output = Result<PubAck, LogError>> + Send;
+
+    /// Publishes all in one atomic batch, and returns the acknowledgement of its commit.
+    fn publish_batch(&self, messages: &[(Outgoing, Expect)]) -> impl Future<Output = Result<PubAck, LogError>> + Send;
+
+    /// The last message on a subject.
+    fn last_on(&self, subject: &str) -> impl Future<Output = Result<Option<RawMessage>, LogError>> + Send;
+
+    /// The first thousand messages on a subject after a sequence. For readers of the whole log.
+    fn messages_after(
+        &self,
+        subject: &str,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Vec<RawMessage>, LogError>> + Send;
 }
 
 #[cfg(test)]
@@ -133,6 +157,7 @@ mod tests {
             ("another last sequence", ack(&error(10071)), Next::Conflict),
             ("twice in a batch", ack(&error(10201)), Next::Conflict),
             ("leader moves", ack(&error(10008)), Next::Again("d".to_owned())),
+            ("account full", ack(&error(10002)), Next::Full("d".to_owned())),
             ("not allowed", ack(&error(10057)), refused(10057)),
             (
                 "no answer",
@@ -146,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_second() {
-        assert_eq!([0, 1, 6, 40].map(|tries| pause(tries).as_millis()), [20, 40, 1000, 1000]);
+    fn back_off_grows_to_a_second() {
+        assert_eq!([0, 1, 6, 40].map(|tries| back_off(tries).as_millis()), [20, 40, 1000, 1000]);
     }
 }

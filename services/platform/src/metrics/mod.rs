@@ -25,6 +25,13 @@ struct Instruments {
     _lag: ObservableGauge<u64>,
     _lag_time: ObservableGauge<f64>,
     quarantined: Gauge<u64>,
+    refused: Counter<u64>,
+    requests_refused: Counter<u64>,
+    renewals: Counter<u64>,
+    grants_sealed: Counter<u64>,
+    log_full: Gauge<u64>,
+    outbox_depth: Gauge<u64>,
+    outbox_age: Gauge<f64>,
 }
 
 /// How far the projection is behind, as it was seen last: events, and the age in seconds of the oldest of them.
@@ -39,6 +46,9 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     let meter = global::meter("waybill");
     let counter = |name: &'static str, unit: &'static str, says: &'static str| {
         meter.u64_counter(name).with_unit(unit).with_description(says).build()
+    };
+    let gauge = |name: &'static str, unit: &'static str, says: &'static str| {
+        meter.u64_gauge(name).with_unit(unit).with_description(says).build()
     };
     Instruments {
         sent: counter("messaging.client.sent.messages", "{message}", "Events appended to the log"),
@@ -65,10 +75,21 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .with_callback(|gauge| last_lag().into_iter().for_each(|(_, seconds)| gauge.observe(seconds, &[])))
             .with_description("Age of the oldest event that is not folded; 0 when all are")
             .build(),
-        quarantined: meter
-            .u64_gauge("waybill.quarantine.events")
-            .with_unit("{event}")
-            .with_description("Messages that cannot be read and are not given up")
+        quarantined: gauge("waybill.quarantine.events", "{event}", "Messages that cannot be read and are not given up"),
+        refused: counter(
+            "waybill.decisions.refused",
+            "{decision}",
+            "Decisions that the log refused and that were set aside",
+        ),
+        requests_refused: counter("waybill.requests.refused", "{request}", "HTTP requests that were refused, by code"),
+        renewals: counter("waybill.renewals", "{renewal}", "Renewals of a secret on a worker"),
+        grants_sealed: counter("waybill.grants.sealed", "{grant}", "Secret versions sealed to a worker"),
+        log_full: gauge("waybill.log.full", "1", "1 while the log takes no events for want of room, else 0"),
+        outbox_depth: gauge("waybill.outbox.depth", "{decision}", "Decisions that are made and not yet in the log"),
+        outbox_age: meter
+            .f64_gauge("waybill.outbox.age")
+            .with_unit("s")
+            .with_description("Age of the oldest decision that is not yet in the log; 0 when all are")
             .build(),
     }
 });
@@ -96,7 +117,7 @@ pub fn consumed(subject: &Subject) {
     INSTRUMENTS.consumed.add(1, &messaging(subject, "process"));
 }
 
-/// A build was recorded: `saved`, or `skipped` with the reason.
+/// A build was recorded: `saved`, `unchanged`, `named`, or `skipped` with the reason.
 pub fn save(what: &'static str, reason: Option<&'static str>) {
     INSTRUMENTS.saves.add(1, &outcome(what, reason));
 }
@@ -136,4 +157,36 @@ pub fn lag(known: Option<(u64, f64)>) {
 /// How many messages are in quarantine.
 pub fn quarantined(events: u64) {
     INSTRUMENTS.quarantined.record(events, &[]);
+}
+
+/// The log refused a decision for good, and it was set aside.
+pub fn decision_refused() {
+    INSTRUMENTS.refused.add(1, &[]);
+}
+
+/// An HTTP request was refused, with the code of the problem.
+pub fn request_refused(code: &'static str) {
+    INSTRUMENTS.requests_refused.add(1, &[KeyValue::new("code", code)]);
+}
+
+/// A renewal was recorded: `decided`, `applied`, or `failed` with the reason.
+pub fn renewal(what: &'static str, reason: Option<&'static str>) {
+    INSTRUMENTS.renewals.add(1, &outcome(what, reason));
+}
+
+/// A secret version was sealed to a worker.
+pub fn grant_sealed() {
+    INSTRUMENTS.grants_sealed.add(1, &[]);
+}
+
+/// The log has no room, or has some again.
+pub fn log_full(full: bool) {
+    INSTRUMENTS.log_full.record(u64::from(full), &[]);
+}
+
+/// Decisions in the outbox's lane that are not yet in the log, and the age in seconds of the oldest of them.
+pub fn outbox(lane: &'static str, depth: u64, age: f64) {
+    let lane = [KeyValue::new("lane", lane)];
+    INSTRUMENTS.outbox_depth.record(depth, &lane);
+    INSTRUMENTS.outbox_age.record(age, &lane);
 }

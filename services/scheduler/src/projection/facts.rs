@@ -1,144 +1,165 @@
 //! The facts inside one write transaction: the fold reads what it has written.
 
-use redb::{ReadableTable, Table, WriteTransaction};
-use uuid::Uuid;
+use redb::{ReadableTable as _, Table, WriteTransaction};
+use serde::{Serialize, de::DeserializeOwned};
 use waybill_domain::fold::{
-    Change, ContainerKey, Facts, ImageFact, ImageKey, Pending, PendingKey, RequestFact, ServedFact, WorkerFact,
+    Change, ContainerKey, Facts, ImageFact, ImageKey, Pending, PendingKey, PlacementFact, SecretFact, SecretKey,
+    SecretUse, WorkerFact,
 };
 use waybill_schemas::WorkerId;
 
 use super::{
-    ProjectionError,
-    rows::{CONTAINERS, ENDED, IMAGES, PENDING, REQUESTS, SERVED, WORKERS, decode, encode},
+    ProjectionError, checksum, placement,
+    tables::{
+        IMAGES, NEWEST, PENDING, PLACEMENTS, SECRETS, TableName, USES, WORKER_SECRETS, WORKERS, container_key,
+        definition, image_key, number_key, pending_key, range, secret_key, use_key, worker_secret_key,
+        worker_uses_prefix,
+    },
 };
 
+/// A table whose rows carry checksums.
+pub(super) struct CheckedTable<'t> {
+    name: TableName,
+    table: Table<'t, &'static str, &'static [u8]>,
+}
+
+impl<'t> CheckedTable<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction, name: TableName) -> Result<Self, ProjectionError> {
+        Ok(Self { name, table: transaction.open_table(definition(name))? })
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ProjectionError> {
+        self.table.get(key)?.map(|row| checksum::decode(self.name, key, row.value())).transpose()
+    }
+
+    pub(super) fn put<T: Serialize>(&mut self, key: &str, row: &T) -> Result<(), ProjectionError> {
+        let value = checksum::encode(self.name, key, row)?;
+        self.table.insert(key, value.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> Result<(), ProjectionError> {
+        self.table.remove(key)?;
+        Ok(())
+    }
+
+    /// The rows whose keys begin with a prefix.
+    fn rows_below<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, ProjectionError> {
+        let mut rows = Vec::new();
+        for row in range(&self.table, prefix)? {
+            let (key, value) = row?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            rows.push(checksum::decode(self.name, key.value(), value.value())?);
+        }
+        Ok(rows)
+    }
+
+    fn has_below(&self, prefix: &str) -> Result<bool, ProjectionError> {
+        let first = range(&self.table, prefix)?.next().transpose()?;
+        Ok(first.is_some_and(|(key, _)| key.value().starts_with(prefix)))
+    }
+}
+
 pub(super) struct TransactionFacts<'t> {
-    images: Table<'t, &'static str, &'static [u8]>,
-    workers: Table<'t, &'static str, &'static [u8]>,
-    requests: Table<'t, u128, &'static [u8]>,
-    pending: Table<'t, (u64, u64), &'static [u8]>,
-    served: Table<'t, &'static str, &'static [u8]>,
-    containers: Table<'t, &'static str, &'static [u8]>,
-    ended: Table<'t, &'static str, &'static [u8]>,
+    images: CheckedTable<'t>,
+    secrets: CheckedTable<'t>,
+    workers: CheckedTable<'t>,
+    placements: CheckedTable<'t>,
+    newest: CheckedTable<'t>,
+    uses: CheckedTable<'t>,
+    worker_secrets: CheckedTable<'t>,
+    pending: CheckedTable<'t>,
 }
 
 impl<'t> TransactionFacts<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ProjectionError> {
         Ok(Self {
-            images: transaction.open_table(IMAGES)?,
-            workers: transaction.open_table(WORKERS)?,
-            requests: transaction.open_table(REQUESTS)?,
-            pending: transaction.open_table(PENDING)?,
-            served: transaction.open_table(SERVED)?,
-            containers: transaction.open_table(CONTAINERS)?,
-            ended: transaction.open_table(ENDED)?,
+            images: CheckedTable::open(transaction, IMAGES)?,
+            secrets: CheckedTable::open(transaction, SECRETS)?,
+            workers: CheckedTable::open(transaction, WORKERS)?,
+            placements: CheckedTable::open(transaction, PLACEMENTS)?,
+            newest: CheckedTable::open(transaction, NEWEST)?,
+            uses: CheckedTable::open(transaction, USES)?,
+            worker_secrets: CheckedTable::open(transaction, WORKER_SECRETS)?,
+            pending: CheckedTable::open(transaction, PENDING)?,
         })
     }
 
     pub(super) fn apply(&mut self, change: Change) -> Result<(), ProjectionError> {
         match change {
-            Change::PutImage(key, fact) => {
-                self.images.insert(image_key(&key).as_str(), encode("images", &fact)?.as_slice())?;
+            Change::PutImage(key, fact) => self.images.put(&image_key(&key), &fact),
+            Change::PutSecret(key, fact) => self.secrets.put(&secret_key(&key), &fact),
+            Change::PutWorker(id, fact) => self.workers.put(id.as_str(), &fact),
+            Change::PutPlacement(fact) => {
+                let (key, value) = placement::encode(*fact)?;
+                self.placements.table.insert(key.as_str(), value.as_slice())?;
+                Ok(())
             }
-            Change::PutWorker(id, fact) => {
-                self.workers.insert(id.as_str(), encode("workers", &fact)?.as_slice())?;
-            }
-            Change::PutRequest(id, fact) => {
-                self.requests.insert(id.as_u128(), encode("requests", &fact)?.as_slice())?;
-            }
-            Change::PutPending(pending) => {
-                self.pending.insert(pending_key(pending.key()), encode("pending", &pending)?.as_slice())?;
-            }
-            Change::RemovePending(key) => {
-                self.pending.remove(pending_key(key))?;
-            }
-            Change::PutServed(image, served) => {
-                let container = ContainerKey::of(&served.request);
-                self.served.insert(served_key(&image, &container).as_str(), encode("served", &served)?.as_slice())?;
-                let image_id = encode("containers", &image.image_id)?;
-                self.containers.insert(container_key(&container).as_str(), image_id.as_slice())?;
-            }
-            Change::RemoveServed(image, container) => {
-                self.served.remove(served_key(&image, &container).as_str())?;
-                self.containers.remove(container_key(&container).as_str())?;
-            }
-            Change::PutEnded(container, sequence) => {
-                let row = encode("ended", &sequence)?;
-                self.ended.insert(container_key(&container).as_str(), row.as_slice())?;
-            }
+            Change::RemovePlacement(number) => self.placements.remove(&number_key(number)),
+            Change::PutNewest(container, number) => self.newest.put(&container_key(&container), &number),
+            Change::RemoveNewest(container) => self.newest.remove(&container_key(&container)),
+            Change::PutUse(secret_use) => self.put_use(&secret_use),
+            Change::RemoveUse(secret_use) => self.remove_use(&secret_use),
+            Change::PutPending(pending) => self.pending.put(&pending_key(&pending.key()), &pending),
+            Change::RemovePending(key) => self.pending.remove(&pending_key(&key)),
         }
-        Ok(())
     }
-}
 
-/// Neither id can hold a slash.
-fn image_key(key: &ImageKey) -> String {
-    format!("{}/{}", key.workspace, key.image_id)
-}
+    /// A use's row says nothing beyond its key, but a worker's row names the secret: keys are not read back.
+    fn put_use(&mut self, secret_use: &SecretUse) -> Result<(), ProjectionError> {
+        let SecretUse { secret, worker_id, placement } = secret_use;
+        self.uses.put(&use_key(secret_use), &(worker_id, placement))?;
+        self.worker_secrets.put(&worker_secret_key(worker_id, secret), secret)
+    }
 
-fn container_key(key: &ContainerKey) -> String {
-    format!("{}/{}", key.workspace, key.container_id)
-}
-
-fn served_key(image: &ImageKey, container: &ContainerKey) -> String {
-    format!("{}/{}", image_key(image), container.container_id)
-}
-
-fn pending_key(key: PendingKey) -> (u64, u64) {
-    (key.caused_by, key.requested_by)
+    /// The worker's row goes with the last of its placements that has the secret.
+    fn remove_use(&mut self, secret_use: &SecretUse) -> Result<(), ProjectionError> {
+        let SecretUse { secret, worker_id, .. } = secret_use;
+        self.uses.remove(&use_key(secret_use))?;
+        if self.uses.has_below(&worker_uses_prefix(secret, worker_id))? {
+            return Ok(());
+        }
+        self.worker_secrets.remove(&worker_secret_key(worker_id, secret))
+    }
 }
 
 impl Facts for TransactionFacts<'_> {
     type Error = ProjectionError;
 
     fn image(&self, key: &ImageKey) -> Result<Option<ImageFact>, ProjectionError> {
-        self.images.get(image_key(key).as_str())?.map(|row| decode("images", row.value())).transpose()
+        self.images.get(&image_key(key))
+    }
+
+    fn secret(&self, key: &SecretKey) -> Result<Option<SecretFact>, ProjectionError> {
+        self.secrets.get(&secret_key(key))
     }
 
     fn worker(&self, id: &WorkerId) -> Result<Option<WorkerFact>, ProjectionError> {
-        self.workers.get(id.as_str())?.map(|row| decode("workers", row.value())).transpose()
+        self.workers.get(id.as_str())
     }
 
-    fn request(&self, id: Uuid) -> Result<Option<RequestFact>, ProjectionError> {
-        self.requests.get(id.as_u128())?.map(|row| decode("requests", row.value())).transpose()
+    fn placement(&self, number: u64) -> Result<Option<PlacementFact>, ProjectionError> {
+        let key = number_key(number);
+        self.placements.table.get(key.as_str())?.map(|row| placement::decode(&key, row.value())).transpose()
     }
 
-    fn pending(&self, key: PendingKey) -> Result<Option<Pending>, ProjectionError> {
-        self.pending.get(pending_key(key))?.map(|row| decode("pending", row.value())).transpose()
+    fn newest_placement(&self, container: &ContainerKey) -> Result<Option<u64>, ProjectionError> {
+        self.newest.get(&container_key(container))
     }
 
-    fn served(&self, image: &ImageKey) -> Result<Vec<ServedFact>, ProjectionError> {
-        let prefix = format!("{}/", image_key(image));
-        let mut served = Vec::new();
-        for row in self.served.range(prefix.as_str()..)? {
-            let (key, row) = row?;
-            if !key.value().starts_with(&prefix) {
-                break;
-            }
-            served.push(decode("served", row.value())?);
-        }
-        Ok(served)
+    fn uses_of_secret(&self, secret: &SecretKey) -> Result<Vec<SecretUse>, ProjectionError> {
+        let rows: Vec<(WorkerId, u64)> = self.uses.rows_below(&format!("{}/", secret_key(secret)))?;
+        let to_use = |(worker_id, placement)| SecretUse { secret: secret.clone(), worker_id, placement };
+        Ok(rows.into_iter().map(to_use).collect())
     }
 
-    fn served_to(&self, container: &ContainerKey) -> Result<Option<(ImageKey, ServedFact)>, ProjectionError> {
-        let Some(row) = self.containers.get(container_key(container).as_str())? else { return Ok(None) };
-        let image = ImageKey { workspace: container.workspace.clone(), image_id: decode("containers", row.value())? };
-        let served = self.served.get(served_key(&image, container).as_str())?;
-        let served = served.map(|row| decode("served", row.value())).transpose()?;
-        Ok(served.map(|served| (image, served)))
+    fn secrets_of_worker(&self, id: &WorkerId) -> Result<Vec<SecretKey>, ProjectionError> {
+        self.worker_secrets.rows_below(&format!("{id}/"))
     }
 
-    fn ended(&self, container: &ContainerKey) -> Result<Option<u64>, ProjectionError> {
-        self.ended.get(container_key(container).as_str())?.map(|row| decode("ended", row.value())).transpose()
-    }
-
-    fn each_request_after(&self, sequence: u64, show: &mut dyn FnMut(&RequestFact)) -> Result<(), ProjectionError> {
-        for row in self.requests.iter()? {
-            let request: RequestFact = decode("requests", row?.1.value())?;
-            if request.last_decided_for() > sequence {
-                show(&request);
-            }
-        }
-        Ok(())
+    fn pending(&self, key: &PendingKey) -> Result<Option<Pending>, ProjectionError> {
+        self.pending.get(&pending_key(key))
     }
 }

@@ -1,147 +1,66 @@
 //! The projection: what the log says so far, on disk, with the position it was folded to and the outbox of decisions.
 //!
 //! One redb transaction writes rows, position and outbox, so that a crash anywhere leaves a state from which folding
-//! goes on. Rows are JSON; credentials in them are ciphertext. One process writes; others may read while it does.
+//! goes on. Rows are JSON with a checksum; they hold no secret, sealed or not. One process writes; others may read while it
+//! does.
 
+mod checksum;
+mod entry;
+mod error;
 mod facts;
+mod outbox;
+mod placement;
 mod position;
 mod quarantine;
 mod read;
-mod rows;
 mod scratch;
 mod snapshot;
+mod tables;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{OpenOptions, Permissions},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
-use redb::{ConcurrencyMode, Database, Durability, ReadableDatabase, ReadableTable};
+use redb::{ConcurrencyMode, Database, DatabaseError, Durability, ReadableDatabase};
 use waybill_domain::{
-    fold::{Anomaly, Pending, PendingKey, fold},
+    fold::{Anomaly, fold},
     verify::Verifier,
 };
-use waybill_platform::log::RawMessage;
-use waybill_schemas::{Event, Recorded, RecordedEvent, WorkerId, v1::QuarantineRetried};
+use waybill_schemas::{Timestamp, WorkerId};
 
+pub use entry::Entry;
+pub use error::ProjectionError;
+pub(crate) use outbox::{Due, OutboxState};
 pub use position::Position;
-pub use quarantine::{Discarded, Held, Quarantined, Settled};
+pub use quarantine::{Discarded, Held, Quarantined, Ruling};
 pub use read::{ReadProjection, ReadProjectionError};
-pub use rows::{Row, TABLES};
 pub use snapshot::Snapshot;
+pub use tables::{Row, TABLES};
 
-use facts::TransactionFacts;
-use quarantine::QuarantineTable;
-use rows::{DISCARDED, META, PENDING, POSITION_KEY, QUARANTINE, RULES, RULES_KEY, WORKERS};
+use facts::{CheckedTable, TransactionFacts};
+use quarantine::QuarantineTables;
+use tables::{HELD, META, number_key};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Why the projection could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ProjectionError {
-    /// The file cannot be made or opened.
-    #[error("cannot open the projection {}; is another scheduler using it, and may this user write there?", .path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<redb::Error>,
-    },
-    /// The store failed.
-    #[error("the projection's store failed; if the file is damaged, start with --rebuild")]
-    Store(#[source] Box<redb::Error>),
-    /// A table is not laid out as this version has it.
-    #[error("the projection's table {table} was written by another version; start with --rebuild")]
-    Layout {
-        /// The table.
-        table: String,
-    },
-    /// A row is not what this version writes.
-    #[error("a row of the projection's table {table} cannot be read by this version; start with --rebuild")]
-    Row {
-        /// The table.
-        table: &'static str,
-        /// Why.
-        source: serde_json::Error,
-    },
-}
-
-impl ProjectionError {
-    /// Whether another process has the file.
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Open { source, .. } if matches!(**source, redb::Error::DatabaseAlreadyOpen))
-    }
-}
-
-impl<E: Into<redb::Error>> From<E> for ProjectionError {
-    fn from(error: E) -> Self {
-        match error.into() {
-            redb::Error::TableTypeMismatch { table, .. } => Self::Layout { table },
-            error => Self::Store(Box::new(error)),
-        }
-    }
-}
-
-/// What stands at one sequence of the log.
-#[derive(Debug)]
-pub enum Entry {
-    /// An event.
-    Event(Box<Recorded<RecordedEvent>>),
-    /// Something that is none: it is kept aside, and the fold goes on.
-    Poison(Box<Recorded<Quarantined>>),
-}
-
-impl Entry {
-    /// What a message is.
-    pub fn of(message: &RawMessage) -> Self {
-        let (sequence, at) = (message.sequence, message.at);
-        match message.decode() {
-            Ok(value) => Self::Event(Box::new(Recorded { sequence, at, value })),
-            Err(error) => {
-                let value = Quarantined::of(message, error.to_string());
-                Self::Poison(Box::new(Recorded { sequence, at, value }))
-            }
-        }
-    }
-
-    fn position(&self, stream_created: waybill_schemas::Timestamp) -> Position {
-        let (sequence, at) = match self {
-            Self::Event(recorded) => (recorded.sequence, recorded.at),
-            Self::Poison(recorded) => (recorded.sequence, recorded.at),
-        };
-        Position { stream_created, sequence, at }
-    }
-}
+const POSITION_KEY: &str = "position";
+/// By which rules the rows were folded.
+const RULES_KEY: &str = "rules";
+/// To be raised whenever the fold comes to other rows or decisions from the same log.
+const RULES: u32 = 3;
 
 /// What a fold has to tell.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FoldReport {
-    /// What was passed over, by sequence.
+    /// What is not as it should be, by sequence.
     pub anomalies: Vec<(u64, Anomaly)>,
-    /// What came of retries and discards of quarantined messages.
-    pub settled: Vec<Settled>,
-}
-
-/// What the operator says of a quarantined message is done here, in the transaction of the event that says it.
-fn settle(
-    (quarantine, discarded): (&mut QuarantineTable<'_>, &mut QuarantineTable<'_>),
-    facts: &mut TransactionFacts<'_>,
-    recorded: &Recorded<RecordedEvent>,
-) -> Result<Option<Settled>, ProjectionError> {
-    match &recorded.value.event {
-        Event::QuarantineRetried(QuarantineRetried { sequence }) => {
-            let (settled, folded) = quarantine::retry(quarantine, facts, *sequence, recorded.sequence)?;
-            folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
-            Ok(Some(settled))
-        }
-        Event::QuarantineDiscarded(asked) => {
-            quarantine::discard(quarantine, discarded, asked, recorded.sequence, recorded.at).map(Some)
-        }
-        _ => Ok(None),
-    }
+    /// What the operator said of quarantined messages.
+    pub rulings: Vec<Ruling>,
 }
 
 /// The projection's file.
@@ -153,28 +72,29 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// Opens the file, or makes a new one that only this user can read.
+    /// Opens the file and checks it, or makes a new one that only this user can read.
     ///
     /// # Errors
-    /// [`ProjectionError::Open`], among others when another scheduler has it.
+    /// [`ProjectionError::InUse`], [`ProjectionError::Open`] and [`ProjectionError::Damaged`].
     pub fn open(path: &Path) -> Result<Self, ProjectionError> {
-        let opened = Self::open_private(path);
-        let database = opened.map_err(|source| ProjectionError::Open { path: path.to_owned(), source })?;
-        Ok(Self { database, path: path.to_owned(), durability: Durability::Immediate })
-    }
-
-    fn open_private(path: &Path) -> Result<Database, Box<redb::Error>> {
-        let private = || {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-            std::fs::set_permissions(path, Permissions::from_mode(0o600))
+        make_private(path).map_err(|error| {
+            ProjectionError::Open { path: path.to_owned(), source: Box::new(redb::Error::Io(error)) }
+        })?;
+        let opening = || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES).set_concurrency_mode(ConcurrencyMode::SingleWriter);
+            let mut database = builder.create(path)?;
+            let intact = database.check_integrity()?;
+            Ok((database, intact))
         };
-        private().map_err(redb::Error::Io)?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES).set_concurrency_mode(ConcurrencyMode::SingleWriter);
-        builder.create(path).map_err(|error| Box::new(error.into()))
+        // The store's code asserts what a damaged file breaks.
+        let opened: Result<(Database, bool), DatabaseError> = catch_unwind(AssertUnwindSafe(opening))
+            .map_err(|_| ProjectionError::Damaged { path: path.to_owned(), source: None })?;
+        let (database, intact) = opened.map_err(|error| ProjectionError::from_open(path, error))?;
+        if !intact {
+            tracing::warn!(projection = %path.display(), "the projection was left in the middle of writing, repaired it");
+        }
+        Ok(Self { database, path: path.to_owned(), durability: Durability::Immediate })
     }
 
     /// Where the file is.
@@ -194,33 +114,28 @@ impl Projection {
     ///
     /// # Errors
     /// Those of the store; nothing is written then.
-    pub fn fold(
-        &self,
-        stream_created: waybill_schemas::Timestamp,
-        entries: &[Entry],
-    ) -> Result<FoldReport, ProjectionError> {
-        self.fold_each(stream_created, entries, |_, _| Ok(()))
+    pub fn fold(&self, stream_created: Timestamp, entries: &[Entry]) -> Result<FoldReport, ProjectionError> {
+        self.fold_each(stream_created, entries, None)
     }
 
-    /// As [`fold`](Self::fold), with each decision compared with the one that the fold made.
+    /// As [`fold`](Self::fold), with each event shown to a verifier.
     ///
     /// # Errors
     /// As [`fold`](Self::fold).
     pub fn fold_verifying(
         &self,
-        stream_created: waybill_schemas::Timestamp,
+        stream_created: Timestamp,
         entries: &[Entry],
         verifier: &mut Verifier,
     ) -> Result<FoldReport, ProjectionError> {
-        self.fold_each(stream_created, entries, |facts, recorded| verifier.see(facts, recorded))
+        self.fold_each(stream_created, entries, Some(verifier))
     }
 
-    /// `see` gets each event with the facts before it.
     fn fold_each(
         &self,
-        stream_created: waybill_schemas::Timestamp,
+        stream_created: Timestamp,
         entries: &[Entry],
-        mut see: impl FnMut(&TransactionFacts<'_>, &Recorded<RecordedEvent>) -> Result<(), ProjectionError>,
+        mut verifier: Option<&mut Verifier>,
     ) -> Result<FoldReport, ProjectionError> {
         let mut report = FoldReport::default();
         let Some(last) = entries.last() else { return Ok(report) };
@@ -228,42 +143,47 @@ impl Projection {
         transaction.set_durability(self.durability)?;
         {
             let mut facts = TransactionFacts::open(&transaction)?;
-            let mut quarantine = transaction.open_table(QUARANTINE)?;
-            let mut discarded = transaction.open_table(DISCARDED)?;
+            let mut quarantine = QuarantineTables::open(&transaction)?;
             for entry in entries {
-                match entry {
-                    Entry::Event(recorded) => {
-                        see(&facts, recorded)?;
-                        let folded = fold(&facts, recorded)?;
-                        report.anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
-                        folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
-                        let settled = settle((&mut quarantine, &mut discarded), &mut facts, recorded)?;
-                        report.settled.extend(settled);
+                let recorded = match entry {
+                    Entry::Event(recorded) => recorded,
+                    Entry::Poison(poison) => {
+                        quarantine.keep(poison)?;
+                        continue;
                     }
-                    Entry::Poison(recorded) => {
-                        let row = rows::encode("quarantine", &recorded.value)?;
-                        quarantine.insert(recorded.sequence, row.as_slice())?;
-                    }
+                };
+                let folded = fold(&facts, recorded)?;
+                if let Some(verifier) = &mut verifier {
+                    verifier.observe(recorded, folded.anomaly.as_ref());
                 }
+                report.anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
+                folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
+                report.rulings.extend(quarantine.rule(recorded)?);
             }
-            let row = rows::encode("meta", &last.position(stream_created))?;
-            let mut meta = transaction.open_table(META)?;
-            meta.insert(POSITION_KEY, row.as_slice())?;
-            meta.insert(RULES_KEY, rows::encode("meta", &RULES)?.as_slice())?;
+            let mut meta = CheckedTable::open(&transaction, META)?;
+            meta.put(POSITION_KEY, &last.position(stream_created))?;
+            meta.put(RULES_KEY, &RULES)?;
         }
         transaction.commit()?;
         Ok(report)
     }
 
-    /// Decisions that the log does not hold yet, in the order of what they are made for, from those after `after`.
+    /// Notes why a quarantined message stays where it is.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn pending(&self, after: PendingKey, limit: usize) -> Result<Vec<Pending>, ProjectionError> {
-        let transaction = self.database.begin_read()?;
-        let Some(table) = rows::existing(transaction.open_table(PENDING))? else { return Ok(Vec::new()) };
-        let range = table.range((after.caused_by, after.requested_by.saturating_add(1))..)?.take(limit);
-        range.map(|row| rows::decode("pending", row?.1.value())).collect()
+    pub fn hold(&self, sequence: u64, held: &Held) -> Result<(), ProjectionError> {
+        let transaction = self.database.begin_write()?;
+        CheckedTable::open(&transaction, HELD)?.put(&number_key(sequence), held)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Waits until no fold is being written.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn wait_for_writer(&self) -> Result<(), ProjectionError> {
+        Ok(self.database.begin_write()?.abort()?)
     }
 
     /// Workers that have registered.
@@ -271,10 +191,16 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn workers(&self) -> Result<BTreeSet<WorkerId>, ProjectionError> {
-        let transaction = self.database.begin_read()?;
-        let Some(table) = rows::existing(transaction.open_table(WORKERS))? else { return Ok(BTreeSet::new()) };
-        let ids = table.iter()?.map(|row| Ok(row?.0.value().parse().ok()));
-        ids.filter_map(Result::transpose).collect()
+        self.snapshot()?.workers()
+    }
+
+    /// For workers whose consumers are to be made: the first decision that each may not have acted on. See
+    /// [`Snapshot::start_positions`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn start_positions(&self, workers: &BTreeSet<WorkerId>) -> Result<BTreeMap<WorkerId, u64>, ProjectionError> {
+        self.snapshot()?.start_positions(workers)
     }
 
     /// Number of quarantined messages that are not given up.
@@ -300,4 +226,12 @@ impl Projection {
     pub fn snapshot(&self) -> Result<Snapshot, ProjectionError> {
         Ok(Snapshot(self.database.begin_read()?))
     }
+}
+
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }

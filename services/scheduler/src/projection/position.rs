@@ -1,6 +1,7 @@
 //! Where in which log the projection stands.
 
 use serde::{Deserialize, Serialize};
+use waybill_platform::log::Identity;
 use waybill_schemas::Timestamp;
 
 /// A place in one particular log.
@@ -12,4 +13,11 @@ pub struct Position {
     pub sequence: u64,
     /// The stream's timestamp of that message: a restored or diverged log has another one there.
     pub at: Timestamp,
+}
+
+impl Position {
+    /// The log that it is a place in, as readers of the log compare it.
+    pub fn identity(&self) -> Identity {
+        Identity { created: self.stream_created, sequence: self.sequence, at: self.at }
+    }
 }

@@ -1,33 +1,37 @@
-//! What could not be decoded, kept whole for a person and for a later version that can.
+//! What could not be decoded: where it stands and why, and nothing of its content.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use redb::{ReadableTable as _, Table};
+use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
-use waybill_domain::fold::{Facts, Folded, reinstate};
 use waybill_platform::log::RawMessage;
-use waybill_schemas::{Recorded, RecordedEvent, Timestamp, decode, v1::QuarantineDiscarded};
+use waybill_schemas::{
+    Event, Recorded, RecordedEvent, Timestamp,
+    v1::{QuarantineDiscarded, QuarantineRetried},
+};
 
 use super::{
     ProjectionError,
-    rows::{decode as decode_row, encode},
+    facts::CheckedTable,
+    tables::{DISCARDED, QUARANTINE, number_key},
 };
 
-const TABLE: &str = "quarantine";
+/// Most characters of a subject that are kept.
+const MAX_SUBJECT: usize = 256;
 
-/// A message that is not an event this version knows.
+/// The place of a message that is not an event this version knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
-    /// NATS subject it was published on.
+    /// NATS subject it was published on, cut to 256 characters.
     pub subject: String,
-    /// Its headers, by name.
-    pub headers: Vec<(String, String)>,
-    /// Its body, in standard base64.
-    pub payload: String,
+    /// Length of its body in bytes.
+    pub size: u64,
     /// The stream's time of it.
     pub at: Timestamp,
     /// Why it could not be decoded.
     pub error: String,
-    /// What came of the last retry.
+    /// Sequence of the operator's newest request to read it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<u64>,
+    /// What this scheduler found when it read the message again. It stands in a row of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
     /// Given up, by whom and why.
@@ -57,43 +61,36 @@ pub struct Discarded {
 }
 
 impl Quarantined {
-    /// The message, with why it is here.
-    pub fn of(message: &RawMessage, error: String) -> Self {
+    /// The place of a message, with why it is here.
+    pub fn from_message(message: &RawMessage, error: String) -> Self {
         Self {
-            subject: message.subject.clone(),
-            headers: message.header_pairs(),
-            payload: STANDARD.encode(&message.payload),
+            subject: message.subject.chars().take(MAX_SUBJECT).collect(),
+            size: u64::try_from(message.payload.len()).unwrap_or(u64::MAX),
             at: message.at,
             error,
+            retried: None,
             held: None,
             discarded: None,
         }
     }
 
-    /// The body; nothing where the row does not hold one.
-    pub fn body(&self) -> Vec<u8> {
-        STANDARD.decode(&self.payload).unwrap_or_default()
-    }
-
-    /// Reads the message with this version.
-    fn decode(&self) -> Result<RecordedEvent, String> {
-        decode(&self.subject, self.headers.as_slice(), &self.body()).map_err(|error| error.to_string())
+    /// The operator's request to read the message again, if it is not answered yet.
+    pub fn open_retry(&self) -> Option<u64> {
+        self.retried.filter(|asked_by| self.held.as_ref().is_none_or(|held| held.asked_by < *asked_by))
     }
 }
 
-/// What came of a retry or a discard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
-    /// The event is folded now, at its own place.
-    Back(Box<Recorded<RecordedEvent>>),
-    /// The message stays in quarantine.
-    Held {
+/// What the operator says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// It is to be read again: whoever holds the projection folds the log anew.
+    Retry {
         /// Sequence of the message.
         sequence: u64,
-        /// Why.
-        why: String,
+        /// Sequence of the request.
+        asked_by: u64,
     },
-    /// The message is given up.
+    /// It is given up.
     Discarded {
         /// Sequence of the message.
         sequence: u64,
@@ -105,53 +102,50 @@ pub enum Settled {
     },
 }
 
-pub(super) type QuarantineTable<'t> = Table<'t, u64, &'static [u8]>;
+/// The tables of what could not be decoded, inside one write transaction.
+pub(super) struct QuarantineTables<'t> {
+    quarantine: CheckedTable<'t>,
+    discarded: CheckedTable<'t>,
+}
 
-/// Reads a message again. Returns what it changes when it can be put back.
-pub(super) fn retry<F: Facts<Error = ProjectionError>>(
-    table: &mut QuarantineTable<'_>,
-    facts: &F,
-    sequence: u64,
-    asked_by: u64,
-) -> Result<(Settled, Folded), ProjectionError> {
-    let Some(mut row) = open_row(table, sequence)? else {
-        return Ok((Settled::NotThere { sequence }, Folded::default()));
-    };
-    let why = match row.decode() {
-        Err(error) => error,
-        Ok(value) => {
-            let recorded = Recorded { sequence, at: row.at, value };
-            match reinstate(facts, &recorded)? {
-                Ok(folded) => {
-                    table.remove(sequence)?;
-                    return Ok((Settled::Back(Box::new(recorded)), folded));
-                }
-                Err(obstacle) => obstacle.to_string(),
-            }
+impl<'t> QuarantineTables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ProjectionError> {
+        let quarantine = CheckedTable::open(transaction, QUARANTINE)?;
+        Ok(Self { quarantine, discarded: CheckedTable::open(transaction, DISCARDED)? })
+    }
+
+    pub(super) fn keep(&mut self, poison: &Recorded<Quarantined>) -> Result<(), ProjectionError> {
+        self.quarantine.put(&number_key(poison.sequence), &poison.value)
+    }
+
+    /// Does what the operator says, in the transaction of the event that says it.
+    pub(super) fn rule(&mut self, recorded: &Recorded<RecordedEvent>) -> Result<Option<Ruling>, ProjectionError> {
+        match &recorded.value.event {
+            Event::QuarantineRetried(QuarantineRetried { sequence }) => self.retry(*sequence, recorded.sequence).map(Some),
+            Event::QuarantineDiscarded(asked) => self.discard(asked, recorded).map(Some),
+            _ => Ok(None),
         }
-    };
-    row.held = Some(Held { asked_by, why: why.clone() });
-    table.insert(sequence, encode(TABLE, &row)?.as_slice())?;
-    Ok((Settled::Held { sequence, why }, Folded::default()))
-}
+    }
 
-/// Gives a message up. The row goes to a table of its own, where it can still be looked at.
-pub(super) fn discard(
-    table: &mut QuarantineTable<'_>,
-    discarded: &mut QuarantineTable<'_>,
-    asked: &QuarantineDiscarded,
-    by: u64,
-    at: Timestamp,
-) -> Result<Settled, ProjectionError> {
-    let sequence = asked.sequence;
-    let Some(mut row) = open_row(table, sequence)? else { return Ok(Settled::NotThere { sequence }) };
-    row.discarded = Some(Discarded { by, at, reason: asked.reason.clone() });
-    table.remove(sequence)?;
-    discarded.insert(sequence, encode(TABLE, &row)?.as_slice())?;
-    Ok(Settled::Discarded { sequence })
-}
+    fn retry(&mut self, sequence: u64, asked_by: u64) -> Result<Ruling, ProjectionError> {
+        let key = number_key(sequence);
+        let Some(row) = self.quarantine.get::<Quarantined>(&key)? else { return Ok(Ruling::NotThere { sequence }) };
+        self.quarantine.put(&key, &Quarantined { retried: Some(asked_by), ..row })?;
+        Ok(Ruling::Retry { sequence, asked_by })
+    }
 
-/// A message in quarantine.
-fn open_row(table: &QuarantineTable<'_>, sequence: u64) -> Result<Option<Quarantined>, ProjectionError> {
-    table.get(sequence)?.map(|row| decode_row(TABLE, row.value())).transpose()
+    /// The row goes to a table of its own, where it can still be looked at.
+    fn discard(
+        &mut self,
+        asked: &QuarantineDiscarded,
+        recorded: &Recorded<RecordedEvent>,
+    ) -> Result<Ruling, ProjectionError> {
+        let sequence = asked.sequence;
+        let key = number_key(sequence);
+        let Some(row) = self.quarantine.get::<Quarantined>(&key)? else { return Ok(Ruling::NotThere { sequence }) };
+        let discarded = Discarded { by: recorded.sequence, at: recorded.at, reason: asked.reason.clone() };
+        self.quarantine.remove(&key)?;
+        self.discarded.put(&key, &Quarantined { discarded: Some(discarded), ..row })?;
+        Ok(Ruling::Discarded { sequence })
+    }
 }

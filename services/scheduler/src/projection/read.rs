@@ -43,8 +43,11 @@ pub enum ReadProjectionError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is none that this version reads.
-    #[error("{} is no projection that this version of waybill can read; is it another version's?", .path.display())]
+    /// The file is none that this version reads, or damaged.
+    #[error(
+        "{} is no projection that this version of waybill can read: it is damaged or another version's; start the scheduler with --rebuild",
+        .path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,

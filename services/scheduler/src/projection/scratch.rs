@@ -22,8 +22,8 @@ impl Projection {
             builder.set_cache_size(CACHE_BYTES);
             builder.create_with_backend(backend).map_err(redb::Error::from)
         });
-        let database =
-            opened.map_err(|source| ProjectionError::Open { path: path.to_owned(), source: Box::new(source) })?;
+        let failed = |source| ProjectionError::Open { path: path.to_owned(), source: Box::new(source) };
+        let database = opened.map_err(failed)?;
         // redb allows this only where no other process can open the file.
         Ok(Self { database, path: path.to_owned(), durability: Durability::None })
     }

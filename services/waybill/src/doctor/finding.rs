@@ -52,7 +52,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(super) fn of(checks: Vec<Finding>) -> Self {
+    pub(super) fn new(checks: Vec<Finding>) -> Self {
         let status = checks.iter().map(|finding| finding.status).max().unwrap_or(Status::Unknown);
         Self { status, checks }
     }
@@ -82,13 +82,13 @@ mod tests {
             (vec![ok, attention, unknown], Status::Attention),
         ];
         for (checks, expected) in cases {
-            assert_eq!(Report::of(checks).status, expected);
+            assert_eq!(Report::new(checks).status, expected);
         }
     }
 
     #[test]
     fn the_json_is_as_documented() {
-        let report = Report::of(vec![Finding::attention("nats", "away", "start it")]);
+        let report = Report::new(vec![Finding::attention("nats", "away", "start it")]);
         let expected = serde_json::json!({
             "status": "attention",
             "checks": [{ "check": "nats", "status": "attention", "says": "away", "remedy": "start it" }],

@@ -10,6 +10,8 @@ use waybill_platform::{chain, telemetry::Otlp};
 use super::{finding::Finding, home::Home};
 
 const LIMIT: Duration = Duration::from_secs(3);
+/// The part of a service that is not ready while the log takes no events.
+const ROOM: &str = "log has room";
 
 /// What goes to a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +80,13 @@ fn judge_service(role: &str, address: SocketAddr, answer: &Result<Readiness, Str
         Ok(Readiness { components, .. }) => {
             let waiting = components.iter().filter(|(_, says)| *says != "ready");
             let waiting: Vec<String> = waiting.map(|(part, says)| format!("{part}: {says}")).collect();
-            let remedy = format!("see to what it names, and what its log says ({start})");
+            let remedy = match components.get(ROOM).is_some_and(|says| says != "ready") {
+                true => {
+                    "make room on the NATS server, on its disk or in its limits; what waits is then written by itself"
+                        .to_owned()
+                }
+                false => format!("see to what it names, and what its log says ({start})"),
+            };
             Finding::attention(check, format!("not ready; {}", waiting.join("; ")), remedy)
         }
         Err(why) => Finding::attention(
@@ -169,6 +177,7 @@ mod tests {
                 "not ready; fold: catching up",
                 "waybill scheduler",
             ),
+            ("gateway", said(false, &[(ROOM, "no space left on device")]), Attention, "no space left", "make room"),
             ("worker-w1", Err("refused".to_owned()), Attention, "does not answer", "waybill worker --id w1"),
         ];
         for (role, answer, status, says, remedy) in cases {

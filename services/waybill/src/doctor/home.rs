@@ -20,7 +20,7 @@ use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
 use super::{finding::Finding, health::Signal};
-use crate::init::{Role, role_of};
+use crate::init::Role;
 
 /// What the folder holds.
 pub(super) struct Home {
@@ -32,6 +32,8 @@ pub(super) struct Home {
     open_files: Result<Vec<String>, String>,
     /// The generated configuration of nats-server, if it is here.
     pub(super) nats_conf: Option<String>,
+    /// Where that server keeps its data, if it is here.
+    pub(super) nats_data: Option<PathBuf>,
 }
 
 /// What one role is told, as far as it can be read.
@@ -46,6 +48,8 @@ pub(super) struct RoleSettings {
     pub(super) collectors: Vec<(Signal, Otlp)>,
     /// The scheduler's projection.
     pub(super) projection: Option<PathBuf>,
+    /// The folder of the scheduler's sealing keys.
+    pub(super) key_folder: Option<PathBuf>,
     /// The worker that it is, and the public half of its sealing key.
     pub(super) worker: Option<(WorkerId, Option<PublicKey>)>,
 }
@@ -55,20 +59,21 @@ impl Home {
     pub(super) fn read(home: &Path) -> Self {
         let mut roles = BTreeMap::new();
         for role in names(home, ".env").unwrap_or_default() {
-            if !matches!(role_of(&role), None | Some(Role::Orchestrator(_))) {
+            if !matches!(Role::from_name(&role), None | Some(Role::Orchestrator(_))) {
                 let settings = RoleSettings::read(home, &role);
                 roles.insert(role, settings);
             }
         }
         let keys = names(&home.join("keys"), ".nkey").unwrap_or_default();
-        let users = keys.iter().filter_map(|name| role_of(name));
+        let users = keys.iter().filter_map(|name| Role::from_name(name));
         let users = users.map(|role| {
             let nats = login(home, &role.to_string(), &roles);
             (role, nats)
         });
         let users = users.collect();
         let nats_conf = fs::read_to_string(home.join("nats-server.conf")).ok();
-        Self { users, open_files: open_files(home), nats_conf, roles }
+        let nats_data = Some(home.join("data/nats")).filter(|folder| folder.is_dir());
+        Self { users, open_files: open_files(home), nats_conf, nats_data, roles }
     }
 
     /// How the operator logs in.
@@ -106,13 +111,22 @@ impl RoleSettings {
             health: health_key(role).and_then(|key| settings.get(key)).and_then(|text| text.parse().ok()).map(local),
             collectors: telemetry.map(collectors).unwrap_or_default(),
             projection: settings.reader().path("WAYBILL_SCHEDULER_PROJECTION"),
+            key_folder: settings.reader().path("WAYBILL_SCHEDULER_KEY_DIR"),
             worker: worker.map(|id| (id, public_key(&settings))),
         }
     }
 
     fn unreadable(error: ConfigError) -> Self {
         let problems = error.problems.clone();
-        Self { problems, nats: Err(error), health: None, collectors: Vec::new(), projection: None, worker: None }
+        Self {
+            problems,
+            nats: Err(error),
+            health: None,
+            collectors: Vec::new(),
+            projection: None,
+            key_folder: None,
+            worker: None,
+        }
     }
 }
 
@@ -186,9 +200,12 @@ fn names(folder: &Path, ending: &str) -> io::Result<Vec<String>> {
 
 fn open_files(home: &Path) -> Result<Vec<String>, String> {
     let mut open = Vec::new();
-    for folder in ["keys", "tokens"] {
+    for folder in ["keys", "keys/scheduler", "tokens"] {
         let failed = |error: io::Error| format!("{folder} cannot be listed: {error}");
-        for name in names(&home.join(folder), "").map_err(failed)? {
+        // A node's folder has no keys of the scheduler.
+        let path = home.join(folder);
+        let names = if path.is_dir() || folder != "keys/scheduler" { names(&path, "") } else { Ok(Vec::new()) };
+        for name in names.map_err(failed)? {
             let file = format!("{folder}/{name}");
             let mode = fs::metadata(home.join(&file)).map_err(failed)?.permissions().mode();
             if mode & 0o077 != 0 {

@@ -5,7 +5,9 @@
 mod finding;
 mod health;
 mod home;
+mod keys;
 mod permissions;
+mod room;
 mod scheduler;
 mod server;
 mod stream;
@@ -20,6 +22,7 @@ use self::{
     finding::{Finding, Report, Status},
     home::Home,
     server::{Answered, StreamInfo},
+    stream::Kind,
 };
 use crate::{Failure, cli::DoctorArguments, output};
 
@@ -34,7 +37,7 @@ pub(crate) struct NeedsAttention(String);
 /// When something needs attention.
 pub(crate) fn run(home: &Path, arguments: &DoctorArguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = Report::of(runtime.block_on(examine(home))?);
+    let report = Report::new(runtime.block_on(examine(home))?);
     print(&report, arguments.json)?;
     match report.count(Status::Attention) {
         0 => Ok(()),
@@ -67,31 +70,48 @@ async fn examine(path: &Path) -> Result<Vec<Finding>, Failure> {
     Ok(home.findings().into_iter().chain(log).chain(services).chain(collectors).collect())
 }
 
-/// Everything that is in the log or about it.
+/// Everything that is in the log and the vault, or about them.
 async fn examine_log(home: &Home) -> Vec<Finding> {
-    let operator = server::connect(home.operator()).await;
-    let answered = match &operator {
-        Ok(inspector) => Some(server::ask(inspector).await),
-        Err(_) => None,
-    };
-    let stream = answered.as_ref().map_or_else(|| Err("nobody could be asked".to_owned()), Answered::stream);
-    let missing = answered.as_ref().is_some_and(Answered::is_missing);
+    let connected = server::connect(home.operator()).await;
+    let operator = connected.as_ref().ok();
+    let (log, vault) = tokio::join!(ask(operator, Kind::Log), ask(operator, Kind::Vault));
+    let [stream, vault_stream] = [&log, &vault].map(|answered| match answered {
+        Some(answered) => answered.stream(),
+        None => Err("nobody could be asked".to_owned()),
+    });
     let known = stream.as_ref().ok();
-    let projection = home.roles.get("scheduler").and_then(|scheduler| scheduler.projection.as_deref());
-    let (permissions, scheduler, workers) = tokio::join!(
+    let roles = home.roles.get("scheduler");
+    let projection = roles.and_then(|scheduler| scheduler.projection.as_deref());
+    let key_folder = roles.and_then(|scheduler| scheduler.key_folder.as_deref());
+    let (permissions, scheduler, keys, workers) = tokio::join!(
         permissions::check(&home.users, known.is_some()),
-        scheduler::check(projection, known, operator.as_ref().ok()),
-        examine_workers(operator.as_ref().ok(), home, known),
+        scheduler::check(projection, known, operator),
+        keys::check(key_folder, operator.filter(|_| known.is_some())),
+        examine_workers(operator, home, known),
     );
-    let server = match (&operator, &answered) {
+    let server = match (&connected, &log) {
         (Ok(inspector), Some(answered)) => server::judge(&inspector.server(), answered),
         (Err(why), _) => vec![server::judge_not_connected(why)],
         (Ok(_), None) => Vec::new(),
     };
+    let is_missing = |answered: &Option<Answered>| answered.as_ref().is_some_and(Answered::is_missing);
+    let stream = stream::judge(Kind::Log, &stream, is_missing(&log));
+    let vault = stream::judge(Kind::Vault, &vault_stream, is_missing(&vault));
+    [server, stream, vault, examine_disk(home), permissions, scheduler, keys, workers].concat()
+}
+
+async fn ask(operator: Option<&Inspector>, kind: Kind) -> Option<Answered> {
+    match operator {
+        Some(inspector) => Some(server::ask(inspector, kind).await),
+        None => None,
+    }
+}
+
+fn examine_disk(home: &Home) -> Vec<Finding> {
     let url = home.operator().and_then(|config| config.as_ref().ok()).map(|config| config.url.as_str());
-    let durability = stream::judge_durability(&stream::Durability { configuration: home.nats_conf.as_deref(), url });
-    let stream = stream::judge(&stream, missing);
-    [server, stream, vec![durability], permissions, scheduler, workers].concat()
+    let facts = stream::Durability { configuration: home.nats_conf.as_deref(), url };
+    let room = home.nats_data.as_deref().map(room::check);
+    [stream::judge_durability(&facts)].into_iter().chain(room).collect()
 }
 
 async fn examine_workers(operator: Option<&Inspector>, home: &Home, stream: Option<&StreamInfo>) -> Vec<Finding> {

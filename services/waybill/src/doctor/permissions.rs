@@ -1,45 +1,38 @@
-//! What each role may do and may not, by requests that change nothing whoever makes them.
+//! What each role may do and may not: every grant of the one table (`init::role`), tried as each role, by requests that change
+//! nothing whoever makes them.
 //!
-//! An event is published for a stream of another name, which the server refuses after it has looked at the permission. The
-//! stream's deletion is tried under a name that no stream has, its update with settings that name another stream, as is a
-//! consumer's creation. A consumer is asked for messages in words that it cannot read.
+//! An event or a vault entry is published for a stream of another name, which the server refuses after it has looked at the
+//! permission. API requests name things that nobody has, or hold a body that cannot be read or names another stream than the
+//! subject.
 
-use futures_util::future::join_all;
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use waybill_platform::{
     config::ConfigError,
-    log::{API_PREFIX, InspectError, Inspector, NatsConfig, Reply, STREAM},
+    log::{InspectError, Inspector, NatsConfig, Reply, STREAM},
 };
-use waybill_schemas::{ALL_SUBJECTS, EventType};
+use waybill_schemas::VAULT_BUCKET;
 
 use super::finding::Finding;
-use crate::init::Role;
+use crate::init::role::{Grant, Role, covers, vault_stream};
 
-/// A name that nobody has.
+/// An id that nobody has.
 const NOBODY: &str = "waybill-doctor";
+/// Requests of one role that are under way at once.
+const AT_ONCE: usize = 16;
+/// Subjects that a finding names; the others are counted.
+const NAMED: usize = 4;
 
 /// Something to try.
 #[derive(Debug, Clone, PartialEq)]
 struct Probe {
-    /// What it amounts to, after "may" or "may not".
-    what: String,
-    /// Whether the role must be able to.
+    grant: Grant,
+    /// True if the role must be able to.
     may: bool,
-    /// Whether somebody answers whoever may. A consumer that is not there yet does not.
+    /// True if somebody answers whoever may. Acknowledgements have no answer, and a consumer may not be there yet.
     answered: bool,
-    request: Request,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Request {
-    /// An event that the stream does not take.
-    Publish(String),
-    /// An API request with this body, below the role's API prefix.
-    Api(String, Value),
-    /// A history: one request, many answers.
-    Batch,
-    /// An API request below JetStream's own prefix.
-    Direct(String, Value),
 }
 
 /// What came of the tries.
@@ -60,7 +53,7 @@ enum NotConnected {
 /// Tries as each user of the home folder, all at the same time.
 pub(super) async fn check(users: &[(Role, Result<NatsConfig, ConfigError>)], stream_is_there: bool) -> Vec<Finding> {
     let tries = users.iter().map(async |(role, config)| judge(role, &attempt(role, config).await, stream_is_there));
-    join_all(tries).await
+    futures_util::future::join_all(tries).await
 }
 
 async fn attempt(role: &Role, config: &Result<NatsConfig, ConfigError>) -> Tried {
@@ -73,157 +66,86 @@ async fn attempt(role: &Role, config: &Result<NatsConfig, ConfigError>) -> Tried
         Err(error) => return Tried::NotConnected(NotConnected::Failed(error)),
     };
     let inspector = &inspector;
-    let replies = probes(role).into_iter().map(async |probe| {
-        let reply = send(inspector, &probe.request).await;
+    let replies = stream::iter(probes(role)).map(async |probe| {
+        let reply = send(inspector, &probe).await;
         (probe, reply)
     });
-    Tried::Replies(join_all(replies).await)
+    Tried::Replies(replies.buffer_unordered(AT_ONCE).collect().await)
 }
 
-async fn send(inspector: &Inspector, request: &Request) -> Reply {
-    match request {
-        Request::Publish(subject) => {
-            // Two conditions that never hold: either alone keeps the event out.
+async fn send(inspector: &Inspector, Probe { grant, may, .. }: &Probe) -> Reply {
+    match grant {
+        Grant::Plain(subject) => {
+            // Two conditions that never hold: either alone keeps the message out.
             let never = [("Nats-Expected-Stream", NOBODY), ("Nats-Expected-Last-Sequence", "9007199254740991")];
             inspector.ask(subject.clone(), &never, Vec::new()).await
         }
-        Request::Api(subject, body) => inspector.api(subject, body).await,
-        Request::Batch => inspector.batch().await,
-        Request::Direct(subject, body) => {
-            let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-            inspector.ask(format!("$JS.API.{subject}"), &[], body).await
-        }
+        // The export has to let more than one answer through.
+        Grant::Api(subject) if *may && *subject == format!("DIRECT.GET.{STREAM}") => inspector.batch().await,
+        Grant::Api(subject) => inspector.api(subject, &harmless_body(subject)).await,
     }
 }
 
-fn probe(what: &str, may: bool, request: Request) -> Probe {
-    Probe { what: what.to_owned(), may, answered: true, request }
+/// A body with which a request changes nothing.
+fn harmless_body(api: &str) -> Value {
+    let verb = |verb: &str| api.starts_with(verb);
+    if verb("STREAM.CREATE.") || verb("STREAM.UPDATE.") {
+        // Another stream than the subject's.
+        json!({ "name": NOBODY })
+    } else if verb("CONSUMER.CREATE.") {
+        json!({ "stream_name": NOBODY, "config": { "name": NOBODY, "filter_subject": NOBODY } })
+    } else if verb("STREAM.MSG.") || verb("CONSUMER.MSG.NEXT.") {
+        // Neither a sequence nor a number of messages.
+        json!({ "seq": "none", "batch": "none" })
+    } else if api.split('.').count() == 3 && verb("DIRECT.GET.") {
+        json!({ "seq": 9_007_199_254_740_991_u64 })
+    } else {
+        Value::Null
+    }
 }
 
-fn publish(what: &str, may: bool, subject: impl Into<String>) -> Probe {
-    probe(what, may, Request::Publish(subject.into()))
-}
-
-fn api(what: &str, may: bool, subject: impl Into<String>, body: Value) -> Probe {
-    probe(what, may, Request::Api(subject.into(), body))
-}
-
-/// A consumer's creation, refused because its body names another stream than its subject.
-fn create(what: &str, may: bool, name: &str, filter: &str) -> Probe {
-    let body = json!({ "stream_name": NOBODY, "config": { "name": name, "filter_subject": filter } });
-    api(what, may, format!("CONSUMER.CREATE.{STREAM}.{name}.{filter}"), body)
-}
-
-/// A request for a consumer's next messages, refused because it does not say how many.
-fn next(what: &str, name: &str) -> Probe {
-    let request = Request::Api(format!("CONSUMER.MSG.NEXT.{STREAM}.{name}"), unreadable());
-    Probe { answered: false, ..probe(what, true, request) }
-}
-
-/// No number of messages.
-fn unreadable() -> Value {
-    json!({ "batch": "none" })
-}
-
-fn read(what: &str, may: bool, subject: &str) -> Probe {
-    api(what, may, format!("DIRECT.GET.{STREAM}.{subject}"), Value::Null)
-}
-
-/// Everything that is tried as a role.
+/// Everything that is tried as a role: what it is granted, what any other role is granted and it is not, and what nobody is.
 fn probes(role: &Role) -> Vec<Probe> {
-    let saved = format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretSaved");
-    let rotated = format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretRotated");
-    let revoked = format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretRevoked");
-    let request = format!("waybill.events.container.{NOBODY}.{NOBODY}.ContainerRequested");
-    let decision = format!("waybill.events.worker.{NOBODY}.{NOBODY}.{NOBODY}.ContainerCredentialsAttached");
-    let outcome = format!("waybill.events.container.{NOBODY}.{NOBODY}.ImagePullSucceeded");
-    let events = [
-        publish("publish saved credentials", matches!(role, Role::Gateway), saved),
-        publish("rotate credentials", matches!(role, Role::Gateway), rotated),
-        publish("revoke credentials", matches!(role, Role::Gateway), revoked),
-        publish("publish requests of any workspace", matches!(role, Role::Gateway), request),
-        publish("publish decisions", matches!(role, Role::Scheduler), decision.clone()),
-        publish("publish outcomes", matches!(role, Role::Worker(_)), outcome),
-        publish(
-            "settle quarantined events",
-            matches!(role, Role::Operator),
-            "waybill.events.quarantine.1.QuarantineRetried",
-        ),
-    ];
-    let reads_all = matches!(role, Role::Scheduler | Role::Operator);
-    let reading = [
-        read("look up any decision by its subject", reads_all, &decision),
-        probe("look up anything in the log", reads_all || matches!(role, Role::Gateway), Request::Batch),
-        create("read the whole log", reads_all, NOBODY, ALL_SUBJECTS),
-        // The gateway explains open hops: it has to know how far the readers are.
-        api(
-            "look at any consumer",
-            reads_all || matches!(role, Role::Gateway),
-            format!("CONSUMER.INFO.{STREAM}.{NOBODY}"),
-            Value::Null,
-        ),
-    ];
-    let own = own_probes(role);
-    events.into_iter().chain(reading).chain(changes()).chain(own).collect()
+    let own = role.grants();
+    let is_granted = |grant: &Grant| own.iter().any(|own| covers(&own.local(), &grant.local()));
+    let granted: BTreeSet<Grant> = own.iter().map(concrete).collect();
+    let others = strangers().iter().flat_map(Role::grants).map(|grant| concrete(&grant)).collect::<BTreeSet<_>>();
+    let withheld = others.into_iter().filter(|grant| !is_granted(grant)).chain(forbidden());
+    let probe = |may| move |grant: Grant| Probe { answered: is_answered(&grant), grant, may };
+    granted.into_iter().map(probe(true)).chain(withheld.map(probe(false))).collect()
 }
 
-/// What the role does besides, and its neighbours must not.
-fn own_probes(role: &Role) -> Vec<Probe> {
-    match role {
-        Role::Gateway => vec![
-            // What its readiness asks.
-            read("read back a build", true, &format!("waybill.events.image.{NOBODY}.{NOBODY}.CredentialSecretSaved")),
-            read(
-                "look up what was given up",
-                true,
-                &format!("waybill.events.quarantine.1.{}", EventType::QuarantineDiscarded),
-            ),
-        ],
-        Role::Scheduler | Role::Operator => {
-            vec![api("look at the stream", true, format!("STREAM.INFO.{STREAM}"), Value::Null)]
-        }
-        Role::Worker(id) => vec![
-            publish("register", true, format!("waybill.events.worker.{id}.registered")),
-            read("read back its registration", true, &format!("waybill.events.worker.{id}.registered")),
-            api("find its consumer", true, format!("CONSUMER.INFO.{STREAM}.worker-{id}"), Value::Null),
-            next("use its consumer", &format!("worker-{id}")),
-            read(
-                "read its own decisions again",
-                true,
-                &format!("waybill.events.worker.{id}.{NOBODY}.{NOBODY}.ContainerCredentialsAttached"),
-            ),
-            publish("register as another worker", false, format!("waybill.events.worker.{NOBODY}.registered")),
-            publish(
-                "publish decisions for itself",
-                false,
-                format!("waybill.events.worker.{id}.{NOBODY}.{NOBODY}.ContainerCredentialsAttached"),
-            ),
-        ],
-        Role::Orchestrator(workspace) => {
-            let requested = format!("waybill.events.container.{workspace}.{NOBODY}.ContainerRequested");
-            let consumer = format!("orchestrator-{workspace}");
-            vec![
-                publish("publish its workspace's requests", true, requested),
-                create("make its consumer", true, &consumer, &format!("waybill.events.worker.*.{workspace}.>")),
-                api("find its consumer", true, format!("CONSUMER.INFO.{STREAM}.{consumer}"), Value::Null),
-                next("use its consumer", &consumer),
-            ]
-        }
+/// One of each kind of role, with ids that nobody has.
+fn strangers() -> Vec<Role> {
+    let ids = (NOBODY.parse().ok().map(Role::Worker), NOBODY.parse().ok().map(Role::Orchestrator));
+    [Role::Gateway, Role::Scheduler, Role::Operator].into_iter().chain(ids.0).chain(ids.1).collect()
+}
+
+/// The grant with an id that nobody has in the place of each wildcard.
+fn concrete(grant: &Grant) -> Grant {
+    let fill = |subject: &str| {
+        let tokens = subject.split('.').map(|token| if matches!(token, "*" | ">") { NOBODY } else { token });
+        tokens.collect::<Vec<_>>().join(".")
+    };
+    match grant {
+        Grant::Plain(subject) => Grant::Plain(fill(subject)),
+        Grant::Api(subject) => Grant::Api(fill(subject)),
     }
 }
 
-/// What no role may.
-fn changes() -> Vec<Probe> {
-    let other = json!({ "name": NOBODY });
-    let tries = [
-        ("change the stream", format!("STREAM.UPDATE.{STREAM}"), other),
-        ("delete streams", format!("STREAM.DELETE.{NOBODY}"), Value::Null),
-    ];
-    let both = tries.into_iter().flat_map(|(what, subject, body)| {
-        [Request::Api(subject.clone(), body.clone()), Request::Direct(subject, body)]
-            .map(|request| probe(what, false, request))
-    });
-    both.collect()
+fn is_answered(grant: &Grant) -> bool {
+    match grant {
+        Grant::Plain(subject) => !subject.starts_with("$JS.ACK."),
+        Grant::Api(subject) => !subject.starts_with("CONSUMER.MSG.NEXT."),
+    }
+}
+
+/// What no role may: change or delete streams or empty them, below its own API prefix or JetStream's.
+fn forbidden() -> Vec<Grant> {
+    let of_nobody = ["DELETE", "PURGE"].map(|verb| format!("STREAM.{verb}.{NOBODY}"));
+    let updates = [STREAM, &vault_stream()].map(|stream| format!("STREAM.UPDATE.{stream}"));
+    let subjects = [format!("STREAM.MSG.DELETE.{STREAM}")].into_iter().chain(of_nobody).chain(updates);
+    subjects.flat_map(|subject| [Grant::Plain(format!("$JS.API.{subject}")), Grant::Api(subject)]).collect()
 }
 
 fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
@@ -232,37 +154,65 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
         Tried::Replies(replies) => replies,
         Tried::NotConnected(why) => return judge_not_connected(role, check, why),
     };
-    let reached = |reply: &Reply| matches!(reply, Reply::Answer(_));
-    let silent = |probe: &Probe, reply: &Reply| probe.answered && matches!(reply, Reply::Silence(_));
-    let kept_out = |probe: &Probe, reply: &Reply| match reply {
+    let list = |wanted: &dyn Fn(&Probe, &Reply) -> bool| {
+        let found = replies.iter().filter(|(probe, reply)| wanted(probe, reply));
+        name_some(found.map(|(probe, _)| probe.grant.local()).collect())
+    };
+    let too_much = list(&|probe, reply| !probe.may && is_reached(probe, reply));
+    let too_little = list(&|probe, reply| probe.may && is_kept_out(probe, reply, stream_is_there));
+    let untold = list(&|probe, reply| probe.may && probe.answered && matches!(reply, Reply::Silence(_)));
+    let says = match (too_much, too_little) {
+        (None, None) => match untold {
+            None => return Finding::ok(check, "what the role needs, and no more"),
+            Some(untold) => {
+                return Finding::unknown(check, format!("nobody answers on {untold}"), "see to the stream first");
+            }
+        },
+        (Some(much), None) => format!("it may publish on {much}, and must not"),
+        (None, Some(little)) => format!("it may not publish on {little}, and must"),
+        (Some(much), Some(little)) => {
+            format!("it may publish on {much}, and must not; it may not publish on {little}, and must")
+        }
+    };
+    let remedy =
+        format!("run `waybill init` again, which writes the permissions of {role} anew, and restart nats-server");
+    Finding::attention(check, says, remedy)
+}
+
+/// True if the server let the request through.
+fn is_reached(probe: &Probe, reply: &Reply) -> bool {
+    match reply {
+        Reply::Answer(_) => true,
+        Reply::Forbidden => false,
+        // The server says at once that nobody listens, to whoever may publish there; others it tells that they may not.
+        Reply::Silence(why) => !probe.answered && why.starts_with("nobody answers"),
+    }
+}
+
+fn is_kept_out(probe: &Probe, reply: &Reply, stream_is_there: bool) -> bool {
+    match reply {
         Reply::Answer(_) => false,
         Reply::Forbidden => true,
-        Reply::Silence(_) => probe.answered && stream_is_there,
-    };
-    let list = |wanted: &dyn Fn(&Probe, &Reply) -> bool| {
-        let mut list: Vec<&str> = replies
-            .iter()
-            .filter(|(probe, reply)| wanted(probe, reply))
-            .map(|(probe, _)| probe.what.as_str())
-            .collect();
-        list.dedup();
-        list.join(", ")
-    };
-    let too_much = list(&|probe, reply| !probe.may && reached(reply));
-    let too_little = list(&|probe, reply| probe.may && kept_out(probe, reply));
-    let untold = list(&|probe, reply| probe.may && silent(probe, reply));
-    let says = match (too_much.as_str(), too_little.as_str()) {
-        ("", "") if untold.is_empty() => return Finding::ok(check, "what the role needs, and no more"),
-        ("", "") => return Finding::unknown(check, format!("nobody answers to: {untold}"), "see to the stream first"),
-        (much, "") => format!("it may {much}, and must not"),
-        ("", little) => format!("it may not {little}, and must"),
-        (much, little) => format!("it may {much}, and must not; it may not {little}, and must"),
-    };
-    let remedy = format!(
-        "run `waybill init` again and restart nats-server with the nats-server.conf that it writes: an account for each \
-         role, which imports from the account with the stream below {API_PREFIX}"
-    );
-    Finding::attention(check, says, remedy)
+        Reply::Silence(_) => probe.answered && stream_is_there && !is_of_vault(probe),
+    }
+}
+
+/// The vault is made after the log; a log without one is found elsewhere.
+fn is_of_vault(probe: &Probe) -> bool {
+    probe.grant.local().contains(VAULT_BUCKET)
+}
+
+/// The first few, and how many more there are; none if there are none.
+fn name_some(mut names: Vec<String>) -> Option<String> {
+    names.sort();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let named = names.join(", ");
+    match (named.as_str(), more) {
+        ("", _) => None,
+        (_, 0) => Some(named),
+        _ => Some(format!("{named} and {more} more subjects")),
+    }
 }
 
 fn judge_not_connected(role: &Role, check: String, why: &NotConnected) -> Finding {
@@ -289,87 +239,108 @@ mod tests {
         [Role::Gateway, Role::Scheduler, Role::Operator, Role::Worker(worker), Role::Orchestrator(workspace)]
     }
 
-    /// Subjects that a probe would send to, as a grant names them.
-    fn granted(role: &Role, request: &Request) -> bool {
-        let subject = match request {
-            Request::Publish(subject) => subject.clone(),
-            Request::Api(subject, _) => format!("{API_PREFIX}.{subject}"),
-            Request::Batch => format!("{API_PREFIX}.DIRECT.GET.{STREAM}"),
-            Request::Direct(subject, _) => format!("$JS.API.{subject}"),
-        };
-        role.grants().iter().any(|grant| matches(&grant.local(), &subject))
+    fn subjects(role: &Role, may: bool) -> Vec<String> {
+        probes(role).iter().filter(|probe| probe.may == may).map(|probe| probe.grant.local()).collect()
     }
 
-    fn matches(pattern: &str, subject: &str) -> bool {
-        let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
-        loop {
-            match (pattern.next(), subject.next()) {
-                (Some(">"), Some(_)) | (None, None) => return true,
-                (Some("*"), Some(_)) => {}
-                (Some(expected), Some(found)) if expected == found => {}
-                _ => return false,
+    #[test]
+    fn every_grant_is_tried_and_every_other_role_s_is_tried_in_vain() {
+        for role in roles() {
+            let (may, may_not) = (subjects(&role, true), subjects(&role, false));
+            assert_eq!(may.len(), role.grants().iter().map(concrete).collect::<BTreeSet<_>>().len(), "{role}");
+            for grant in strangers().iter().flat_map(Role::grants) {
+                let subject = concrete(&grant).local();
+                let own = role.grants().iter().any(|own| covers(&own.local(), &subject));
+                assert_eq!(may_not.contains(&subject), !own, "{role} {subject}");
             }
         }
     }
 
     #[test]
-    fn probes_expect_what_init_grants() {
-        for role in roles() {
-            for probe in probes(&role) {
-                assert_eq!(granted(&role, &probe.request), probe.may, "{role} {probe:?}");
-            }
+    fn a_worker_is_tried_at_what_other_workers_may() {
+        let may_not = subjects(&roles()[3], false);
+        for subject in [
+            "waybill.events.worker.waybill-doctor",
+            "waybill.events.outcome.waybill-doctor.waybill-doctor",
+            "$JS.ACK.WAYBILL.worker-waybill-doctor.waybill-doctor",
+            "waybill.api.DIRECT.GET.KV_WAYBILL_VAULT.$KV.WAYBILL_VAULT.grant.waybill-doctor.waybill-doctor",
+            "waybill.api.CONSUMER.CREATE.WAYBILL.waybill-doctor",
+            "waybill.api.STREAM.MSG.DELETE.KV_WAYBILL_VAULT",
+            "$KV.WAYBILL_VAULT.waybill-doctor",
+        ] {
+            assert!(may_not.iter().any(|found| found == subject), "{subject}: {may_not:?}");
         }
     }
 
     #[test]
     fn no_probe_can_change_anything() {
-        for probe in roles().iter().flat_map(probes) {
-            let harmless = match &probe.request {
-                Request::Publish(_) | Request::Batch => true,
-                Request::Api(subject, body) | Request::Direct(subject, body) => {
-                    let reads = ["DIRECT.GET.", "STREAM.INFO.", "CONSUMER.INFO."];
+        let reads = ["DIRECT.GET.", "STREAM.INFO.", "CONSUMER.INFO.", "CONSUMER.NAMES."];
+        for Probe { grant, .. } in roles().iter().flat_map(probes) {
+            let harmless = match &grant {
+                // Published for a stream that is not there.
+                Grant::Plain(_) => true,
+                Grant::Api(subject) => {
+                    let body = harmless_body(subject);
                     reads.iter().any(|verb| subject.starts_with(verb))
-                        || subject.starts_with("CONSUMER.CREATE.WAYBILL.") && body["stream_name"] == NOBODY
-                        || subject.starts_with("CONSUMER.MSG.NEXT.") && *body == unreadable()
-                        || subject == "STREAM.DELETE.waybill-doctor"
-                        || subject == "STREAM.UPDATE.WAYBILL" && body["name"] == NOBODY
+                        || subject.starts_with("CONSUMER.CREATE.WAYBILL") && body["stream_name"] == NOBODY
+                        || ["STREAM.CREATE.", "STREAM.UPDATE."].iter().any(|verb| subject.starts_with(verb))
+                            && body["name"] == NOBODY
+                        || ["CONSUMER.MSG.NEXT.", "STREAM.MSG."].iter().any(|verb| subject.starts_with(verb))
+                            && body["seq"].is_string()
+                            && body["batch"].is_string()
+                        || subject.ends_with(NOBODY)
                 }
             };
-            assert!(harmless, "{probe:?}");
+            assert!(harmless, "{grant:?}");
         }
+    }
+
+    fn probe(subject: &str, may: bool) -> Probe {
+        Probe { grant: Grant::Plain(subject.to_owned()), may, answered: true }
     }
 
     #[test]
     fn what_the_replies_mean() {
-        let (may, may_not) = (publish("publish", true, "a"), publish("forge", false, "b"));
+        let (may, may_not) = (probe("a.b", true), probe("c.d", false));
         let answer = || Reply::Answer(Value::Null);
         let silence = || Reply::Silence("no answer in time".to_owned());
+        let nobody = || Reply::Silence("nobody answers there".to_owned());
         let cases = [
             (answer(), Reply::Forbidden, true, Well, "no more"),
             (answer(), silence(), true, Well, "no more"),
-            (Reply::Forbidden, Reply::Forbidden, true, Attention, "may not publish, and must"),
-            (silence(), Reply::Forbidden, true, Attention, "may not publish, and must"),
-            (silence(), Reply::Forbidden, false, Unknown, "nobody answers to: publish"),
-            (Reply::Forbidden, Reply::Forbidden, false, Attention, "may not publish"),
-            (answer(), answer(), true, Attention, "may forge, and must not"),
-            (Reply::Forbidden, answer(), true, Attention, "may forge, and must not; it may not publish"),
+            (Reply::Forbidden, Reply::Forbidden, true, Attention, "may not publish on a.b, and must"),
+            (silence(), Reply::Forbidden, true, Attention, "may not publish on a.b, and must"),
+            (silence(), Reply::Forbidden, false, Unknown, "nobody answers on a.b"),
+            (Reply::Forbidden, Reply::Forbidden, false, Attention, "may not publish on a.b"),
+            (answer(), answer(), true, Attention, "may publish on c.d, and must not"),
+            (Reply::Forbidden, answer(), true, Attention, "on c.d, and must not; it may not publish on a.b"),
         ];
-        let absent = Probe { answered: false, ..may.clone() };
-        for (reply, stream, status, says) in [
-            (silence(), true, Well, "no more"),
-            (silence(), false, Well, "no more"),
-            (Reply::Forbidden, true, Attention, "may not publish, and must"),
-        ] {
-            let finding = judge(&Role::Gateway, &Tried::Replies(vec![(absent.clone(), reply)]), stream);
-            assert_eq!(finding.status, status, "{finding:?}");
-            assert!(finding.says.contains(says), "{finding:?}");
-        }
         for (first, second, stream, status, says) in cases {
             let tried = Tried::Replies(vec![(may.clone(), first), (may_not.clone(), second)]);
             let finding = judge(&Role::Gateway, &tried, stream);
             assert_eq!(finding.status, status, "{tried:?}: {finding:?}");
             assert!(finding.says.contains(says), "{finding:?}");
         }
+        let without_answer = |probe: &Probe| Probe { answered: false, ..probe.clone() };
+        for (probe, reply, stream, status) in [
+            (&may, silence(), true, Well),
+            (&may, nobody(), false, Well),
+            (&may, Reply::Forbidden, true, Attention),
+            (&may_not, nobody(), true, Attention),
+            (&may_not, silence(), true, Well),
+            (&may_not, Reply::Forbidden, true, Well),
+        ] {
+            let tried = Tried::Replies(vec![(without_answer(probe), reply)]);
+            assert_eq!(judge(&Role::Gateway, &tried, stream).status, status, "{tried:?}");
+        }
+    }
+
+    #[test]
+    fn many_subjects_are_counted() {
+        let names = |count: usize| (0..count).map(|n| format!("s{n}")).collect();
+        assert_eq!(name_some(names(0)), None);
+        assert_eq!(name_some(names(2)).unwrap(), "s0, s1");
+        assert_eq!(name_some(names(6)).unwrap(), "s0, s1, s2, s3 and 2 more subjects");
     }
 
     #[test]

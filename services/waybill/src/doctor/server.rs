@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use waybill_platform::{
     config::ConfigError,
-    log::{InspectError, Inspector, NatsConfig, Reply, STREAM, Server},
+    log::{InspectError, Inspector, NatsConfig, Reply, Server},
 };
-use waybill_schemas::Timestamp;
+use waybill_schemas::{Filter, Timestamp};
 
-use super::finding::Finding;
+use super::{finding::Finding, stream::Kind};
 
 /// The first version with atomic batches.
 const LEAST_VERSION: (u64, u64) = (2, 12);
@@ -32,6 +32,8 @@ pub(super) enum NotConnected {
 
 /// What the server answered about the stream.
 pub(super) struct Answered {
+    /// Which stream was asked for.
+    kind: Kind,
     /// Its answer to `STREAM.INFO`.
     pub(super) reply: Reply,
     /// Between question and answer.
@@ -72,13 +74,16 @@ pub(super) async fn connect(operator: Option<&Result<NatsConfig, ConfigError>>) 
     }
 }
 
-/// Asks for the stream, with the workers' registrations by subject.
-pub(super) async fn ask(inspector: &Inspector) -> Answered {
+/// Asks for a stream; of the log, with the workers' registrations by subject.
+pub(super) async fn ask(inspector: &Inspector, kind: Kind) -> Answered {
     let (start, at) = (std::time::Instant::now(), OffsetDateTime::now_utc());
-    let filter = json!({ "subjects_filter": "waybill.events.worker.*.registered" });
-    let reply = inspector.api(&format!("STREAM.INFO.{STREAM}"), &filter).await;
+    let filter = match kind {
+        Kind::Log => json!({ "subjects_filter": Filter::Workers(None).to_string() }),
+        Kind::Vault => Value::Null,
+    };
+    let reply = inspector.api(&format!("STREAM.INFO.{}", kind.stream()), &filter).await;
     let round_trip = start.elapsed();
-    Answered { reply, round_trip, at: at + round_trip / 2 }
+    Answered { kind, reply, round_trip, at: at + round_trip / 2 }
 }
 
 impl Answered {
@@ -87,7 +92,9 @@ impl Answered {
         match &self.reply {
             Reply::Answer(answer) if self.reply.error_code().is_none() => serde_json::from_value(answer.clone())
                 .map_err(|_| "the server's answer about the stream cannot be read".to_owned()),
-            reply if reply.error_code() == Some(STREAM_NOT_FOUND) => Err(format!("the stream {STREAM} does not exist")),
+            reply if reply.error_code() == Some(STREAM_NOT_FOUND) => {
+                Err(format!("the stream {} does not exist", self.kind.stream()))
+            }
             Reply::Answer(answer) => Err(description(answer)),
             Reply::Forbidden => Err("the operator may not ask for the stream".to_owned()),
             Reply::Silence(reason) => Err(format!("the server does not answer for the stream: {reason}")),

@@ -1,9 +1,13 @@
-//! The stream's settings, its copies, and whether an acknowledged event is on disk.
+//! Settings of the log's stream and the vault's, their copies, and whether an acknowledged event is on disk.
 
 use serde_json::Value;
-use waybill_platform::log::{STREAM, StreamProblem, stream_problems};
+use waybill_platform::{
+    log::{STREAM, StreamProblem, stream_problems},
+    vault::vault_problems,
+};
 
 use super::{finding::Finding, server::StreamInfo};
+use crate::init::role::vault_stream;
 
 /// How to become somebody who may change the stream: no role may.
 const CHANGE: &str = "give the account LOG in nats-server.conf a user for as long as it takes, and run as that user:";
@@ -11,45 +15,92 @@ const CHANGE: &str = "give the account LOG in nats-server.conf a user for as lon
 const REMAKE: &str = "no stream changes this: back the log up (nats stream backup), stop the scheduler, restore it into \
                       a stream made with the right setting, and start the scheduler with --rebuild";
 
-/// The stream's settings; `stream` says why it is not known otherwise.
-pub(super) fn judge(stream: &Result<StreamInfo, String>, missing: bool) -> Vec<Finding> {
-    let check = "stream";
-    match stream {
-        Ok(info) => judge_config(&info.config),
-        Err(_) if missing => vec![Finding::attention(
-            check,
-            format!("the stream {STREAM} does not exist"),
-            "the scheduler makes it at its first start: waybill scheduler; if there was a log before, restore the \
-             data of nats-server first",
-        )],
-        Err(why) => vec![Finding::unknown(check, why.clone(), "see to the checks above first")],
+/// One of the two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The event log.
+    Log,
+    /// The vault.
+    Vault,
+}
+
+impl Kind {
+    /// Name of the stream.
+    pub(super) fn stream(self) -> String {
+        match self {
+            Self::Log => STREAM.to_owned(),
+            Self::Vault => vault_stream(),
+        }
+    }
+
+    fn check(self) -> &'static str {
+        match self {
+            Self::Log => "stream",
+            Self::Vault => "vault",
+        }
+    }
+
+    fn problems(self, config: &Value) -> Vec<StreamProblem> {
+        match self {
+            Self::Log => stream_problems(config),
+            Self::Vault => vault_problems(config),
+        }
+    }
+
+    /// What to do where it is not there.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::Log => {
+                "the scheduler makes it at its first start: waybill scheduler; if there was a log before, restore the \
+                 data of nats-server first"
+            }
+            Self::Vault => {
+                "restore it from its backup; where there is none, start the scheduler, which makes an empty one, and save \
+                 every secret again: waybill secrets put"
+            }
+        }
     }
 }
 
-fn judge_config(config: &Value) -> Vec<Finding> {
-    let problems = stream_problems(config);
-    let mut findings: Vec<Finding> = problems.iter().map(judge_problem).collect();
-    if findings.is_empty() {
-        findings.push(Finding::ok("stream", format!("every setting of {STREAM} is as it must be")));
+/// The stream's settings, as the server has them; `stream` says why they are not known otherwise.
+pub(super) fn judge(kind: Kind, stream: &Result<StreamInfo, String>, missing: bool) -> Vec<Finding> {
+    match stream {
+        Ok(info) => judge_config(kind, &info.config),
+        Err(_) if missing => vec![Finding::attention(
+            kind.check(),
+            format!("the stream {} does not exist", kind.stream()),
+            kind.missing(),
+        )],
+        Err(why) => vec![Finding::unknown(kind.check(), why.clone(), "see to the checks above first")],
     }
-    findings.push(judge_replicas(config.get("num_replicas").and_then(Value::as_u64)));
+}
+
+fn judge_config(kind: Kind, config: &Value) -> Vec<Finding> {
+    let problems = kind.problems(config);
+    let mut findings: Vec<Finding> = problems.iter().map(|problem| judge_problem(kind, problem)).collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok(kind.check(), format!("every setting of {} is as it must be", kind.stream())));
+    }
+    findings.push(judge_replicas(kind, config.get("num_replicas").and_then(Value::as_u64)));
     findings
 }
 
-fn judge_problem(problem: &StreamProblem) -> Finding {
+fn judge_problem(kind: Kind, problem: &StreamProblem) -> Finding {
     let StreamProblem { setting, found, expected, risk, edit } = problem;
-    let remedy =
-        edit.as_ref().map_or_else(|| REMAKE.to_owned(), |edit| format!("{CHANGE} nats stream edit {STREAM} {edit}"));
-    Finding::attention(format!("stream {setting}"), format!("is {found}, must be {expected}: {risk}"), remedy)
+    let edit = edit.as_ref().map(|edit| format!("{CHANGE} nats stream edit {} {edit}", kind.stream()));
+    let check = format!("{} {setting}", kind.check());
+    let says = format!("is {found}, must be {expected}: {risk}");
+    Finding::attention(check, says, edit.unwrap_or_else(|| REMAKE.to_owned()))
 }
 
-fn judge_replicas(replicas: Option<u64>) -> Finding {
-    let check = "stream replicas";
+fn judge_replicas(kind: Kind, replicas: Option<u64>) -> Finding {
+    let check = format!("{} replicas", kind.check());
     match replicas {
         Some(1) => Finding::ok(check, "1: fine for development; in production 3 outlive the loss of a server"),
         Some(replicas) => Finding::ok(check, format!("{replicas}")),
         None => {
-            Finding::unknown(check, "the server does not say how many", format!("ask it: nats stream info {STREAM}"))
+            let remedy = format!("ask it: nats stream info {}", kind.stream());
+            Finding::unknown(check, "the server does not say how many", remedy)
         }
     }
 }
@@ -120,7 +171,8 @@ mod tests {
 
     #[test]
     fn each_setting_that_differs_is_a_finding_with_a_remedy() {
-        let findings = judge_config(&json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }));
+        let findings =
+            judge_config(Kind::Log, &json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }));
         let finding = |check: &str| findings.iter().find(|finding| finding.check == check).unwrap();
         let storage = finding("stream storage");
         assert_eq!(storage.says, "is \"memory\", must be \"file\": events are lost when the server stops");
@@ -129,13 +181,19 @@ mod tests {
         assert!(delete.remedy.as_ref().unwrap().ends_with("nats stream edit WAYBILL --deny-delete"));
         assert_eq!(finding("stream replicas").status, Well);
         assert!(!findings.iter().any(|finding| finding.check == "stream"));
+        let findings = judge_config(Kind::Vault, &json!({ "storage": "memory" }));
+        assert!(findings.iter().any(|finding| finding.check == "vault storage" && finding.status == Attention));
     }
 
     #[test]
     fn a_stream_that_is_not_there() {
-        let cases = [(true, Attention, "does not exist"), (false, Unknown, "why")];
-        for (missing, status, says) in cases {
-            let findings = judge(&Err("why".to_owned()), missing);
+        let cases = [
+            (Kind::Log, true, Attention, "WAYBILL does not exist"),
+            (Kind::Vault, true, Attention, "KV_WAYBILL_VAULT does not exist"),
+            (Kind::Log, false, Unknown, "why"),
+        ];
+        for (kind, missing, status, says) in cases {
+            let findings = judge(kind, &Err("why".to_owned()), missing);
             assert_eq!(findings[0].status, status);
             assert!(findings[0].says.contains(says));
         }
@@ -143,9 +201,9 @@ mod tests {
 
     #[test]
     fn replicas_are_said() {
-        assert!(judge_replicas(Some(1)).says.contains("development"));
-        assert_eq!(judge_replicas(Some(3)).says, "3");
-        assert_eq!(judge_replicas(None).status, Unknown);
+        assert!(judge_replicas(Kind::Log, Some(1)).says.contains("development"));
+        assert_eq!(judge_replicas(Kind::Log, Some(3)).says, "3");
+        assert_eq!(judge_replicas(Kind::Log, None).status, Unknown);
     }
 
     #[test]

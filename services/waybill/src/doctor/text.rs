@@ -81,7 +81,7 @@ mod tests {
             (vec![attention, unknown], "1 of 2 checks need attention, and 1 could not be made"),
         ];
         for (checks, expected) in cases {
-            assert_eq!(summary(&Report::of(checks)), expected);
+            assert_eq!(summary(&Report::new(checks)), expected);
         }
     }
 }

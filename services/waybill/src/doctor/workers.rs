@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
-use waybill_platform::log::{Inspector, Reply, STREAM};
-use waybill_schemas::{Event, Subject, Timestamp, WorkerId};
+use waybill_platform::log::{Inspector, Log as _, Reply, STREAM};
+use waybill_schemas::{Event, Filter, RecordedEvent, Subject, Timestamp, Uuid, WorkerId};
 
 use super::{finding::Finding, home::Home, server::StreamInfo, server::description};
 
@@ -17,12 +17,18 @@ const MOST_WAITING: u64 = 1000;
 const LOOKS: u32 = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 const CONSUMER_NOT_FOUND: u64 = 10014;
+/// Registrations of a worker that are looked at.
+const LATEST: usize = 16;
+/// Processes that register within this time take turns: the older one stops when it learns of the newer one.
+const LATELY: time::Duration = time::Duration::minutes(5);
+/// So many of them are more than a restart or two.
+const TURNS: usize = 4;
 
 /// A worker's registration in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Registration {
-    /// The newest one.
-    Found { key: String, at: Timestamp },
+    /// The newest one, and how many processes registered lately.
+    Found { key: String, at: Timestamp, lately: usize },
     /// There is none.
     Missing,
     /// The newest one is no event that this version reads.
@@ -65,7 +71,7 @@ enum Seen {
 /// Looks at every worker that the log or the home folder knows.
 pub(super) async fn check(inspector: &Inspector, home: &Home, stream: &StreamInfo) -> Vec<Finding> {
     let registered = stream.state.subjects.keys().filter_map(|subject| match subject.parse() {
-        Ok(Subject::Registered { worker_id }) => Some(worker_id),
+        Ok(Subject::Worker { worker_id }) => Some(worker_id),
         _ => None,
     });
     let workers: BTreeSet<WorkerId> = registered.chain(home.workers().map(|(id, _)| id.clone())).collect();
@@ -84,17 +90,27 @@ pub(super) async fn check(inspector: &Inspector, home: &Home, stream: &StreamInf
 }
 
 async fn registration(inspector: &Inspector, id: &WorkerId) -> Registration {
-    let subject = Subject::Registered { worker_id: id.clone() };
-    let message = match inspector.last(&subject.to_string()).await {
-        Ok(Some(message)) => message,
-        Ok(None) => return Registration::Missing,
+    let filter = Filter::Workers(Some(id.clone()));
+    let messages = match inspector.log().newest_on(&filter, LATEST, u64::MAX).await {
+        Ok(newest) => newest.messages,
         Err(error) => return Registration::Untold(error.to_string()),
     };
-    match message.decode().map(|recorded| recorded.event) {
-        Ok(Event::WorkerRegistered(event)) => {
-            Registration::Found { key: event.sealing_key.to_string(), at: message.at }
-        }
-        _ => Registration::Unreadable,
+    let registrations: Vec<_> = messages.iter().map(|message| (message.at, message.decode())).collect();
+    let Some((at, newest)) = registrations.last() else { return Registration::Missing };
+    let Ok(Event::WorkerRegistered(newest)) = newest.as_ref().map(|recorded| &recorded.event) else {
+        return Registration::Unreadable;
+    };
+    let now = OffsetDateTime::now_utc();
+    let lately = registrations.iter().filter(|(at, _)| now - at.instant() < LATELY);
+    let instances: BTreeSet<_> = lately.filter_map(|(_, recorded)| instance(recorded.as_ref().ok()?)).collect();
+    Registration::Found { key: newest.sealing_key.to_string(), at: *at, lately: instances.len() }
+}
+
+/// The process that an event registers.
+fn instance(recorded: &RecordedEvent) -> Option<Uuid> {
+    match &recorded.event {
+        Event::WorkerRegistered(event) => Some(event.instance),
+        _ => None,
     }
 }
 
@@ -134,6 +150,12 @@ fn judge_key(id: &WorkerId, registration: &Registration, own: Option<&Option<Str
             Finding::attention(check, "its last registration is no event that this version reads", restart)
         }
         (Registration::Untold(why), _) => Finding::unknown(check, why.clone(), "see to the stream first"),
+        (Registration::Found { lately, .. }, _) if *lately >= TURNS => Finding::attention(
+            check,
+            format!("{lately} processes registered as this worker within {} min", LATELY.whole_minutes()),
+            "run one process with this id: two take turns, as each stops when the other registers; where there is only \
+             one, see in its log why it is started again and again",
+        ),
         (Registration::Found { key, .. }, Some(Some(own))) if key != own => Finding::attention(
             check,
             "the log has another key for it than its key file: it cannot open what is sealed for it",
@@ -224,10 +246,13 @@ mod tests {
     #[test]
     fn keys() {
         let id: WorkerId = "w1".parse().unwrap();
-        let found = || Registration::Found { key: "XA".to_owned(), at: at() };
+        let found = || Registration::Found { key: "XA".to_owned(), at: at(), lately: TURNS - 1 };
+        let twins = || Registration::Found { key: "XA".to_owned(), at: at(), lately: TURNS };
         let key = |key: &str| Some(Some(key.to_owned()));
         let cases = [
             (found(), key("XA"), Well, "2026-01-31T12:00:00Z"),
+            (twins(), key("XA"), Attention, "4 processes registered"),
+            (twins(), None, Attention, "4 processes registered"),
             (found(), key("XB"), Attention, "another key"),
             (found(), Some(None), Unknown, "cannot be read"),
             (found(), None, Well, "not in this home folder"),

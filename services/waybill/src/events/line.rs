@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use waybill_platform::log::RawMessage;
-use waybill_schemas::{Event, RecordedEvent, header};
+use waybill_schemas::{Event, RecordedEvent, header, v1::SecretVersion};
 
 use crate::{
     Failure,
@@ -19,8 +19,8 @@ pub(super) fn json(message: &RawMessage) -> Result<String, Failure> {
     line.insert("recordedtime".to_owned(), json!(message.at));
     line.insert("natssubject".to_owned(), json!(message.subject));
     match message.decode() {
-        Ok(RecordedEvent { envelope, event }) => {
-            for (name, value) in envelope.to_headers(event.event_type(), &event.subject()) {
+        Ok(RecordedEvent { subject, envelope, event }) => {
+            for (name, value) in envelope.to_headers(event.event_type(), &subject) {
                 if name != header::NATS_MSG_ID {
                     let name = name.strip_prefix("ce-").unwrap_or(name);
                     line.insert(name.to_owned(), json!(value));
@@ -61,67 +61,101 @@ fn wrapped(text: &str) -> String {
     textwrap::fill(text, textwrap::Options::new(WIDTH).subsequent_indent(INDENT))
 }
 
-/// Whom an event is about, what it says, and whether it is bad news.
+/// What an event is about, what it says, and true if it is bad news.
 fn summary(event: &Event) -> (String, String, bool) {
+    let (says, is_bad) = says(event);
+    (about(event), says, is_bad)
+}
+
+/// What an event is about: a container, an image or a secret of a workspace, a worker, or a place in the log.
+fn about(event: &Event) -> String {
+    let of_secret = matches!(
+        event,
+        Event::CredentialSecretSaved(_)
+            | Event::CredentialSecretRotated(_)
+            | Event::CredentialSecretRevoked(_)
+            | Event::CredentialSecretShredded(_)
+            | Event::WorkerCredentialsRenewed(_)
+            | Event::SecretRenewalApplied(_)
+            | Event::SecretRenewalFailed(_)
+    );
+    let secret = event.secret_name().filter(|_| of_secret).map(ToString::to_string);
+    let container = event.container_id().map(ToString::to_string);
+    let name = secret.or(container).or_else(|| event.image_id().map(ToString::to_string));
+    match (event.workspace(), name, event.quarantined()) {
+        (Some(workspace), Some(name), _) => format!("{workspace}/{name}"),
+        (_, _, Some(sequence)) => format!("sequence {sequence}"),
+        _ => event.worker_id().map_or_else(|| "scheduler".to_owned(), ToString::to_string),
+    }
+}
+
+fn says(event: &Event) -> (String, bool) {
     match event {
-        Event::CredentialSecretSaved(e) => (
-            format!("{}/{}", e.workspace, e.image_id),
-            format!("{} ({}) for {}", e.secret_name, e.cred_type, e.image_ref),
-            false,
-        ),
+        Event::CredentialSecretSaved(e) => version(&e.stored),
+        Event::CredentialSecretRotated(e) => version(&e.stored),
+        Event::CredentialSecretRevoked(e) => (withdrawn("revoked", e.version, e.reason.as_deref()), true),
+        Event::CredentialSecretShredded(e) => (withdrawn("shredded", e.version, e.reason.as_deref()), true),
+        Event::ImageSecretNamed(e) => {
+            let version = e.version.map(|version| format!(" version {version}")).unwrap_or_default();
+            (format!("{}{version} for {}", e.secret_name, e.image_ref), false)
+        }
         Event::CredentialSecretSkipped(e) => {
             let missing = e.missing_key.as_ref().map(|key| format!(", {key} is missing")).unwrap_or_default();
-            (format!("{}/{}", e.workspace, e.image_id), format!("{}{missing}", e.reason), true)
-        }
-        Event::CredentialSecretRotated(e) => (
-            format!("{}/{}", e.secret.workspace, e.secret.image_id),
-            format!("{} ({}) in place of sequence {}", e.secret.secret_name, e.secret.cred_type, e.replaces),
-            false,
-        ),
-        Event::CredentialSecretVerified(e) => {
-            let failed =
-                e.provider_failure.map(|reason| reason.as_str()).or(e.pull_failure.map(|reason| reason.as_str()));
-            let refused = with_detail(failed.unwrap_or("not accepted"), e.detail.as_deref());
-            let accepted = e.digest.as_ref().map(|digest| format!("the registry accepts them, and has {digest}"));
-            (format!("{}/{}", e.workspace, e.image_id), accepted.unwrap_or(refused), e.digest.is_none())
-        }
-        Event::CredentialSecretRevoked(e) => {
-            let reason = e.reason.as_deref().unwrap_or("no reason given");
-            let says = format!("{} of sequence {}: {reason}", e.secret_name, e.revokes);
-            (format!("{}/{}", e.workspace, e.image_id), says, true)
+            (format!("{}{missing}", e.reason), true)
         }
         Event::ContainerRequested(e) => {
             let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
-            (format!("{}/{}", e.workspace, e.container_id), format!("{image} on {}", e.worker_id), false)
+            (format!("{image} on {}", e.worker_id), false)
         }
-        Event::ContainerEnded(e) => (format!("{}/{}", e.workspace, e.container_id), "ended".to_owned(), false),
-        Event::WorkerRegistered(e) => (e.worker_id.to_string(), format!("key {}", e.sealing_key), false),
-        Event::ContainerCredentialsAttached(e) => (
-            format!("{}/{}", e.workspace, e.container_id),
-            format!("{} ({}), saved by {}, for {}", e.secret_name, e.cred_type, e.saved_by, e.worker_id),
-            false,
-        ),
-        Event::ContainerCredentialsSkipped(e) => {
-            (format!("{}/{}", e.workspace, e.container_id), e.reason.to_string(), true)
+        Event::ContainerEnded(e) => (format!("placement {} ended", e.placement), false),
+        Event::WorkerRegistered(e) => (format!("key {}, instance {}", e.sealing_key, e.instance), false),
+        Event::SchedulerKeyPublished(e) => {
+            (format!("key {}, and {} earlier ones", e.sealing_key, e.earlier_keys.len()), false)
         }
-        Event::CredentialProviderAttached(e) => {
-            (format!("{}/{}", e.workspace, e.container_id), format!("{} on {}", e.provider_name, e.worker_id), false)
+        Event::ContainerCredentialsAttached(e) => {
+            (format!("{} version {} ({}) for {}", e.secret_name, e.version, e.cred_type, e.worker_id), false)
         }
-        Event::CredentialProviderFailed(e) => {
-            (format!("{}/{}", e.workspace, e.container_id), with_detail(e.reason.as_str(), e.detail.as_deref()), true)
+        Event::ContainerCredentialsSkipped(e) => (e.reason.to_string(), true),
+        Event::ContainerCredentialsWithdrawn(e) => {
+            (format!("placement {} on {}: {}, by {}", e.placement, e.worker_id, e.reason, e.caused_by), false)
         }
-        Event::QuarantineRetried(e) => (format!("sequence {}", e.sequence), "to be read again".to_owned(), false),
-        Event::QuarantineDiscarded(e) => {
-            let reason = e.reason.as_deref().unwrap_or("no reason given");
-            (format!("sequence {}", e.sequence), format!("given up: {reason}"), false)
+        Event::WorkerCredentialsRenewed(e) => {
+            (format!("version {} for {}: {}, by {}", e.version, e.worker_id, e.cause, e.caused_by), false)
         }
-        Event::ImagePullSucceeded(e) => {
-            (format!("{}/{}", e.workspace, e.container_id), format!("{} is {}", e.image_ref, e.digest), false)
-        }
-        Event::ImagePullFailed(e) => {
-            (format!("{}/{}", e.workspace, e.container_id), with_detail(e.reason.as_str(), e.detail.as_deref()), true)
-        }
+        _ => outcome(event),
     }
+}
+
+fn outcome(event: &Event) -> (String, bool) {
+    match event {
+        Event::CredentialProviderAttached(e) => (format!("{} on {}", e.provider_name, e.worker_id), false),
+        Event::CredentialProviderFailed(e) => (with_detail(e.reason.as_str(), e.detail.as_deref()), true),
+        Event::ImagePullSucceeded(e) => (format!("{} is {}", e.image_ref, e.digest), false),
+        Event::ImagePullFailed(e) => (with_detail(e.reason.as_str(), e.detail.as_deref()), true),
+        Event::SecretRenewalApplied(e) => {
+            (format!("version {} on {}, in {} placements", e.version, e.worker_id, e.placements), false)
+        }
+        Event::SecretRenewalFailed(e) => {
+            let why = with_detail(e.reason.as_str(), e.detail.as_deref());
+            (format!("version {} on {}: {why}", e.version, e.worker_id), true)
+        }
+        Event::QuarantineDiscarded(e) => {
+            (format!("given up: {}", e.reason.as_deref().unwrap_or("no reason given")), false)
+        }
+        _ => ("to be read again".to_owned(), false),
+    }
+}
+
+fn version(stored: &SecretVersion) -> (String, bool) {
+    let until = stored.expires_at.map(|expiry| format!(", until {expiry}")).unwrap_or_default();
+    let refused = stored.verified.as_ref().filter(|verified| verified.digest.is_none());
+    let verified = refused.map_or("", |_| "; the registry did not take it");
+    let says = format!("version {} ({}) for {}{until}{verified}", stored.version, stored.cred_type, stored.registry);
+    (says, refused.is_some())
+}
+
+fn withdrawn(what: &str, version: u64, reason: Option<&str>) -> String {
+    format!("{what} at version {version}: {}", reason.unwrap_or("no reason given"))
 }
 
 fn with_detail(reason: &str, detail: Option<&str>) -> String {

@@ -3,67 +3,90 @@
 mod line;
 mod select;
 
-use std::{io::Write as _, path::Path, pin::pin};
+use std::{io::Write as _, path::Path};
 
 use futures_util::StreamExt as _;
-use waybill_platform::log::{EventLog, RawMessage};
-use waybill_schemas::ALL_SUBJECTS;
+use waybill_platform::log::{EventLog, Log as _, RawMessage};
+use waybill_schemas::Filter;
 
 use crate::{Failure, cli::EventsArguments, operator, output};
 
 use select::Selection;
 
+/// Most messages that are looked up by their subjects and put in order here. More are found by reading the whole log.
+const MOST_LOOKED_UP: u64 = 10_000;
+
 /// `waybill events`.
 pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failure> {
     let settings = operator::settings(home)?;
-    let selection = Selection::of(arguments, || operator::workspace(&settings, arguments.workspace.as_ref()))?;
+    let workspace = || operator::workspace(&settings, arguments.workspace.as_ref());
+    let selection = Selection::from_arguments(arguments, workspace)?;
     operator::with_log(&settings, Ok(()), |log| async move { print(&log, &selection, arguments).await })
 }
 
 async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
     let from = arguments.from.first(log).await?;
     let now = log.stream_state().await?.map_or(0, |state| state.last_sequence);
-    let last = selection.last(log, arguments.until).await?;
+    let last = match arguments.until {
+        Some(place) => place.last(log).await?,
+        None => u64::MAX,
+    };
     // What comes while the log is read does not count, or a log that grows fast would have no end.
-    let end = (!arguments.follow).then_some(last.min(now));
+    let end = last.min(now);
     let coloured = output::coloured();
     let mut out = output::stdout();
     let mut write = |message: &RawMessage| -> Result<(), Failure> {
-        if message.sequence > last || !selection.keeps(message) {
+        if message.sequence < from || message.sequence > last || !selection.keeps(message) {
             return Ok(());
         }
         let line = if arguments.json { line::json(message)? } else { line::text(message, coloured) };
         Ok(writeln!(out, "{line}")?)
     };
-    match selection.subjects() {
-        [subject] => each(log, subject, from, end, &mut write).await,
-        subjects => {
-            // Several filters on one consumer are slow; what they match is little, and is put in order here.
-            let mut messages = Vec::new();
-            for subject in subjects {
-                messages.extend(log.events_on(subject).await?);
-            }
-            messages.retain(|message| message.sequence >= from && message.sequence <= now);
-            messages.sort_by_key(|message| message.sequence);
-            messages.iter().try_for_each(&mut write)?;
-            let next = from.max(now.saturating_add(1));
-            if arguments.follow { each(log, ALL_SUBJECTS, next, None, &mut write).await } else { Ok(()) }
-        }
-    }
+    let whole = match selection.filters.as_slice() {
+        [filter] => filter.clone(),
+        _ => Filter::All,
+    };
+    let Some(messages) = look_up(log, &selection.filters, from, end).await? else {
+        return read_each(log, &whole, from, (!arguments.follow).then_some(end), &mut write).await;
+    };
+    messages.iter().try_for_each(&mut write)?;
+    let next = from.max(end.saturating_add(1));
+    if arguments.follow { read_each(log, &whole, next, None, &mut write).await } else { Ok(()) }
 }
 
-/// Every message on a subject up to a sequence, or for ever.
-async fn each(
+/// The messages on several filters, in the log's order. None where there is only one filter, or too much on them.
+async fn look_up(log: &EventLog, filters: &[Filter], from: u64, end: u64) -> Result<Option<Vec<RawMessage>>, Failure> {
+    if filters.len() < 2 {
+        return Ok(None);
+    }
+    let mut count = 0_u64;
+    for filter in filters {
+        count = count.saturating_add(log.pending(filter, from).await?);
+    }
+    if count > MOST_LOOKED_UP {
+        return Ok(None);
+    }
+    let most = usize::try_from(MOST_LOOKED_UP).unwrap_or(usize::MAX);
+    let mut messages = Vec::new();
+    for filter in filters {
+        messages.extend(log.newest_on(filter, most, end).await?.messages);
+    }
+    messages.sort_by_key(|message| message.sequence);
+    Ok(Some(messages))
+}
+
+/// Hands over every message that matches, up to a sequence or for ever.
+async fn read_each(
     log: &EventLog,
-    subject: &str,
+    filter: &Filter,
     from: u64,
     end: Option<u64>,
     write: &mut impl FnMut(&RawMessage) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if end.is_some_and(|end| from > end) || (end.is_some() && log.pending(subject, from).await? == 0) {
+    if end.is_some_and(|end| from > end) || (end.is_some() && log.pending(filter, from).await? == 0) {
         return Ok(());
     }
-    let mut messages = pin!(log.read(subject, from));
+    let mut messages = log.follow(filter, from, None);
     while let Some(message) = messages.next().await {
         let message = message?;
         let (counts, is_last) = place(message.sequence, message.pending, end);
@@ -77,7 +100,7 @@ async fn each(
     Ok(())
 }
 
-/// Whether a message is up to the end, and whether it is the last one to be looked at.
+/// True if a message is up to the end, and true if it is the last one to be looked at.
 fn place(sequence: u64, pending: u64, end: Option<u64>) -> (bool, bool) {
     end.map_or((true, false), |end| (sequence <= end, sequence >= end || pending == 0))
 }

@@ -35,7 +35,7 @@ pub(super) struct Home {
 
 impl Home {
     pub(super) fn open(root: &Path) -> Result<Self, FileError> {
-        for folder in ["", "keys", "tokens", "data", "data/nats", "data/scheduler"] {
+        for folder in ["", "keys", "keys/scheduler", "tokens", "data", "data/nats", "data/scheduler"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(FileError::at("make the folder", &path))?;
             let private = Permissions::from_mode(0o700);

@@ -6,14 +6,18 @@ mod files;
 mod nats_conf;
 mod next;
 mod plan;
-mod role;
+pub mod role;
 mod settings;
 
 use std::path::{Path, PathBuf};
 
 use nkeys::KeyPair;
+use time::OffsetDateTime;
 use waybill_domain::credentials::Secret;
-use waybill_platform::{config::ConfigError, sealing::PrivateKey};
+use waybill_platform::{
+    config::ConfigError,
+    sealing::{HashKey, KeyError, PrivateKey},
+};
 use waybill_schemas::WorkspaceId;
 
 pub(crate) use files::FileError;
@@ -21,7 +25,13 @@ use files::Home;
 pub(crate) use next::steps;
 pub(crate) use plan::Plan;
 pub(crate) use role::Role;
-use settings::Public;
+
+/// The gateway's hash key: 32 random bytes in hexadecimal digits.
+const HASH_KEY: &str = "keys/gateway.hash";
+/// Folder of the scheduler's sealing keys, `<unix seconds>.xkey` each; the newest name is the present one.
+const KEY_DIR: &str = "keys/scheduler";
+/// Workspaces whose orchestrators get consumers.
+const READERS: &str = "readers";
 
 /// Why the folder could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +85,10 @@ pub(crate) struct Report {
 /// [`InitError`]; running it again goes on where it stopped.
 pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
     let mut home = Home::open(&plan.home)?;
-    let gateway_key = sealing_key(&mut home, &Role::Gateway)?;
-    let scheduler_key = sealing_key(&mut home, &Role::Scheduler)?;
-    let public = Public { gateway: gateway_key, scheduler: scheduler_key };
+    hash_key(&mut home)?;
+    scheduler_key(&mut home)?;
     for worker in &plan.workers {
-        sealing_key(&mut home, &Role::Worker(worker.clone()))?;
+        sealing_key(&mut home, Path::new(&format!("keys/worker-{worker}.xkey")))?;
     }
     for workspace in &plan.workspaces {
         token(&mut home, workspace)?;
@@ -88,9 +97,10 @@ pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
         user_key(&mut home, &role)?;
     }
     home.replace(Path::new("tokens/gateway"), token_table(&home)?.as_bytes())?;
+    home.replace(Path::new(READERS), readers(&home)?.as_bytes())?;
     let users = users(&home)?;
     home.replace(Path::new("nats-server.conf"), nats_conf::render(&plan.nats_listen, &users).as_bytes())?;
-    for (name, text) in settings::files(plan, &public)? {
+    for (name, text) in settings::files(plan)? {
         home.keep_or_write(Path::new(&name), || Ok(text.into_bytes()))?;
     }
     Ok(home.report())
@@ -102,17 +112,47 @@ fn roles(plan: &Plan) -> Vec<Role> {
     [Role::Gateway, Role::Scheduler, Role::Operator].into_iter().chain(workers).chain(orchestrators).collect()
 }
 
-/// The private sealing key in `keys/<role>.xkey`, made if missing; returns the public one.
-fn sealing_key(home: &mut Home, role: &Role) -> Result<String, InitError> {
-    let path = PathBuf::from(format!("keys/{role}.xkey"));
-    let seed = home.keep_or_write(&path, || {
-        let seed = PrivateKey::generate().seed().map_err(|_| InitError::Random)?;
-        Ok(seed.expose().as_bytes().to_vec())
+/// A private sealing key, made if the file is missing, and checked if it is there.
+fn sealing_key(home: &mut Home, path: &Path) -> Result<(), InitError> {
+    let seed = home.keep_or_write(path, || new_seed().map_err(|_| InitError::Random))?;
+    let invalid = || InitError::Key { path: path.to_owned() };
+    let text = String::from_utf8(seed).map_err(|_| invalid())?;
+    PrivateKey::from_seed(&Secret::new(text)).map(drop).map_err(|_| invalid())
+}
+
+/// The seed of a new sealing key, as its file holds it.
+pub(crate) fn new_seed() -> Result<Vec<u8>, KeyError> {
+    PrivateKey::generate().seed().map(|seed| seed.expose().as_bytes().to_vec())
+}
+
+/// The scheduler's first sealing key. A folder that holds one stays as it is: `waybill keys` looks after it.
+fn scheduler_key(home: &mut Home) -> Result<(), InitError> {
+    if home.list(KEY_DIR, ".xkey")?.is_empty() {
+        let name = format!("{KEY_DIR}/{}.xkey", OffsetDateTime::now_utc().unix_timestamp());
+        sealing_key(home, Path::new(&name))?;
+    }
+    Ok(())
+}
+
+fn hash_key(home: &mut Home) -> Result<(), InitError> {
+    let text = home.keep_or_write(Path::new(HASH_KEY), || {
+        let key = HashKey::generate().map_err(|_| InitError::Random)?;
+        Ok(key.expose().as_bytes().to_vec())
     })?;
-    let text = String::from_utf8(seed).map_err(|_| InitError::Key { path: path.clone() })?;
-    let key = PrivateKey::from_seed(&Secret::new(text));
-    let public = key.and_then(|key| key.public()).map_err(|_| InitError::Key { path })?;
-    Ok(public.to_string())
+    let invalid = || InitError::Key { path: HASH_KEY.into() };
+    let text = String::from_utf8(text).map_err(|_| invalid())?;
+    HashKey::from_hex(&Secret::new(text)).map(drop).map_err(|_| invalid())
+}
+
+/// Every workspace that has an orchestrator's user, one a line.
+fn readers(home: &Home) -> Result<String, InitError> {
+    let mut text = String::from("# workspaces whose orchestrators read decisions and outcomes\n");
+    for (name, _) in home.list("keys", ".nkey")? {
+        if let Some(Role::Orchestrator(workspace)) = Role::from_name(&name) {
+            text.push_str(&format!("{workspace}\n"));
+        }
+    }
+    Ok(text)
 }
 
 fn user_key(home: &mut Home, role: &Role) -> Result<(), InitError> {
@@ -151,24 +191,10 @@ fn users(home: &Home) -> Result<Vec<nats_conf::User>, InitError> {
     let mut users = Vec::new();
     for (name, seed) in home.list("keys", ".nkey")? {
         let invalid = || InitError::Key { path: PathBuf::from(format!("keys/{name}.nkey")) };
-        let role = role_of(&name).ok_or_else(invalid)?;
+        let role = Role::from_name(&name).ok_or_else(invalid)?;
         let pair = KeyPair::from_seed(String::from_utf8_lossy(&seed).trim()).map_err(|_| invalid())?;
         users.push((role, pair.public_key()));
     }
     users.sort();
     Ok(users)
-}
-
-/// The role that a file is named after: `gateway`, `worker-<id>`, `orchestrator-<workspace>`.
-pub(crate) fn role_of(name: &str) -> Option<Role> {
-    match name {
-        "gateway" => Some(Role::Gateway),
-        "scheduler" => Some(Role::Scheduler),
-        "operator" => Some(Role::Operator),
-        _ => name
-            .strip_prefix("worker-")
-            .and_then(|id| id.parse().ok())
-            .map(Role::Worker)
-            .or_else(|| name.strip_prefix("orchestrator-").and_then(|id| id.parse().ok()).map(Role::Orchestrator)),
-    }
 }

@@ -17,6 +17,11 @@ pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
     if changed("tokens/gateway") {
         steps.push("restart the gateway, which reads tokens when it starts".to_owned());
     }
+    if changed("readers") {
+        steps.push(
+            "the scheduler makes consumers for the new workspace when it sees the file `readers` change".to_owned(),
+        );
+    }
     if steps.is_empty() {
         return vec![format!("waybill --home {} dev", plan.home.display())];
     }
@@ -54,8 +59,8 @@ mod tests {
             ),
             (
                 &["keys/orchestrator-b.nkey"],
-                &["nats-server.conf", "tokens/gateway"],
-                &["restart nats-server", "restart the gateway", "waybill dev"],
+                &["nats-server.conf", "tokens/gateway", "readers"],
+                &["restart nats-server", "restart the gateway", "the file `readers`", "waybill dev"],
             ),
         ];
         for (written, changed, expected) in cases {

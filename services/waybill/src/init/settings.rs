@@ -1,19 +1,13 @@
 //! The settings files: `waybill.env` for all, `<role>.env` for each, as KEY=VALUE lines that containers can read too.
 
-use super::{InitError, Plan, role::Role};
-
-/// Public sealing keys that others must know.
-pub(super) struct Public {
-    pub(super) gateway: String,
-    pub(super) scheduler: String,
-}
+use super::{HASH_KEY, InitError, KEY_DIR, Plan, READERS, role::Role};
 
 /// Name and text of every settings file.
-pub(super) fn files(plan: &Plan, public: &Public) -> Result<Vec<(String, String)>, InitError> {
+pub(super) fn files(plan: &Plan) -> Result<Vec<(String, String)>, InitError> {
     let mut files = vec![
         ("waybill.env".to_owned(), shared(plan)),
-        ("gateway.env".to_owned(), gateway(plan, public)),
-        ("scheduler.env".to_owned(), scheduler(plan, public)),
+        ("gateway.env".to_owned(), gateway(plan)),
+        ("scheduler.env".to_owned(), scheduler(plan)),
         ("operator.env".to_owned(), operator(plan)),
     ];
     let mut next = plan.worker_port;
@@ -21,7 +15,7 @@ pub(super) fn files(plan: &Plan, public: &Public) -> Result<Vec<(String, String)
         let port = next.ok_or(InitError::Ports)?;
         next = port.checked_add(1);
         let role = Role::Worker(id.clone());
-        files.push((format!("{role}.env"), worker(&role, id.as_str(), port, public)));
+        files.push((format!("{role}.env"), worker(&role, id.as_str(), port)));
     }
     Ok(files)
 }
@@ -54,44 +48,43 @@ fn operator(plan: &Plan) -> String {
     )
 }
 
-fn gateway(plan: &Plan, public: &Public) -> String {
+fn gateway(plan: &Plan) -> String {
     format!(
         "{}WAYBILL_GATEWAY_LISTEN={}\n\
          WAYBILL_GATEWAY_TOKENS_FILE=tokens/gateway\n\
-         WAYBILL_GATEWAY_SEALING_KEY_FILE=keys/gateway.xkey\n\
-         WAYBILL_SCHEDULER_SEALING_KEY={}\n",
+         # Hashes accounts' names and credentials, so that equal ones can be told. With another key, the next build of each\n\
+         # image saves a new version.\n\
+         WAYBILL_GATEWAY_HASH_KEY_FILE={HASH_KEY}\n",
         user(&Role::Gateway),
         plan.gateway_listen,
-        public.scheduler
     )
 }
 
-fn scheduler(plan: &Plan, public: &Public) -> String {
+fn scheduler(plan: &Plan) -> String {
     format!(
         "{}WAYBILL_SCHEDULER_PROJECTION=data/scheduler/projection.redb\n\
-         WAYBILL_SCHEDULER_SEALING_KEY_FILE=keys/scheduler.xkey\n\
-         WAYBILL_GATEWAY_SEALING_KEY={}\n\
+         # Sealing keys, newest name first: `waybill keys rotate` adds one, `waybill keys retire` removes old ones.\n\
+         WAYBILL_SCHEDULER_KEY_DIR={KEY_DIR}\n\
+         # Workspaces whose orchestrators read decisions and outcomes, one a line; `waybill init` writes them.\n\
+         WAYBILL_SCHEDULER_READERS_FILE={READERS}\n\
          WAYBILL_SCHEDULER_HEALTH_LISTEN=127.0.0.1:{}\n\
          # 3 for a cluster of three servers or more; fixed once the stream is made.\n\
          WAYBILL_STREAM_REPLICAS=1\n",
         user(&Role::Scheduler),
-        public.gateway,
         plan.health_port
     )
 }
 
-fn worker(role: &Role, id: &str, health_port: u16, public: &Public) -> String {
+fn worker(role: &Role, id: &str, health_port: u16) -> String {
     format!(
         "{}WAYBILL_WORKER_ID={id}\n\
          WAYBILL_WORKER_SEALING_KEY_FILE=keys/{role}.xkey\n\
-         WAYBILL_SCHEDULER_SEALING_KEY={}\n\
          WAYBILL_WORKER_HEALTH_LISTEN=127.0.0.1:{health_port}\n\
          # Registries without TLS, as host:port, comma separated:\n\
          # WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES=localhost:5000\n\
          # Where programs of the node find their containers' logins, and the group (a gid) that may besides this user:\n\
          # WAYBILL_WORKER_NODE_DIR=/run/waybill\n\
          # WAYBILL_WORKER_SOCKET_GROUP=0\n",
-        user(role),
-        public.scheduler
+        user(role)
     )
 }

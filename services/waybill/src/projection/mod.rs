@@ -1,6 +1,4 @@
-//! `waybill projection`: what the scheduler knows, now or at a point of the log, without a secret or a ciphertext.
-
-pub(crate) mod row;
+//! `waybill projection`: what the scheduler knows, now or at a point of the log. No row holds a secret, sealed or not.
 
 use std::{
     io::Write as _,
@@ -18,7 +16,7 @@ pub(crate) struct ProjectionArguments {
     /// Only this table.
     #[arg(value_enum)]
     table: Option<Table>,
-    /// Only the row with this key, such as `workspace/image` or a request's id.
+    /// Only the row with this key, such as `workspace/image` or a placement's number.
     #[arg(long)]
     key: Option<String>,
     /// As of this sequence or time (RFC 3339), from the log; without it, the live rows of a scheduler on this machine.
@@ -33,14 +31,24 @@ pub(crate) struct ProjectionArguments {
 enum Table {
     /// What builds said, by workspace and image.
     Images,
+    /// Newest versions, by workspace and secret.
+    Secrets,
     /// Registrations, by worker.
     Workers,
-    /// Container requests and their outcomes, by the request's id.
-    Requests,
-    /// Containers that have credentials, by workspace, image and container.
-    Served,
-    /// Decisions that the log does not hold yet, by the sequences of what they are made for and of the request.
+    /// Placements that are not over, by number.
+    Placements,
+    /// The newest placement of each container, by workspace and container.
+    Newest,
+    /// Which placements have a secret, by workspace, secret, worker and placement.
+    Uses,
+    /// Which secrets a worker's placements have, by worker, workspace and secret.
+    WorkerSecrets,
+    /// Decisions that the log does not hold yet, by lane, workspace, cause and subject.
     Pending,
+    /// Places of messages that cannot be read, by sequence.
+    Quarantine,
+    /// Of those, what was given up, by sequence.
+    Discarded,
     /// How far the log is folded.
     Meta,
 }
@@ -49,10 +57,15 @@ impl Table {
     fn name(self) -> &'static str {
         match self {
             Self::Images => "images",
+            Self::Secrets => "secrets",
             Self::Workers => "workers",
-            Self::Requests => "requests",
-            Self::Served => "served",
+            Self::Placements => "placements",
+            Self::Newest => "newest",
+            Self::Uses => "uses",
+            Self::WorkerSecrets => "worker_secrets",
             Self::Pending => "pending",
+            Self::Quarantine => "quarantine",
+            Self::Discarded => "discarded",
             Self::Meta => "meta",
         }
     }
@@ -114,7 +127,7 @@ fn print(rows: &[Row], arguments: &ProjectionArguments) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(output::stdout());
     let coloured = output::coloured();
     for row in rows {
-        let value = row::shown(row)?;
+        let value: serde_json::Value = serde_json::from_slice(&row.value)?;
         if arguments.json {
             let line = serde_json::json!({ "table": row.table, "key": row.key, "value": value });
             writeln!(out, "{line}")?;
@@ -124,4 +137,19 @@ fn print(rows: &[Row], arguments: &ProjectionArguments) -> Result<(), Failure> {
         }
     }
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use waybill_scheduler::projection::TABLES;
+
+    use super::*;
+
+    #[test]
+    fn every_table_of_the_projection_is_shown() {
+        let shown: BTreeSet<&str> = Table::value_variants().iter().map(|table| table.name()).collect();
+        assert_eq!(shown, BTreeSet::from(TABLES));
+    }
 }

@@ -6,28 +6,28 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use waybill_platform::{
-    log::{EventLog, Expect, NewEvent},
+    log::{EventLog, Expect, Log as _, NewEvent},
     trace,
 };
 use waybill_scheduler::projection::Quarantined;
 use waybill_schemas::{
-    Envelope, Event,
+    Envelope, Event, Subject,
     v1::{QuarantineDiscarded, QuarantineRetried},
 };
 
-use super::{QuarantineError, operator, projection, row};
+use super::{QuarantineError, find, operator, projection, row};
 use crate::{Failure, operator as connection, output, text};
 
 /// `ce-source` of what the operator says.
 const SOURCE: &str = "/waybill/operator";
-/// How long the log may take to acknowledge, and the scheduler to fold what it acknowledged.
+/// How long the log may take to acknowledge, and the scheduler to fold what it acknowledged. A retry folds the whole log again.
 const LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Whether the event is back in its place.
+/// True if the event is back in its place.
 pub(super) fn retry(home: &Path, sequence: u64, as_json: bool) -> Result<bool, Failure> {
     let asked = ask(home, sequence, QuarantineRetried { sequence }.into())?;
-    let (done, says) = match after(home, sequence, asked)? {
+    let (done, says) = match after(home, sequence, asked, |row| row.open_retry().is_none())? {
         After::Gone => (true, "the event is back in its place".to_owned()),
         After::There(row) => {
             let why = row.held.map_or_else(|| "the scheduler does not say why".to_owned(), |held| held.why);
@@ -35,25 +35,27 @@ pub(super) fn retry(home: &Path, sequence: u64, as_json: bool) -> Result<bool, F
         }
         After::Unknown => (false, waiting(asked)),
     };
-    tell(sequence, asked, done, &says, as_json)?;
+    print(sequence, asked, done, &says, as_json)?;
     Ok(done)
 }
 
-/// Whether the message is given up.
+/// True if the message is given up.
 pub(super) fn discard(home: &Path, sequence: u64, reason: Option<String>, as_json: bool) -> Result<bool, Failure> {
     let asked = ask(home, sequence, QuarantineDiscarded { sequence, reason }.into())?;
-    let (done, says) = match after(home, sequence, asked)? {
+    let (done, says) = match after(home, sequence, asked, |_| true)? {
         After::Gone => (true, "the event is no longer in quarantine".to_owned()),
         After::There(row) if row.discarded.is_some() => (true, "the event is given up".to_owned()),
         After::There(_) => (false, "the scheduler did not give the event up".to_owned()),
         After::Unknown => (false, waiting(asked)),
     };
-    tell(sequence, asked, done, &says, as_json)?;
+    print(sequence, asked, done, &says, as_json)?;
     Ok(done)
 }
 
 fn waiting(asked: u64) -> String {
-    format!("asked at sequence {asked}; the scheduler has not read that yet: it acts when it does (`waybill doctor`)")
+    format!(
+        "asked at sequence {asked}; the scheduler has not answered yet: a retry folds the whole log anew. `waybill quarantine show` says what came of it"
+    )
 }
 
 /// Publishes what is asked, if the message is there, and returns its sequence.
@@ -62,17 +64,15 @@ fn ask(home: &Path, sequence: u64, event: Event) -> Result<u64, Failure> {
         return Err(QuarantineError::GivenUp(sequence).into());
     }
     let envelope = Envelope {
-        id: Uuid::new_v4(),
-        source: SOURCE.to_owned(),
-        source_version: None,
         time: Some(trace::now()),
-        causation_id: None,
         correlation_id: None,
-        traceparent: None,
-        tracestate: None,
+        actor: Some("operator".to_owned()),
+        ..Envelope::new(Uuid::new_v4(), SOURCE)
     };
     connection::with_log(&operator(home)?, Err("interrupted".into()), |log: EventLog| async move {
-        Ok(log.append(&NewEvent { envelope, event }, Expect::Nothing, Some(LIMIT)).await?.sequence)
+        let new = NewEvent { subject: Subject::Quarantine { sequence }, envelope, event };
+        let appended = log.append(&new, Expect::Anything, Some(LIMIT)).await?;
+        Ok(appended.sequence().ok_or("somebody else said something of the same message just now; ask again")?)
     })
 }
 
@@ -84,16 +84,19 @@ enum After {
     Unknown,
 }
 
-fn after(home: &Path, sequence: u64, asked: u64) -> Result<After, Failure> {
+/// Waits until what was asked is folded, and `is_answered` where the message is still there.
+fn after(home: &Path, sequence: u64, asked: u64, is_answered: impl Fn(&Quarantined) -> bool) -> Result<After, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let limit = Instant::now() + LIMIT;
         loop {
             let snapshot = projection(home)?.snapshot()?;
             if snapshot.position()?.is_some_and(|position| position.sequence >= asked) {
-                let mut rows = snapshot.quarantine()?.into_iter().chain(snapshot.discarded()?);
-                let row = rows.find(|(place, _)| *place == sequence);
-                return Ok(row.map_or(After::Gone, |(_, row)| After::There(Box::new(row))));
+                match find(&snapshot, sequence)? {
+                    None => return Ok(After::Gone),
+                    Some(row) if is_answered(&row) => return Ok(After::There(Box::new(row))),
+                    Some(_) => {}
+                }
             }
             if Instant::now() > limit {
                 return Ok(After::Unknown);
@@ -103,7 +106,7 @@ fn after(home: &Path, sequence: u64, asked: u64) -> Result<After, Failure> {
     })
 }
 
-fn tell(sequence: u64, asked: u64, done: bool, says: &str, as_json: bool) -> Result<(), Failure> {
+fn print(sequence: u64, asked: u64, done: bool, says: &str, as_json: bool) -> Result<(), Failure> {
     let mut out = output::stdout();
     if as_json {
         let document = json!({ "sequence": sequence, "asked_at": asked, "done": done, "says": says });

@@ -10,10 +10,9 @@ use std::{path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use waybill_platform::config::Settings;
-use waybill_scheduler::projection::{Quarantined, ReadProjection, ReadProjectionError};
-use waybill_schemas::v1::MAX_REASON;
+use waybill_scheduler::projection::{ProjectionError, Quarantined, ReadProjection, ReadProjectionError, Snapshot};
 
-use crate::{Failure, exit, output, projection::live_path};
+use crate::{Failure, done_or_refused, projection::live_path, secrets::parse_reason};
 
 #[derive(Debug, Args)]
 pub(crate) struct QuarantineArguments {
@@ -33,16 +32,13 @@ enum QuarantineCommand {
         #[arg(long)]
         all: bool,
     },
-    /// One message with its headers and why it cannot be read.
-    #[command(after_help = "Examples:\n  waybill quarantine show 17 --payload")]
+    /// One message: where it stands, how large it is, and why it cannot be read. Its content stays in the log.
+    #[command(after_help = "Examples:\n  waybill quarantine show 17")]
     Show {
         /// Stream sequence of the message.
         sequence: u64,
-        /// With its body, in base64.
-        #[arg(long)]
-        payload: bool,
     },
-    /// Read a message again, and put the event back in its place if that can be done.
+    /// Read a message again: the scheduler folds the log anew with it, and takes that if every decision still agrees.
     #[command(after_help = "Examples:\n  waybill quarantine retry 17")]
     Retry {
         /// Stream sequence of the message.
@@ -54,14 +50,9 @@ enum QuarantineCommand {
         /// Stream sequence of the message.
         sequence: u64,
         /// Why, for whoever reads the log later.
-        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
         reason: Option<String>,
     },
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    let fits = text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err(format!("one line of at most {MAX_REASON} characters")) }
 }
 
 /// Why there is nothing to show.
@@ -77,24 +68,14 @@ enum QuarantineError {
 
 /// `waybill quarantine`: 0 done, 1 the message stays where it is, 2 not done.
 pub(crate) fn run(home: &Path, arguments: &QuarantineArguments) -> ExitCode {
-    let done = match &arguments.command {
+    done_or_refused(match &arguments.command {
         QuarantineCommand::List { all } => show::list(home, *all, arguments.json).map(|()| true),
-        QuarantineCommand::Show { sequence, payload } => {
-            show::one(home, *sequence, *payload, arguments.json).map(|()| true)
-        }
+        QuarantineCommand::Show { sequence } => show::one(home, *sequence, arguments.json).map(|()| true),
         QuarantineCommand::Retry { sequence } => ask::retry(home, *sequence, arguments.json),
         QuarantineCommand::Discard { sequence, reason } => {
             ask::discard(home, *sequence, reason.clone(), arguments.json)
         }
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(exit::BROKEN),
-        Err(failure) => {
-            output::error(failure.as_ref());
-            ExitCode::from(exit::USAGE)
-        }
-    }
+    })
 }
 
 /// The scheduler's projection on this machine.
@@ -104,10 +85,12 @@ fn projection(home: &Path) -> Result<ReadProjection, Failure> {
 
 /// A message in quarantine, whether it is given up or not.
 fn row(home: &Path, sequence: u64) -> Result<Quarantined, Failure> {
-    let snapshot = projection(home)?.snapshot()?;
+    Ok(find(&projection(home)?.snapshot()?, sequence)?.ok_or(QuarantineError::NotThere(sequence))?)
+}
+
+fn find(snapshot: &Snapshot, sequence: u64) -> Result<Option<Quarantined>, ProjectionError> {
     let mut rows = snapshot.quarantine()?.into_iter().chain(snapshot.discarded()?);
-    let row = rows.find(|(place, _)| *place == sequence).map(|(_, row)| row);
-    Ok(row.ok_or(QuarantineError::NotThere(sequence))?)
+    Ok(rows.find(|(place, _)| *place == sequence).map(|(_, row)| row))
 }
 
 /// The operator's settings, for what is asked of the log.

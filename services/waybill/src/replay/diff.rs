@@ -7,7 +7,7 @@ use waybill_platform::log::EventLog;
 use waybill_scheduler::projection::{Row, Snapshot, TABLES};
 
 use super::{Replay, last_until, scratch::Scratch, stream};
-use crate::{Failure, output, place::Place, projection::row, text};
+use crate::{Failure, output, place::Place, text};
 
 /// `waybill replay --diff A B`. Where B is before A, what is shown is how to get back.
 pub(super) async fn run(log: &EventLog, before: Place, after: Place, as_json: bool) -> Result<(), Failure> {
@@ -40,6 +40,11 @@ pub(super) async fn run(log: &EventLog, before: Place, after: Place, as_json: bo
     Ok(out.flush()?)
 }
 
+/// The row's value as it is stored.
+fn parse(value: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(value)
+}
+
 /// One row that is not the same.
 #[derive(Debug, PartialEq)]
 struct Changed {
@@ -61,21 +66,21 @@ fn changes(
             if old.as_ref() == Some(&value) {
                 return Ok(());
             }
-            let old = old.as_deref().map(row::parse).transpose()?;
-            each(&Changed { table, key, before: old, after: Some(row::parse(&value)?) })
+            let old = old.as_deref().map(parse).transpose()?;
+            each(&Changed { table, key, before: old, after: Some(parse(&value)?) })
         })?;
         before.each(table, |Row { table, key, value }| -> Result<(), Failure> {
             if after.value(table, &key)?.is_some() {
                 return Ok(());
             }
-            each(&Changed { table, key, before: Some(row::parse(&value)?), after: None })
+            each(&Changed { table, key, before: Some(parse(&value)?), after: None })
         })?;
     }
     Ok(())
 }
 
 impl Changed {
-    /// Fields that differ, each with its value before and after, as they may be shown.
+    /// Fields that differ, each with its value before and after.
     fn fields(&self) -> Vec<(String, Option<Value>, Option<Value>)> {
         let leaves = |value: &Option<Value>| -> BTreeMap<String, Value> {
             value.as_ref().map(text::leaves).unwrap_or_default().into_iter().collect()
@@ -85,8 +90,7 @@ impl Changed {
         names.sort();
         names.dedup();
         let differing = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
-        let shown = |field: &str, value: Option<&Value>| value.map(|value| row::shown_leaf(self.table, field, value));
-        differing.map(|name| (name.clone(), shown(name, before.get(name)), shown(name, after.get(name)))).collect()
+        differing.map(|name| (name.clone(), before.get(name).cloned(), after.get(name).cloned())).collect()
     }
 
     fn json(&self) -> Value {

@@ -1,68 +1,93 @@
-//! Recorded decisions that are not what the log leads to, for people.
+//! Events that the log does not lead to, for people.
 
 use std::io::Write;
 
 use waybill_domain::{
-    credentials::Secret,
-    verify::{Decided, Divergence, Problem},
+    decision::Decision,
+    verify::{Divergence, Problem},
 };
-use waybill_platform::{
-    log::EventLog,
-    sealing::{Binding, PrivateKey, PublicKey, seal},
-};
-use waybill_schemas::PublicSealingKey;
 
 use crate::{Failure, text};
 
-/// Whether something can be sealed to a worker's key, which takes trying.
-pub(super) fn usable(key: &PublicSealingKey) -> bool {
-    let (Ok(workspace), Ok(container_id)) = ("w".parse(), "c".parse()) else { return false };
-    let binding = Binding::Container { workspace, container_id, registry: String::new() };
-    let nothing = Secret::new(String::new());
-    let key = key.as_str().parse::<PublicKey>();
-    key.is_ok_and(|key| seal(&PrivateKey::generate(), &key, &binding, &nothing).is_ok())
-}
-
-/// Adds the first decision to those that are second ones.
-pub(super) async fn complete(log: &EventLog, divergences: &mut [Divergence]) -> Result<(), Failure> {
-    for divergence in divergences {
-        if let Problem::Second(first) = divergence.problem
-            && let Some(message) = log.message_at(first).await?
-        {
-            divergence.expected = message.decode().ok().as_ref().and_then(Decided::recorded);
-        }
-    }
-    Ok(())
-}
-
-/// Each with its place and both decisions.
+/// Each with its place, and the decisions where it is one.
 pub(super) fn print(out: &mut impl Write, divergences: &[Divergence]) -> Result<(), Failure> {
-    for Divergence { sequence, problem, recorded, expected } in divergences {
-        let about = recorded.as_ref().or(expected.as_ref());
-        let about = about.map(|about| format!("{}/{}", about.workspace, about.container_id)).unwrap_or_default();
-        text::wrapped(out, "", "  ", &format!("sequence {sequence}: the decision about {about} {}", says(problem)))?;
-        if let Some(recorded) = recorded {
-            decision(out, "recorded", recorded)?;
-        }
-        if let Some(expected) = expected {
-            let name = if matches!(problem, Problem::Second(_)) { "the first one" } else { "decided again" };
-            decision(out, name, expected)?;
+    for divergence in divergences {
+        let Divergence { sequence, problem, recorded, expected } = divergence;
+        text::wrapped(out, "", "  ", &format!("sequence {sequence}: {}", describe(problem, recorded.as_ref())))?;
+        for (name, decision) in [("recorded", recorded), ("decided again", expected)] {
+            let Some(decision) = decision else { continue };
+            writeln!(out, "  {name}")?;
+            text::fields(out, 4, &text::flatten(&serde_json::to_value(decision)?))?;
         }
     }
     Ok(())
 }
 
-fn decision(out: &mut impl Write, name: &str, decided: &Decided) -> Result<(), Failure> {
-    writeln!(out, "  {name}")?;
-    text::fields(out, 4, &text::flatten(&serde_json::to_value(decided)?))
+fn describe(problem: &Problem, recorded: Option<&Decision>) -> String {
+    let about = recorded.map(|decision| format!(" about {}", subject(decision))).unwrap_or_default();
+    match problem {
+        Problem::Differs(fields) => format!("the decision{about} differs in {}", fields.join(", ")),
+        Problem::Unexpected => {
+            format!("the decision{about} answers nothing that is open: it was said before, or nothing led to it")
+        }
+        Problem::ForeignOutcome { placed_on } => {
+            format!("the outcome is reported by another worker than {placed_on}, which the placement is on")
+        }
+        Problem::RepeatedOutcome => "the outcome was reported before".to_owned(),
+    }
 }
 
-fn says(problem: &Problem) -> String {
-    match problem {
-        Problem::Differs(fields) => format!("differs in {}", fields.join(", ")),
-        Problem::Second(first) => format!("is the second one, the first is at {first}"),
-        Problem::BeforeRequest(request) => format!("was recorded before its request, which is at {request}"),
-        Problem::NoRequest => "answers no request, rotation or revocation that is open".to_owned(),
-        Problem::Missing(later) => format!("is missing, although a later one was recorded, at {later}"),
+/// What a decision is about: a container or a secret of a workspace, on a worker.
+fn subject(decision: &Decision) -> String {
+    let name = match (decision.placement(), decision.credential()) {
+        (Some(placement), _) => placement.container_id.to_string(),
+        (None, credential) => credential.map(|credential| credential.secret_name.to_string()).unwrap_or_default(),
+    };
+    format!("{}/{name} on {}", decision.workspace, decision.worker_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::decision::{Outcome, Placement, SkippedImage};
+    use waybill_schemas::v1::AttachSkipReason;
+
+    use super::*;
+
+    fn skipped(reason: AttachSkipReason) -> Decision {
+        let placement = Placement { container_id: "c1".parse().unwrap(), number: 3 };
+        Decision {
+            worker_id: "w1".parse().unwrap(),
+            workspace: "acme".parse().unwrap(),
+            caused_by: 3,
+            outcome: Outcome::Skipped { placement, image: SkippedImage::default(), reason },
+        }
+    }
+
+    #[test]
+    fn every_problem_is_said_in_words() {
+        let recorded = skipped(AttachSkipReason::NoSecretForImage);
+        let expected = skipped(AttachSkipReason::UnknownWorker);
+        let cases = [
+            (
+                Problem::Differs(vec!["reason".to_owned()]),
+                Some(expected),
+                vec!["the decision about acme/c1 on w1 differs in reason", "no_secret_for_image", "unknown_worker"],
+            ),
+            (Problem::Unexpected, None, vec!["answers nothing that is open", "recorded"]),
+            (Problem::ForeignOutcome { placed_on: "w2".parse().unwrap() }, None, vec!["another worker than w2"]),
+            (Problem::RepeatedOutcome, None, vec!["was reported before"]),
+        ];
+        for (problem, expected, words) in cases {
+            let is_decision = matches!(problem, Problem::Differs(_) | Problem::Unexpected);
+            let recorded = is_decision.then(|| recorded.clone());
+            let mut out = Vec::new();
+            print(&mut out, &[Divergence { sequence: 9, problem, recorded, expected }]).unwrap();
+            // Lines are wrapped.
+            let text = String::from_utf8(out).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.starts_with("sequence 9: "), "{text}");
+            for word in words {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        }
     }
 }

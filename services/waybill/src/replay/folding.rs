@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,12 +12,13 @@ use std::{
 use futures_util::StreamExt as _;
 use tokio::{sync::mpsc, task::spawn_blocking};
 use waybill_domain::{
-    fold::PendingKey,
+    decision::{Decision, Outcome},
+    fold::Pending,
     verify::{Divergence, Tally, Verifier},
 };
-use waybill_platform::log::{EventLog, RawMessage, StreamState};
+use waybill_platform::log::{EventLog, Log as _, RawMessage, StreamState};
 use waybill_scheduler::projection::{Entry, Projection, ProjectionError};
-use waybill_schemas::{ALL_SUBJECTS, Event, Timestamp};
+use waybill_schemas::{Event, Filter, Timestamp};
 
 use super::{ReplayError, progress::Progress};
 use crate::Failure;
@@ -36,11 +36,11 @@ const QUEUE: usize = 1;
 pub(crate) struct Counts {
     pub(crate) events: u64,
     pub(crate) requests: u64,
-    /// By reason, or `attached`.
-    pub(crate) decisions: BTreeMap<&'static str, u64>,
+    /// By what they come to, such as `attached` or `skipped: no_image_id`.
+    pub(crate) decisions: BTreeMap<String, u64>,
     pub(crate) quarantined: u64,
-    /// Repeated requests, and decisions that answer no open request.
-    pub(crate) passed_over: u64,
+    /// Events that the log does not lead to.
+    pub(crate) anomalies: u64,
 }
 
 /// A projection on its way through the log.
@@ -106,17 +106,21 @@ impl Replay {
         Ok(())
     }
 
-    /// What the verifier found, if there is one.
-    pub(crate) fn verified(&mut self) -> Result<Option<(Vec<Divergence>, Tally)>, ProjectionError> {
-        let Some(mut verifier) = self.verifier.take() else { return Ok(None) };
-        let mut after = PendingKey::START;
-        loop {
-            let open = self.projection.pending(after, BATCH)?;
-            match open.last() {
-                Some(last) if open.iter().all(|pending| verifier.open(pending)) => after = last.key(),
-                _ => return Ok(Some(verifier.finish())),
-            }
-        }
+    /// Decisions that the log leads to and does not hold yet.
+    pub(crate) fn open(&self) -> Result<Vec<Pending>, Failure> {
+        let mut open = Vec::new();
+        self.projection.snapshot()?.each("pending", |row| -> Result<(), Failure> {
+            open.push(serde_json::from_slice(&row.value)?);
+            Ok(())
+        })?;
+        Ok(open)
+    }
+
+    /// What the verifier found, if there is one. `open` is what the log leads to and does not hold yet.
+    pub(crate) fn finish_verifier(&mut self, open: &[Pending]) -> Option<(Vec<Divergence>, Tally)> {
+        let mut verifier = self.verifier.take()?;
+        open.iter().for_each(|pending| verifier.count_open(pending));
+        Some(verifier.finish())
     }
 
     /// The projection, once nothing else uses it.
@@ -127,7 +131,7 @@ impl Replay {
 
 /// Reads from a sequence to another, in batches.
 async fn read(log: &EventLog, from: u64, last: u64, sender: mpsc::Sender<Vec<RawMessage>>) -> Result<(), Failure> {
-    let mut messages = pin!(log.read(ALL_SUBJECTS, from));
+    let mut messages = log.follow(&Filter::All, from, None);
     let mut batch = Vec::with_capacity(BATCH);
     let mut bytes = 0_usize;
     while let Some(message) = messages.next().await {
@@ -162,13 +166,9 @@ impl Stage {
                 Some(verifier) => self.projection.fold_verifying(self.created, &batch, verifier)?,
                 None => self.projection.fold(self.created, &batch)?,
             };
-            let passed_over = |entry: &&Entry| match entry {
-                Entry::Event(event) => report.anomalies.iter().any(|(sequence, _)| *sequence == event.sequence),
-                Entry::Poison(_) => false,
-            };
-            self.counts.passed_over = self.counts.passed_over.saturating_add(count(report.anomalies.len()));
+            self.counts.anomalies = self.counts.anomalies.saturating_add(count(report.anomalies.len()));
             self.counts.events = self.counts.events.saturating_add(count(batch.len()));
-            batch.iter().filter(|entry| !passed_over(entry)).for_each(|entry| self.counts.add(entry));
+            batch.iter().for_each(|entry| self.counts.add(entry));
             self.done.store(self.counts.events, Ordering::Relaxed);
         }
         Ok(self)
@@ -177,23 +177,30 @@ impl Stage {
 
 impl Counts {
     fn add(&mut self, entry: &Entry) {
-        let outcome = match entry {
+        let recorded = match entry {
             Entry::Poison(_) => {
                 self.quarantined = self.quarantined.saturating_add(1);
                 return;
             }
-            Entry::Event(recorded) => match &recorded.value.event {
-                Event::ContainerRequested(_) => {
-                    self.requests = self.requests.saturating_add(1);
-                    return;
-                }
-                Event::ContainerCredentialsAttached(_) => "attached",
-                Event::ContainerCredentialsSkipped(skipped) => skipped.reason.as_str(),
-                _ => return,
-            },
+            Entry::Event(recorded) => &recorded.value,
         };
-        let counted = self.decisions.entry(outcome).or_default();
-        *counted = counted.saturating_add(1);
+        if matches!(recorded.event, Event::ContainerRequested(_)) {
+            self.requests = self.requests.saturating_add(1);
+        }
+        if let Some(decision) = Decision::from_event(recorded) {
+            let counted = self.decisions.entry(outcome_name(&decision.outcome)).or_default();
+            *counted = counted.saturating_add(1);
+        }
+    }
+}
+
+/// What a decision comes to, in a word or two.
+fn outcome_name(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Attached { .. } => "attached".to_owned(),
+        Outcome::Skipped { reason, .. } => format!("skipped: {reason}"),
+        Outcome::Withdrawn { reason, .. } => format!("withdrawn: {reason}"),
+        Outcome::Renewed { cause, .. } => format!("renewed: {cause}"),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{future::Future, io::Write as _, path::Path, path::PathBuf};
 
 use clap::Args;
 use waybill_domain::verify::Verifier;
-use waybill_platform::log::{EventLog, STREAM, StreamState};
+use waybill_platform::log::{EventLog, Log as _, STREAM, StreamState};
 use waybill_schemas::Timestamp;
 
 use crate::{Failure, operator, output, place::Place};
@@ -29,7 +29,8 @@ pub(crate) struct ReplayArguments {
     /// Fold what was recorded until this time (RFC 3339).
     #[arg(long, value_name = "TIME", conflicts_with = "until_sequence")]
     until_time: Option<Timestamp>,
-    /// Decide every request again and compare with what was recorded; exit 1 if anything differs.
+    /// Make every decision again and compare with what was recorded, and each outcome with its placement; exit 1 if anything
+    /// is not what the log leads to.
     #[arg(long)]
     verify: bool,
     /// Show what changed in the projection between two points: sequences or times, 0 for the empty log.
@@ -63,7 +64,7 @@ pub(crate) enum ReplayError {
     #[error("the replay was interrupted")]
     Interrupted,
     /// `--verify` found something.
-    #[error("{count} decision(s) are not what the log leads to; the first one is at sequence {first}")]
+    #[error("{count} event(s) are not what the log leads to; the first one is at sequence {first}")]
     Diverges {
         /// How many.
         count: usize,
@@ -89,14 +90,12 @@ async fn replay(log: &EventLog, arguments: &ReplayArguments) -> Result<(), Failu
     let scratch = Scratch::new(arguments.out.as_deref())?;
     let mut replay = Replay::new(log, state, scratch.projection()?);
     if arguments.verify {
-        replay.verifier = Some(Verifier::new(divergence::usable));
+        replay.verifier = Some(Verifier::default());
     }
     replay.fold_until(last).await?;
-    let mut verified = replay.verified()?;
-    if let Some((divergences, _)) = &mut verified {
-        divergence::complete(log, divergences).await?;
-    }
-    let summary = summary::Summary::of(&replay, verified)?;
+    let open = replay.open()?;
+    let verified = replay.finish_verifier(&open);
+    let summary = summary::Summary::new(&replay, &open, verified)?;
     scratch.keep(replay.into_projection()?)?;
     let mut out = output::stdout();
     if arguments.json {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, io::Write};
 
 use serde::Serialize;
-use waybill_domain::verify::{Divergence, Tally};
+use waybill_domain::{
+    fold::{Lane, Pending},
+    verify::{Divergence, Tally},
+};
 use waybill_scheduler::projection::Position;
 
 use super::Replay;
@@ -16,11 +19,12 @@ pub(super) struct Summary {
     seconds: f64,
     events_per_second: u64,
     requests: u64,
-    /// Requests without a decision.
-    open: u64,
-    decisions: BTreeMap<&'static str, u64>,
+    /// Decisions that the log leads to and does not hold yet, by the name of their lane.
+    open: BTreeMap<&'static str, u64>,
+    decisions: BTreeMap<String, u64>,
     quarantined: u64,
-    passed_over: u64,
+    /// Events that the log does not lead to.
+    anomalies: u64,
     position: Option<Position>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<Verified>,
@@ -35,9 +39,12 @@ struct Verified {
 }
 
 impl Summary {
-    pub(super) fn of(replay: &Replay, verified: Option<(Vec<Divergence>, Tally)>) -> Result<Self, Failure> {
+    pub(super) fn new(
+        replay: &Replay,
+        open: &[Pending],
+        verified: Option<(Vec<Divergence>, Tally)>,
+    ) -> Result<Self, Failure> {
         let counts = replay.counts.clone();
-        let decided = counts.decisions.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
         let milliseconds = replay.elapsed.as_millis().max(1);
         let rate = u128::from(counts.events).saturating_mul(1000).checked_div(milliseconds).unwrap_or(0);
         Ok(Self {
@@ -45,16 +52,16 @@ impl Summary {
             seconds: replay.elapsed.as_secs_f64(),
             events_per_second: u64::try_from(rate).unwrap_or(u64::MAX),
             requests: counts.requests,
-            open: counts.requests.saturating_sub(decided),
+            open: count_by_lane(open),
             decisions: counts.decisions,
             quarantined: counts.quarantined,
-            passed_over: counts.passed_over,
+            anomalies: counts.anomalies,
             position: replay.projection.position()?,
             verified: verified.map(|(divergences, tally)| Verified { tally, divergences }),
         })
     }
 
-    /// Recorded decisions that are not what the log leads to.
+    /// Events that the log does not lead to.
     pub(super) fn divergences(&self) -> &[Divergence] {
         self.verified.as_ref().map_or(&[], |verified| &verified.divergences)
     }
@@ -67,24 +74,50 @@ impl Summary {
             Some(Position { sequence, at, .. }) => writeln!(out, "position     sequence {sequence}, recorded {at}")?,
             None => writeln!(out, "position     before the first event")?,
         }
-        writeln!(out, "requests     {}, {} without a decision", grouped(self.requests), grouped(self.open))?;
-        for (at, (outcome, count)) in self.decisions.iter().enumerate() {
-            let name = if at == 0 { "decisions" } else { "" };
-            writeln!(out, "{name:<12} {outcome}: {}", grouped(*count))?;
-        }
+        writeln!(out, "requests     {}", grouped(self.requests))?;
+        print_counts(out, "decisions", self.decisions.iter().map(|(name, count)| (name.as_str(), *count)))?;
+        print_counts(out, "open", self.open.iter().map(|(name, count)| (*name, *count)))?;
         writeln!(out, "quarantined  {}", grouped(self.quarantined))?;
-        if self.passed_over > 0 {
-            writeln!(out, "passed over  {}: requests again, answers to nothing", grouped(self.passed_over))?;
+        if self.anomalies > 0 {
+            writeln!(out, "anomalies    {} events that the log does not lead to", grouped(self.anomalies))?;
         }
         if let Some(Verified { tally, divergences }) = &self.verified {
-            let (agreed, differ) = (grouped(tally.agreed), divergences.len());
-            writeln!(out, "verified     {agreed} decisions agree, {differ} differ")?;
-            if tally.unsealed > 0 {
-                writeln!(out, "             {} of them could not be opened or sealed", grouped(tally.unsealed))?;
-            }
+            let (agreed, outcomes) = (grouped(tally.agreed), grouped(tally.outcomes));
+            writeln!(
+                out,
+                "verified     {agreed} decisions and {outcomes} outcomes agree, {} do not",
+                divergences.len()
+            )?;
         }
         Ok(())
     }
+}
+
+fn count_by_lane(open: &[Pending]) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for pending in open {
+        let name = match pending.key().lane {
+            Lane::Withdrawals => "withdrawals",
+            Lane::Requests => "requests",
+            Lane::Renewals => "renewals",
+        };
+        let count: &mut u64 = counts.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts
+}
+
+/// One line for each count, the first after a name.
+fn print_counts<'c>(
+    out: &mut impl Write,
+    name: &str,
+    counts: impl Iterator<Item = (&'c str, u64)>,
+) -> std::io::Result<()> {
+    for (at, (what, count)) in counts.enumerate() {
+        let name = if at == 0 { name } else { "" };
+        writeln!(out, "{name:<12} {what}: {}", grouped(count))?;
+    }
+    Ok(())
 }
 
 /// A number with commas.

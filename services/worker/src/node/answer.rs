@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::{StreamExt as _, future::BoxFuture, stream};
+use futures_util::{StreamExt as _, stream};
 use time::OffsetDateTime;
 use waybill_domain::{
     credentials::{BasicLogin, Secret},
@@ -12,61 +12,22 @@ use waybill_registry::{
     node::{Answer, Code, Error, GivenLogin, Request},
     provider::{Issued, ProviderError, RegistryLogin},
 };
-use waybill_schemas::{ContainerId, WorkspaceId};
+use waybill_schemas::WorkspaceId;
 
 use super::{
-    running::{Attachment, Owner, Running},
+    attached::Attached,
+    running::{Asker, Attachment, Owner, Running},
     select::select,
 };
 
 /// Containers that are looked up in the log at once.
 const AT_ONCE: usize = 16;
 
-/// Knows the credentials of containers that were served before this process started.
-pub trait Attached: Send + Sync + 'static {
-    /// What is attached to a container now.
-    fn attached<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        container: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Attachment, Error>>;
-
-    /// Has the log know that a container has ended, so that nobody renews its credentials. Gives the sequence at which it
-    /// says so, where there is a log; an error where it does not.
-    fn ended<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        container: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Option<u64>, Error>>;
-}
-
-/// Knows nothing: only what was put into [`Running`] is served.
-#[derive(Debug, Clone, Copy)]
-pub struct NoAttached;
-
-impl Attached for NoAttached {
-    fn attached<'a>(
-        &'a self,
-        _: &'a WorkspaceId,
-        container: &'a ContainerId,
-    ) -> BoxFuture<'a, Result<Attachment, Error>> {
-        Box::pin(async move { Err(nothing_attached(container)) })
-    }
-
-    fn ended<'a>(&'a self, _: &'a WorkspaceId, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
-        Box::pin(async { Ok(None) })
-    }
-}
-
-pub(crate) fn nothing_attached(container: &ContainerId) -> Error {
-    Code::NotFound.because(format!("container {container} has no credentials of its own"))
-}
-
 /// Answers questions.
 #[derive(Clone)]
 pub struct Answerer {
     running: Running,
-    log: Arc<dyn Attached>,
+    attached: Arc<dyn Attached>,
 }
 
 impl std::fmt::Debug for Answerer {
@@ -76,12 +37,12 @@ impl std::fmt::Debug for Answerer {
 }
 
 impl Answerer {
-    /// Answers from what runs; what it does not know any more is asked of `log`.
-    pub fn new(running: Running, log: Arc<dyn Attached>) -> Self {
-        Self { running, log }
+    /// Answers who has a key of `running` with what is `attached`.
+    pub fn new(running: Running, attached: Arc<dyn Attached>) -> Self {
+        Self { running, attached }
     }
 
-    /// The containers that are served.
+    /// The placements that are served.
     pub fn running(&self) -> &Running {
         &self.running
     }
@@ -102,18 +63,22 @@ impl Answerer {
     }
 
     async fn get(&self, access: &Secret, registry: Option<&str>, image: Option<&str>) -> Result<GivenLogin, Error> {
-        let owner = self.owner(access)?;
+        let asker = self.asker(access)?;
         let (host, repository) = asked(registry, image)?;
-        let given = match &owner {
-            Owner::Container(workspace, container) => {
-                let attachment = self.attachment(workspace, container).await?;
+        let (owner, given) = match asker {
+            Asker::Placement(placed) => {
+                let attachment = self.attached.attached(&placed).await?;
                 let host = host.unwrap_or_else(|| attachment.provider.registry().clone());
-                login(&attachment, &host).await?
+                let given = login(&attachment, &host).await?;
+                // An exchange takes its time, and the placement may be over by now.
+                self.asker(access)?;
+                (Owner::from(&placed.container), given)
             }
-            Owner::Workspace(workspace) => {
+            Asker::Workspace(workspace) => {
                 let host = host.ok_or_else(|| Code::BadRequest.because("with a workspace's key, name a registry"))?;
-                let attached = self.attachments(workspace).await?;
-                one_login(&select(&attached, &host, repository.as_deref()), &host).await?
+                let attached = self.attachments(&workspace).await?;
+                let given = one_login(&select(&attached, &host, repository.as_deref()), &host).await?;
+                (Owner::Workspace(workspace), given)
             }
         };
         tracing::info!(%owner, registry = given.registry, "login given to a program of the node");
@@ -122,12 +87,12 @@ impl Answerer {
 
     /// Hosts with one login; those with several, or none that can be told, are left out.
     async fn list(&self, access: &Secret) -> Result<BTreeMap<String, String>, Error> {
-        let attached = match self.owner(access)? {
-            Owner::Container(workspace, container) => match self.attachment(&workspace, &container).await {
+        let attached = match self.asker(access)? {
+            Asker::Placement(placed) => match self.attached.attached(&placed).await {
                 Err(error) if error.code == Code::NotFound => Vec::new(),
                 found => vec![found?],
             },
-            Owner::Workspace(workspace) => self.attachments(&workspace).await?,
+            Asker::Workspace(workspace) => self.attachments(&workspace).await?,
         };
         let mut logins = BTreeMap::new();
         for registry in attached.iter().map(|attachment| attachment.provider.registry()) {
@@ -139,46 +104,36 @@ impl Answerer {
     }
 
     async fn end(&self, access: &Secret) -> Result<(), Error> {
-        let Owner::Container(workspace, container) = self.owner(access)? else {
+        let Asker::Placement(placed) = self.asker(access)? else {
             return Err(Code::BadRequest.because("a workspace does not end; show the container's own key"));
         };
-        // What the log does not know is not done, so that whoever says so can say it again.
-        let removed = match self.log.ended(&workspace, &container).await? {
-            Some(sequence) => self.running.ended(&workspace, &container, sequence),
-            None => self.running.drop_access(&workspace, &container),
-        };
-        removed.map_err(|error| {
-            tracing::warn!(%workspace, container_id = %container, error = waybill_platform::chain(&error), "files are left");
+        // What is not recorded is not done, so that whoever says so can say it again.
+        self.attached.ended(&placed).await?;
+        let owner = Owner::from(&placed.container);
+        self.running.remove(&placed).map_err(|error| {
+            tracing::warn!(%owner, placement = placed.number, error = waybill_platform::chain(&error), "files are left");
             Code::Unavailable.because(error.to_string())
         })?;
-        tracing::info!(%workspace, container_id = %container, "container ended, its logins are forgotten");
+        tracing::info!(%owner, placement = placed.number, "container ended, its logins are forgotten");
         Ok(())
     }
 
-    fn owner(&self, access: &Secret) -> Result<Owner, Error> {
+    fn asker(&self, access: &Secret) -> Result<Asker, Error> {
         let none = || Code::NoAccess.because("the access key opens nothing; is the container still running here?");
-        self.running.owner(access).ok_or_else(none)
-    }
-
-    async fn attachment(&self, workspace: &WorkspaceId, container: &ContainerId) -> Result<Attachment, Error> {
-        if let Some(attachment) = self.running.attachment(workspace, container) {
-            return Ok(attachment);
-        }
-        let found = self.log.attached(workspace, container).await?;
-        self.running.restore(workspace, container, &found);
-        Ok(found)
+        self.running.asker(access).ok_or_else(none)
     }
 
     /// Every container's that can be told; the reason of one that cannot, where there is no other.
     async fn attachments(&self, workspace: &WorkspaceId) -> Result<Vec<Attachment>, Error> {
-        let containers = stream::iter(self.running.containers(workspace));
-        let read = containers.map(async |container| self.attachment(workspace, &container).await);
+        let placements = stream::iter(self.running.placements_of(workspace));
+        let read = placements.map(async |placed| self.attached.attached(&placed).await);
         let read: Vec<_> = read.buffered(AT_ONCE).collect().await;
         let (mut found, mut failed) = (Vec::new(), None);
         for attachment in read {
             match attachment {
                 Ok(attachment) => found.push(attachment),
-                Err(error) if error.code == Code::NotFound => {}
+                // One that has ended meanwhile has nothing to say.
+                Err(error) if matches!(error.code, Code::NotFound | Code::NoAccess) => {}
                 Err(error) => failed = Some(error),
             }
         }

@@ -7,9 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use waybill_domain::fold::ContainerKey;
 use waybill_schemas::{ContainerId, WorkspaceId};
 
 use super::{key::AccessKey, running::Owner};
+use crate::view::Placed;
 
 /// Name of a key's file.
 const ACCESS: &str = "access";
@@ -82,23 +84,50 @@ impl NodeDir {
             .map_err(NodeDirError::at("protect", path))
     }
 
-    /// The key in the owner's file; a new one where there is none or it is damaged.
-    pub(super) fn keep_key(&self, owner: &Owner) -> Result<AccessKey, NodeDirError> {
-        let path = self.access_file(owner);
-        if let Some(key) = read_key(&path) {
-            return Ok(key);
+    /// The key in a workspace's file; a new one where there is none or it is damaged.
+    pub(super) fn keep_workspace_key(&self, workspace: &WorkspaceId) -> Result<AccessKey, NodeDirError> {
+        let owner = Owner::Workspace(workspace.clone());
+        match read_key(&self.access_file(&owner)).filter(|key| key.placement().is_none()) {
+            Some(key) => Ok(key),
+            None => self.make_key(&owner, None),
         }
+    }
+
+    /// The key in a container's file, if it names the placement; else a new one, and what another placement left goes.
+    pub(super) fn keep_key(&self, placed: &Placed) -> Result<AccessKey, NodeDirError> {
+        let owner = Owner::from(&placed.container);
+        let path = self.access_file(&owner);
+        if let Some(key) = read_key(&path) {
+            if key.placement() == Some(placed.number) {
+                return Ok(key);
+            }
+            self.remove_folder(&placed.container)?;
+        }
+        self.make_key(&owner, Some(placed.number))
+    }
+
+    fn make_key(&self, owner: &Owner, placement: Option<u64>) -> Result<AccessKey, NodeDirError> {
+        let path = self.access_file(owner);
         let no_random = || io::Error::other("the system gave no random numbers");
-        let key = AccessKey::generate().ok_or_else(no_random).map_err(NodeDirError::at("make a key for", &path))?;
+        let key = AccessKey::generate(placement).ok_or_else(no_random);
+        let key = key.map_err(NodeDirError::at("make a key for", &path))?;
         self.make_folder(owner)?;
         self.replace(&path, key.expose().as_bytes())?;
         Ok(key)
     }
 
-    /// Removes a container's folder, with its key and its login files. The key goes first: what is left without one goes at
-    /// the next start.
-    pub(super) fn remove(&self, workspace: &WorkspaceId, container: &ContainerId) -> Result<(), NodeDirError> {
-        let folder = self.root.join(workspace.as_str()).join(container.as_str());
+    /// Removes a placement's folder, with its key and its login files, unless the key there names another placement.
+    pub(super) fn remove(&self, placed: &Placed) -> Result<(), NodeDirError> {
+        let key = read_key(&self.access_file(&Owner::from(&placed.container)));
+        match key.and_then(|key| key.placement()) {
+            Some(other) if other != placed.number => Ok(()),
+            _ => self.remove_folder(&placed.container),
+        }
+    }
+
+    /// The key goes first: what is left without one goes at the next start.
+    fn remove_folder(&self, container: &ContainerKey) -> Result<(), NodeDirError> {
+        let folder = folder(&self.root, &Owner::from(container));
         let removed = absent(fs::remove_file(folder.join(ACCESS))).and_then(|()| remove_folder(&folder));
         removed.map_err(NodeDirError::at("remove", &folder))
     }
@@ -113,7 +142,9 @@ impl NodeDir {
             let owners = containers.into_iter().map(|container| Owner::Container(workspace.clone(), container));
             for owner in owners.chain([whole.clone()]) {
                 let file = self.access_file(&owner);
-                let Some(key) = read_key(&file) else {
+                let names_placement = matches!(owner, Owner::Container(..));
+                let key = read_key(&file).filter(|key| key.placement().is_some() == names_placement);
+                let Some(key) = key else {
                     if read_key(&self.access_file(&whole)).is_some() {
                         self.clear(&owner);
                     }
@@ -129,8 +160,9 @@ impl NodeDir {
 
     /// Removes what an end has left. Where that fails, the others are served all the same.
     fn clear(&self, owner: &Owner) {
-        if let Owner::Container(workspace, container) = owner
-            && let Err(error) = self.remove(workspace, container)
+        if let Owner::Container(workspace, container_id) = owner
+            && let Err(error) =
+                self.remove_folder(&ContainerKey { workspace: workspace.clone(), container_id: container_id.clone() })
         {
             tracing::error!(%owner, error = waybill_platform::chain(&error), "files of a container that ended are left");
         }
@@ -213,8 +245,17 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
     }
 
+    fn workspace() -> WorkspaceId {
+        "ws".parse().unwrap()
+    }
+
+    fn placed(container: &str, number: u64) -> Placed {
+        let container = ContainerKey { workspace: workspace(), container_id: container.parse().unwrap() };
+        Placed { container, number }
+    }
+
     fn container() -> Owner {
-        Owner::Container("ws".parse().unwrap(), "c1".parse().unwrap())
+        Owner::from(&placed("c1", 7).container)
     }
 
     #[test]
@@ -222,21 +263,23 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("deep/node");
         let dir = NodeDir::open(&root, None).unwrap();
-        let key = dir.keep_key(&container()).unwrap();
-        let whole = Owner::Workspace("ws".parse().unwrap());
-        dir.keep_key(&whole).unwrap();
+        let key = dir.keep_key(&placed("c1", 7)).unwrap();
+        let whole = Owner::Workspace(workspace());
+        dir.keep_workspace_key(&workspace()).unwrap();
         assert_eq!((mode(&root), mode(&root.join("ws")), mode(&root.join("ws/c1"))), (0o700, 0o700, 0o700));
         assert_eq!((mode(&root.join("ws/access")), mode(&root.join("ws/c1/access"))), (0o600, 0o600));
-        assert!(dir.keep_key(&container()).unwrap().is(&Secret::from(key.expose())));
+        assert!(dir.keep_key(&placed("c1", 7)).unwrap().is(&Secret::from(key.expose())));
         let found = dir.keys().unwrap();
         assert_eq!(found.len(), 2);
         assert!(found.iter().any(|(owner, found)| *owner == container() && found.is(&Secret::from(key.expose()))));
 
         fs::write(dir.access_file(&container()), "").unwrap();
         assert_eq!(dir.keys().unwrap().len(), 1, "a damaged key opens nothing");
-        assert!(!dir.keep_key(&container()).unwrap().is(&Secret::from(key.expose())), "and is replaced");
-        dir.remove(&"ws".parse().unwrap(), &"c1".parse().unwrap()).unwrap();
-        dir.remove(&"ws".parse().unwrap(), &"c1".parse().unwrap()).unwrap();
+        assert!(!dir.keep_key(&placed("c1", 7)).unwrap().is(&Secret::from(key.expose())), "and is replaced");
+        dir.remove(&placed("c1", 6)).unwrap();
+        assert!(root.join("ws/c1/access").exists(), "it names another placement");
+        dir.remove(&placed("c1", 7)).unwrap();
+        dir.remove(&placed("c1", 7)).unwrap();
         assert!(!root.join("ws/c1").exists() && root.join("ws/access").exists());
     }
 
@@ -245,8 +288,8 @@ mod tests {
     fn what_an_end_has_left_goes_at_the_next_start() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(scratch.path(), None).unwrap();
-        let whole = Owner::Workspace("ws".parse().unwrap());
-        dir.keep_key(&whole).unwrap();
+        let whole = Owner::Workspace(workspace());
+        dir.keep_workspace_key(&workspace()).unwrap();
         let left = ["ws/c1", "ws/c2", "elsewhere/c1"].map(|folder| scratch.path().join(folder));
         for folder in &left {
             fs::create_dir_all(folder).unwrap();
@@ -257,8 +300,20 @@ mod tests {
         assert!(found.len() == 1 && found[0].0 == whole);
         assert_eq!(left.map(|folder| folder.exists()), [false, false, true], "what is not ours is left alone");
         // A container that is named as the key's file has no folder.
-        dir.remove(&"ws".parse().unwrap(), &ACCESS.parse().unwrap()).unwrap();
+        dir.remove(&placed(ACCESS, 7)).unwrap();
         assert!(dir.access_file(&whole).exists());
+    }
+
+    #[test]
+    fn another_placement_has_another_key_and_none_of_the_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(scratch.path(), None).unwrap();
+        let old = dir.keep_key(&placed("c1", 7)).unwrap();
+        fs::write(scratch.path().join("ws/c1/auth.json"), "{}").unwrap();
+        let new = dir.keep_key(&placed("c1", 9)).unwrap();
+        assert!(!new.is(&Secret::from(old.expose())) && !scratch.path().join("ws/c1/auth.json").exists());
+        let text = fs::read_to_string(dir.access_file(&container())).unwrap();
+        assert!(text.starts_with("9.") && new.is(&Secret::from(text)));
     }
 
     #[test]
@@ -267,7 +322,7 @@ mod tests {
         // The process's own group: any user may give files to it.
         let group = std::os::unix::fs::MetadataExt::gid(&fs::metadata("/proc/self").unwrap());
         let dir = NodeDir::open(scratch.path(), Some(group)).unwrap();
-        dir.keep_key(&container()).unwrap();
+        dir.keep_key(&placed("c1", 7)).unwrap();
         assert_eq!((mode(scratch.path()), mode(&scratch.path().join("ws/c1"))), (0o750, 0o750));
         assert_eq!(mode(&dir.access_file(&container())), 0o640);
         // Started again without the group.
@@ -281,9 +336,8 @@ mod tests {
     fn a_container_named_like_the_key_file_gets_no_key_and_harms_nobody() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(scratch.path(), None).unwrap();
-        dir.keep_key(&Owner::Workspace("ws".parse().unwrap())).unwrap();
-        let clash = Owner::Container("ws".parse().unwrap(), ACCESS.parse().unwrap());
-        assert!(dir.keep_key(&clash).is_err());
+        dir.keep_workspace_key(&workspace()).unwrap();
+        assert!(dir.keep_key(&placed(ACCESS, 7)).is_err());
         assert_eq!(dir.keys().unwrap().len(), 1);
     }
 }

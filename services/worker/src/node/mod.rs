@@ -1,9 +1,10 @@
 //! A container's logins for the programs of its node: a socket that answers who shows the container's access key.
 //!
 //! In the node's folder lie `waybill.sock`, and for each container `<workspace>/<container>/access`: whoever can read that
-//! file may ask on the container's behalf. `<workspace>/access` speaks for all containers of a workspace.
+//! file may ask on behalf of the placement that it names. `<workspace>/access` speaks for all containers of a workspace.
 
 mod answer;
+mod attached;
 mod files;
 mod key;
 mod running;
@@ -11,9 +12,12 @@ mod select;
 mod server;
 mod socket;
 
-pub(crate) use answer::nothing_attached;
-pub use answer::{Answerer, Attached, NoAttached};
+pub use answer::Answerer;
+pub(crate) use attached::nothing_attached;
+pub use attached::{Attached, Attachments};
 pub use files::{NodeDir, NodeDirError};
-pub use running::{Attachment, Owner, Running};
+pub use running::{Asker, Attachment, Owner, Running};
 pub use server::{NodeError, Server};
 pub use socket::SocketError;
+
+pub use crate::view::Placed;

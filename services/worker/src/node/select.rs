@@ -4,7 +4,7 @@ use waybill_domain::reference::RegistryHost;
 
 use super::running::Attachment;
 
-/// The credentials that may be meant: the newest decision for this very repository, or all for the registry.
+/// The credentials that may be meant: the newest placement that pulls this very repository, or all for the registry.
 pub(super) fn select<'a>(
     attached: &'a [Attachment],
     registry: &RegistryHost,
@@ -15,7 +15,7 @@ pub(super) fn select<'a>(
     let exact = of_registry
         .iter()
         .filter(|attachment| repository == Some(attachment.image.repository()))
-        .max_by_key(|attachment| attachment.decided_by);
+        .max_by_key(|attachment| attachment.placement);
     match exact {
         Some(exact) => vec![exact],
         None => of_registry,
@@ -45,7 +45,7 @@ mod tests {
         ];
         for (registry, repository, expected) in cases {
             let found = select(&attached, &registry.parse().unwrap(), repository);
-            let found: Vec<u64> = found.iter().map(|attachment| attachment.decided_by).collect();
+            let found: Vec<u64> = found.iter().map(|attachment| attachment.placement).collect();
             assert_eq!(found, expected, "{registry} {repository:?}");
         }
     }

@@ -3,7 +3,5 @@
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "the registry's own tests use all of it")]
 #[path = "../../../registry/src/testing/mod.rs"]
 mod doubles;
-mod log;
 
 pub(crate) use doubles::*;
-pub(crate) use log::{FakeLog, Stored};

@@ -31,10 +31,10 @@ struct Node {
 }
 
 /// What a program said.
-struct Said {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Node {
@@ -110,7 +110,7 @@ impl Node {
     }
 }
 
-fn run(mut child: Command, input: &str) -> Said {
+pub(crate) fn run(mut child: Command, input: &str) -> Said {
     let mut running = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A program that has ended already needs no input.
     let _ = running.stdin.take().unwrap().write_all(input.as_bytes());

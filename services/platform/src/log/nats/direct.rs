@@ -1,0 +1,274 @@
+//! Direct get (NATS ADR-31): stored messages by sequence or by subject, one or many for a request, without a consumer.
+//!
+//! No name is taken on the server, so that any number of processes may read at the same time, and nothing is left behind by
+//! whoever gives up. Any replica may answer: it can be behind the leader, never ahead of it.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, Request, StatusCode};
+use futures_util::StreamExt as _;
+use serde_json::json;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::timeout;
+
+use super::EventLog;
+use crate::log::{LogError, RawMessage};
+
+/// Most messages for one request.
+pub(crate) const BATCH: usize = 1000;
+/// Bounds memory where messages are large. The server sends one message in any case.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// What the server says where no subject matches.
+const NO_SUBJECT: &str = "No Results";
+/// How long the next message of a batch may take.
+const WAIT: Duration = Duration::from_secs(5);
+/// What the server adds to a message's own headers, after them: a publisher may have written the same names.
+const ADDED: [&str; 6] =
+    ["Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence"];
+
+impl EventLog {
+    /// The last message of a stream on a subject, which may hold wildcards. A permission can name the subject.
+    pub(crate) async fn last_in(&self, stream: &str, subject: &str) -> Result<Option<RawMessage>, LogError> {
+        stored_or_none(self.api(&format!("DIRECT.GET.{stream}.{subject}"), Vec::new()).await?)
+    }
+
+    /// The message at a sequence of a stream.
+    pub(crate) async fn message_in(&self, stream: &str, sequence: u64) -> Result<Option<RawMessage>, LogError> {
+        // The server keeps the way back of a request that may have many answers until nobody listens there.
+        let request = Request::new().payload(json!({ "seq": sequence }).to_string().into());
+        let request = request.inbox(self.client.new_inbox());
+        stored_or_none(self.ask(self.direct_get(stream), request).await?)
+    }
+
+    /// The first messages that match a filter from a sequence on, at most `most`. For a filter with wildcards the server may
+    /// look into every block of messages that the log has.
+    pub(crate) async fn matching(&self, stream: &str, filter: &str, from: u64, most: usize) -> Result<Batch, LogError> {
+        let body = json!({ "seq": from, "next_by_subj": filter, "batch": most, "max_bytes": BATCH_BYTES });
+        self.answers(stream, filter, &body).await
+    }
+
+    /// The last message on each subject that matches a filter. If they are more than `most`, or too large together, the batch
+    /// holds some or none of them, and [`Batch::more`] is true.
+    pub(crate) async fn last_of_matching(&self, stream: &str, filter: &str, most: usize) -> Result<Batch, LogError> {
+        let body = json!({ "multi_last": [filter], "batch": most, "max_bytes": BATCH_BYTES });
+        let unavailable = |reason| LogError::Unavailable { what: format!("read {filter}"), reason };
+        self.answers(stream, filter, &body).await?.or_no_subject().map_err(unavailable)
+    }
+
+    async fn answers(&self, stream: &str, filter: &str, body: &serde_json::Value) -> Result<Batch, LogError> {
+        let unavailable = |reason: String| LogError::Unavailable { what: format!("read {filter}"), reason };
+        let inbox = self.client.new_inbox();
+        let subscribed = self.client.subscribe(inbox.clone()).await;
+        let mut answers = subscribed.map_err(|error| unavailable(error.to_string()))?;
+        let asked = self.client.publish_with_reply(self.direct_get(stream), inbox, body.to_string().into()).await;
+        asked.map_err(|error| unavailable(error.to_string()))?;
+        let mut batch = Batch::default();
+        loop {
+            let answer = timeout(WAIT, answers.next()).await;
+            let answer = answer.map_err(|_| unavailable("no answer in time, or not all of it".to_owned()))?;
+            let answer = answer.ok_or_else(|| unavailable("the connection was closed".to_owned()))?;
+            if batch.take(answer).map_err(unavailable)? {
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn direct_get(&self, stream: &str) -> String {
+        format!("{}.DIRECT.GET.{stream}", self.api_prefix)
+    }
+}
+
+/// The answers to one request.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// In the log's order.
+    pub(crate) messages: Vec<RawMessage>,
+    /// Whether more matched when the last one was sent.
+    pub(crate) more: bool,
+    /// Of the last on each subject: the sequence at which the log ended then.
+    pub(crate) log_end: Option<u64>,
+    /// In the server's words, that there is nothing.
+    pub(crate) nothing: Option<String>,
+}
+
+impl Batch {
+    /// An error where a subject matched and its message could not be read, which is no less a 404.
+    fn or_no_subject(self) -> Result<Self, String> {
+        match self.nothing.as_deref() {
+            None | Some(NO_SUBJECT) => Ok(self),
+            Some(other) => Err(format!("status 404 {other}")),
+        }
+    }
+
+    /// Whether this was the last answer; an error, in words, where one was lost on the way or is no answer.
+    fn take(&mut self, answer: Message) -> Result<bool, String> {
+        let headers = answer.headers.as_ref();
+        let number = |name| headers.and_then(|headers| number(headers, name));
+        let read = self.messages.last().map_or(0, |message| message.sequence);
+        let before = number("Nats-Last-Sequence");
+        // What a message is comes first: only the server writes the last subject.
+        if headers.is_some_and(|headers| headers.get_last("Nats-Subject").is_some()) {
+            let message = stored(answer).map_err(str::to_owned)?;
+            if before != Some(read) || message.sequence <= read {
+                return Err("messages were lost on the way".to_owned());
+            }
+            self.messages.push(message);
+            return Ok(false);
+        }
+        match answer.status.map(|status| status.as_u16()) {
+            Some(204) if read > 0 && before == Some(read) => {
+                self.more = number("Nats-Num-Pending") != Some(0);
+                self.log_end = number("Nats-UpTo-Sequence");
+                Ok(true)
+            }
+            Some(204) => Err("messages were lost on the way".to_owned()),
+            Some(404) if read == 0 => {
+                self.nothing = answer.description;
+                Ok(true)
+            }
+            Some(413) if read == 0 => {
+                self.more = true;
+                Ok(true)
+            }
+            Some(503) => {
+                Err("nobody answers there: JetStream is away, the stream is missing, or this user may not".to_owned())
+            }
+            status => Err(format!("status {status:?} {}", answer.description.unwrap_or_default())),
+        }
+    }
+}
+
+fn stored_or_none(answer: Message) -> Result<Option<RawMessage>, LogError> {
+    let protocol = |reason: String| LogError::Protocol { what: "direct get".to_owned(), reason };
+    // A publisher may have written a status as well; only the server writes the last subject.
+    let is_message = answer.headers.as_ref().is_some_and(|headers| headers.get_last("Nats-Subject").is_some());
+    match answer.status {
+        _ if is_message => {}
+        Some(StatusCode::NOT_FOUND) => return Ok(None),
+        Some(status) if status != StatusCode::OK => {
+            return Err(protocol(format!("status {status} {}", answer.description.unwrap_or_default())));
+        }
+        _ => {}
+    }
+    stored(answer).map(Some).map_err(|reason| protocol(reason.to_owned()))
+}
+
+/// The message in an answer.
+fn stored(answer: Message) -> Result<RawMessage, &'static str> {
+    let headers = answer.headers.unwrap_or_default();
+    let at = headers.get_last("Nats-Time-Stamp").and_then(|at| OffsetDateTime::parse(at.as_str(), &Rfc3339).ok());
+    Ok(RawMessage {
+        sequence: number(&headers, "Nats-Sequence").ok_or("no Nats-Sequence")?,
+        at: at.ok_or("no Nats-Time-Stamp")?.into(),
+        subject: headers.get_last("Nats-Subject").ok_or("no Nats-Subject")?.as_str().to_owned(),
+        pending: number(&headers, "Nats-Num-Pending").unwrap_or(0),
+        headers: published(&headers),
+        payload: answer.payload,
+    })
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get_last(name)?.as_str().parse().ok()
+}
+
+/// The headers without what the server added.
+fn published(headers: &HeaderMap) -> HeaderMap {
+    let mut own = HeaderMap::new();
+    for (name, values) in headers.iter() {
+        let added = usize::from(ADDED.contains(&name.as_ref()));
+        let values = values.iter().take(values.len().saturating_sub(added));
+        values.for_each(|value| own.append(name.clone(), value.clone()));
+    }
+    own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::STREAM;
+
+    fn answer(status: Option<u16>, headers: &[(&str, &str)]) -> Message {
+        let mut map = HeaderMap::new();
+        headers.iter().for_each(|(name, value)| map.append(*name, *value));
+        Message {
+            subject: "_INBOX.1".into(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers: Some(map),
+            status: status.map(|code| StatusCode::from_u16(code).unwrap()),
+            description: None,
+            length: 0,
+        }
+    }
+
+    fn message(sequence: &str, before: &str) -> Message {
+        let headers = [
+            ("Nats-Sequence", "1"),
+            ("Nats-Subject", "a.lie"),
+            ("ce-id", "x"),
+            ("Nats-Stream", STREAM),
+            ("Nats-Subject", "a.b"),
+            ("Nats-Sequence", sequence),
+            ("Nats-Time-Stamp", "2026-01-01T00:00:00Z"),
+            ("Nats-Num-Pending", "7"),
+            ("Nats-Last-Sequence", before),
+        ];
+        answer(None, &headers)
+    }
+
+    fn end(pending: &str, before: &str) -> Message {
+        let headers = [("Nats-Num-Pending", pending), ("Nats-Last-Sequence", before), ("Nats-UpTo-Sequence", "12")];
+        answer(Some(204), &headers)
+    }
+
+    #[test]
+    fn a_batch_is_whole_or_an_error() {
+        type Expected = Result<(&'static [u64], bool), &'static str>;
+        let cases: [(&str, Vec<Message>, Expected); 9] = [
+            ("nothing", vec![answer(Some(404), &[])], Ok((&[], false))),
+            ("all", vec![message("3", "0"), message("8", "3"), end("0", "8")], Ok((&[3, 8], false))),
+            ("more", vec![message("3", "0"), end("4", "3")], Ok((&[3], true))),
+            ("too many subjects", vec![answer(Some(413), &[])], Ok((&[], true))),
+            ("a hole", vec![message("3", "0"), message("9", "8")], Err("lost")),
+            ("without its first", vec![message("8", "3")], Err("lost")),
+            ("without its last", vec![message("3", "0"), end("0", "8")], Err("lost")),
+            ("an end of nothing", vec![end("4", "0")], Err("lost")),
+            ("nobody there", vec![answer(Some(503), &[])], Err("nobody answers")),
+        ];
+        for (name, answers, expected) in cases {
+            let mut batch = Batch::default();
+            let taken: Result<Vec<bool>, String> = answers.into_iter().map(|answer| batch.take(answer)).collect();
+            match (taken, expected) {
+                (Ok(ended), Ok((sequences, more))) => {
+                    assert!(ended.last() == Some(&true) && ended.iter().filter(|ended| **ended).count() == 1, "{name}");
+                    let read: Vec<u64> = batch.messages.iter().map(|message| message.sequence).collect();
+                    assert_eq!((read.as_slice(), batch.more), (sequences, more), "{name}");
+                    assert_eq!(batch.log_end, (!sequences.is_empty()).then_some(12), "{name}");
+                }
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{name}: {error}"),
+                (taken, _) => panic!("{name}: {taken:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_not_nothing() {
+        for (description, read) in [("No Results", true), ("Message Not Found", false)] {
+            let mut batch = Batch::default();
+            let none = Message { description: Some(description.to_owned()), ..answer(Some(404), &[]) };
+            assert_eq!(batch.take(none), Ok(true));
+            assert_eq!(batch.or_no_subject().is_ok(), read, "{description}");
+        }
+    }
+
+    /// A publisher may write the names of the server's headers.
+    #[test]
+    fn the_server_s_word_counts() {
+        let message = stored(message("3", "0")).unwrap();
+        assert_eq!((message.sequence, message.subject.as_str(), message.pending), (3, "a.b", 7));
+        let posing = Message { status: Some(StatusCode::NOT_FOUND), ..self::message("3", "0") };
+        assert_eq!(stored_or_none(posing).unwrap().map(|message| message.sequence), Some(3));
+        let own = [("Nats-Sequence", "1"), ("Nats-Subject", "a.lie"), ("ce-id", "x")];
+        assert_eq!(message.header_pairs(), own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

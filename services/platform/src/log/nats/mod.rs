@@ -1,0 +1,126 @@
+//! The log over NATS: a connection, JetStream's API by its subjects, and nothing that would need wider permissions.
+
+mod connect;
+mod direct;
+mod inspect;
+mod newest;
+mod publish;
+mod read;
+mod readers;
+mod request;
+mod settings;
+mod stream;
+mod work;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tracing::Span;
+use waybill_schemas::{Filter, Subject, Timestamp};
+
+use super::{
+    Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
+    Missing, NewEvent, Newest, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
+};
+use crate::health::ComponentHandle;
+
+pub use connect::{NatsConfig, hosts};
+pub(crate) use direct::BATCH;
+pub use inspect::{InspectError, Inspector, Reply, Server};
+pub(crate) use request::{parse_answer, refused};
+pub use settings::{StreamProblem, stream_problems};
+
+/// A connection to the log. Clones share it.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    pub(crate) client: async_nats::Client,
+    jetstream: async_nats::jetstream::Context,
+    pub(crate) api_prefix: Arc<str>,
+    /// Whose readers these are, as the server lists them.
+    name: Arc<str>,
+    connected: watch::Receiver<bool>,
+    pub(crate) room: Room,
+}
+
+#[async_trait]
+impl Log for EventLog {
+    async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
+        append::append(self, &self.room, new, expect, limit).await
+    }
+
+    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Result<Appended, AppendError>> {
+        batch::append_all(self, &self.room, events).await
+    }
+
+    async fn last(&self, subject: &Subject) -> Result<Option<RawMessage>, LogError> {
+        self.last_in(STREAM, &subject.to_string()).await
+    }
+
+    async fn last_matching(&self, filter: &Filter) -> Result<Option<RawMessage>, LogError> {
+        self.last_in(STREAM, &filter.to_string()).await
+    }
+
+    async fn lasts(&self, filter: &Filter, most: usize) -> Result<Lasts, LogError> {
+        self.last_of_each(&filter.to_string(), most).await
+    }
+
+    async fn message_at(&self, sequence: u64) -> Result<Option<RawMessage>, LogError> {
+        self.message_in(STREAM, sequence).await
+    }
+
+    async fn newest_on(&self, filter: &Filter, most: usize, end: u64) -> Result<Newest, LogError> {
+        self.read_newest(&filter.to_string(), most, end).await
+    }
+
+    async fn pending(&self, filter: &Filter, from: u64) -> Result<u64, LogError> {
+        self.count_pending(&filter.to_string(), from).await
+    }
+
+    async fn sequence_at(&self, time: Timestamp) -> Result<u64, LogError> {
+        self.find_sequence_at(time).await
+    }
+
+    fn follow(&self, filter: &Filter, from: u64, known: Option<Identity>) -> Follow {
+        self.read(filter, from, known)
+    }
+
+    async fn stream_state(&self) -> Result<Option<StreamState>, LogError> {
+        self.read_stream_state().await
+    }
+
+    async fn consumer_state(&self, name: &str) -> Result<Option<ConsumerState>, LogError> {
+        self.read_consumer_state(name).await
+    }
+
+    async fn scheduler_reader(&self) -> Result<Option<ConsumerState>, LogError> {
+        self.find_scheduler_reader().await
+    }
+
+    fn work(&self, consumer: &str, ahead: usize, ready: ComponentHandle, missing: Missing) -> WorkQueue {
+        self.receive(consumer, ahead, ready, missing)
+    }
+
+    fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    fn full(&self) -> watch::Receiver<Option<String>> {
+        self.room.subscribe()
+    }
+}
+
+#[async_trait]
+impl Administration for EventLog {
+    async fn ensure_stream(&self, replicas: usize) -> Result<StreamState, LogError> {
+        self.create_stream(replicas).await
+    }
+
+    async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<bool, LogError> {
+        self.create_or_update_consumer(spec).await
+    }
+
+    async fn delete_consumer(&self, name: &str) -> Result<bool, LogError> {
+        self.remove_consumer(name).await
+    }
+}

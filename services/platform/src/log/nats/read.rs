@@ -1,0 +1,377 @@
+//! Reading in order, for ever: a consumer that fails is replaced by one that starts after the last message read.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::{Instant, sleep},
+};
+use waybill_schemas::{Filter, Timestamp};
+
+use super::EventLog;
+use crate::log::{Follow, Identity, LogError, RawMessage, ReadError, STREAM, StreamState, publish::back_off};
+
+/// A consumer that nobody pulls from is removed by the server after this long.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// The server says at least this often that a waiting pull is alive.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const PULL_EXPIRY: Duration = Duration::from_secs(20);
+const PULL_BATCH: usize = 1000;
+/// Bounds memory where messages are large; more than the largest message that the server takes.
+const PULL_BYTES: usize = 8 * 1024 * 1024;
+/// Messages that wait for the reader here; the rest wait in the log.
+const AHEAD: usize = 256;
+/// Kibibytes that wait for the reader here.
+const AHEAD_KIB: u32 = 8 * 1024;
+/// A stream may be away while a server starts; after this long it counts as gone.
+const STREAM_LIMIT: Duration = Duration::from_secs(60);
+
+type Reader = Consumer<pull::Config>;
+
+/// A message, or why there are no more, and the room that it takes here.
+type Item = (Result<RawMessage, ReadError>, Option<OwnedSemaphorePermit>);
+
+impl EventLog {
+    pub(super) fn read(&self, filter: &Filter, from: u64, known: Option<Identity>) -> Follow {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let reading = Reading {
+            log: self.clone(),
+            filter: filter.to_string(),
+            gapless: *filter == Filter::All,
+            next: from.max(1),
+            known,
+            room: Arc::new(Semaphore::new(usize::try_from(AHEAD_KIB).unwrap_or(usize::MAX))),
+        };
+        tokio::spawn(reading.run(sender));
+        let next = async |mut receiver: mpsc::Receiver<Item>| {
+            let (item, _room) = receiver.recv().await?;
+            Some((item, receiver))
+        };
+        futures_util::stream::unfold(receiver, next).boxed()
+    }
+
+    pub(super) async fn count_pending(&self, filter: &str, from: u64) -> Result<u64, LogError> {
+        let (consumer, waiting) = self.create_reader(filter, from).await?;
+        self.delete_reader(&consumer).await;
+        Ok(waiting)
+    }
+
+    pub(super) async fn find_sequence_at(&self, time: Timestamp) -> Result<u64, LogError> {
+        let policy = DeliverPolicy::ByStartTime { start_time: time.instant() };
+        let (consumer, waiting) = self.create_consumer(&Filter::All.to_string(), policy).await?;
+        let first = match waiting {
+            0 => None,
+            _ => std::pin::pin!(Self::messages_of(&consumer).await?).try_next().await?,
+        };
+        self.delete_reader(&consumer).await;
+        // A server asked for a time to come starts anywhere.
+        match first.filter(|message| message.at >= time) {
+            Some(message) => Ok(message.sequence),
+            None => Ok(self.read_stream_state().await?.map_or(1, |state| state.last_sequence.saturating_add(1))),
+        }
+    }
+
+    /// A consumer without acknowledgements, and how many messages wait for it.
+    async fn create_reader(&self, filter: &str, from: u64) -> Result<(Reader, u64), LogError> {
+        self.create_consumer(filter, DeliverPolicy::ByStartSequence { start_sequence: from.max(1) }).await
+    }
+
+    async fn create_consumer(&self, filter: &str, deliver_policy: DeliverPolicy) -> Result<(Reader, u64), LogError> {
+        // A name, and the filter in the API subject, are what permissions can speak of.
+        let name = format!("{}-{}", self.name, uuid::Uuid::new_v4().simple());
+        let config = pull::Config {
+            name: Some(name),
+            filter_subject: filter.to_owned(),
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: IDLE_LIMIT,
+            ..Default::default()
+        };
+        let created = self.jetstream.create_consumer_on_stream(config, STREAM).await;
+        let consumer = created
+            .map_err(|error| LogError::Unavailable { what: format!("read {filter}"), reason: error.to_string() })?;
+        let waiting = consumer.cached_info().num_pending;
+        Ok((consumer, waiting))
+    }
+
+    /// Tidies up; the server would do it after a while.
+    async fn delete_reader(&self, consumer: &Reader) {
+        if let Err(error) = self.remove_consumer(&consumer.cached_info().name).await {
+            tracing::debug!(%error, "a reader stays until the server removes it");
+        }
+    }
+
+    /// The consumer's messages, until something is wrong with it.
+    async fn messages_of(consumer: &Reader) -> Result<impl Stream<Item = Result<RawMessage, LogError>>, LogError> {
+        let failed = |reason: String| LogError::Unavailable { what: "read messages".to_owned(), reason };
+        let pull = consumer
+            .stream()
+            .max_messages_per_batch(PULL_BATCH)
+            .max_bytes_per_batch(PULL_BYTES)
+            .expires(PULL_EXPIRY)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(pull.map(move |message| {
+            let message = message.map_err(|error| failed(error.to_string()))?;
+            raw(message).ok_or_else(|| failed("a message without its place in the stream".to_owned()))
+        }))
+    }
+}
+
+/// The message with its place, which JetStream writes into the reply subject.
+pub(super) fn raw(message: async_nats::jetstream::Message) -> Option<RawMessage> {
+    let info = message.info().ok()?;
+    let (sequence, at, pending) = (info.stream_sequence, info.published.into(), info.pending);
+    let message = message.message;
+    let subject = message.subject.to_string();
+    Some(RawMessage {
+        sequence,
+        at,
+        pending,
+        subject,
+        headers: message.headers.unwrap_or_default(),
+        payload: message.payload,
+    })
+}
+
+/// One endless reading.
+struct Reading {
+    log: EventLog,
+    filter: String,
+    /// Every sequence must come.
+    gapless: bool,
+    next: u64,
+    /// The log that was read, as of the last message.
+    known: Option<Identity>,
+    room: Arc<Semaphore>,
+}
+
+/// Why a round of reading ended.
+enum Ended {
+    /// Nobody listens any more.
+    Unheard,
+    /// The consumer failed; another one goes on.
+    Consumer(LogError),
+    /// The log is another one.
+    Log(ReadError),
+}
+
+impl Reading {
+    async fn run(mut self, sender: mpsc::Sender<Item>) {
+        let mut tries = 0_u32;
+        loop {
+            let before = self.next;
+            match self.read_with_one_consumer(&sender).await {
+                Ended::Unheard => return,
+                Ended::Log(error) => {
+                    // Whoever listened may have gone away just now.
+                    let _ = sender.send((Err(error), None)).await;
+                    return;
+                }
+                Ended::Consumer(error) => {
+                    tries = if self.next > before { 0 } else { tries.saturating_add(1) };
+                    tracing::warn!(filter = self.filter, next = self.next, %error, "reading was interrupted, going on with a new consumer");
+                    tokio::select! {
+                        () = sender.closed() => return,
+                        () = sleep(back_off(tries)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read_with_one_consumer(&mut self, sender: &mpsc::Sender<Item>) -> Ended {
+        // Changes of the connection from here on end the round: the log is compared anew after each.
+        let mut connected = self.log.connected.clone();
+        tokio::select! {
+            () = sender.closed() => return Ended::Unheard,
+            _ = connected.wait_for(|connected| *connected) => {}
+        }
+        if let Err(ended) = self.check_log(sender).await {
+            return ended;
+        }
+        let (consumer, _) = match self.log.create_reader(&self.filter, self.next).await {
+            Ok(created) => created,
+            Err(error) => return Ended::Consumer(error),
+        };
+        let ended = match EventLog::messages_of(&consumer).await {
+            Ok(messages) => tokio::select! {
+                ended = self.forward(messages, sender) => ended,
+                () = reconnection(&mut connected) => interrupted("the connection was made anew"),
+            },
+            Err(error) => Ended::Consumer(error),
+        };
+        // A consumer that was left is at work no more; one that failed is the server's to remove.
+        if matches!(ended, Ended::Unheard) {
+            self.log.delete_reader(&consumer).await;
+        }
+        ended
+    }
+
+    async fn forward(
+        &mut self,
+        messages: impl Stream<Item = Result<RawMessage, LogError>>,
+        sender: &mpsc::Sender<Item>,
+    ) -> Ended {
+        let mut messages = std::pin::pin!(messages);
+        loop {
+            let message = tokio::select! {
+                () = sender.closed() => return Ended::Unheard,
+                message = messages.next() => message,
+            };
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Ended::Consumer(error),
+                None => return interrupted("the consumer ended"),
+            };
+            match judge(message.sequence, self.next, self.gapless) {
+                Place::Next => {}
+                Place::Earlier => return interrupted("the server began this consumer anew"),
+                Place::Gap => {
+                    return Ended::Log(ReadError::Gap { expected: self.next, found: message.sequence });
+                }
+            }
+            let (sequence, at) = (message.sequence, message.at);
+            let Ok(room) = self.room.clone().acquire_many_owned(kibibytes(&message)).await else {
+                return Ended::Unheard;
+            };
+            if sender.send((Ok(message), Some(room))).await.is_err() {
+                return Ended::Unheard;
+            }
+            // Only what was handed on counts: this can be cancelled at any await.
+            self.next = sequence.saturating_add(1);
+            if let Some(known) = &mut self.known {
+                (known.sequence, known.at) = (sequence, at);
+            }
+        }
+    }
+
+    /// Waits until the stream is there, and compares it with the one that was read before.
+    async fn check_log(&mut self, sender: &mpsc::Sender<Item>) -> Result<(), Ended> {
+        let state = self.wait_for_stream(sender).await?;
+        let first = Identity { created: state.created, sequence: 0, at: state.created };
+        let known = *self.known.get_or_insert(first);
+        check_state(&known, &state).map_err(Ended::Log)?;
+        if known.sequence == 0 {
+            return Ok(());
+        }
+        match self.log.message_in(STREAM, known.sequence).await.map_err(Ended::Consumer)? {
+            Some(message) if message.at == known.at => Ok(()),
+            Some(_) => Err(Ended::Log(ReadError::Replaced { sequence: known.sequence })),
+            None => Err(Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence)))),
+        }
+    }
+
+    async fn wait_for_stream(&self, sender: &mpsc::Sender<Item>) -> Result<StreamState, Ended> {
+        let limit = Instant::now() + STREAM_LIMIT;
+        loop {
+            match self.log.read_stream_state().await {
+                Ok(Some(state)) => return Ok(state),
+                Ok(None) if Instant::now() > limit => {
+                    let what = format!("stream {STREAM}");
+                    let reason = "the stream does not exist".to_owned();
+                    return Err(Ended::Log(ReadError::Log(LogError::Unavailable { what, reason })));
+                }
+                Ok(None) => {}
+                Err(error) => return Err(Ended::Consumer(error)),
+            }
+            tokio::select! {
+                () = sender.closed() => return Err(Ended::Unheard),
+                () = sleep(Duration::from_millis(200)) => {}
+            }
+        }
+    }
+}
+
+fn interrupted(reason: &str) -> Ended {
+    Ended::Consumer(LogError::Unavailable { what: "read messages".to_owned(), reason: reason.to_owned() })
+}
+
+/// Waits until the connection was lost and stands again.
+async fn reconnection(connected: &mut watch::Receiver<bool>) {
+    loop {
+        if connected.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if *connected.borrow_and_update() {
+            return;
+        }
+    }
+}
+
+/// Where a message stands that came for the next one.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Next,
+    /// Read before: the server lost the consumer and began it anew at its old start.
+    Earlier,
+    /// Something is missing before it.
+    Gap,
+}
+
+fn judge(found: u64, next: u64, gapless: bool) -> Place {
+    match found {
+        found if found < next => Place::Earlier,
+        found if found > next && gapless => Place::Gap,
+        _ => Place::Next,
+    }
+}
+
+/// Whether the stream there can be the one that was read.
+fn check_state(known: &Identity, state: &StreamState) -> Result<(), ReadError> {
+    if state.created != known.created {
+        return Err(ReadError::Recreated { found: state.created, expected: known.created });
+    }
+    if state.last_sequence < known.sequence {
+        return Err(ReadError::Shrunk { last: state.last_sequence, read: known.sequence });
+    }
+    Ok(())
+}
+
+fn kibibytes(message: &RawMessage) -> u32 {
+    let bytes = message.payload.len().saturating_add(message.subject.len());
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1).min(AHEAD_KIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+
+    #[test]
+    fn only_a_later_sequence_is_a_gap() {
+        let cases = [
+            (5, 5, true, Place::Next),
+            (4, 5, true, Place::Earlier),
+            (6, 5, true, Place::Gap),
+            (6, 5, false, Place::Next),
+            (1, 5, false, Place::Earlier),
+        ];
+        for (found, next, gapless, place) in cases {
+            assert_eq!(judge(found, next, gapless), place, "{found} for {next}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_known_by_its_making_and_reaches_as_far() {
+        let at = |seconds| Timestamp::from(OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds));
+        let known = Identity { created: at(1), sequence: 7, at: at(9) };
+        let cases = [
+            ("the same", at(1), 7, Ok(())),
+            ("the same, grown", at(1), 8, Ok(())),
+            ("made anew", at(2), 8, Err(ReadError::Recreated { found: at(2), expected: at(1) })),
+            ("cut short", at(1), 6, Err(ReadError::Shrunk { last: 6, read: 7 })),
+        ];
+        for (name, created, last_sequence, expected) in cases {
+            let state = StreamState { created, first_sequence: 1, last_sequence };
+            assert_eq!(check_state(&known, &state), expected, "{name}");
+        }
+    }
+}
