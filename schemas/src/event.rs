@@ -301,7 +301,8 @@ impl Event {
         }
     }
 
-    fn quarantined(&self) -> Option<u64> {
+    /// Sequence of the quarantined message that the event is about.
+    pub fn quarantined(&self) -> Option<u64> {
         match self {
             Self::QuarantineRetried(body) => Some(body.sequence),
             Self::QuarantineDiscarded(body) => Some(body.sequence),

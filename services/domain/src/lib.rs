@@ -5,6 +5,7 @@
 
 pub mod credentials;
 pub mod decision;
+pub mod explain;
 pub mod fold;
 pub mod provider;
 pub mod reference;

@@ -95,6 +95,11 @@ impl Verifier {
         self.tally.open = self.tally.open.saturating_add(1);
     }
 
+    /// What diverges so far, by sequence.
+    pub fn divergences(&self) -> &[Divergence] {
+        &self.found
+    }
+
     /// At the end of the log: everything that diverges, by sequence, and what was compared.
     pub fn finish(self) -> (Vec<Divergence>, Tally) {
         (self.found, self.tally)

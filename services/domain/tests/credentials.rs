@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and its helpers are outside #[test]"
 )]
 
+#[path = "support/rows.rs"]
 mod support;
 
 use core::error::Error;

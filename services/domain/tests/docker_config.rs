@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
 #[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/rows.rs"]
 mod support;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

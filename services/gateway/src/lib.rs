@@ -17,7 +17,7 @@ mod withdrawals;
 
 pub use config::{GatewayConfig, Limits};
 pub use http::openapi;
-pub use port::{Explains, Explanation, Helpers, NotAccepted, Unverified, Verifies, VerifyFailure};
+pub use port::{Explains, Explanation, Helpers, MakeExplains, NotAccepted, Unverified, Verifies, VerifyFailure};
 pub use serve::{GatewayError, run};
 
 /// `ce-source` of the gateway's events.

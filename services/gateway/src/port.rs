@@ -82,10 +82,13 @@ pub trait Explains: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Explanation, LogError>>;
 }
 
+/// Makes who explains, from the gateway's log.
+pub type MakeExplains = Box<dyn FnOnce(Arc<dyn Log>) -> Arc<dyn Explains> + Send>;
+
 /// What the gateway is handed by the program that it runs in.
 pub struct Helpers {
     /// Asks registries; without it, none is ever asked.
     pub verifies: Option<Arc<dyn Verifies>>,
-    /// Makes who explains, from the gateway's log.
-    pub explains: Box<dyn FnOnce(Arc<dyn Log>) -> Arc<dyn Explains> + Send>,
+    /// Makes who explains.
+    pub explains: MakeExplains,
 }

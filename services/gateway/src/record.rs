@@ -185,8 +185,11 @@ impl Session {
     }
 
     async fn in_time<T>(&self, asking: impl Future<Output = T>) -> Result<T, RecordError> {
-        let late = || format!("no answer within {} ms", self.recorder.limit.as_millis());
-        timeout_at(self.deadline, asking).await.map_err(|_| RecordError::Unread(late()))
+        timeout_at(self.deadline, asking).await.map_err(|_| {
+            let full = self.recorder.log.full().borrow().clone();
+            let late = || RecordError::Unread(format!("no answer within {} ms", self.recorder.limit.as_millis()));
+            full.map_or_else(late, RecordError::Full)
+        })
     }
 }
 

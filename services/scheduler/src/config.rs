@@ -3,12 +3,14 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use waybill_platform::{
+    chain,
     config::{ConfigError, Settings},
     log::NatsConfig,
-    sealing::{PrivateKey, PublicKey},
+    sealing::KeyRing,
 };
+use waybill_schemas::WorkspaceId;
 
-use crate::announce::Keys;
+use crate::keys::read_keys;
 
 /// The scheduler's configuration.
 #[derive(Debug)]
@@ -17,9 +19,13 @@ pub struct SchedulerConfig {
     pub nats: NatsConfig,
     /// The projection's file (`WAYBILL_SCHEDULER_PROJECTION`).
     pub projection: PathBuf,
-    /// Keys to open and seal with.
-    pub keys: Keys,
-    /// Copies of the stream when this scheduler creates it (`WAYBILL_STREAM_REPLICAS`, 1 to 5).
+    /// Folder of the sealing keys, looked at while the scheduler runs (`WAYBILL_SCHEDULER_KEY_DIR`).
+    pub key_folder: PathBuf,
+    /// The keys in it.
+    pub keys: KeyRing,
+    /// Workspaces whose orchestrators read the log (`WAYBILL_SCHEDULER_READERS`, separated by commas).
+    pub readers: Vec<WorkspaceId>,
+    /// Copies of log and vault when this scheduler creates them (`WAYBILL_STREAM_REPLICAS`: 1, 3 or 5).
     pub replicas: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_SCHEDULER_HEALTH_LISTEN`).
     pub health: Option<SocketAddr>,
@@ -34,26 +40,39 @@ impl SchedulerConfig {
         let mut reader = settings.reader();
         let nats = NatsConfig::read(&mut reader, "scheduler");
         let projection = reader.required_path("WAYBILL_SCHEDULER_PROJECTION");
-        let seed = reader.secret_file("WAYBILL_SCHEDULER_SEALING_KEY_FILE");
-        let gateway = reader.needed("WAYBILL_GATEWAY_SEALING_KEY", |text| {
-            text.parse::<PublicKey>().map_err(|_| "the gateway's public sealing key (X…), as `waybill init` writes it")
-        });
+        let key_folder = reader.required_path("WAYBILL_SCHEDULER_KEY_DIR");
+        let readers = reader.or("WAYBILL_SCHEDULER_READERS", workspaces, Vec::new);
         let replicas = reader.or("WAYBILL_STREAM_REPLICAS", replicas, || 1);
         let health = reader.optional("WAYBILL_SCHEDULER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8485")
         });
-        let own = PrivateKey::from_seed(&seed);
-        if let (Err(error), false) = (&own, seed.expose().is_empty()) {
-            reader.problem(format!("WAYBILL_SCHEDULER_SEALING_KEY_FILE: {error}"));
+        let keys = read_keys(&key_folder);
+        if let Err(error) = &keys {
+            reader.problem(format!("WAYBILL_SCHEDULER_KEY_DIR: {}", chain(error)));
         }
         reader.finish()?;
-        match (own, gateway) {
-            (Ok(own), Some(gateway)) => Ok(Self { nats, projection, keys: Keys { own, gateway }, replicas, health }),
-            _ => Err(ConfigError { problems: vec!["WAYBILL_SCHEDULER_SEALING_KEY_FILE is an empty file".to_owned()] }),
-        }
+        let keys = keys.map_err(|error| ConfigError { problems: vec![chain(&error)] })?;
+        Ok(Self { nats, projection, key_folder, keys, readers, replicas, health })
     }
 }
 
 fn replicas(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|replicas| [1, 3, 5].contains(replicas)).ok_or("1, 3 or 5")
+}
+
+fn workspaces(text: &str) -> Result<Vec<WorkspaceId>, &'static str> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(|id| id.parse().map_err(|_| "workspaces, separated by commas")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_workspaces() {
+        assert_eq!(workspaces("acme, team-1,").unwrap(), ["acme".parse().unwrap(), "team-1".parse().unwrap()]);
+        assert_eq!(workspaces("").unwrap(), []);
+        assert!(workspaces("a.b").is_err());
+    }
 }

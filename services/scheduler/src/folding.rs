@@ -4,47 +4,57 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
-use waybill_domain::fold::Anomaly;
+use tracing::Span;
+use waybill_domain::fold::{Anomaly, SecretKey};
 use waybill_platform::{
-    log::{EventLog, RawMessage},
+    log::{Administration, RawMessage},
     metrics,
     trace::{self, Delivery},
 };
-use waybill_schemas::{ALL_SUBJECTS, Event, Recorded, RecordedEvent, Subject, Timestamp, WorkerId};
+use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Subject, Timestamp, WorkerId};
 
 use crate::{
     SchedulerError,
-    batch::next_batch,
-    projection::{Entry, Projection, Quarantined, Settled},
+    batch::{LIVE, next_batch},
+    keeper::VaultTask,
+    projection::{Entry, FoldReport, Position, Projection, ProjectionError, Ruling},
+    retry::Retry,
 };
 
 /// Folds from a sequence on, and tells after each commit which sequence was folded last.
 pub(crate) struct Folding {
-    pub(crate) log: EventLog,
+    pub(crate) log: Arc<dyn Administration>,
     pub(crate) projection: Arc<Projection>,
     pub(crate) stream_created: Timestamp,
     pub(crate) folded: watch::Sender<u64>,
-    /// Hears of workers that registered, once their registration is committed.
+    pub(crate) heard: Heard,
+}
+
+/// Who hears of what was folded, once it is committed.
+pub(crate) struct Heard {
+    /// Of workers that registered.
     pub(crate) registered: mpsc::UnboundedSender<BTreeSet<WorkerId>>,
-    /// Hears of requests that came back from quarantine: their decisions are pending behind those that are published.
-    pub(crate) back: mpsc::UnboundedSender<u64>,
+    /// Of what is to be done in the vault.
+    pub(crate) vault: mpsc::UnboundedSender<VaultTask>,
+    /// Of quarantined messages that are to be read again.
+    pub(crate) retries: mpsc::UnboundedSender<Retry>,
 }
 
 impl Folding {
-    /// Runs until `until` is folded, or for ever; ends early on shutdown.
+    /// Runs until shutdown. Ends with an error when the log is another one than the projection's.
     pub(crate) async fn run(
         &self,
         from: u64,
-        until: Option<u64>,
+        position: Option<Position>,
         shutdown: &CancellationToken,
     ) -> Result<(), SchedulerError> {
-        let mut messages = Box::pin(self.log.read(ALL_SUBJECTS, from));
-        while until.is_none_or(|last| *self.folded.borrow() < last) {
+        let known = position.map(|position| position.identity());
+        let mut messages = self.log.follow(&Filter::All, from, known);
+        loop {
             let batch = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                batch = next_batch(&mut messages, |message: &RawMessage| message.pending > 0) => batch?,
+                batch = next_batch(&mut messages, LIVE) => batch?,
             };
             let Some(last) = batch.last().map(|message| message.sequence) else {
                 return Err(SchedulerError::LogEnded);
@@ -52,92 +62,105 @@ impl Folding {
             self.commit(batch).await?;
             self.folded.send_replace(last);
         }
-        Ok(())
     }
 
     async fn commit(&self, batch: Vec<RawMessage>) -> Result<(), SchedulerError> {
-        let entries: Vec<Entry> = batch.into_iter().map(entry).collect();
-        let spans: Vec<Span> = entries.iter().filter_map(live_span).collect();
-        entries.iter().for_each(count);
-        let workers: BTreeSet<WorkerId> = entries.iter().filter_map(registration).collect();
         let (projection, created) = (self.projection.clone(), self.stream_created);
-        let folding = tokio::task::spawn_blocking(move || projection.fold(created, &entries));
-        let report = folding.in_current_span().await.map_err(|_| SchedulerError::Interrupted)??;
-        drop(spans);
-        if !workers.is_empty() {
-            // Nobody listens during a rebuild.
-            let _ = self.registered.send(workers);
-        }
-        report.anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, *anomaly));
-        report.settled.into_iter().for_each(|settled| self.settled(settled));
+        let folding = move || {
+            let entries: Vec<Entry> = batch.iter().map(Entry::of).collect();
+            // The messages take most of the memory; nothing of them is needed any more.
+            drop(batch);
+            let _spans: Vec<Span> = entries.iter().filter_map(live_span).collect();
+            let report = projection.fold(created, &entries)?;
+            Ok::<_, ProjectionError>((entries, report))
+        };
+        let (entries, report) = crate::run_blocking(folding).await?;
+        self.tell(&entries, report);
         Ok(())
     }
-}
 
-fn entry(message: RawMessage) -> Entry {
-    let entry = Entry::of(&message);
-    if let Entry::Poison(poison) = &entry {
-        let Recorded { sequence, value: Quarantined { subject, error, .. }, .. } = poison.as_ref();
-        tracing::warn!(sequence, subject, error, "event cannot be decoded, quarantined");
-    }
-    entry
-}
-
-impl Folding {
-    /// Tells what came of a retry or a discard, and wakes whoever has to act on an event that is back.
-    fn settled(&self, settled: Settled) {
-        match settled {
-            Settled::Back(recorded) => {
-                let (sequence, event) = (recorded.sequence, &recorded.value.event);
-                tracing::info!(sequence, event = %event.event_type(), "quarantined event put back in its place");
-                // Nobody listens during a rebuild.
-                let _ = match event {
-                    Event::WorkerRegistered(worker) => self.registered.send([worker.worker_id.clone()].into()).is_ok(),
-                    Event::ContainerRequested(_) => self.back.send(sequence).is_ok(),
-                    _ => true,
-                };
+    fn tell(&self, entries: &[Entry], report: FoldReport) {
+        let mut workers = BTreeSet::new();
+        for entry in entries {
+            match entry {
+                Entry::Event(recorded) => {
+                    metrics::consumed(&recorded.value.subject);
+                    workers.extend(registration(&recorded.value.event));
+                    // The process goes down when nobody listens.
+                    let _ = vault_task(&recorded.value.event).is_none_or(|task| self.heard.vault.send(task).is_ok());
+                }
+                Entry::Poison(poison) => {
+                    let (sequence, value) = (poison.sequence, &poison.value);
+                    tracing::warn!(sequence, subject = value.subject, size = value.size, error = value.error, "event cannot be decoded, quarantined");
+                }
             }
-            Settled::Held { sequence, why } => tracing::warn!(sequence, why, "quarantined event stays in quarantine"),
-            Settled::Discarded { sequence } => tracing::info!(sequence, "quarantined event discarded"),
-            Settled::NotThere { sequence } => tracing::warn!(sequence, "no such event in quarantine"),
+        }
+        if !workers.is_empty() {
+            let _ = self.heard.registered.send(workers);
+        }
+        report.anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, anomaly));
+        report.rulings.into_iter().for_each(|ruling| self.tell_ruling(ruling));
+    }
+
+    fn tell_ruling(&self, ruling: Ruling) {
+        match ruling {
+            Ruling::Retry { sequence, asked_by } => {
+                tracing::info!(sequence, asked_by, "quarantined event is to be read again");
+                let _ = self.heard.retries.send(Retry { sequence, asked_by });
+            }
+            Ruling::Discarded { sequence } => tracing::info!(sequence, "quarantined event discarded"),
+            Ruling::NotThere { sequence } => tracing::warn!(sequence, "no such event in quarantine"),
         }
     }
 }
 
-fn count(entry: &Entry) {
-    if let Entry::Event(recorded) = entry {
-        metrics::consumed(&recorded.value.event.subject());
-    }
-}
-
-fn registration(entry: &Entry) -> Option<WorkerId> {
-    let Entry::Event(recorded) = entry else { return None };
-    match &recorded.value.event {
+fn registration(event: &Event) -> Option<WorkerId> {
+    match event {
         Event::WorkerRegistered(worker) => Some(worker.worker_id.clone()),
         _ => None,
     }
 }
 
-/// Builds get a span here; requests get theirs when their decision is published.
+/// What the keeper of the vault has to do for an event.
+fn vault_task(event: &Event) -> Option<VaultTask> {
+    let (workspace, secret_name) = (event.workspace()?.clone(), event.secret_name()?.clone());
+    let secret = SecretKey { workspace, secret_name };
+    match event {
+        Event::CredentialSecretRevoked(revoked) => {
+            Some(VaultTask::Withdraw { secret, version: revoked.version, shred: false })
+        }
+        Event::CredentialSecretShredded(shredded) => {
+            Some(VaultTask::Withdraw { secret, version: shredded.version, shred: true })
+        }
+        event => event.stored_version().map(|stored| VaultTask::Check { secret, version: stored.version }),
+    }
+}
+
+/// Builds and versions get a span here; requests get theirs when their decision is published.
 fn live_span(entry: &Entry) -> Option<Span> {
     let Entry::Event(recorded) = entry else { return None };
-    let Recorded { at, sequence, value: RecordedEvent { envelope, event } } = recorded.as_ref();
-    let build = matches!(event.subject(), Subject::Image { .. });
-    if !build || !trace::is_live(*at) {
+    let Recorded { at, sequence, value } = recorded.as_ref();
+    let is_saved = matches!(value.subject, Subject::Image { .. } | Subject::Secret { .. });
+    if !is_saved || !trace::is_live(*at) {
         return None;
     }
-    let span = trace::process_span(&event.subject(), envelope, Delivery::Live);
+    let RecordedEvent { event, .. } = value;
+    let span = trace::process_span(value, Delivery::Live);
     span.in_scope(|| tracing::debug!(sequence, event = %event.event_type(), "folded"));
     Some(span)
 }
 
-fn warn(sequence: u64, anomaly: Anomaly) {
+fn warn(sequence: u64, anomaly: &Anomaly) {
     match anomaly {
-        Anomaly::DuplicateRequest { first } => {
-            tracing::warn!(sequence, first, "container request was published twice, decided once");
-        }
         Anomaly::UnexpectedDecision => {
-            tracing::warn!(sequence, "decision answers no open request, passed over");
+            tracing::warn!(sequence, "decision answers nothing that is open, passed over");
         }
+        Anomaly::DecisionDiffers { expected } => {
+            tracing::error!(sequence, expected = ?expected.outcome, "decision is not the one that the log leads to");
+        }
+        Anomaly::ForeignOutcome { placed_on } => {
+            tracing::warn!(sequence, %placed_on, "outcome of a worker that the placement is not on, passed over");
+        }
+        Anomaly::RepeatedOutcome => tracing::warn!(sequence, "outcome was reported before, passed over"),
     }
 }

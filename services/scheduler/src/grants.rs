@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 use waybill_domain::fold::{SecretFact, SecretKey};
 use waybill_platform::{
     metrics,
@@ -95,7 +95,8 @@ pub(crate) struct Grants {
     vault: Arc<dyn Vault>,
     keys: Keys,
     known: Mutex<Known>,
-    /// Held for reading while decisions are given their grants, for writing while one grant is sealed again.
+    /// Held for reading from the moment at which the projection is looked at until the grants are there, for writing by the
+    /// keeper of the vault. What the keeper erases is therefore not made again from an older picture.
     turn: RwLock<()>,
 }
 
@@ -125,9 +126,22 @@ impl Grants {
         self.keys.borrow().clone()
     }
 
+    /// Begins a turn: grants are made from what the projection says within it.
+    pub(crate) async fn begin_turn(&self) -> RwLockReadGuard<'_, ()> {
+        self.turn.read().await
+    }
+
+    /// Begins a turn in which nobody makes grants.
+    pub(crate) async fn begin_exclusive_turn(&self) -> ExclusiveTurn<'_> {
+        ExclusiveTurn { grants: self, _turn: self.turn.write().await }
+    }
+
     /// Sees that each grant is in the vault. Errors by grant: a decision whose grant is not among them may be published.
-    pub(crate) async fn ensure_all(&self, needed: BTreeMap<GrantKey, Version>) -> BTreeMap<GrantKey, VaultError> {
-        let _turn = self.turn.read().await;
+    pub(crate) async fn ensure_all(
+        &self,
+        _turn: &RwLockReadGuard<'_, ()>,
+        needed: BTreeMap<GrantKey, Version>,
+    ) -> BTreeMap<GrantKey, VaultError> {
         let ensured = stream::iter(needed).map(|(key, version)| async move {
             let ensured = self.ensure(&key, &version).await;
             Some((key, ensured.err()?))
@@ -141,7 +155,11 @@ impl Grants {
             return Ok(());
         }
         let place = key.vault_key();
-        let there = read_replaceable(self.vault.get(&place).await)?;
+        // An entry that cannot be read is written anew.
+        let (there, is_new) = match self.vault.get(&place).await {
+            Err(VaultError::Entry { .. }) => (None, false),
+            there => there.map(|there| (there.clone(), there.is_none()))?,
+        };
         if there.as_ref().is_some_and(|kept| is_good(kept, key, &ring)) {
             self.remember(&ring, key);
             return Ok(());
@@ -150,7 +168,7 @@ impl Grants {
         if there.as_ref().is_some_and(|kept| kept.entry == entry) {
             return Ok(());
         }
-        self.write(&place, &entry, there.is_none()).await?;
+        self.write(&place, &entry, is_new).await?;
         if entry.sealed().is_some() {
             self.remember(&ring, key);
         }
@@ -196,29 +214,6 @@ impl Grants {
         }
     }
 
-    /// Seals a grant again with the present key, if it is sealed with an earlier one.
-    pub(crate) async fn reseal(
-        &self,
-        place: &VaultKey,
-        current: impl Future<Output = Option<(GrantKey, Version)>>,
-    ) -> Result<(), VaultError> {
-        let _turn = self.turn.write().await;
-        let ring = self.ring();
-        let Some(Kept { entry: VaultEntry::Grant(GrantEntry::Sealed(there)), .. }) = self.vault.get(place).await?
-        else {
-            return Ok(());
-        };
-        if there.sender == *ring.present().text() {
-            return Ok(());
-        }
-        // Looked at within the turn: decisions that come later go by a key of the worker that is at least as new.
-        let Some((key, version)) = current.await.filter(|(key, _)| key.vault_key() == *place) else { return Ok(()) };
-        if let Some(entry) = self.make(&key, &version, &ring).await? {
-            self.vault.put(place, &entry).await?;
-        }
-        Ok(())
-    }
-
     fn is_known(&self, ring: &Arc<KeyRing>, key: &GrantKey) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.follow(ring);
@@ -235,11 +230,31 @@ impl Grants {
     }
 }
 
-/// An entry that cannot be read is written anew, like one that is not there.
-fn read_replaceable(there: Result<Option<Kept>, VaultError>) -> Result<Option<Kept>, VaultError> {
-    match there {
-        Err(VaultError::Entry { .. }) => Ok(None),
-        there => there,
+/// A turn in which nobody makes grants.
+pub(crate) struct ExclusiveTurn<'g> {
+    grants: &'g Grants,
+    _turn: RwLockWriteGuard<'g, ()>,
+}
+
+impl ExclusiveTurn<'_> {
+    /// Erases a grant.
+    pub(crate) async fn erase(&self, place: &VaultKey) -> Result<(), VaultError> {
+        self.grants.known.lock().unwrap_or_else(PoisonError::into_inner).grants.clear();
+        self.grants.vault.erase(place).await.map(|_| ())
+    }
+
+    /// Seals a grant again with the present key, if it is sealed with an earlier one.
+    pub(crate) async fn reseal(&self, key: &GrantKey, version: &Version) -> Result<(), VaultError> {
+        let (ring, place) = (self.grants.ring(), key.vault_key());
+        let there = self.grants.vault.get(&place).await?;
+        let sender = there.as_ref().and_then(|kept| kept.entry.sealed()).map(|sealed| &sealed.sender);
+        if sender.is_none_or(|sender| sender == ring.present().text()) {
+            return Ok(());
+        }
+        if let Some(entry) = self.grants.make(key, version, &ring).await? {
+            self.grants.vault.put(&place, &entry).await?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Invariant 10: the projection refuses a log that is not the one it was folded from.
+//! Invariant 11: the projection refuses a log that is not the one it was folded from.
 
 use waybill_schemas::Timestamp;
 
@@ -28,6 +28,17 @@ pub enum ForeignLog {
         /// Where the projection stands.
         position: u64,
     },
+    /// The stream is gone, and the vault is there: there was a log.
+    #[error(
+        "the vault holds {entries} entries, but the event log does not exist: it was lost; restore the stream, or delete the vault (stream KV_WAYBILL_VAULT) to begin anew"
+    )]
+    Lost {
+        /// Keys in the vault.
+        entries: usize,
+    },
+    /// The stream is gone, and so is what the projection would be rebuilt from.
+    #[error("there is no event log to rebuild the projection from; restore the stream")]
+    NothingToRebuild,
     /// The stream was created at another time.
     #[error(
         "the stream was created at {found}, the projection was folded from one created at {expected}; if the new stream is the right one, start with --rebuild"

@@ -1,253 +1,295 @@
-//! The outbox's loop: pending decisions become events, in the order of what they are made for.
+//! The outbox's loop: decisions that are due become events.
 //!
-//! A row leaves the outbox when the fold reads the decision from the log, not when it was sent: sending again after a
-//! crash finds the same id there. A cursor in memory keeps one run from sending a row twice.
+//! A row leaves the outbox when the fold reads the decision from the log, not when it was sent: sending again after a crash
+//! finds the same id there. Withdrawals go in batches of their own, before everything that hands credentials over; within
+//! the other lanes requests go before renewals, and workspaces take turns (invariant 12).
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use waybill_domain::fold::{Decision, Pending, PendingKey};
+use waybill_domain::{decision::Cause, fold::Lane};
 use waybill_platform::{
-    log::{EventLog, Expect, NewEvent},
+    chain,
+    log::{Administration, Appended, ErrorKind, Expect, NewEvent, RawMessage},
     metrics,
-    trace::{self, Delivery},
+    vault::VaultError,
 };
-use waybill_schemas::{Envelope, Event, EventType, Subject, TraceParent, v1::AttachSkipReason};
+use waybill_schemas::{Event, WorkspaceId};
 
 use crate::{
     SchedulerError,
-    announce::{Keys, announce, envelope},
-    projection::Projection,
+    announcement::{Announcement, count, write_log_line},
+    aside::Aside,
+    grants::{GrantKey, Grants, needed_grant},
+    in_flight::InFlight,
+    projection::{Due, Projection, ProjectionError},
 };
 
 /// Most decisions published as one atomic batch.
-const MAX_BATCH: usize = 500;
+pub(crate) const MAX_BATCH: usize = 500;
+/// Most decisions that are in the log and not folded: the fold is waited for then.
+const MAX_IN_FLIGHT: usize = 4 * MAX_BATCH;
+/// How long to wait where a grant could not be made for now.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often the outbox is looked at where nothing changes: what was set aside comes back.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Publishes what the projection holds as pending.
+/// Publishes what the projection holds as due.
 pub(crate) struct Publisher {
-    pub(crate) log: EventLog,
-    pub(crate) projection: Arc<Projection>,
-    pub(crate) keys: Keys,
-    pub(crate) folded: watch::Receiver<u64>,
-    /// Requests that came back from quarantine, by sequence.
-    pub(crate) back: mpsc::UnboundedReceiver<u64>,
+    log: Arc<dyn Administration>,
+    projection: Arc<Projection>,
+    grants: Arc<Grants>,
+    aside: Arc<Aside>,
+    folded: watch::Receiver<u64>,
+    in_flight: InFlight,
+    /// The workspace that was served last, by lane.
+    turns: HashMap<Lane, WorkspaceId>,
+}
+
+/// Decisions that go together.
+#[derive(Debug)]
+struct Batch {
+    due: Vec<Due>,
+    /// Sequence up to which the log was folded when they were due.
+    folded: u64,
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// Nothing was due.
+    Idle,
+    /// Decisions were published.
+    Published,
+    /// Some could not be for now.
+    Postponed,
 }
 
 impl Publisher {
+    pub(crate) fn new(
+        log: Arc<dyn Administration>,
+        projection: Arc<Projection>,
+        grants: Arc<Grants>,
+        aside: Arc<Aside>,
+        folded: watch::Receiver<u64>,
+    ) -> Self {
+        Self { log, projection, grants, aside, folded, in_flight: InFlight::default(), turns: HashMap::new() }
+    }
+
     /// Runs until shutdown.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
-        let mut cursor = PendingKey::START;
         loop {
-            self.folded.mark_unchanged();
-            // What was published since is found published when it is sent again.
-            while let Ok(sequence) = self.back.try_recv() {
-                cursor = before(sequence).min(cursor);
-            }
-            let pending = self.next(cursor).await?;
-            if let Some(last) = pending.last() {
-                cursor = last.key();
-                tokio::select! {
-                    () = shutdown.cancelled() => return Ok(()),
-                    published = self.publish(pending) => published?,
-                }
-                continue;
-            }
+            let round = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                round = self.publish_round() => round?,
+            };
+            let wait = match round {
+                Round::Published if self.in_flight.len() < MAX_IN_FLIGHT => continue,
+                Round::Published | Round::Idle => LOOK_EVERY,
+                Round::Postponed => PAUSE,
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                Some(sequence) = self.back.recv() => cursor = before(sequence).min(cursor),
-                changed = self.folded.changed() => if changed.is_err() { return Ok(()) },
+                changed = timeout(wait, self.folded.changed()) => if matches!(changed, Ok(Err(_))) { return Ok(()) },
             }
         }
     }
 
-    async fn next(&self, cursor: PendingKey) -> Result<Vec<Pending>, SchedulerError> {
-        let projection = self.projection.clone();
-        let reading = tokio::task::spawn_blocking(move || projection.pending(cursor, MAX_BATCH));
-        Ok(reading.await.map_err(|_| SchedulerError::Interrupted)??)
+    /// Publishes one batch of what is due.
+    pub(crate) async fn publish_round(&mut self) -> Result<Round, SchedulerError> {
+        let folded = *self.folded.borrow_and_update();
+        self.in_flight.release(folded);
+        // Within the turn from here on: see `Grants`.
+        let grants = self.grants.clone();
+        let turn = grants.begin_turn().await;
+        let batch = self.next_batch().await?;
+        if batch.due.is_empty() {
+            return Ok(Round::Idle);
+        }
+        let needed: BTreeMap<_, _> = batch.due.iter().filter_map(needed_grant).collect();
+        let failed = if needed.is_empty() { BTreeMap::new() } else { grants.ensure_all(&turn, needed).await };
+        drop(turn);
+        let count = batch.due.len();
+        let ready = self.keep_ready(batch.due, &failed);
+        let postponed = ready.len() < count;
+        self.append(ready, batch.folded).await;
+        Ok(if postponed { Round::Postponed } else { Round::Published })
     }
 
-    async fn publish(&self, pending: Vec<Pending>) -> Result<(), SchedulerError> {
-        let announced: Vec<Announcement> =
-            pending.iter().map(|pending| Announcement::of(pending, &self.keys)).collect();
-        // What is known of earlier decisions for this container on this worker; where it is wrong, appending finds out.
-        let expected = pending.iter().map(|pending| Expect::LastSibling(pending.after));
-        let events = announced.iter().zip(expected).map(|(one, last)| (one.event.clone(), last, one.span.clone()));
-        let events = events.collect();
-        let appended = self.log.append_all(events).await?;
-        for (announcement, appended) in announced.iter().zip(appended) {
-            announcement.span.in_scope(|| log_line(&announcement.event.event, appended.sequence));
-            if !appended.duplicate {
-                count(&announcement.event.event);
+    async fn next_batch(&mut self) -> Result<Batch, SchedulerError> {
+        let (projection, turns) = (self.projection.clone(), self.turns.clone());
+        let (aside, in_flight) = (self.aside.keys(), std::mem::take(&mut self.in_flight));
+        let reading = move || {
+            let batch = read_batch(&projection, &turns, &in_flight, &aside);
+            (batch, in_flight)
+        };
+        let (batch, in_flight) = crate::run_blocking(move || Ok::<_, ProjectionError>(reading())).await?;
+        self.in_flight = in_flight;
+        let batch = batch?;
+        for due in &batch.due {
+            let decision = &due.pending.decision;
+            self.turns.insert(Lane::of_outcome(&decision.outcome), decision.workspace.clone());
+        }
+        Ok(batch)
+    }
+
+    /// Decisions whose grants are there. The others stay in the outbox, or are set aside.
+    fn keep_ready(&self, due: Vec<Due>, failed: &BTreeMap<GrantKey, VaultError>) -> Vec<Due> {
+        let is_ready = |due: &Due| {
+            let Some(error) = needed_grant(due).and_then(|(key, _)| failed.get(&key)) else { return true };
+            let worker_id = &due.pending.decision.worker_id;
+            if error.kind() == ErrorKind::Never {
+                self.set_aside(due, &chain(error));
+            } else {
+                tracing::warn!(%worker_id, error = %chain(error), "a grant cannot be made now, its decision waits");
+            }
+            false
+        };
+        due.into_iter().filter(is_ready).collect()
+    }
+
+    async fn append(&mut self, due: Vec<Due>, folded: u64) {
+        let mut announced = Vec::with_capacity(due.len());
+        for due in due {
+            let announcement = Announcement::new(&due.pending);
+            let expect = self.expected(&due).await;
+            announced.push((due, announcement, expect));
+        }
+        let to_event = |(_, announcement, expect): &(Due, Announcement, Expect)| {
+            (announcement.event.clone(), *expect, announcement.span.clone())
+        };
+        let outcomes = self.log.append_all(announced.iter().map(to_event).collect()).await;
+        for ((due, announcement, _), outcome) in announced.into_iter().zip(outcomes) {
+            let outcome = match outcome {
+                Ok(Appended::Conflict { last }) => self.resolve(&due, &announcement, last).await,
+                Ok(Appended::Stored { sequence, duplicate }) => Ok(Some((sequence, duplicate))),
+                Err(error) => Err((error.kind(), chain(&error))),
+            };
+            match outcome {
+                Ok(Some((sequence, duplicate))) => self.note_stored(due, &announcement, (sequence, duplicate), folded),
+                Ok(None) => self.set_aside(&due, "another event stands in its place"),
+                Err((ErrorKind::Never, error)) => self.set_aside(&due, &error),
+                Err((_, error)) => tracing::warn!(error, "a decision could not be appended, trying again"),
             }
         }
-        Ok(())
     }
-}
 
-/// Before every decision that is made for the event at a sequence.
-fn before(sequence: u64) -> PendingKey {
-    PendingKey { caused_by: sequence, requested_by: 0 }
-}
-
-/// A decision ready to publish, in the span of its processing.
-struct Announcement {
-    event: NewEvent,
-    span: Span,
-}
-
-impl Announcement {
-    fn of(pending: &Pending, keys: &Keys) -> Self {
-        let span = process_span(pending);
-        let event = span.in_scope(|| announce(pending, keys));
-        Self { event: NewEvent { envelope: envelope(pending, trace::now()), event }, span }
+    /// Where a decision is expected. A worker's new key brings a version again whose renewal may be there.
+    async fn expected(&self, due: &Due) -> Expect {
+        let pending = &due.pending;
+        if pending.decision.cause() != Cause::KeyChange {
+            return Expect::Last(pending.after);
+        }
+        let last = self.log.last(&pending.decision.subject()).await.ok().flatten();
+        let earlier = last.filter(|last| last.sequence < pending.decision.caused_by);
+        Expect::Last(earlier.map_or(pending.after, |last| last.sequence))
     }
-}
 
-/// The trace of a live cause (the request, a rotation, a revocation or an end) goes on; an old one is linked. Either way the attach span links to the span that saved.
-fn process_span(pending: &Pending) -> Span {
-    let delivery = Delivery::of(pending.caused_at, false);
-    let context = pending.trace.as_ref();
-    let cause = Envelope {
-        id: pending.cause(),
-        source: String::new(),
-        source_version: None,
-        time: None,
-        causation_id: None,
-        correlation_id: Some(pending.correlation_id),
-        traceparent: context.and_then(|context| TraceParent::parse(&context.traceparent)),
-        tracestate: context.and_then(|context| context.tracestate.clone()),
-    };
-    let span = trace::process_span(&cause_subject(pending), &cause, delivery);
-    if let Decision::Attach(plan) = &pending.decision
-        && let Some(saved) = plan.saved.trace.as_ref().and_then(|context| TraceParent::parse(&context.traceparent))
-    {
-        trace::link_saved(&span, &saved, plan.saved.sequence);
-    }
-    span
-}
-
-/// Where the event stands that the decision is made for.
-fn cause_subject(pending: &Pending) -> Subject {
-    match (&pending.renewal, &pending.request.image_id) {
-        (Some(_), _) if ends(&pending.decision) => Subject::Container {
-            workspace: pending.request.workspace.clone(),
-            container_id: pending.request.container_id.clone(),
-            event: EventType::ContainerEnded,
-        },
-        (Some(_), Some(image_id)) => Subject::Image {
-            workspace: pending.request.workspace.clone(),
-            image_id: image_id.clone(),
-            event: match &pending.decision {
-                Decision::Skip(plan) if plan.reason == AttachSkipReason::SecretRevoked => {
-                    EventType::CredentialSecretRevoked
+    /// What became of a decision whose subject holds something else than expected: the sequence at which it is said, and
+    /// whether it was said before; none if it cannot be said.
+    async fn resolve(
+        &self,
+        due: &Due,
+        announcement: &Announcement,
+        last: Option<RawMessage>,
+    ) -> Result<Option<(u64, bool)>, (ErrorKind, String)> {
+        let Some(last) = last else { return Err((ErrorKind::Again, "a replica is behind".to_owned())) };
+        match judge_conflict(due, &last) {
+            Conflict::Said => Ok(Some((last.sequence, true))),
+            Conflict::Foreign => Ok(None),
+            Conflict::Earlier => {
+                let outcome = self.append_after(&announcement.event, &announcement.span, last.sequence).await;
+                match outcome {
+                    Ok(Appended::Stored { sequence, duplicate }) => Ok(Some((sequence, duplicate))),
+                    Ok(Appended::Conflict { .. }) => Err((ErrorKind::Again, "another renewal came meanwhile".to_owned())),
+                    Err(error) => Err((error.kind(), chain(&error))),
                 }
-                // A rotation can come to nothing, too: the new credentials may have expired.
-                _ => EventType::CredentialSecretRotated,
-            },
-        },
-        _ => Event::from(pending.request.clone()).subject(),
-    }
-}
-
-fn ends(decision: &Decision) -> bool {
-    matches!(decision, Decision::Skip(plan) if plan.reason == AttachSkipReason::ContainerEnded)
-}
-
-fn count(event: &Event) {
-    match event {
-        Event::ContainerCredentialsSkipped(skipped) => metrics::decision("skipped", Some(skipped.reason.as_str())),
-        _ => metrics::decision("attached", None),
-    }
-}
-
-/// People search for these messages and fields.
-fn log_line(event: &Event, sequence: u64) {
-    match event {
-        Event::ContainerCredentialsAttached(attached) => tracing::info!(
-            container_id = %attached.container_id,
-            image_id = %attached.image_id,
-            secret_name = %attached.secret_name,
-            credentials_length = attached.credentials_length,
-            workspace = %attached.workspace,
-            worker_id = %attached.worker_id,
-            sequence,
-            "attached OCI credentials"
-        ),
-        Event::ContainerCredentialsSkipped(skipped) if skipped.reason == AttachSkipReason::NoSecretForImage => {
-            tracing::warn!(
-                container_id = %skipped.container_id,
-                image_id = skipped.image_id.as_ref().map(tracing::field::display),
-                workspace = %skipped.workspace,
-                worker_id = %skipped.worker_id,
-                sequence,
-                "no credential secret found for image"
-            );
-        }
-        Event::ContainerCredentialsSkipped(skipped) if skipped.reason == AttachSkipReason::ContainerEnded => {
-            tracing::info!(
-                container_id = %skipped.container_id,
-                workspace = %skipped.workspace,
-                worker_id = %skipped.worker_id,
-                sequence,
-                "container ended, its worker is told"
-            );
-        }
-        Event::ContainerCredentialsSkipped(skipped) => tracing::warn!(
-            container_id = %skipped.container_id,
-            image_id = skipped.image_id.as_ref().map(tracing::field::display),
-            reason = %skipped.reason,
-            workspace = %skipped.workspace,
-            worker_id = %skipped.worker_id,
-            sequence,
-            "no credentials attached"
-        ),
-        other => debug_assert!(!EventType::DECISIONS.contains(&other.event_type())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use waybill_domain::fold::{Renewal, SkipPlan};
-    use waybill_schemas::v1::ContainerRequested;
-
-    use super::*;
-
-    fn pending(renewal: Option<Renewal>, reason: AttachSkipReason) -> Pending {
-        Pending {
-            request_id: Uuid::from_u128(1),
-            correlation_id: Uuid::from_u128(1),
-            requested_by: 3,
-            renewal,
-            caused_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-            after: 0,
-            request: ContainerRequested {
-                workspace: "ws".parse().unwrap(),
-                container_id: "c".parse().unwrap(),
-                image_id: Some("i".parse().unwrap()),
-                worker_id: "w".parse().unwrap(),
-                build_container: false,
-            },
-            trace: None,
-            decision: Decision::Skip(SkipPlan { reason, image_ref: None, registry: None, image_event: Some(5) }),
+            }
         }
     }
 
-    #[test]
-    fn a_decision_goes_on_from_what_it_was_made_for() {
-        use AttachSkipReason as Why;
-        let renewal = Some(Renewal { id: Uuid::from_u128(2), sequence: 5 });
-        let cases = [
-            (None, Why::SecretExpired, "waybill.events.container.ws.c.ContainerRequested"),
-            (None, Why::SecretRevoked, "waybill.events.container.ws.c.ContainerRequested"),
-            (renewal, Why::SecretRevoked, "waybill.events.image.ws.i.CredentialSecretRevoked"),
-            (renewal, Why::SecretExpired, "waybill.events.image.ws.i.CredentialSecretRotated"),
-            (renewal, Why::UnknownWorker, "waybill.events.image.ws.i.CredentialSecretRotated"),
-        ];
-        for (renewal, reason, subject) in cases {
-            assert_eq!(cause_subject(&pending(renewal, reason)).to_string(), subject, "{reason}");
+    async fn append_after(
+        &self,
+        event: &NewEvent,
+        span: &Span,
+        sequence: u64,
+    ) -> Result<Appended, waybill_platform::log::AppendError> {
+        use tracing::Instrument as _;
+        self.log.append(event, Expect::Last(sequence), None).instrument(span.clone()).await
+    }
+
+    fn note_stored(&mut self, due: Due, announcement: &Announcement, (sequence, duplicate): (u64, bool), folded: u64) {
+        // The fold has read the decision and left the row: sending it for ever would not change that.
+        if duplicate && sequence <= folded {
+            return self.set_aside(&due, "the log holds it, and the fold did not take it");
+        }
+        let _entered = announcement.span.enter();
+        write_log_line(&announcement.event.event, sequence);
+        if !duplicate {
+            count(&announcement.event.event);
+        }
+        self.in_flight.add(due.key, sequence);
+    }
+
+    fn set_aside(&self, due: &Due, error: &str) {
+        let decision = &due.pending.decision;
+        metrics::decision_refused();
+        tracing::error!(subject = %decision.subject(), caused_by = decision.caused_by, error, "a decision cannot be published, it is set aside");
+        self.aside.put(due.key.clone());
+    }
+}
+
+/// What the last message of a decision's subject says about it.
+#[derive(Debug, PartialEq, Eq)]
+enum Conflict {
+    /// It is said.
+    Said,
+    /// An earlier renewal of the same version: the decision goes after it.
+    Earlier,
+    /// Something that nobody but this scheduler may say.
+    Foreign,
+}
+
+fn judge_conflict(due: &Due, last: &RawMessage) -> Conflict {
+    let Ok(recorded) = last.decode() else { return Conflict::Foreign };
+    if recorded.envelope.id == due.pending.event_id() {
+        return Conflict::Said;
+    }
+    let is_first = Lane::of_outcome(&due.pending.decision.outcome) == Lane::Requests;
+    match recorded.event {
+        // A withdrawal follows the first decision, and expects it.
+        Event::ContainerCredentialsWithdrawn(_) if is_first => Conflict::Said,
+        Event::WorkerCredentialsRenewed(_) if last.sequence < due.pending.decision.caused_by => Conflict::Earlier,
+        // Renewals are said in the order of their causes: this one is said before the later one.
+        Event::WorkerCredentialsRenewed(renewed) if renewed.caused_by > due.pending.decision.caused_by => Conflict::Said,
+        _ => Conflict::Foreign,
+    }
+}
+
+/// Withdrawals alone, or else requests and then renewals.
+fn read_batch(
+    projection: &Projection,
+    turns: &HashMap<Lane, WorkspaceId>,
+    in_flight: &InFlight,
+    aside: &HashSet<String>,
+) -> Result<Batch, ProjectionError> {
+    let snapshot = projection.snapshot()?;
+    let folded = snapshot.position()?.map_or(0, |position| position.sequence);
+    let is_taken = |key: &str| in_flight.contains(key) || aside.contains(key);
+    let mut due = snapshot.due(Lane::Withdrawals, turns.get(&Lane::Withdrawals), MAX_BATCH, &is_taken)?;
+    if due.is_empty() {
+        for lane in [Lane::Requests, Lane::Renewals] {
+            let room = MAX_BATCH.saturating_sub(due.len());
+            if room > 0 {
+                due.extend(snapshot.due(lane, turns.get(&lane), room, &is_taken)?);
+            }
         }
     }
+    Ok(Batch { due, folded })
 }

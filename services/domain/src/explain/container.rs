@@ -1,21 +1,42 @@
-//! Explaining a container: the verdict on its newest request, and what came before it.
+//! Explaining a container: the verdict on its newest placement, and what came before it.
 
 use waybill_schemas::{
-    ContainerId, EventType, ImageId, Recorded, Subject, Timestamp, WorkspaceId,
-    v1::{AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ImagePullFailed, PullFailure},
+    ContainerId, Event, Recorded, Subject, Timestamp, WorkspaceId,
+    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed, PullFailure},
 };
 
 use super::{
-    Earlier, Explanation, History, Readers,
-    attempt::{Attempt, Decided, Provided, Pulled, Renewed, attempts},
-    broken::{no_image, no_provider, withheld},
-    cause::{Builds, no_credentials, quarantined},
-    open::{Owed, awaiting_decision, awaiting_worker},
-    step::steps,
-    verdict::{Code, Hop, State, Verdict},
+    Concern, Earlier, Explanation, History, Readers,
+    again::{ASK_AGAIN, Again},
+    missing::missing,
+    notes::notes_on,
+    open::{Owed, Undecided, await_decision, await_worker},
+    provider::{Failed, no_provider},
+    pull::no_image,
+    replay::Replay,
+    step::{StepOutcome, steps},
+    story::{Provided, Pulled, Renewal, Story},
+    verdict::{Code, Hop, Verdict},
+    withdrawn::{is_revocation, over, revoked},
 };
+use crate::decision::{Credential, Decision, Outcome, SkippedImage, differing_fields};
 
-/// What happened to a container's newest request, by `now`.
+/// What verdicts are made from.
+pub(super) struct View<'v> {
+    pub(super) history: &'v History,
+    pub(super) replay: &'v Replay<'v>,
+    pub(super) readers: &'v Readers,
+    pub(super) now: Timestamp,
+}
+
+impl<'v> View<'v> {
+    /// What a new request for the same container would come to.
+    pub(super) fn again(&self, story: &Story<'v>) -> Again<'v> {
+        Again::ask(self.history, &self.replay.facts, story.request.value, self.now)
+    }
+}
+
+/// What happened to a container's newest placement, by `now`.
 pub fn explain_container(
     history: &History,
     workspace: &WorkspaceId,
@@ -23,314 +44,319 @@ pub fn explain_container(
     readers: &Readers,
     now: Timestamp,
 ) -> Explanation {
-    let mut attempts = attempts(history, workspace, container_id);
-    let newest = attempts.pop();
-    let unknown = Readers::unknown();
-    let earlier = attempts.iter().map(|attempt| {
-        let verdict = judge(history, attempt, &unknown, now);
-        Earlier {
-            sequence: attempt.request.sequence,
-            time: attempt.request.at,
-            state: verdict.state,
-            code: verdict.code,
-        }
-    });
-    let earlier = earlier.collect();
-    let mut notes = Vec::new();
-    let verdict = match &newest {
-        Some(attempt) => {
-            let verdict = judge(history, attempt, readers, now);
-            notes = notes_on(history, attempt, verdict.state, now);
-            unread(history, attempt, &verdict).unwrap_or(verdict)
-        }
-        None => not_requested(history, workspace, container_id),
+    let history = history.restrict(&Concern::from_container(history, workspace, container_id));
+    let replay = Replay::from_history(&history);
+    let mut explanation = Explanation {
+        kind: "container",
+        workspace: workspace.clone(),
+        id: container_id.to_string(),
+        placement: None,
+        worker_id: None,
+        verdict: not_requested(&history, workspace, container_id),
+        timeline: Vec::new(),
+        earlier: Vec::new(),
+        notes: Vec::new(),
     };
-    for unreadable in history.unreadable("").filter(|unreadable| Some(unreadable.sequence) != verdict.sequence) {
-        notes.push(format!("the event at sequence {} cannot be read: {}", unreadable.sequence, unreadable.value));
+    let mut stories: Vec<&Story<'_>> = replay.stories.values().collect();
+    if let Some(newest) = stories.pop() {
+        let unknown = Readers::unknown();
+        let view = View { history: &history, replay: &replay, readers: &unknown, now };
+        explanation.earlier = stories.into_iter().map(|story| in_short(&view, story)).collect();
+        let view = View { readers, ..view };
+        let verdict = judge(&view, newest);
+        explanation.notes = notes_on(&view, newest, verdict.state);
+        explanation.verdict = newer_request(&history, newest).unwrap_or(verdict);
+        explanation.timeline = steps(timeline(&view, newest));
+        (explanation.placement, explanation.worker_id) = (Some(newest.number()), Some(newest.worker().clone()));
     }
-    let timeline = newest.map(|attempt| steps(timeline(history, &attempt))).unwrap_or_default();
-    let id = container_id.to_string();
-    Explanation { kind: "container", workspace: workspace.clone(), id, verdict, timeline, earlier, notes }
+    for unreadable in history.unreadable(|_| true) {
+        if Some(unreadable.sequence) != explanation.verdict.sequence {
+            let Recorded { sequence, value, .. } = unreadable;
+            explanation.notes.push(format!("the event at sequence {sequence} cannot be read: {value}"));
+        }
+    }
+    explanation
 }
 
-/// A message that cannot be read and says more than what can: a newer request, or what an open hop waits for.
-fn unread(history: &History, attempt: &Attempt<'_>, verdict: &Verdict) -> Option<Verdict> {
-    let request = attempt.request.value;
-    let (workspace, container_id) = (&request.workspace, &request.container_id);
-    let asked = attempt.request.sequence;
-    let newest = |prefix: &str| history.unreadable_after(asked, prefix);
-    let container = format!("waybill.events.container.{workspace}.{container_id}.");
-    if let Some(again) = newest(&format!("{container}{}", EventType::ContainerRequested)) {
-        return Some(quarantined(Hop::Requested, again));
+fn in_short(view: &View<'_>, story: &Story<'_>) -> Earlier {
+    let verdict = judge(view, story);
+    Earlier {
+        sequence: story.number(),
+        time: story.request.at,
+        worker_id: story.worker().clone(),
+        state: verdict.state,
+        code: verdict.code,
+        sentence: verdict.sentence,
     }
-    let missing = match verdict.code {
-        Code::LostByScheduler => {
-            newest(&format!("waybill.events.worker.{}.{workspace}.{container_id}.", request.worker_id))
-        }
-        Code::LostByWorker => newest(&container),
-        _ => None,
-    };
-    missing.map(|missing| quarantined(verdict.hop, missing))
 }
 
 fn not_requested(history: &History, workspace: &WorkspaceId, container_id: &ContainerId) -> Verdict {
-    let prefix = format!("waybill.events.container.{workspace}.{container_id}.");
-    if let Some(unreadable) = history.unreadable(&prefix).last() {
+    if let Some(unreadable) = history.unreadable(|subject| matches!(subject, Subject::Container { .. })).next_back() {
         return quarantined(Hop::Requested, unreadable);
     }
     Verdict::broken(
         Hop::Requested,
         Code::NotRequested,
         format!("the log holds no request for container {container_id} in workspace {workspace}"),
-        "Check the id and the workspace, and that the orchestrator calls POST /v1/containers or publishes ContainerRequested.",
+        "Check the id and the workspace, and that the orchestrator calls POST /v1/containers or publishes \
+         ContainerRequested; one that nats-server or the gateway refuses leaves no event.",
     )
 }
 
-/// The first hop that broke or is open. What the log says comes first; the readers only speak of open hops.
-fn judge(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Timestamp) -> Verdict {
-    let verdict = judge_first(history, attempt, readers, now);
-    match verdict.state {
-        State::Broken => verdict,
-        _ => since_changed(history, attempt, readers, now).unwrap_or(verdict),
-    }
+/// A message that cannot be read and stands where a newer request does. An end stands on the subject of its own request.
+fn newer_request(history: &History, story: &Story<'_>) -> Option<Verdict> {
+    let requests = |subject: &Subject| matches!(subject, Subject::Container { .. }) && subject != story.subject;
+    let newer = history.unreadable(requests).rfind(|unreadable| unreadable.sequence > story.number());
+    newer.map(|newer| quarantined(Hop::Requested, newer))
 }
 
-/// What came of the request itself.
-fn judge_first(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Timestamp) -> Verdict {
-    if let Some(Recorded { sequence, at, value: Pulled::Succeeded(pulled) }) = &attempt.pull {
-        let with = match attempt.provider.as_ref().map(|provider| provider.value) {
-            Some(Provided::Attached(provider)) if provider.registry.is_some() => {
-                format!("with {}", provider.provider_name)
-            }
-            _ => "without credentials of its own".to_owned(),
-        };
-        let sentence = format!("{} was pulled {with} as {}", pulled.image_ref, pulled.digest);
-        return Verdict::healthy(Hop::Pull, Code::Pulled, sentence).at(*sequence, *at);
-    }
-    match &attempt.decision {
-        None => awaiting_decision(attempt.request.sequence, attempt.request.at, &readers.scheduler, now),
-        Some(Recorded { sequence, at, value: Decided::Skipped(skipped) }) => {
-            let decision = Recorded { sequence: *sequence, at: *at, value: *skipped };
-            withheld(history, attempt.request.sequence, &decision)
-                .unwrap_or_else(|| without_credentials(history, attempt, &decision, readers, now))
-        }
-        Some(Recorded { sequence, value: Decided::Attached(attached), .. }) => {
-            with_credentials(history, attempt, *sequence, attached, readers, now)
-        }
-    }
+/// A message that cannot be read, at a hop.
+pub(super) fn quarantined(hop: Hop, unreadable: Recorded<&str>) -> Verdict {
+    let Recorded { sequence, at, value: error } = unreadable;
+    Verdict::broken(
+        hop,
+        Code::Quarantined,
+        format!("the event at sequence {sequence} cannot be read and is in quarantine: {error}"),
+        format!(
+            "Look at it with `waybill quarantine show {sequence}`; publish it anew as the schema says, or upgrade and \
+             `waybill quarantine retry {sequence}`."
+        ),
+    )
+    .at(sequence, at)
 }
 
-/// What a rotation or a revocation came to since the container got its credentials, where that is what counts.
-fn since_changed(history: &History, attempt: &Attempt<'_>, readers: &Readers, now: Timestamp) -> Option<Verdict> {
-    let renewed = attempt.renewals.last();
-    let told = renewed.map(|renewed| match renewed.decision.value {
-        Decided::Attached(attached) => Some(attached.saved_by),
-        Decided::Skipped(skipped) => skipped.image_event,
-    });
-    if let Some((sequence, at)) = attempt.builds.changed_after
-        && attempt.ended.is_none_or(|ended| sequence < ended)
-        && matches!(&attempt.decision, Some(Recorded { value: Decided::Attached(_), .. }))
-        && told.flatten() < Some(sequence)
-        && !matches!(renewed, Some(Renewed { decision: Recorded { value: Decided::Skipped(_), .. }, .. }))
+/// The first hop that broke or is open.
+fn judge(view: &View<'_>, story: &Story<'_>) -> Verdict {
+    if let Some(differs) = decision_differs(view, story) {
+        return differs;
+    }
+    let withdrawing = story.withdrawing(&view.replay.facts);
+    let failure = find_failure(view, story);
+    if let Some(withdrawing) = withdrawing.filter(|withdrawing| is_revocation(withdrawing.reason))
+        && failure.as_ref().and_then(|failure| failure.sequence).is_none_or(|failed| failed > withdrawing.caused_by)
     {
-        return Some(awaiting_decision(sequence, at, &readers.scheduler, now));
+        return revoked(view, story, withdrawing);
     }
-    let Renewed { decision, provider } = renewed?;
-    match (&decision.value, provider) {
-        (Decided::Skipped(skipped), _) => {
-            let decision = Recorded { sequence: decision.sequence, at: decision.at, value: *skipped };
-            withheld(history, attempt.request.sequence, &decision)
+    let open = || over(view, story, withdrawing).or_else(|| undecided(view, story));
+    failure.or_else(open).unwrap_or_else(|| judge_worker(view, story))
+}
+
+/// The recorded decision is not the fold's. Where something before it cannot be read here, the scheduler may have known more.
+fn decision_differs(view: &View<'_>, story: &Story<'_>) -> Option<Verdict> {
+    let (recorded, expected) = (story.decision.as_ref()?, story.expected.as_ref()?);
+    let number = story.number();
+    let is_newest = view.replay.stories.keys().next_back() == Some(&number);
+    let known = is_newest || view.history.is_complete_at(number);
+    let unread = view.history.unreadable(|_| true).any(|unreadable| unreadable.sequence < number);
+    if recorded.value == *expected || !known || unread {
+        return None;
+    }
+    let fields = differing_fields(&recorded.value, expected).join(", ");
+    let sentence = format!(
+        "the log leads to another decision than the one at sequence {}: {}, not {} (differing: {fields})",
+        recorded.sequence,
+        in_words(expected),
+        in_words(&recorded.value),
+    );
+    let remedy = "Run `waybill replay --verify`. If `waybill quarantine list` has what the scheduler could not read, retry it; \
+                  if not, start `waybill scheduler --rebuild`. Then ask for the container again.";
+    Some(Verdict::broken(Hop::Attached, Code::DecisionDiffers, sentence, remedy).at(recorded.sequence, recorded.at))
+}
+
+fn in_words(decision: &Decision) -> String {
+    match &decision.outcome {
+        Outcome::Attached { credential, image, .. } => {
+            format!("version {} of secret {} for {}", credential.version, credential.secret_name, image.image_ref)
         }
-        (Decided::Attached(attached), Some(Recorded { sequence, at, value: Provided::Failed(failed) })) => {
-            Some(no_provider(history, attached, &Recorded { sequence: *sequence, at: *at, value: *failed }))
-        }
-        (Decided::Attached(_), None) if matches!(&attempt.pull, Some(Recorded { value: Pulled::Succeeded(_), .. })) => {
-            let worker = &attempt.request.value.worker_id;
-            let since = (decision.sequence, decision.at);
-            let (hop, code) = (Hop::Provider, Code::AwaitingProvider);
-            Some(awaiting_worker(Owed { hop, code, worker, decision: decision.sequence, since }, &readers.worker, now))
-        }
+        Outcome::Skipped { reason, .. } => format!("none ({reason})"),
+        Outcome::Withdrawn { reason, .. } => format!("a withdrawal ({reason})"),
+        Outcome::Renewed { credential, .. } => format!("version {}", credential.version),
+    }
+}
+
+/// What broke, by the decision and by what the worker reported of it.
+fn find_failure(view: &View<'_>, story: &Story<'_>) -> Option<Verdict> {
+    let decision = story.decision.as_ref()?;
+    let skip = match &decision.value.outcome {
+        Outcome::Skipped { image, reason, .. } => Some((image, *reason)),
         _ => None,
+    };
+    if let Some((image, reason)) = skip.filter(|(_, reason)| reason.withholds_credentials()) {
+        return Some(missing(view, story, image, reason));
     }
-}
-
-fn with_credentials(
-    history: &History,
-    attempt: &Attempt<'_>,
-    decision: u64,
-    attached: &ContainerCredentialsAttached,
-    readers: &Readers,
-    now: Timestamp,
-) -> Verdict {
-    match (&attempt.provider, &attempt.pull) {
+    let used = story.credential();
+    match (&story.provider, &story.pull) {
         (Some(Recorded { sequence, at, value: Provided::Failed(failed) }), _) => {
-            no_provider(history, attached, &Recorded { sequence: *sequence, at: *at, value: *failed })
+            Some(failed_provider(view, story, used, &Recorded { sequence: *sequence, at: *at, value: *failed }))
         }
-        (provider, Some(Recorded { sequence, at, value: Pulled::Failed(failed) })) => {
-            let provider = match provider.as_ref().map(|provider| provider.value) {
-                Some(Provided::Attached(provider)) => Some(provider),
-                _ => None,
-            };
-            no_image(history, Some(attached), provider, &Recorded { sequence: *sequence, at: *at, value: *failed })
+        (_, Some(Recorded { sequence, at, value: Pulled::Failed(failed) })) => {
+            let failed = Recorded { sequence: *sequence, at: *at, value: *failed };
+            let pull = no_image(view, story, &failed);
+            Some(
+                skip.map_or_else(
+                    || pull.clone(),
+                    |(image, reason)| blame(view, story, (image, reason), &failed, &pull),
+                ),
+            )
         }
-        _ => worker_owes(attempt, decision, readers, now),
+        _ => failed_renewal(view, story),
     }
 }
 
-/// The scheduler had nothing to attach. Where a build supplied credentials that cannot be used, that is what broke. Otherwise
-/// it is well for a public image; where the registry wants credentials, the first hop that broke is the one that has none.
-fn without_credentials(
-    history: &History,
-    attempt: &Attempt<'_>,
-    decision: &Recorded<&ContainerCredentialsSkipped>,
-    readers: &Readers,
-    now: Timestamp,
+fn failed_provider(
+    view: &View<'_>,
+    story: &Story<'_>,
+    used: Option<&Credential>,
+    failed: &Recorded<&CredentialProviderFailed>,
 ) -> Verdict {
-    let unusable = decision.value.reason == AttachSkipReason::CredentialsUnusable;
-    if let Some(cause) = missing(history, attempt, decision).filter(|_| unusable) {
-        return cause;
+    let Recorded { sequence, at, value: CredentialProviderFailed { reason, detail, .. } } = failed;
+    if let Some(used) = used {
+        let failed = Failed { reason: *reason, detail: detail.as_deref(), sequence: *sequence, at: *at };
+        return no_provider(view, story, used, &failed);
     }
-    if let Some(Recorded { sequence, at, value: Provided::Failed(failed) }) = &attempt.provider {
-        let words = failed.detail.clone().unwrap_or_default();
-        let sentence = format!("the worker has no provider: {words}");
-        let remedy = "Look at the worker's log for this sequence; then ask for the container again.";
-        return Verdict::broken(Hop::Provider, Code::Unsupported, sentence, remedy).at(*sequence, *at);
-    }
-    let Some(Recorded { sequence, at, value: Pulled::Failed(failed) }) = &attempt.pull else {
-        return worker_owes(attempt, decision.sequence, readers, now);
-    };
-    let failure = Recorded { sequence: *sequence, at: *at, value: *failed };
-    let pull = no_image(history, None, None, &failure);
-    let Some(cause) = missing(history, attempt, decision).filter(|cause| wants_credentials(failed, cause)) else {
-        return pull;
-    };
-    // A person sees both: what the registry said, and why nothing could be sent to it.
-    let sentence = format!("{}; {}", cause.sentence, pull.sentence);
-    Verdict { sentence, ..cause }
+    let words = detail.as_deref().unwrap_or("no more is known");
+    let sentence = format!("worker {} has no provider, though it needs no credentials: {words}", story.worker());
+    let remedy = format!("Look at the log of worker {} for this placement. {ASK_AGAIN}", story.worker());
+    Verdict::broken(Hop::Provider, (*reason).into(), sentence, remedy).at(*sequence, *at)
 }
 
-/// Whether credentials would have made a difference.
-fn wants_credentials(failed: &ImagePullFailed, cause: &Verdict) -> bool {
-    match failed.reason {
+/// A new version that the worker cannot use, unless a newer one followed.
+fn failed_renewal(view: &View<'_>, story: &Story<'_>) -> Option<Verdict> {
+    let Renewal { credential, outcome, .. } = story.renewals.last()?;
+    let Recorded { sequence, at, value } = outcome.as_ref()?;
+    let failed = (*value)?;
+    let failed = Failed { reason: failed.reason, detail: failed.detail.as_deref(), sequence: *sequence, at: *at };
+    Some(no_provider(view, story, credential, &failed))
+}
+
+/// A pull without credentials failed. Where the registry wants some, the first hop that broke is the one that has none; a
+/// person sees both.
+fn blame(
+    view: &View<'_>,
+    story: &Story<'_>,
+    (image, reason): (&SkippedImage, AttachSkipReason),
+    failed: &Recorded<&ImagePullFailed>,
+    pull: &Verdict,
+) -> Verdict {
+    let cause = missing(view, story, image, reason);
+    if !wants_credentials(failed.value.reason, cause.code) {
+        return pull.clone();
+    }
+    // What broke is known since the pull.
+    Verdict { sentence: format!("{}; {}", cause.sentence, pull.sentence), ..cause }
+}
+
+/// True if credentials would have made a difference.
+fn wants_credentials(reason: PullFailure, cause: Code) -> bool {
+    match reason {
         PullFailure::Unauthorized | PullFailure::Denied | PullFailure::NoImageReference => true,
-        PullFailure::NotFound => !matches!(cause.code, Code::PublicRegistry | Code::ImageModified),
+        PullFailure::NotFound => !matches!(cause, Code::PublicRegistry | Code::ImageModified),
         _ => false,
     }
 }
 
-/// Why the request has no credentials, as the verdict on an earlier hop.
-fn missing(
-    history: &History,
-    attempt: &Attempt<'_>,
-    decision: &Recorded<&ContainerCredentialsSkipped>,
-) -> Option<Verdict> {
-    let request = attempt.request.value;
-    let verdict = match decision.value.reason {
-        AttachSkipReason::NoImageId => Verdict::broken(
-            Hop::Requested,
-            Code::NoImageId,
-            "the request names no image, so nothing could be found for it",
-            "Have the orchestrator pass image_id in the request.",
-        )
-        .at(attempt.request.sequence, attempt.request.at),
-        AttachSkipReason::BuildContainer => Verdict::broken(
-            Hop::Attached,
-            Code::BuildContainer,
-            "a container that builds images brings its own credentials and is given none",
-            "Check the credentials of the build itself, or ask with build_container: false.",
-        )
-        .at(decision.sequence, decision.at),
-        _ => no_credentials(history, &request.workspace, image_of(attempt)?, &attempt.builds),
+/// The scheduler has not decided about the request.
+fn undecided(view: &View<'_>, story: &Story<'_>) -> Option<Verdict> {
+    if story.decision.is_some() {
+        return None;
+    }
+    let decides = |subject: &Subject| match subject {
+        Subject::ContainerDecision { placement, .. } => *placement == story.number(),
+        _ => false,
     };
-    Some(verdict)
+    if let Some(unreadable) = view.history.unreadable(decides).next_back() {
+        return Some(quarantined(Hop::Attached, unreadable));
+    }
+    let since = (story.number(), story.request.at);
+    Some(await_decision(Undecided { hop: Hop::Attached, what: "the request", since }, view.readers, view.now))
 }
 
-fn image_of<'h>(attempt: &Attempt<'h>) -> Option<&'h ImageId> {
-    attempt.request.value.image_id.as_ref()
-}
-
-fn worker_owes(attempt: &Attempt<'_>, decision: u64, readers: &Readers, now: Timestamp) -> Verdict {
-    let worker = &attempt.request.value.worker_id;
-    let decided_at = attempt.decision.as_ref().map_or(attempt.request.at, |decided| decided.at);
-    let owed = match &attempt.provider {
-        None => {
-            Owed { hop: Hop::Provider, code: Code::AwaitingProvider, worker, decision, since: (decision, decided_at) }
-        }
-        Some(provider) => {
-            let since = (provider.sequence, provider.at);
-            Owed { hop: Hop::Pull, code: Code::AwaitingPull, worker, decision, since }
-        }
+/// What the worker made of the decision, where nothing failed.
+fn judge_worker(view: &View<'_>, story: &Story<'_>) -> Verdict {
+    let Some(Recorded { sequence, at, value: Pulled::Succeeded(pulled) }) = &story.pull else {
+        return owed(view, story);
     };
-    awaiting_worker(owed, &readers.worker, now)
-}
-
-/// What is worth knowing beside the verdict.
-fn notes_on(history: &History, attempt: &Attempt<'_>, state: State, now: Timestamp) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(Recorded { value: Decided::Skipped(skipped), sequence, at }) = &attempt.decision
-        && attempt.pull.is_none()
-        && !skipped.reason.withholds_credentials()
+    if let Some(renewal) = story.renewals.last().filter(|_| story.ended.is_none())
+        && let Some(open) = open_renewal(view, story, renewal)
     {
-        let decision = Recorded { sequence: *sequence, at: *at, value: *skipped };
-        let cause = missing(history, attempt, &decision).map(|cause| cause.sentence);
-        notes.extend(cause.map(|cause| format!("no credentials were attached: {cause}")));
+        return open;
     }
-    notes.extend(attempt.ended.map(|sequence| format!("the container ended at sequence {sequence}")));
-    for renewed in &attempt.renewals {
-        if let Decided::Attached(attached) = renewed.decision.value {
-            let (by, place) = (attached.saved_by, renewed.decision.sequence);
-            notes.push(format!(
-                "the credentials were rotated at sequence {by}; the container has new ones since sequence {place}"
-            ));
-        }
-    }
-    let newest = attempt.renewals.last().map(|renewed| &renewed.decision).or(attempt.decision.as_ref());
-    let used = match newest.map(|decision| decision.value) {
-        Some(Decided::Attached(attached)) => Some((attached.saved_by, attached.expires_at)),
-        Some(Decided::Skipped(_)) => None,
-        None => attempt.builds.saved.as_ref().map(|saved| (saved.sequence, saved.value.expires_at)),
+    let with = match story.provider.as_ref().map(|provider| provider.value) {
+        Some(Provided::Attached(provider)) if provider.registry.is_some() => format!("with {}", provider.provider_name),
+        _ => "without credentials of its own".to_owned(),
     };
-    // Where expired credentials broke a hop, the verdict says so.
-    match used {
-        Some((_, Some(expiry))) if expiry > now => notes.push(format!("the credentials expire at {expiry}")),
-        Some((sequence, Some(expiry))) if state != State::Broken => {
-            notes.push(format!(
-                "the credentials expired at {expiry}; {}",
-                after_expiry(history, attempt, sequence, now)
-            ));
-        }
-        _ => {}
-    }
-    notes
+    let sentence = format!("{} was pulled {with} as {} on worker {}", pulled.image_ref, pulled.digest, story.worker());
+    Verdict::healthy(Hop::Pull, Code::Pulled, sentence).at(*sequence, *at)
 }
 
-/// What the next container that asks for the image finds in place of expired credentials.
-fn after_expiry(history: &History, attempt: &Attempt<'_>, expired: u64, now: Timestamp) -> String {
-    let workspace = &attempt.request.value.workspace;
-    let newest = image_of(attempt).and_then(|image_id| Builds::before(u64::MAX, history, workspace, image_id).saved);
-    match newest.filter(|saved| saved.sequence > expired && saved.value.expires_at.is_none_or(|expiry| expiry > now)) {
-        Some(saved) => format!("the next container gets those saved at sequence {}", saved.sequence),
-        None => "rotate them, or build again with new ones, before the next container asks".to_owned(),
+/// A new version that is on its way to the worker.
+fn open_renewal(view: &View<'_>, story: &Story<'_>, renewal: &Renewal<'_>) -> Option<Verdict> {
+    let since = (renewal.cause.sequence, renewal.cause.at);
+    match (&renewal.decision, &renewal.outcome) {
+        (None, _) => {
+            let what = "the new version of the secret";
+            Some(await_decision(Undecided { hop: Hop::Attached, what, since }, view.readers, view.now))
+        }
+        (Some(decision), None) => {
+            let (hop, code, worker) = (Hop::Provider, Code::AwaitingProvider, story.worker());
+            let since = (decision.sequence, decision.at);
+            Some(await_worker(Owed { hop, code, worker, decision: decision.sequence, since }, view.readers, view.now))
+        }
+        (Some(_), Some(_)) => None,
     }
 }
 
-/// The build that the request depends on, the first one that came too late, and the request's own events.
-fn timeline<'h>(history: &'h History, attempt: &Attempt<'h>) -> Vec<Recorded<&'h waybill_schemas::RecordedEvent>> {
-    let builds = &attempt.builds;
-    let used = match attempt.decision.as_ref().map(|decision| decision.value) {
-        Some(Decided::Attached(attached)) => Some(attached.saved_by),
-        _ => builds.saved.as_ref().map(|saved| saved.sequence),
+fn owed(view: &View<'_>, story: &Story<'_>) -> Verdict {
+    let reports = |subject: &Subject| match subject {
+        Subject::ContainerOutcome { worker_id, placement, .. } => {
+            *placement == story.number() && worker_id == story.worker()
+        }
+        _ => false,
     };
-    let without = used.is_none().then(|| builds.skipped.as_ref().map(|skipped| skipped.sequence)).flatten();
-    let late = used.is_none().then(|| builds.saved_after.as_ref().map(|saved| saved.sequence)).flatten();
-    let decisions = attempt.decision.iter().chain(attempt.renewals.iter().map(|renewed| &renewed.decision));
-    let rest_on = decisions.map(|decision| match decision.value {
-        Decided::Attached(attached) => Some(attached.saved_by),
-        Decided::Skipped(skipped) => skipped.image_event,
-    });
-    let shown: Vec<u64> = [used, without, late].into_iter().chain(rest_on).flatten().collect();
-    let of_image = history.events().filter(|recorded| {
-        matches!(recorded.value.event.subject(), Subject::Image { .. }) && shown.contains(&recorded.sequence)
-    });
-    of_image.chain(attempt.events.iter().cloned()).collect()
+    let hop = if story.provider.is_some() { Hop::Pull } else { Hop::Provider };
+    if let Some(unreadable) = view.history.unreadable(reports).next_back() {
+        return quarantined(hop, unreadable);
+    }
+    let worker = story.worker();
+    let decided =
+        story.decision.as_ref().map_or((story.number(), story.request.at), |decided| (decided.sequence, decided.at));
+    let (code, since) = match &story.provider {
+        None => (Code::AwaitingProvider, decided),
+        Some(provider) => (Code::AwaitingPull, (provider.sequence, provider.at)),
+    };
+    await_worker(Owed { hop, code, worker, decision: decided.0, since }, view.readers, view.now)
+}
+
+/// The build and the versions that the placement rests on, and its own events; last, what is not believed.
+fn timeline<'v>(
+    view: &View<'v>,
+    story: &Story<'v>,
+) -> Vec<(Recorded<&'v waybill_schemas::RecordedEvent>, Option<StepOutcome>)> {
+    let mut rests_on = Vec::new();
+    match story.decision.as_ref().map(|decision| &decision.value.outcome) {
+        Some(Outcome::Attached { image, credential, .. }) => rests_on.extend([image.image_event, credential.saved_by]),
+        Some(Outcome::Skipped { image, .. }) => {
+            rests_on.extend(image.image_event);
+            let named = image.secret_name.as_ref();
+            let head = view.history.events().rfind(|recorded| {
+                recorded.sequence < story.number()
+                    && matches!(&recorded.value.subject, Subject::Secret { secret, .. } if Some(secret) == named)
+            });
+            rests_on.extend(head.map(|head| head.sequence));
+        }
+        _ => rests_on.extend(view.again(story).image.map(|image| image.sequence)),
+    }
+    rests_on.extend(story.renewals.iter().map(|renewal| renewal.cause.sequence));
+    rests_on.extend(story.withdrawing(&view.replay.facts).map(|withdrawing| withdrawing.caused_by));
+    let believed = story.events.iter().map(|recorded| recorded.sequence);
+    let shown: std::collections::BTreeSet<u64> = believed.chain(rests_on).collect();
+    let registered = |event: &Event| matches!(event, Event::WorkerRegistered(_));
+    let mut events: Vec<_> = view
+        .history
+        .events()
+        .filter(|recorded| shown.contains(&recorded.sequence) && !registered(&recorded.value.event))
+        .map(|recorded| (recorded, None))
+        .collect();
+    events.extend(story.ignored.iter().map(|(recorded, _)| (*recorded, Some(StepOutcome::Ignored))));
+    events
 }

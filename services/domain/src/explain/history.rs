@@ -1,6 +1,8 @@
 //! What an explanation is made from: the messages that concern an id, readable or not.
 
-use waybill_schemas::{Event, ImageId, Recorded, RecordedEvent, WorkspaceId};
+use waybill_schemas::{Recorded, RecordedEvent, Subject, WorkspaceId};
+
+use super::Concern;
 
 /// One message of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,16 @@ pub enum Seen {
     },
 }
 
+impl Seen {
+    /// The subject, if it is one of the log's.
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Event(recorded) => Some(recorded.subject.clone()),
+            Self::Unreadable { subject, .. } => subject.parse().ok(),
+        }
+    }
+}
+
 /// A message at its place.
 pub type Entry = Recorded<Seen>;
 
@@ -24,6 +36,7 @@ pub type Entry = Recorded<Seen>;
 pub struct History {
     entries: Vec<Entry>,
     elsewhere: Vec<WorkspaceId>,
+    complete_from: u64,
 }
 
 impl History {
@@ -31,7 +44,15 @@ impl History {
     pub fn new(mut entries: Vec<Entry>, elsewhere: Vec<WorkspaceId>) -> Self {
         entries.sort_by_key(|entry| entry.sequence);
         entries.dedup_by_key(|entry| entry.sequence);
-        Self { entries, elsewhere }
+        Self { entries, elsewhere, complete_from: 0 }
+    }
+
+    /// With everything from a sequence on, and before it only what the newest placement rests on. The decisions about
+    /// placements before it are not compared with the fold's.
+    #[must_use]
+    pub fn complete_from(mut self, sequence: u64) -> Self {
+        self.complete_from = sequence;
+        self
     }
 
     /// As it was when the log ended at a sequence.
@@ -39,6 +60,27 @@ impl History {
     pub fn until(mut self, sequence: u64) -> Self {
         self.entries.retain(|entry| entry.sequence <= sequence);
         self
+    }
+
+    /// The messages, in the order of the log.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Only the messages that concern an id.
+    pub(super) fn restrict(&self, concern: &Concern) -> Self {
+        let concerned =
+            |entry: &&Entry| entry.value.subject().is_some_and(|subject| concern.covers(entry.sequence, &subject));
+        Self {
+            entries: self.entries.iter().filter(concerned).cloned().collect(),
+            elsewhere: self.elsewhere.clone(),
+            complete_from: self.complete_from,
+        }
+    }
+
+    /// True if everything that a decision at a sequence rests on is known.
+    pub(super) fn is_complete_at(&self, sequence: u64) -> bool {
+        sequence >= self.complete_from
     }
 
     /// Other workspaces that have builds of the image.
@@ -54,33 +96,18 @@ impl History {
         })
     }
 
-    /// What became of an image's credentials, build by build, in the order of the log.
-    pub(super) fn builds<'h>(
+    /// The event at a sequence.
+    pub(super) fn at(&self, sequence: u64) -> Option<Recorded<&RecordedEvent>> {
+        self.events().find(|recorded| recorded.sequence == sequence)
+    }
+
+    /// Messages that cannot be read, on subjects that `concerned` takes: their sequences and why.
+    pub(super) fn unreadable<'h>(
         &'h self,
-        workspace: &'h WorkspaceId,
-        image_id: &'h ImageId,
-    ) -> impl DoubleEndedIterator<Item = Recorded<&'h RecordedEvent>> {
-        self.events().filter(move |recorded| match &recorded.value.event {
-            Event::CredentialSecretSkipped(e) => e.workspace == *workspace && e.image_id == *image_id,
-            Event::CredentialSecretVerified(e) => e.workspace == *workspace && e.image_id == *image_id,
-            Event::CredentialSecretRevoked(e) => e.workspace == *workspace && e.image_id == *image_id,
-            event => event.saved().is_some_and(|e| e.workspace == *workspace && e.image_id == *image_id),
-        })
-    }
-
-    /// The newest message below a subject prefix that stands after a sequence and cannot be read.
-    pub(super) fn unreadable_after<'h>(&'h self, sequence: u64, prefix: &str) -> Option<Recorded<&'h str>> {
-        let found = self.entries.iter().rev().take_while(|entry| entry.sequence > sequence).find_map(|entry| {
-            let Seen::Unreadable { subject, error } = &entry.value else { return None };
-            subject.starts_with(prefix).then_some((entry, error))
-        });
-        found.map(|(entry, error)| Recorded { sequence: entry.sequence, at: entry.at, value: error.as_str() })
-    }
-
-    /// Messages below a subject prefix that cannot be read: their sequences and why.
-    pub(super) fn unreadable<'h>(&'h self, prefix: &'h str) -> impl Iterator<Item = Recorded<&'h str>> {
+        concerned: impl Fn(&Subject) -> bool + 'h,
+    ) -> impl DoubleEndedIterator<Item = Recorded<&'h str>> {
         self.entries.iter().filter_map(move |entry| match &entry.value {
-            Seen::Unreadable { subject, error } if subject.starts_with(prefix) => {
+            Seen::Unreadable { subject, error } if subject.parse().is_ok_and(|subject| concerned(&subject)) => {
                 Some(Recorded { sequence: entry.sequence, at: entry.at, value: error.as_str() })
             }
             _ => None,

@@ -1,97 +1,128 @@
-//! Explaining an image: what its builds left for containers to come.
+//! Explaining an image: what its newest build leaves for containers to come.
 
-use waybill_schemas::{Event, ImageId, Recorded, Timestamp, WorkspaceId, v1::CredentialSecretSaved};
+use waybill_schemas::{ImageId, Recorded, Subject, Timestamp, WorkerId, WorkspaceId, v1::AttachSkipReason};
 
 use super::{
-    Explanation, History,
-    broken::rotate,
-    cause::{Builds, no_credentials},
+    Concern, Explanation, History,
+    container::quarantined,
+    missing::nothing_built,
+    reason::{Situation, clause, remedy},
+    replay::Replay,
+    secret::unverified,
+    skipped,
     step::steps,
     verdict::{Code, Hop, State, Verdict},
 };
+use crate::fold::{ImageFact, ImageKey, SecretFact, SecretKey, find_credential};
 
 /// Most builds that are shown.
 const SHOWN: usize = 20;
+/// What becomes of a remedy for an image.
+const LATER: &str = "Containers asked for later get it.";
 
 /// What a container that asks for the image at `now` would find, and why.
 pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &ImageId, now: Timestamp) -> Explanation {
-    let builds = Builds::before(u64::MAX, history, workspace, image_id);
+    let history = history.restrict(&Concern::from_image(history, workspace, image_id));
+    let facts = Replay::from_history(&history).facts;
+    let image = facts.images.get(&ImageKey { workspace: workspace.clone(), image_id: image_id.clone() });
+    let key = image.and_then(|image| image.secret_name.clone());
+    let secret =
+        key.and_then(|secret_name| facts.secrets.get(&SecretKey { workspace: workspace.clone(), secret_name }));
     let mut notes = Vec::new();
-    let verdict = match &builds.saved {
-        Some(saved) => {
-            if let Some(skipped) = builds.skipped.as_ref().filter(|skipped| skipped.sequence > saved.sequence) {
-                let reason = skipped.value.reason;
-                let place = skipped.sequence;
-                notes.push(format!(
-                    "a later build saved none ({reason}, sequence {place}); the earlier ones stay in use"
-                ));
-            }
-            notes.extend(unverified(history, workspace, image_id, saved.sequence));
-            of_saved(image_id, saved, now)
+    notes.extend(secret.and_then(|secret| unverified(&history, secret)));
+    let verdict = judge(&history, (workspace, image_id), image, secret, now);
+    for Recorded { sequence, value, .. } in history.unreadable(|_| true) {
+        if Some(sequence) != verdict.sequence {
+            notes.push(format!("the event at sequence {sequence} cannot be read: {value}"));
         }
-        None => not_needed(no_credentials(history, workspace, image_id, &builds)),
+    }
+    let shown = |subject: &Subject| match subject {
+        Subject::Image { .. } => true,
+        Subject::Secret { secret, .. } => image.and_then(|image| image.secret_name.as_ref()) == Some(secret),
+        _ => false,
     };
-    notes.extend(builds.overtaken.iter().map(|sequence| {
-        format!(
-            "the rotation at sequence {sequence} changed nothing: the image had become another one while it was asked for"
-        )
-    }));
-    let prefix = format!("waybill.events.image.{workspace}.{image_id}.");
-    notes.extend(history.unreadable(&prefix).map(|unreadable| {
-        format!("the event at sequence {} cannot be read: {}", unreadable.sequence, unreadable.value)
-    }));
-    let all: Vec<_> = history.builds(workspace, image_id).collect();
+    let all: Vec<_> = history.events().filter(|recorded| shown(&recorded.value.subject)).collect();
     let hidden = all.len().saturating_sub(SHOWN);
     if hidden > 0 {
-        notes.push(format!("{hidden} earlier builds are not shown; `waybill events --image {image_id}` has them"));
+        notes.push(format!("{hidden} earlier events are not shown; `waybill events --image {image_id}` has them"));
     }
-    let timeline = steps(all.into_iter().skip(hidden));
     Explanation {
         kind: "image",
         workspace: workspace.clone(),
         id: image_id.to_string(),
+        placement: None,
+        worker_id: None,
         verdict,
-        timeline,
+        timeline: steps(all.into_iter().skip(hidden).map(|recorded| (recorded, None))),
         earlier: Vec::new(),
         notes,
     }
 }
 
-/// What the registry said when it was asked about the credentials and did not accept them.
-fn unverified(history: &History, workspace: &WorkspaceId, image_id: &ImageId, saved_by: u64) -> Option<String> {
-    history.builds(workspace, image_id).find_map(|recorded| match &recorded.value.event {
-        Event::CredentialSecretVerified(e) if e.saved_by == saved_by && e.digest.is_none() => {
-            let words = e.detail.as_deref().unwrap_or("no more is known");
-            Some(format!(
-                "the registry did not accept them when they were saved (sequence {}): {words}",
-                recorded.sequence
-            ))
+fn judge(
+    history: &History,
+    (workspace, image_id): (&WorkspaceId, &ImageId),
+    image: Option<&ImageFact>,
+    secret: Option<&SecretFact>,
+    now: Timestamp,
+) -> Verdict {
+    // No reason that an image has speaks of a worker.
+    let Ok(worker) = "-".parse::<WorkerId>() else { return unknown() };
+    let situation = Situation {
+        history,
+        workspace,
+        image_id: Some(image_id),
+        image_event: image.map(|image| image.sequence),
+        registry: image.and_then(|image| image.registry.as_deref()),
+        secret_name: image.and_then(|image| image.secret_name.as_ref()),
+        secret,
+        worker: &worker,
+    };
+    let built = image.map_or(0, |image| image.sequence);
+    let builds = |subject: &Subject| matches!(subject, Subject::Image { .. });
+    if let Some(unreadable) = history.unreadable(builds).rfind(|unreadable| unreadable.sequence > built) {
+        return quarantined(Hop::Saved, unreadable);
+    }
+    let Some(image) = image else { return nothing_built(&situation, "") };
+    match find_credential(image, secret, now) {
+        Ok((image_ref, credential)) => {
+            let until = credential.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
+            let sentence = format!(
+                "{image_ref} is pulled with secret {}, version {} ({}){until}",
+                credential.secret_name, credential.version, credential.cred_type
+            );
+            let since = history.at(image.sequence.max(credential.saved_by));
+            let verdict = Verdict::healthy(Hop::Saved, Code::Saved, sentence);
+            since.map_or(verdict.clone(), |since| verdict.at(since.sequence, since.at))
         }
-        _ => None,
-    })
+        Err(AttachSkipReason::NoSecretForImage | AttachSkipReason::CredentialsUnusable) => {
+            situation.skipped().map_or_else(unknown, |skipped| not_needed(skipped::verdict(&skipped)))
+        }
+        Err(reason) => refused(&situation, reason),
+    }
 }
 
-fn of_saved(image_id: &ImageId, saved: &Recorded<&CredentialSecretSaved>, now: Timestamp) -> Verdict {
-    let CredentialSecretSaved { secret_name, cred_type, registry, expires_at, .. } = saved.value;
-    let verdict = match expires_at {
-        Some(expiry) if *expiry <= now => Verdict::broken(
-            Hop::Saved,
-            Code::SecretExpired,
-            format!("the {cred_type} credentials of image {image_id} for {registry} expired at {expiry}"),
-            format!("{}, or build again; containers asked for later get the new ones.", rotate(image_id)),
-        ),
-        Some(expiry) => Verdict::healthy(
-            Hop::Saved,
-            Code::Saved,
-            format!("{cred_type} credentials for {registry} are saved as {secret_name}, until {expiry}"),
-        ),
-        None => Verdict::healthy(
-            Hop::Saved,
-            Code::Saved,
-            format!("{cred_type} credentials for {registry} are saved as {secret_name}"),
-        ),
+/// The image names a secret that no container can be given.
+fn refused(situation: &Situation<'_>, reason: AttachSkipReason) -> Verdict {
+    let code = match reason {
+        AttachSkipReason::SecretRevoked => Code::SecretRevoked,
+        AttachSkipReason::SecretShredded => Code::SecretShredded,
+        AttachSkipReason::SecretExpired => Code::SecretExpired,
+        AttachSkipReason::RegistryMismatch => Code::RegistryMismatch,
+        _ => Code::SecretNotFound,
     };
-    verdict.at(saved.sequence, saved.at)
+    let remedy = format!("{} {LATER}", remedy(reason, situation));
+    let verdict = Verdict::broken(Hop::Saved, code, clause(reason, situation, "is"), remedy);
+    let said = situation.secret.map(|secret| secret.sequence).max(situation.image_event);
+    match said.and_then(|said| situation.history.at(said)) {
+        Some(said) => verdict.at(said.sequence, said.at),
+        None => verdict,
+    }
+}
+
+/// A build that the fold knows, and that this version cannot put into words.
+fn unknown() -> Verdict {
+    Verdict::broken(Hop::Saved, Code::NothingBuilt, "nothing is known of the image's build", "Build again.")
 }
 
 /// A build that needs no credentials is well as it is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use waybill_schemas::{Timestamp, WorkerId};
 
 use super::{
-    readers::{ReaderState, ReaderStatus},
+    readers::{ReaderState, ReaderStatus, Readers},
     verdict::{Code, Hop, Verdict},
 };
 
@@ -16,32 +16,61 @@ const QUIET: Duration = Duration::from_secs(25);
 /// One that goes on reading may have much to decide when it starts, but not for so long.
 const LOST_AFTER: Duration = Duration::from_secs(600);
 
-/// A request at a sequence has no decision.
-pub(super) fn awaiting_decision(sequence: u64, at: Timestamp, scheduler: &ReaderStatus, now: Timestamp) -> Verdict {
+/// What the scheduler owes: a decision about something in the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Undecided<'w> {
+    pub(super) hop: Hop,
+    /// What it is about, such as "the request".
+    pub(super) what: &'w str,
+    /// The event that asks for it.
+    pub(super) since: (u64, Timestamp),
+}
+
+/// Something in the log has no decision.
+pub(super) fn await_decision(undecided: Undecided<'_>, readers: &Readers, now: Timestamp) -> Verdict {
+    let Undecided { hop, what, since: (sequence, at) } = undecided;
+    if let Some(full) = log_full(hop, readers, "the scheduler's decision") {
+        return full.at(sequence, at);
+    }
     let open = |turn: String, remedy: &str| {
-        Verdict::open(Hop::Attached, Code::AwaitingDecision, format!("the scheduler's turn: {turn}"), remedy)
+        Verdict::open(hop, Code::AwaitingDecision, format!("the scheduler's turn: {turn}"), remedy)
     };
     let start = "Start `waybill scheduler`, or look at its log and its /readyz.";
-    let verdict = match scheduler {
-        ReaderStatus::Unknown => open("it has not decided about the request yet".to_owned(), ""),
+    let verdict = match &readers.scheduler {
+        ReaderStatus::Unknown => open(format!("it has not decided about {what} yet"), ""),
         ReaderStatus::Absent => open("no scheduler is reading the log".to_owned(), start),
         ReaderStatus::Present(state) if state.position < sequence => {
             open(lag(state), if state.reading { "" } else { start })
         }
         ReaderStatus::Present(state) if !state.reading => {
-            open("it was given the request, and is not reading any more".to_owned(), start)
+            open(format!("it was given {what}, and is not reading any more"), start)
         }
         ReaderStatus::Present(state) if !is_lost(state, at, now) => {
-            open("it has read the request and has not decided yet".to_owned(), "")
+            open(format!("it has read {what} and has not decided yet"), "")
         }
         ReaderStatus::Present(state) => Verdict::broken(
-            Hop::Attached,
+            hop,
             Code::LostByScheduler,
-            format!("the scheduler has read up to sequence {} and has not decided about the request", state.position),
-            "Look at the scheduler's log for what it said about this sequence; starting it again publishes what is pending.",
+            format!("the scheduler has read up to sequence {} and has not decided about {what}", state.position),
+            format!(
+                "Look at the scheduler's log for sequence {sequence}, and at `waybill doctor` for a log without room; starting the scheduler again publishes what is pending."
+            ),
         ),
     };
     verdict.at(sequence, at)
+}
+
+/// A log that takes no events keeps everybody from reporting.
+fn log_full(hop: Hop, readers: &Readers, what: &str) -> Option<Verdict> {
+    let words = readers.log_full.as_ref()?;
+    let remedy =
+        "Make room on nats-server: on its disk, or in the limits of its account. What waits is written by itself then.";
+    Some(Verdict::broken(
+        hop,
+        Code::LogFull,
+        format!("{what} cannot be recorded: the log takes no events ({words})"),
+        remedy,
+    ))
 }
 
 fn is_lost(state: &ReaderState, at: Timestamp, now: Timestamp) -> bool {
@@ -62,13 +91,16 @@ pub(super) struct Owed<'w> {
 }
 
 /// A decision has no provider, or a provider no pull.
-pub(super) fn awaiting_worker(owed: Owed<'_>, status: &ReaderStatus, now: Timestamp) -> Verdict {
+pub(super) fn await_worker(owed: Owed<'_>, readers: &Readers, now: Timestamp) -> Verdict {
     let Owed { hop, code, worker, decision, since: (sequence, at) } = owed;
     let what = if hop == Hop::Pull { "the pull" } else { "a provider" };
+    if let Some(full) = log_full(hop, readers, &format!("{what} of worker {worker}")) {
+        return full.at(sequence, at);
+    }
     let open =
         |turn: String, remedy: String| Verdict::open(hop, code, format!("worker {worker}'s turn: {turn}"), remedy);
     let start = format!("Start `waybill worker --id {worker}` on its node, or look at its log and its /readyz.");
-    let verdict = match status {
+    let verdict = match &readers.worker {
         ReaderStatus::Unknown => open(format!("it has not reported {what} yet"), String::new()),
         ReaderStatus::Absent => {
             open("it has no consumer yet, which the scheduler makes when the worker registers".to_owned(), start)

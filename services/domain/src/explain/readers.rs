@@ -1,4 +1,4 @@
-//! How far those are whose turn it may be.
+//! How far the readers of the log are.
 
 use waybill_schemas::Timestamp;
 
@@ -7,14 +7,16 @@ use waybill_schemas::Timestamp;
 pub struct Readers {
     /// The scheduler's fold.
     pub scheduler: ReaderStatus,
-    /// The worker of the container's newest request.
+    /// The worker of the container's newest placement.
     pub worker: ReaderStatus,
+    /// The server's words where the log takes no events at present.
+    pub log_full: Option<String>,
 }
 
 impl Readers {
-    /// Nobody asked.
+    /// Readers that were not asked.
     pub fn unknown() -> Self {
-        Self { scheduler: ReaderStatus::Unknown, worker: ReaderStatus::Unknown }
+        Self { scheduler: ReaderStatus::Unknown, worker: ReaderStatus::Unknown, log_full: None }
     }
 }
 

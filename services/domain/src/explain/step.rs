@@ -1,7 +1,7 @@
 //! The timeline: one step an event, with who did it, when, and why.
 
 use serde::Serialize;
-use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp, v1::AttachSkipReason};
+use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp, v1::SecretVersion};
 
 use super::verdict::Hop;
 
@@ -15,6 +15,10 @@ pub enum StepOutcome {
     Skipped,
     /// It could not.
     Failed,
+    /// It took the credentials away.
+    Withdrawn,
+    /// Nobody believes it: said twice, made up, or by another worker.
+    Ignored,
 }
 
 /// One event of the timeline.
@@ -35,6 +39,9 @@ pub struct Step {
     pub event: &'static str,
     /// Who wrote it: `ce-source`.
     pub service: String,
+    /// Who asked for it, where that is known: `ce-actor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
     /// Version of the program that wrote it, where it said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -48,23 +55,27 @@ pub struct Step {
     pub trace_id: Option<String>,
 }
 
-/// The steps of events, in the order of the log. A worker's registration is none.
-pub(super) fn steps<'h>(events: impl IntoIterator<Item = Recorded<&'h RecordedEvent>>) -> Vec<Step> {
+/// The steps of events, in the order of the log, each with another outcome than its own where there is one. A worker's
+/// registration is none.
+pub(super) fn steps<'h>(
+    events: impl IntoIterator<Item = (Recorded<&'h RecordedEvent>, Option<StepOutcome>)>,
+) -> Vec<Step> {
     let mut events: Vec<_> = events.into_iter().collect();
-    events.sort_by_key(|recorded| recorded.sequence);
+    events.sort_by_key(|(recorded, _)| recorded.sequence);
     let mut steps: Vec<Step> = Vec::new();
-    for recorded in events {
-        let Some((hop, outcome, reason, says)) = told(&recorded.value.event) else { continue };
+    for (recorded, instead) in events {
+        let Some(Words { hop, outcome, reason, says }) = describe(&recorded.value.event) else { continue };
         let before = steps.last().map(|step| step.time);
         let envelope = &recorded.value.envelope;
         steps.push(Step {
             hop,
-            outcome,
+            outcome: instead.unwrap_or(outcome),
             sequence: recorded.sequence,
             time: recorded.at,
             after_ms: before.map(|before| milliseconds(before, recorded.at)),
             event: recorded.value.event.event_type().as_str(),
             service: envelope.source.clone(),
+            actor: envelope.actor.clone(),
             version: envelope.source_version.clone(),
             reason,
             says,
@@ -78,80 +89,129 @@ fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
     i64::try_from((to.instant() - from.instant()).whole_milliseconds()).unwrap_or(i64::MAX)
 }
 
-type Told = (Hop, StepOutcome, Option<&'static str>, String);
+/// An event in words.
+struct Words {
+    hop: Hop,
+    outcome: StepOutcome,
+    reason: Option<&'static str>,
+    says: String,
+}
 
-fn told(event: &Event) -> Option<Told> {
-    let done = |hop, says| Some((hop, StepOutcome::Done, None, says));
-    match event {
-        Event::CredentialSecretSaved(e) => {
-            let expiry = e.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
-            done(Hop::Saved, format!("{} ({}) for {}{expiry}", e.secret_name, e.cred_type, e.image_ref))
-        }
-        Event::CredentialSecretRotated(e) => {
-            let expiry = e.secret.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
-            let says = format!(
-                "{} ({}), in place of sequence {}{expiry}",
-                e.secret.secret_name, e.secret.cred_type, e.replaces
-            );
-            done(Hop::Saved, says)
-        }
+impl Words {
+    fn done(hop: Hop, says: String) -> Self {
+        Self { hop, outcome: StepOutcome::Done, reason: None, says }
+    }
+
+    /// With a reason code, what it means, and what more is known.
+    fn because(hop: Hop, outcome: StepOutcome, (reason, meaning): (&'static str, &str), detail: &str) -> Self {
+        Self { hop, outcome, reason: Some(reason), says: in_words(meaning, detail) }
+    }
+}
+
+fn describe(event: &Event) -> Option<Words> {
+    Some(match event {
+        Event::CredentialSecretSaved(e) => Words::done(Hop::Saved, version(e.secret_name.as_str(), &e.stored)),
+        Event::CredentialSecretRotated(e) => Words::done(Hop::Saved, version(e.secret_name.as_str(), &e.stored)),
         Event::CredentialSecretRevoked(e) => {
-            let why = e.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-            let says = format!("{} of sequence {}{why}", e.secret_name, e.revokes);
-            Some((Hop::Saved, StepOutcome::Skipped, Some(AttachSkipReason::SecretRevoked.as_str()), says))
+            withdrawn("secret_revoked", format!("{}, up to version {}", e.secret_name, e.version), e.reason.as_deref())
         }
-        Event::CredentialSecretVerified(e) => Some(match &e.digest {
-            Some(digest) => {
-                (Hop::Saved, StepOutcome::Done, None, format!("the registry accepts them, and has {digest}"))
-            }
-            None => {
-                let exchange = e.provider_failure.map(|reason| (reason.as_str(), reason.meaning()));
-                let failure = exchange.or(e.pull_failure.map(|reason| (reason.as_str(), reason.meaning())));
-                let (reason, meaning) = failure.unzip();
-                let detail = e.detail.as_deref().unwrap_or_default();
-                (Hop::Saved, StepOutcome::Failed, reason, in_words(meaning.unwrap_or_default(), detail))
-            }
-        }),
+        Event::CredentialSecretShredded(e) => {
+            withdrawn("secret_shredded", format!("{}, up to version {}", e.secret_name, e.version), e.reason.as_deref())
+        }
+        Event::ImageSecretNamed(e) => Words::done(Hop::Saved, format!("{} with secret {}", e.image_ref, e.secret_name)),
         Event::CredentialSecretSkipped(e) => {
             let missing = e.missing_key.as_ref().map_or_else(String::new, |key| format!("{key} is missing; "));
             let detail = format!("{missing}{}", e.image_ref.as_deref().unwrap_or("no image reference"));
-            let says = in_words(e.reason.meaning(), &detail);
-            Some((Hop::Saved, StepOutcome::Skipped, Some(e.reason.as_str()), says))
+            Words::because(Hop::Saved, StepOutcome::Skipped, (e.reason.as_str(), e.reason.meaning()), &detail)
         }
         Event::ContainerRequested(e) => {
             let image = e.image_id.as_ref().map_or("no image", |id| id.as_str());
-            done(Hop::Requested, format!("{image} on worker {}", e.worker_id))
+            Words::done(Hop::Requested, format!("{image} on worker {}", e.worker_id))
         }
-        Event::ContainerCredentialsAttached(e) => done(
+        Event::ContainerEnded(e) => Words {
+            hop: Hop::Withdrawn,
+            outcome: StepOutcome::Done,
+            reason: None,
+            says: format!("placement {} has ended", e.placement),
+        },
+        event => return describe_decision(event).or_else(|| describe_outcome(event)),
+    })
+}
+
+fn version(name: &str, stored: &SecretVersion) -> String {
+    let expiry = stored.expires_at.map_or_else(String::new, |expiry| format!(", until {expiry}"));
+    let verified = match &stored.verified {
+        Some(verified) if verified.digest.is_some() => ", and the registry takes it",
+        Some(_) => ", and the registry does not take it",
+        None => "",
+    };
+    format!("{name} version {} ({}) for {}{expiry}{verified}", stored.version, stored.cred_type, stored.registry)
+}
+
+fn withdrawn(reason: &'static str, what: String, why: Option<&str>) -> Words {
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let says = format!("{what}{why}");
+    Words { hop: Hop::Withdrawn, outcome: StepOutcome::Withdrawn, reason: Some(reason), says }
+}
+
+fn describe_decision(event: &Event) -> Option<Words> {
+    Some(match event {
+        Event::ContainerCredentialsAttached(e) => Words::done(
             Hop::Attached,
             format!(
-                "{} ({}), saved at sequence {}, {} bytes",
-                e.secret_name, e.cred_type, e.saved_by, e.credentials_length
+                "{} version {} ({}), saved at sequence {}, {} bytes",
+                e.secret_name, e.version, e.cred_type, e.saved_by, e.credentials_length
             ),
         ),
         Event::ContainerCredentialsSkipped(e) => {
-            let unknown = match e.reason {
-                AttachSkipReason::ContainerEnded => "its worker is told to drop what it holds",
-                _ => "no image reference is known",
-            };
-            let says = in_words(e.reason.meaning(), e.image_ref.as_deref().unwrap_or(unknown));
-            Some((Hop::Attached, StepOutcome::Skipped, Some(e.reason.as_str()), says))
+            let detail = e.image_ref.as_deref().unwrap_or("no image reference is known");
+            Words::because(Hop::Attached, StepOutcome::Skipped, (e.reason.as_str(), e.reason.meaning()), detail)
         }
+        Event::ContainerCredentialsWithdrawn(e) => {
+            let detail = format!("follows sequence {}", e.caused_by);
+            let reason = (e.reason.as_str(), e.reason.meaning());
+            Words::because(Hop::Withdrawn, StepOutcome::Withdrawn, reason, &detail)
+        }
+        Event::WorkerCredentialsRenewed(e) => Words::done(
+            Hop::Attached,
+            format!(
+                "{} version {} for worker {}, {}",
+                e.secret_name,
+                e.version,
+                e.worker_id,
+                in_words(e.cause.meaning(), "")
+            ),
+        ),
+        _ => return None,
+    })
+}
+
+fn describe_outcome(event: &Event) -> Option<Words> {
+    Some(match event {
         Event::CredentialProviderAttached(e) => {
             let expiry = e.token_expires_at.map_or_else(String::new, |expiry| format!(", token until {expiry}"));
-            done(Hop::Provider, format!("{}{expiry}", e.provider_name))
+            Words::done(Hop::Provider, format!("{}{expiry}, on worker {}", e.provider_name, e.worker_id))
         }
         Event::CredentialProviderFailed(e) => {
-            let says = in_words(e.reason.meaning(), e.detail.as_deref().unwrap_or_default());
-            Some((Hop::Provider, StepOutcome::Failed, Some(e.reason.as_str()), says))
+            let detail = e.detail.as_deref().unwrap_or_default();
+            Words::because(Hop::Provider, StepOutcome::Failed, (e.reason.as_str(), e.reason.meaning()), detail)
         }
-        Event::ImagePullSucceeded(e) => done(Hop::Pull, format!("{} is {}", e.image_ref, e.digest)),
+        Event::ImagePullSucceeded(e) => {
+            Words::done(Hop::Pull, format!("{} is {}, on worker {}", e.image_ref, e.digest, e.worker_id))
+        }
         Event::ImagePullFailed(e) => {
-            let says = in_words(e.reason.meaning(), e.detail.as_deref().unwrap_or_default());
-            Some((Hop::Pull, StepOutcome::Failed, Some(e.reason.as_str()), says))
+            let detail = e.detail.as_deref().unwrap_or_default();
+            Words::because(Hop::Pull, StepOutcome::Failed, (e.reason.as_str(), e.reason.meaning()), detail)
         }
-        _ => None,
-    }
+        Event::SecretRenewalApplied(e) => {
+            Words::done(Hop::Provider, format!("worker {} uses {} version {}", e.worker_id, e.secret_name, e.version))
+        }
+        Event::SecretRenewalFailed(e) => {
+            let detail = e.detail.as_deref().unwrap_or_default();
+            Words::because(Hop::Provider, StepOutcome::Failed, (e.reason.as_str(), e.reason.meaning()), detail)
+        }
+        _ => return None,
+    })
 }
 
 /// What a reason means, and what more is known of this one.

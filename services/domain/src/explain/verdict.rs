@@ -1,7 +1,10 @@
 //! The verdict's words: fixed for programs, in sentences for people.
 
 use serde::{Serialize, Serializer};
-use waybill_schemas::Timestamp;
+use waybill_schemas::{
+    Timestamp,
+    v1::{ProviderFailure, PullFailure, SaveSkipReason, WithdrawReason},
+};
 
 /// Whether an id is well. The exit status of `waybill explain` follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -40,6 +43,8 @@ pub enum Hop {
     Provider,
     /// The worker pulls.
     Pull,
+    /// The credentials are taken away: revoked, shredded, superseded or ended.
+    Withdrawn,
 }
 
 impl Hop {
@@ -51,6 +56,7 @@ impl Hop {
             Self::Attached => "attached",
             Self::Provider => "provider",
             Self::Pull => "pull",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }
@@ -76,25 +82,35 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Credentials are saved for the image.
+    /// Credentials are saved.
     Saved = "saved",
     /// The image was pulled.
     Pulled = "pulled",
+    /// A newer request placed the container again.
+    Superseded = "superseded",
+    /// The placement has ended.
+    Ended = "ended",
     /// The scheduler has not decided yet.
     AwaitingDecision = "awaiting_decision",
     /// The worker has not made a provider yet.
     AwaitingProvider = "awaiting_provider",
     /// The worker has not reported the pull yet.
     AwaitingPull = "awaiting_pull",
-    /// The scheduler has read the request and never decided.
+    /// The log takes no events.
+    LogFull = "log_full",
+    /// The scheduler has read what it was to decide about and never decided.
     LostByScheduler = "lost_by_scheduler",
     /// The worker is done with the decision and never reported.
     LostByWorker = "lost_by_worker",
+    /// The recorded decision is another one than the log leads to.
+    DecisionDiffers = "decision_differs",
+    /// A message that belongs here cannot be read.
+    Quarantined = "quarantined",
     /// The log holds no build of the image.
     NothingBuilt = "nothing_built",
     /// Only another workspace built the image.
     OtherWorkspace = "other_workspace",
-    /// The credentials were saved after the container asked.
+    /// The image was built after the container asked.
     SavedAfterRequest = "saved_after_request",
     /// The build carried no credentials.
     NoCredentialsProvided = "no_credentials_provided",
@@ -108,36 +124,42 @@ codes! {
     IncompleteCredentials = "incomplete_credentials",
     /// The credentials are for another registry than the image.
     RegistryMismatch = "registry_mismatch",
-    /// Nobody knows what kind the credentials are.
+    /// The credentials are of no known kind.
     UnrecognizedCredentials = "unrecognized_credentials",
     /// The credentials had expired when they were given.
     ExpiredCredentials = "expired_credentials",
-    /// A message that belongs here cannot be read.
-    Quarantined = "quarantined",
+    /// The registry refused the build's credentials, and took the version that is saved.
+    VerificationFailed = "verification_failed",
     /// The log holds no request for the container.
     NotRequested = "not_requested",
     /// The request names no image.
     NoImageId = "no_image_id",
     /// The container builds images and brings its own credentials.
     BuildContainer = "build_container",
-    /// The saved credentials had expired when the container asked, or have since.
+    /// There is no secret of that name.
+    SecretNotFound = "secret_not_found",
+    /// The secret's newest version has expired.
     SecretExpired = "secret_expired",
-    /// The credentials were revoked.
+    /// The secret was revoked.
     SecretRevoked = "secret_revoked",
-    /// The credentials expired between the attach and the pull.
+    /// The secret was shredded.
+    SecretShredded = "secret_shredded",
+    /// The credentials expired between the decision and their use.
     ExpiredBeforePull = "expired_before_pull",
     /// The worker had not registered.
     UnknownWorker = "unknown_worker",
-    /// The worker registered another key after the credentials were sealed to it.
-    WorkerKeyReplaced = "worker_key_replaced",
-    /// The credentials could not be opened.
+    /// The secret or its grant could not be opened.
     UnsealFailed = "unseal_failed",
+    /// The vault holds no grant of the secret for the worker.
+    SecretMissing = "secret_missing",
     /// The credentials were opened and are not what they should be.
     UnparsableCredentials = "unparsable_credentials",
     /// The cloud gave no token for them.
     TokenExchangeFailed = "token_exchange_failed",
-    /// This worker has no provider for their kind.
+    /// The worker has no provider for their kind.
     Unsupported = "unsupported",
+    /// The worker says that it was given none, against the decision.
+    CredentialsWithheld = "credentials_withheld",
     /// The registry answered 401.
     Unauthorized = "unauthorized",
     /// The registry answered 403.
@@ -146,7 +168,7 @@ codes! {
     NotFound = "not_found",
     /// The registry did not answer.
     Unreachable = "unreachable",
-    /// The registry's certificate was not accepted.
+    /// The TLS handshake failed.
     Tls = "tls",
     /// The registry answered 429.
     RateLimited = "rate_limited",
@@ -162,6 +184,67 @@ codes! {
     NoLogin = "no_login",
     /// The image has no variant for the node's platform.
     NoPlatform = "no_platform",
+}
+
+impl From<SaveSkipReason> for Code {
+    fn from(reason: SaveSkipReason) -> Self {
+        match reason {
+            SaveSkipReason::NoCredentialsProvided => Self::NoCredentialsProvided,
+            SaveSkipReason::NoImageReference => Self::NoImageReference,
+            SaveSkipReason::ImageModified => Self::ImageModified,
+            SaveSkipReason::PublicRegistry => Self::PublicRegistry,
+            SaveSkipReason::IncompleteCredentials => Self::IncompleteCredentials,
+            SaveSkipReason::RegistryMismatch => Self::RegistryMismatch,
+            SaveSkipReason::UnrecognizedCredentials => Self::UnrecognizedCredentials,
+            SaveSkipReason::ExpiredCredentials => Self::ExpiredCredentials,
+            SaveSkipReason::VerificationFailed => Self::VerificationFailed,
+        }
+    }
+}
+
+impl From<ProviderFailure> for Code {
+    fn from(reason: ProviderFailure) -> Self {
+        match reason {
+            ProviderFailure::UnsealFailed => Self::UnsealFailed,
+            ProviderFailure::SecretMissing => Self::SecretMissing,
+            ProviderFailure::UnparsableCredentials => Self::UnparsableCredentials,
+            ProviderFailure::TokenExchangeFailed => Self::TokenExchangeFailed,
+            ProviderFailure::Unsupported => Self::Unsupported,
+            ProviderFailure::CredentialsWithheld => Self::CredentialsWithheld,
+            ProviderFailure::RegistryMismatch => Self::RegistryMismatch,
+        }
+    }
+}
+
+impl From<PullFailure> for Code {
+    fn from(reason: PullFailure) -> Self {
+        match reason {
+            PullFailure::Unauthorized => Self::Unauthorized,
+            PullFailure::Denied => Self::Denied,
+            PullFailure::NotFound => Self::NotFound,
+            PullFailure::Unreachable => Self::Unreachable,
+            PullFailure::Tls => Self::Tls,
+            PullFailure::RateLimited => Self::RateLimited,
+            PullFailure::RegistryError => Self::RegistryError,
+            PullFailure::DigestMismatch => Self::DigestMismatch,
+            PullFailure::NoImageReference => Self::NoImageReference,
+            PullFailure::InvalidReference => Self::InvalidReference,
+            PullFailure::Storage => Self::Storage,
+            PullFailure::NoLogin => Self::NoLogin,
+            PullFailure::NoPlatform => Self::NoPlatform,
+        }
+    }
+}
+
+impl From<WithdrawReason> for Code {
+    fn from(reason: WithdrawReason) -> Self {
+        match reason {
+            WithdrawReason::Superseded => Self::Superseded,
+            WithdrawReason::Ended => Self::Ended,
+            WithdrawReason::SecretRevoked => Self::SecretRevoked,
+            WithdrawReason::SecretShredded => Self::SecretShredded,
+        }
+    }
 }
 
 impl Serialize for Code {

@@ -6,7 +6,7 @@ use waybill_schemas::{
 };
 
 use super::{ImageFact, SecretFact, SecretState, WorkerFact};
-use crate::decision::{AttachedImage, Outcome, Placement, SkippedImage};
+use crate::decision::{AttachedImage, Credential, Outcome, Placement, SkippedImage};
 
 /// What the log said before a request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,7 +37,7 @@ pub fn decide_request(request: &ContainerRequested, number: u64, at: Timestamp, 
     Outcome::Skipped { placement, image, reason }
 }
 
-type Attachment = (AttachedImage, crate::decision::Credential);
+type Attachment = (AttachedImage, Credential);
 
 fn attach(request: &ContainerRequested, at: Timestamp, known: Known<'_>) -> Result<Attachment, AttachSkipReason> {
     let image_id = request.image_id.as_ref().ok_or(AttachSkipReason::NoImageId)?;
@@ -45,10 +45,24 @@ fn attach(request: &ContainerRequested, at: Timestamp, known: Known<'_>) -> Resu
         return Err(AttachSkipReason::BuildContainer);
     }
     let image = known.image.ok_or(AttachSkipReason::NoSecretForImage)?;
+    let (image_ref, credential) = find_credential(image, known.secret, at)?;
+    known.worker.ok_or(AttachSkipReason::UnknownWorker)?;
+    Ok((AttachedImage { image_id: image_id.clone(), image_ref, image_event: image.sequence }, credential))
+}
+
+/// The reference that an image's containers pull at `at`, and the version that they pull it with.
+///
+/// # Errors
+/// Why they have none.
+pub fn find_credential(
+    image: &ImageFact,
+    secret: Option<&SecretFact>,
+    at: Timestamp,
+) -> Result<(String, Credential), AttachSkipReason> {
     let (Some(secret_name), Some(image_ref)) = (&image.secret_name, &image.image_ref) else {
         return Err(reason_without_secret(image));
     };
-    let secret = known.secret.ok_or(AttachSkipReason::SecretNotFound)?;
+    let secret = secret.ok_or(AttachSkipReason::SecretNotFound)?;
     match secret.state {
         SecretState::Active => {}
         SecretState::Revoked => return Err(AttachSkipReason::SecretRevoked),
@@ -61,9 +75,7 @@ fn attach(request: &ContainerRequested, at: Timestamp, known: Known<'_>) -> Resu
     if secret.expires_at.is_some_and(|expiry| expiry <= at) {
         return Err(AttachSkipReason::SecretExpired);
     }
-    known.worker.ok_or(AttachSkipReason::UnknownWorker)?;
-    let (image_ref, image_event) = (image_ref.clone(), image.sequence);
-    Ok((AttachedImage { image_id: image_id.clone(), image_ref, image_event }, secret.credential(secret_name)))
+    Ok((image_ref.clone(), secret.credential(secret_name)))
 }
 
 /// Why an image has no secret. Credentials that a build supplied are not the same as none: the worker pulls as somebody else

@@ -12,7 +12,7 @@ mod secrets;
 
 use waybill_schemas::{Event, Recorded, RecordedEvent, WorkerId};
 
-pub use decide::{Known, decide_request};
+pub use decide::{Known, decide_request, find_credential};
 pub use facts::{
     CauseEvent, ContainerKey, ImageFact, ImageKey, Lane, Pending, PendingKey, PlacementFact, PlacementState,
     SecretFact, SecretKey, SecretState, SecretUse, TraceContext, Withdrawal, WorkerFact,

@@ -1,15 +1,22 @@
-//! Histories from words: each word is one message of the log.
+//! Histories from words: each word is one message of the log, or one for each decision that the fold has waiting.
 
 use uuid::Uuid;
-use waybill_domain::explain::{Entry, History, Seen};
+use waybill_domain::{
+    decision::{Decision, Outcome},
+    explain::{Entry, History, Seen},
+    fold::{MemoryFacts, fold},
+};
 use waybill_schemas::{
-    ContainerId, Derivation, Envelope, Event, ImageId, Recorded, RecordedEvent, Sealed, Timestamp, TraceParent,
-    WorkspaceId, derived_id,
+    ContainerId, Derivation, Envelope, Event, ImageId, Recorded, RecordedEvent, SecretName, Subject, Timestamp,
+    TraceParent, WorkerId, WorkspaceId, derived_id,
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN, SaveSkipReason},
 };
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";
+
+/// Between two messages there is room for others.
+pub(crate) const STEP: u64 = 10;
 
 pub(crate) fn workspace() -> WorkspaceId {
     "ws".parse().unwrap()
@@ -23,22 +30,38 @@ pub(crate) fn container() -> ContainerId {
     "ctr".parse().unwrap()
 }
 
+pub(crate) fn secret() -> SecretName {
+    "s".to_owned().try_into().unwrap()
+}
+
+fn worker(id: &str) -> WorkerId {
+    id.parse().unwrap()
+}
+
 /// The stream's time at a minute.
 pub(crate) fn minute(minute: u64) -> Timestamp {
     format!("2026-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60).parse().unwrap()
 }
 
-/// A log that is written word by word.
+/// A request in the log.
+#[derive(Clone)]
+struct Request {
+    number: u64,
+    subject: Subject,
+    worker: WorkerId,
+}
+
+/// A log that is written word by word, a minute and ten sequences apart.
 #[derive(Default)]
 pub(crate) struct World {
     entries: Vec<Entry>,
     elsewhere: Vec<WorkspaceId>,
+    facts: MemoryFacts,
     now: Option<u64>,
-    request: Option<(u64, Uuid)>,
+    version: u64,
+    request: Option<Request>,
     decision: Option<(u64, Uuid)>,
-    expires_at: Option<Timestamp>,
-    saved_by: u64,
-    ended_by: u64,
+    renewal: Option<(u64, Uuid, u64)>,
 }
 
 impl World {
@@ -46,6 +69,10 @@ impl World {
         let mut world = Self::default();
         words.split_whitespace().for_each(|word| world.take(word));
         world
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     pub(crate) fn history(&self) -> History {
@@ -57,22 +84,12 @@ impl World {
         History::new(self.entries.iter().take(messages).cloned().collect(), Vec::new())
     }
 
-    /// Whether credentials were rotated among the first messages.
-    pub(crate) fn is_rotated(&self, messages: usize) -> bool {
-        let mut first = self.entries.iter().take(messages);
-        first.any(|entry| matches!(&entry.value, Seen::Event(event) if matches!(event.event, Event::CredentialSecretRotated(_))))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn now(&self) -> Timestamp {
-        minute(self.now.unwrap_or(self.next()))
+        minute(self.now.unwrap_or(self.entries.len() as u64 + 1))
     }
 
     fn next(&self) -> u64 {
-        self.entries.len() as u64 + 1
+        (self.entries.len() as u64 + 1) * STEP
     }
 
     pub(crate) fn take(&mut self, word: &str) {
@@ -81,218 +98,280 @@ impl World {
         match name {
             "elsewhere" => self.elsewhere.push("other".parse().unwrap()),
             "garbage" => self.garbage(detail),
-            "registered" => self.fresh(registered(detail)),
-            "saved" => {
-                (self.expires_at, self.saved_by) = (until, self.next());
-                self.fresh(saved(until));
+            "registered" => self.registered(detail),
+            "built" => {
+                self.version(false, until, "a.b");
+                self.named("s", "a.b/team/app:1");
             }
-            "moved" => {
-                (self.expires_at, self.saved_by) = (None, self.next());
-                let moved = v1::CredentialSecretSaved { image_ref: "a.b/team/app:2".to_owned(), ..secret(None) };
-                self.fresh(moved.into());
-            }
-            "skipped" => self.fresh(skipped(detail)),
-            "rotated" => {
-                (self.expires_at, self.saved_by) = (until, self.next());
-                self.fresh(rotated(until));
-            }
-            "revoked" => {
-                let revokes = if detail == "older" { 0 } else { self.saved_by };
-                self.saved_by = self.next();
-                self.fresh(revoked(revokes));
-            }
-            "verified" => self.fresh(verified(self.saved_by)),
-            "ended" => {
-                self.ended_by = self.next();
-                self.fresh(v1::ContainerEnded { workspace: workspace(), container_id: container() }.into());
-            }
-            "renewed" => self.further(self.saved_by, attached(self.saved_by, self.requested_by(), self.expires_at)),
-            "dropped" if detail == "ended" => {
-                let event = no_credentials("container_ended", self.requested_by(), Some(self.ended_by));
-                self.further(self.ended_by, event);
-            }
-            "dropped" => {
-                let reason = if detail.is_empty() { "secret_revoked" } else { detail };
-                let event = no_credentials(reason, self.requested_by(), Some(self.saved_by));
-                self.further(self.saved_by, event);
-            }
+            "saved" => self.version(false, until, if detail.contains('.') { detail } else { "a.b" }),
+            "refused" => self.unverified(),
+            "named" => self.named(if detail.is_empty() { "s" } else { detail }, "a.b/team/app:1"),
+            "moved" => self.named("s", "a.b/team/app:2"),
+            "rotated" => self.version(true, until, "a.b"),
+            "revoked" => self.revoked(),
+            "shredded" => self.shredded(),
+            "skipped" => self.fresh(image_subject(), skipped(detail)),
             "requested" => self.requested(detail),
-            "attached" => self.attached(detail),
-            "skip" => self.decided(no_credentials(detail, self.requested_by(), None)),
-            "provider" => self.outcome(Derivation::Provider, provider("creds-a.b", until, self.decided_by())),
-            "default" => self.outcome(Derivation::Provider, provider(DEFAULT_CHAIN, None, self.decided_by())),
-            "failed" => self.outcome(Derivation::Provider, no_provider(detail, self.decided_by())),
-            "pulled" => self.outcome(Derivation::Pull, pulled(self.decided_by())),
-            "pull" => self.outcome(Derivation::Pull, not_pulled(detail, self.decided_by())),
+            "decided" => self.decide(),
+            "differs" => self.decide_differently(detail),
+            "forged" => self.forge(),
+            "provider" | "default" | "failed" | "pulled" | "pull" => self.outcome(name, detail, until),
+            "applied" | "unusable" => self.renewed(name, detail),
+            "ended" => self.ended(detail),
             other => self.now = Some(other.strip_prefix("now=").expect("a word of the table").parse().unwrap()),
         }
     }
 
-    fn requested_by(&self) -> u64 {
-        self.request.map_or(0, |(sequence, _)| sequence)
+    fn registered(&mut self, detail: &str) {
+        let (id, key) = match detail {
+            "new" => ("w1", NEW_KEY),
+            "w2" => ("w2", KEY),
+            _ => ("w1", KEY),
+        };
+        let (worker_id, instance) = (worker(id), Uuid::from_u128(u128::from(self.next())));
+        let sealing_key = key.parse().unwrap();
+        let event = v1::WorkerRegistered { worker_id: worker_id.clone(), instance, sealing_key }.into();
+        self.fresh(Subject::Worker { worker_id }, event);
     }
 
-    fn decided_by(&self) -> u64 {
-        self.decision.map_or(0, |(sequence, _)| sequence)
+    fn stored(&mut self, expires_at: Option<Timestamp>, registry: &str) -> v1::SecretVersion {
+        self.version += 1;
+        v1::SecretVersion {
+            version: self.version,
+            registry: registry.to_owned(),
+            cred_type: CredType::Basic,
+            account: None,
+            expires_at,
+            credentials_length: 42,
+            digest: format!("sha256:{}", "0".repeat(64)),
+            verified: None,
+        }
+    }
+
+    fn version(&mut self, rotated: bool, expires_at: Option<Timestamp>, registry: &str) {
+        let (workspace, secret_name, stored) = (workspace(), secret(), self.stored(expires_at, registry));
+        let event = match rotated {
+            true => v1::CredentialSecretRotated { workspace, secret_name, stored }.into(),
+            false => v1::CredentialSecretSaved { workspace, secret_name, image_id: Some(image()), stored }.into(),
+        };
+        self.fresh(secret_subject(), event);
+    }
+
+    /// A version that the registry does not take.
+    fn unverified(&mut self) {
+        let verified = v1::Verified {
+            digest: None,
+            provider_failure: None,
+            pull_failure: Some(v1::PullFailure::Unauthorized),
+            detail: Some("a.b answered 401".to_owned()),
+        };
+        let stored = v1::SecretVersion { verified: Some(verified), ..self.stored(None, "a.b") };
+        let (workspace, secret_name) = (workspace(), secret());
+        let event = v1::CredentialSecretSaved { workspace, secret_name, image_id: None, stored };
+        self.fresh(secret_subject(), event.into());
+    }
+
+    fn named(&mut self, name: &str, image_ref: &str) {
+        let event = v1::ImageSecretNamed {
+            workspace: workspace(),
+            image_id: image(),
+            image_ref: image_ref.to_owned(),
+            registry: "a.b".to_owned(),
+            secret_name: name.to_owned().try_into().unwrap(),
+            source: CredentialSource::FromRegistry,
+            version: None,
+            cred_type: None,
+        };
+        self.fresh(image_subject(), event.into());
+    }
+
+    fn revoked(&mut self) {
+        let event = v1::CredentialSecretRevoked {
+            workspace: workspace(),
+            secret_name: secret(),
+            version: self.version,
+            registry: "a.b".to_owned(),
+            account: None,
+            reason: Some("the account was closed".to_owned()),
+        };
+        self.fresh(secret_subject(), event.into());
+    }
+
+    fn shredded(&mut self) {
+        let event = v1::CredentialSecretShredded {
+            workspace: workspace(),
+            secret_name: secret(),
+            version: self.version,
+            registry: "a.b".to_owned(),
+            account: None,
+            reason: None,
+        };
+        self.fresh(secret_subject(), event.into());
     }
 
     fn requested(&mut self, detail: &str) {
-        let id = match (detail, self.request) {
-            ("same", Some((_, id))) => id,
-            _ => Uuid::from_u128(u128::from(self.next())),
-        };
-        if detail != "same" {
-            (self.request, self.decision) = (Some((self.next(), id)), None);
-        }
+        let number = self.next();
+        let worker_id = worker(if detail == "w2" { "w2" } else { "w1" });
+        let request = format!("r{number}").parse().unwrap();
+        let subject = Subject::Container { workspace: workspace(), container_id: container(), request };
         let event = v1::ContainerRequested {
             workspace: workspace(),
             container_id: container(),
             image_id: Some(image()).filter(|_| detail != "no_image"),
-            worker_id: "w1".parse().unwrap(),
+            worker_id: worker_id.clone(),
             build_container: detail == "build",
         };
-        self.push(id, event.into());
+        self.request = Some(Request { number, subject: subject.clone(), worker: worker_id });
+        self.decision = None;
+        self.fresh(subject, event.into());
     }
 
-    fn attached(&mut self, detail: &str) {
-        let event = attached(self.saved_by, self.requested_by(), self.expires_at);
-        if detail == "foreign" {
-            return self.fresh(event);
+    /// Publishes everything that the fold has waiting, in its order.
+    fn decide(&mut self) {
+        while let Some(pending) = self.facts.pending.values().next().cloned() {
+            let (id, next) = (pending.event_id(), self.next());
+            match &pending.decision.outcome {
+                Outcome::Renewed { credential, .. } => self.renewal = Some((next, id, credential.version)),
+                Outcome::Withdrawn { .. } => {}
+                _ => self.decision = Some((next, id)),
+            }
+            self.push(id, pending.decision.subject(), pending.decision.to_event());
         }
-        self.decided(event);
     }
 
-    /// A further decision about the request, made for the rotation, revocation or end at a sequence.
-    fn further(&mut self, cause: u64, event: Event) {
-        let cause = Uuid::from_u128(u128::from(cause));
-        let request = self.request.map(|(_, id)| id).unwrap_or_default();
-        let id = derived_id(cause, Derivation::Renewal { request });
-        self.decision = Some((self.next(), id));
-        self.push_caused(id, Some(cause), event);
+    /// Publishes the first waiting decision as it is not.
+    fn decide_differently(&mut self, detail: &str) {
+        let pending = self.facts.pending.values().next().cloned().expect("a decision to change");
+        let mut decision = pending.decision.clone();
+        match &mut decision.outcome {
+            Outcome::Attached { image, .. } if detail.is_empty() => image.image_ref = "c.d/other:1".to_owned(),
+            _ => decision = skipped_instead(&pending.decision, detail),
+        }
+        self.decision = Some((self.next(), pending.event_id()));
+        self.push(pending.event_id(), decision.subject(), decision.to_event());
     }
 
-    fn decided(&mut self, event: Event) {
-        let id = derived_id(self.request.map(|(_, id)| id).unwrap_or_default(), Derivation::Decision);
-        self.decision = Some((self.next(), id));
-        self.push(id, event);
+    /// A decision that nothing leads to.
+    fn forge(&mut self) {
+        let pending = self.facts.pending.values().next().cloned();
+        if let Some(pending) = pending {
+            self.fresh(pending.decision.subject(), pending.decision.to_event());
+        }
     }
 
-    fn outcome(&mut self, kind: Derivation, event: Event) {
-        let id = derived_id(self.decision.map(|(_, id)| id).unwrap_or_default(), kind);
-        self.push(id, event);
+    fn request(&self) -> Request {
+        let request = "r1".parse().unwrap();
+        let subject = Subject::Container { workspace: workspace(), container_id: container(), request };
+        self.request.clone().unwrap_or(Request { number: 1, subject, worker: worker("w1") })
     }
 
-    fn fresh(&mut self, event: Event) {
-        self.push(Uuid::from_u128(u128::from(self.next())), event);
-    }
-
-    fn push(&mut self, id: Uuid, event: Event) {
-        self.push_caused(id, None, event);
-    }
-
-    fn push_caused(&mut self, id: Uuid, causation_id: Option<Uuid>, event: Event) {
-        let envelope = Envelope {
-            id,
-            source: "/waybill/test".to_owned(),
-            source_version: Some("1.2.3".to_owned()),
-            time: None,
-            causation_id,
-            correlation_id: None,
-            traceparent: TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-            tracestate: None,
+    /// What a worker reports; `name@w2` by another one than the placement's.
+    fn outcome(&mut self, name: &str, detail: &str, until: Option<Timestamp>) {
+        let request = self.request();
+        let (reporter, detail) = match detail.strip_prefix('@') {
+            Some(reporter) if name == "pull" => (worker(reporter), "denied"),
+            Some(reporter) => (worker(reporter), "unsupported"),
+            None => (request.worker.clone(), detail),
         };
-        self.enter(Seen::Event(Box::new(RecordedEvent { envelope, event })));
+        let (decided_by, decision) = self.decision.unwrap_or_default();
+        let report = Report { worker: reporter.clone(), placement: request.number, decided_by };
+        let (kind, event) = match name {
+            "provider" => (Derivation::Provider, report.provider("creds-a.b", until)),
+            "default" => (Derivation::Provider, report.provider(DEFAULT_CHAIN, None)),
+            "failed" => (Derivation::Provider, report.no_provider(detail)),
+            "pulled" => (Derivation::Pull, report.pulled()),
+            _ => (Derivation::Pull, report.not_pulled(detail)),
+        };
+        self.push(derived_id(decision, &kind), outcome_subject(reporter, request.number), event);
+    }
+
+    fn renewed(&mut self, name: &str, reason: &str) {
+        let (decided_by, id, version) = self.renewal.unwrap_or_default();
+        let (workspace, secret_name, worker_id) = (workspace(), secret(), worker("w1"));
+        let event = match name {
+            "applied" => {
+                v1::SecretRenewalApplied { workspace, secret_name, version, worker_id, placements: 1, decided_by }
+                    .into()
+            }
+            _ => v1::SecretRenewalFailed {
+                workspace,
+                secret_name,
+                version,
+                worker_id,
+                reason: word(v1::ProviderFailure::ALL, v1::ProviderFailure::as_str, reason),
+                detail: Some("the cloud's own words".to_owned()),
+                decided_by,
+            }
+            .into(),
+        };
+        let (workspace, worker_id) = (self::workspace(), worker("w1"));
+        let subject = Subject::SecretOutcome { worker_id, workspace, secret: secret(), version };
+        self.push(derived_id(id, &Derivation::Applied), subject, event);
+    }
+
+    fn ended(&mut self, by: &str) {
+        let request = self.request();
+        let event = v1::ContainerEnded { workspace: workspace(), container_id: container(), placement: request.number };
+        let subject = match by {
+            "" => request.subject,
+            "worker" => outcome_subject(request.worker, request.number),
+            other => outcome_subject(worker(other), request.number),
+        };
+        self.fresh(subject, event.into());
     }
 
     fn garbage(&mut self, of: &str) {
+        let request = self.request();
         let subject = match of {
-            "image" => "waybill.events.image.ws.img.CredentialSecretSaved",
-            "container" => "waybill.events.container.ws.ctr.ContainerRequested",
-            _ => "waybill.events.worker.w1.ws.ctr.ContainerCredentialsAttached",
+            "image" => "waybill.events.image.ws.img.garbage".to_owned(),
+            "secret" => "waybill.events.secret.ws.s".to_owned(),
+            "container" => "waybill.events.container.ws.ctr.garbage".to_owned(),
+            "decision" => format!("waybill.events.decision.w1.container.ws.ctr.{}", request.number),
+            _ => format!("waybill.events.outcome.w1.ws.ctr.{}", request.number),
         };
-        self.enter(Seen::Unreadable { subject: subject.to_owned(), error: "not JSON".to_owned() });
+        self.enter(Seen::Unreadable { subject, error: "not JSON".to_owned() });
+    }
+
+    fn fresh(&mut self, subject: Subject, event: Event) {
+        self.push(Uuid::from_u128(u128::from(self.next())), subject, event);
+    }
+
+    fn push(&mut self, id: Uuid, subject: Subject, event: Event) {
+        let mut envelope = Envelope::new(id, "/waybill/test");
+        envelope.source_version = Some("1.2.3".to_owned());
+        envelope.traceparent = TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        assert!(event.belongs_on(&subject), "{event:?} on {subject}");
+        let value = RecordedEvent { subject, envelope, event };
+        let at = minute(self.entries.len() as u64 + 1);
+        let recorded = Recorded { sequence: self.next(), at, value };
+        let folded = fold(&self.facts, &recorded).unwrap();
+        folded.changes.into_iter().for_each(|change| self.facts.apply(change));
+        self.enter(Seen::Event(Box::new(recorded.value)));
     }
 
     fn enter(&mut self, value: Seen) {
-        self.entries.push(Recorded { sequence: self.next(), at: minute(self.next()), value });
+        let at = minute(self.entries.len() as u64 + 1);
+        self.entries.push(Recorded { sequence: self.next(), at, value });
     }
 }
 
-fn sealed(recipient: &str) -> Sealed {
-    Sealed { sender: KEY.parse().unwrap(), recipient: recipient.parse().unwrap(), ciphertext: "box".to_owned() }
+fn skipped_instead(decision: &Decision, reason: &str) -> Decision {
+    let placement = decision.placement().unwrap().clone();
+    let image = waybill_domain::decision::SkippedImage::default();
+    let reason = word(v1::AttachSkipReason::ALL, v1::AttachSkipReason::as_str, reason);
+    Decision { outcome: Outcome::Skipped { placement, image, reason }, ..decision.clone() }
 }
 
-fn registered(detail: &str) -> Event {
-    let sealing_key = if detail == "new" { NEW_KEY } else { KEY }.parse().unwrap();
-    v1::WorkerRegistered { worker_id: "w1".parse().unwrap(), sealing_key }.into()
+fn image_subject() -> Subject {
+    Subject::Image { workspace: workspace(), image_id: image(), build: "b1".parse().unwrap() }
 }
 
-fn attached(saved_by: u64, requested_by: u64, expires_at: Option<Timestamp>) -> Event {
-    v1::ContainerCredentialsAttached {
-        workspace: workspace(),
-        container_id: container(),
-        image_id: image(),
-        worker_id: "w1".parse().unwrap(),
-        image_ref: "a.b/team/app:1".to_owned(),
-        secret_name: "oci-registry-a-b".to_owned(),
-        registry: "a.b".to_owned(),
-        cred_type: CredType::Basic,
-        credentials_length: 42,
-        saved_by,
-        requested_by,
-        expires_at,
-        credentials: sealed(KEY),
-    }
-    .into()
+fn secret_subject() -> Subject {
+    Subject::Secret { workspace: workspace(), secret: secret() }
 }
 
-fn rotated(expires_at: Option<Timestamp>) -> Event {
-    v1::CredentialSecretRotated { replaces: 1, secret: secret(expires_at) }.into()
-}
-
-fn revoked(revokes: u64) -> Event {
-    v1::CredentialSecretRevoked {
-        workspace: workspace(),
-        image_id: image(),
-        revokes,
-        image_ref: "a.b/team/app:1".to_owned(),
-        registry: "a.b".to_owned(),
-        secret_name: "oci-registry-a-b".to_owned(),
-        reason: Some("the account was closed".to_owned()),
-    }
-    .into()
-}
-
-/// A registry that did not take the credentials.
-fn verified(saved_by: u64) -> Event {
-    v1::CredentialSecretVerified {
-        workspace: workspace(),
-        image_id: image(),
-        saved_by,
-        digest: None,
-        provider_failure: None,
-        pull_failure: Some(v1::PullFailure::Unauthorized),
-        detail: None,
-    }
-    .into()
-}
-
-fn saved(expires_at: Option<Timestamp>) -> Event {
-    secret(expires_at).into()
-}
-
-fn secret(expires_at: Option<Timestamp>) -> v1::CredentialSecretSaved {
-    v1::CredentialSecretSaved {
-        workspace: workspace(),
-        image_id: image(),
-        image_ref: "a.b/team/app:1".to_owned(),
-        registry: "a.b".to_owned(),
-        secret_name: "oci-registry-a-b".to_owned(),
-        cred_type: CredType::Basic,
-        source: CredentialSource::FromRegistry,
-        expires_at,
-        credentials: sealed(KEY),
-    }
+fn outcome_subject(worker_id: WorkerId, placement: u64) -> Subject {
+    Subject::ContainerOutcome { worker_id, workspace: workspace(), container_id: container(), placement }
 }
 
 /// The word of an enumeration whose `ALL` and `as_str` are the wire's.
@@ -304,6 +383,10 @@ fn skipped(reason: &str) -> Event {
     let reason = word(SaveSkipReason::ALL, SaveSkipReason::as_str, reason);
     let incomplete = reason == SaveSkipReason::IncompleteCredentials;
     let named = reason != SaveSkipReason::NoImageReference;
+    let detail = match reason {
+        SaveSkipReason::RegistryMismatch => Some("the file has credentials for ghcr.io"),
+        _ => None,
+    };
     v1::CredentialSecretSkipped {
         workspace: workspace(),
         image_id: image(),
@@ -311,82 +394,83 @@ fn skipped(reason: &str) -> Event {
         registry: named.then(|| "a.b".to_owned()),
         secret_name: None,
         cred_type: incomplete.then_some(CredType::Aws),
-        source: None,
+        source: Some(CredentialSource::BaseImage),
         reason,
         missing_key: incomplete.then(|| "AWS_SECRET_ACCESS_KEY".to_owned()),
+        detail: detail.map(str::to_owned),
     }
     .into()
 }
 
-fn no_credentials(reason: &str, requested_by: u64, image_event: Option<u64>) -> Event {
-    v1::ContainerCredentialsSkipped {
-        workspace: workspace(),
-        container_id: container(),
-        image_id: Some(image()),
-        worker_id: "w1".parse().unwrap(),
-        image_ref: None,
-        registry: None,
-        reason: word(v1::AttachSkipReason::ALL, v1::AttachSkipReason::as_str, reason),
-        image_event,
-        requested_by,
-    }
-    .into()
+/// Who reports of which placement.
+struct Report {
+    worker: WorkerId,
+    placement: u64,
+    decided_by: u64,
 }
 
-fn provider(name: &str, token_expires_at: Option<Timestamp>, decided_by: u64) -> Event {
-    let custom = name != DEFAULT_CHAIN;
-    v1::CredentialProviderAttached {
-        workspace: workspace(),
-        container_id: container(),
-        image_id: Some(image()),
-        worker_id: "w1".parse().unwrap(),
-        provider_name: name.to_owned(),
-        cred_type: custom.then_some(CredType::Basic),
-        registry: custom.then(|| "a.b".to_owned()),
-        token_expires_at,
-        decided_by,
+impl Report {
+    fn provider(self, name: &str, token_expires_at: Option<Timestamp>) -> Event {
+        let custom = name != DEFAULT_CHAIN;
+        v1::CredentialProviderAttached {
+            workspace: workspace(),
+            container_id: container(),
+            placement: self.placement,
+            image_id: Some(image()),
+            worker_id: self.worker,
+            provider_name: name.to_owned(),
+            cred_type: custom.then_some(CredType::Basic),
+            registry: custom.then(|| "a.b".to_owned()),
+            secret_name: custom.then(secret),
+            version: custom.then_some(1),
+            token_expires_at,
+            decided_by: self.decided_by,
+        }
+        .into()
     }
-    .into()
-}
 
-fn no_provider(reason: &str, decided_by: u64) -> Event {
-    v1::CredentialProviderFailed {
-        workspace: workspace(),
-        container_id: container(),
-        image_id: Some(image()),
-        worker_id: "w1".parse().unwrap(),
-        cred_type: Some(CredType::Basic),
-        registry: Some("a.b".to_owned()),
-        reason: word(v1::ProviderFailure::ALL, v1::ProviderFailure::as_str, reason),
-        detail: Some("the cloud's own words".to_owned()),
-        decided_by,
+    fn no_provider(self, reason: &str) -> Event {
+        v1::CredentialProviderFailed {
+            workspace: workspace(),
+            container_id: container(),
+            placement: self.placement,
+            image_id: Some(image()),
+            worker_id: self.worker,
+            cred_type: Some(CredType::Basic),
+            registry: Some("a.b".to_owned()),
+            reason: word(v1::ProviderFailure::ALL, v1::ProviderFailure::as_str, reason),
+            detail: Some("the cloud's own words".to_owned()),
+            decided_by: self.decided_by,
+        }
+        .into()
     }
-    .into()
-}
 
-fn pulled(decided_by: u64) -> Event {
-    v1::ImagePullSucceeded {
-        workspace: workspace(),
-        container_id: container(),
-        image_id: Some(image()),
-        worker_id: "w1".parse().unwrap(),
-        image_ref: "a.b/team/app:1".to_owned(),
-        digest: format!("sha256:{}", "0".repeat(64)),
-        decided_by,
+    fn pulled(self) -> Event {
+        v1::ImagePullSucceeded {
+            workspace: workspace(),
+            container_id: container(),
+            placement: self.placement,
+            image_id: Some(image()),
+            worker_id: self.worker,
+            image_ref: "a.b/team/app:1".to_owned(),
+            digest: format!("sha256:{}", "0".repeat(64)),
+            decided_by: self.decided_by,
+        }
+        .into()
     }
-    .into()
-}
 
-fn not_pulled(reason: &str, decided_by: u64) -> Event {
-    v1::ImagePullFailed {
-        workspace: workspace(),
-        container_id: container(),
-        image_id: Some(image()),
-        worker_id: "w1".parse().unwrap(),
-        image_ref: Some("a.b/team/app:1".to_owned()),
-        reason: word(v1::PullFailure::ALL, v1::PullFailure::as_str, reason),
-        detail: None,
-        decided_by,
+    fn not_pulled(self, reason: &str) -> Event {
+        v1::ImagePullFailed {
+            workspace: workspace(),
+            container_id: container(),
+            placement: self.placement,
+            image_id: Some(image()),
+            worker_id: self.worker,
+            image_ref: Some("a.b/team/app:1".to_owned()),
+            reason: word(v1::PullFailure::ALL, v1::PullFailure::as_str, reason),
+            detail: None,
+            decided_by: self.decided_by,
+        }
+        .into()
     }
-    .into()
 }

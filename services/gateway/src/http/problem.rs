@@ -23,15 +23,20 @@ pub(crate) struct Problem {
     #[schema(example = "invalid_field")]
     code: &'static str,
     /// Short name of the status.
-    title: &'static str,
+    #[serde(serialize_with = "as_title")]
+    #[schema(value_type = String, example = "Unprocessable Entity")]
+    title: StatusCode,
     /// HTTP status.
-    status: u16,
+    #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16, example = 422)]
+    status: StatusCode,
     /// What is wrong.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// Field or header of the request that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    field: Option<String>,
+    #[schema(nullable = false, value_type = String)]
+    field: Option<Box<str>>,
     /// With `version_conflict` and `withdrawn`: the present version of the secret, 0 where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -54,11 +59,19 @@ fn as_urn<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("urn:waybill:problem:{kind}"))
 }
 
+fn as_title<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(status.canonical_reason().unwrap_or("Error"))
+}
+
+fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
 /// What a refused request leaves in the gateway's log and metrics: nothing that the client wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: &'static str,
-    pub(super) field: Option<String>,
+    pub(super) field: Option<Box<str>>,
 }
 
 impl Problem {
@@ -67,9 +80,9 @@ impl Problem {
         Self {
             kind: code,
             code,
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: detail.into(),
+            title: status,
+            status,
+            detail: detail.into().into(),
             field: None,
             version: None,
             remedy: None,
@@ -89,7 +102,7 @@ impl Problem {
     }
 
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(field.into().into());
         self
     }
 
@@ -115,7 +128,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status;
         let extra = self.header.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let refusal = self.refusal();
         let mut response = (status, Json(self)).into_response();

@@ -14,7 +14,7 @@ use clap::Args;
 use waybill_domain::{
     credentials::{CredentialInput, Secret},
     reference::{ImageReference, RegistryHost},
-    save::{BuildRequest, SaveDecision, decide_save},
+    save::{BuildDecision, BuildRequest, decide_build},
 };
 use waybill_platform::{config::Settings, trace};
 use waybill_registry::{core_dumps, trial::Trial};
@@ -70,14 +70,16 @@ fn check(home: &Path, arguments: &CheckArguments) -> Result<Verdict, Failure> {
         (None, None) => None,
     };
     let build = build(&image, credentials)?;
-    let decision = decide_save(&build, trace::now());
+    let decision = decide_build(&build, trace::now());
     let asked = |sealed: Option<&Secret>| trial.map(|trial| ask(&trial, &image, sealed)).transpose();
     Ok(match decision {
-        Ok(SaveDecision::Save(plan)) => Verdict::saved(&image, &plan, asked(Some(&plan.credentials))?),
-        Ok(SaveDecision::Skip(skip)) if verdict::is_of_no_credentials(skip.reason) => {
+        Ok(BuildDecision::Save(plan)) => Verdict::saved(&image, &plan, asked(Some(&plan.new.credentials))?),
+        Ok(BuildDecision::Skip(skip)) if verdict::is_of_no_credentials(skip.reason) => {
             Verdict::skipped(&image, &skip, &build, asked(None)?)
         }
-        Ok(SaveDecision::Skip(skip)) => Verdict::skipped(&image, &skip, &build, None),
+        Ok(BuildDecision::Skip(skip)) => Verdict::skipped(&image, &skip, &build, None),
+        // The build that is asked about names no secret.
+        Ok(BuildDecision::Name { .. }) => return Err("a build without a secret's name cannot name one".into()),
         Err(error) => Verdict::refused(&image, &error),
     })
 }
@@ -89,8 +91,10 @@ fn build(image: &ImageReference, credentials: Option<CredentialInput>) -> Result
         image_id: "check".parse()?,
         existing_image_uri: Some(image.to_string()),
         existing_image_creds: credentials,
+        existing_image_secret: None,
         base_image: None,
         base_image_creds: None,
+        base_image_secret: None,
         modified: false,
     })
 }

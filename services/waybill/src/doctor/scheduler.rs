@@ -208,6 +208,7 @@ mod tests {
     #[test]
     fn readers() {
         let state = |pending, delivered, waiting| ConsumerState {
+            filter: "waybill.events.>".to_owned(),
             pending,
             delivered,
             acknowledged: 0,

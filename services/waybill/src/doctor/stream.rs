@@ -10,7 +10,7 @@ use super::{finding::Finding, server::StreamInfo};
 use crate::init::role::vault_stream;
 
 /// How to become somebody who may change the stream: no role may.
-const CHANGE: &str = "give the account LOG in nats-server.conf a user for as long as it takes, and run as that user:";
+const CHANGE: &str = "give the account LOG in nats-server.conf a user for as long as it takes, and as that user run:";
 /// How to get a stream with a setting that no stream changes.
 const REMAKE: &str = "no stream changes this: back the log up (nats stream backup), stop the scheduler, restore it into \
                       a stream made with the right setting, and start the scheduler with --rebuild";
@@ -40,10 +40,14 @@ impl Kind {
         }
     }
 
-    fn problems(self, config: &Value) -> Vec<StreamProblem> {
+    /// One finding for each setting that is not as it must be.
+    fn judge_settings(self, config: &Value) -> Vec<Finding> {
         match self {
-            Self::Log => stream_problems(config),
-            Self::Vault => vault_problems(config),
+            Self::Log => stream_problems(config).iter().map(judge_problem).collect(),
+            Self::Vault => {
+                let problems = vault_problems(config);
+                problems.into_iter().map(|(setting, risk)| judge_vault_problem(config, setting, risk)).collect()
+            }
         }
     }
 
@@ -76,8 +80,7 @@ pub(super) fn judge(kind: Kind, stream: &Result<StreamInfo, String>, missing: bo
 }
 
 fn judge_config(kind: Kind, config: &Value) -> Vec<Finding> {
-    let problems = kind.problems(config);
-    let mut findings: Vec<Finding> = problems.iter().map(|problem| judge_problem(kind, problem)).collect();
+    let mut findings = kind.judge_settings(config);
     if findings.is_empty() {
         findings.push(Finding::ok(kind.check(), format!("every setting of {} is as it must be", kind.stream())));
     }
@@ -85,12 +88,17 @@ fn judge_config(kind: Kind, config: &Value) -> Vec<Finding> {
     findings
 }
 
-fn judge_problem(kind: Kind, problem: &StreamProblem) -> Finding {
+fn judge_problem(problem: &StreamProblem) -> Finding {
     let StreamProblem { setting, found, expected, risk, edit } = problem;
-    let edit = edit.as_ref().map(|edit| format!("{CHANGE} nats stream edit {} {edit}", kind.stream()));
-    let check = format!("{} {setting}", kind.check());
+    let edit = edit.as_ref().map(|edit| format!("{CHANGE} nats stream edit {STREAM} {edit}"));
     let says = format!("is {found}, must be {expected}: {risk}");
-    Finding::attention(check, says, edit.unwrap_or_else(|| REMAKE.to_owned()))
+    Finding::attention(format!("stream {setting}"), says, edit.unwrap_or_else(|| REMAKE.to_owned()))
+}
+
+fn judge_vault_problem(config: &Value, setting: &str, risk: &str) -> Finding {
+    let found = config.get(setting).map_or_else(|| "unset".to_owned(), Value::to_string);
+    let remedy = format!("{CHANGE} nats stream edit {}; `nats stream info` there shows all settings", vault_stream());
+    Finding::attention(format!("vault {setting}"), format!("is {found}: {risk}"), remedy)
 }
 
 fn judge_replicas(kind: Kind, replicas: Option<u64>) -> Finding {

@@ -143,6 +143,7 @@ mod tests {
 
     #[test]
     fn a_gateway_that_is_away_is_named_with_a_remedy() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = gateway(&format!("http://{free}")).ask(&request(None, None)).unwrap_err().to_string();
         assert!(error.contains(&free.to_string()) && error.contains("waybill gateway"), "{error}");

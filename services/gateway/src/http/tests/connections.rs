@@ -1,8 +1,10 @@
 //! Real connections: draining, hanging up, and heads that are too large.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -12,12 +14,34 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::support::{Gateway, Lines, TOKEN};
-use crate::{config::Limits, fake::Mode, server};
+use crate::{
+    config::Limits,
+    port::{NotAccepted, Unverified, Verifies},
+    server,
+};
 
 const LONG: Duration = Duration::from_secs(20);
 
+/// A registry that answers when it is let.
+#[derive(Default)]
+struct Registry {
+    reached: Notify,
+    answers: Notify,
+}
+
+impl Verifies for Registry {
+    fn verify<'a>(&'a self, _: &'a Unverified) -> BoxFuture<'a, Result<String, NotAccepted>> {
+        Box::pin(async {
+            self.reached.notify_one();
+            self.answers.notified().await;
+            Ok("sha256:0".to_owned())
+        })
+    }
+}
+
 struct Server {
     gateway: Gateway,
+    registry: Arc<Registry>,
     address: SocketAddr,
     shutdown: CancellationToken,
     serving: JoinHandle<bool>,
@@ -25,25 +49,26 @@ struct Server {
 
 impl Server {
     async fn start(drain: Duration) -> Self {
-        let gateway = Gateway::with(Limits { append: LONG, body: LONG, ..Limits::default() });
+        let registry = Arc::new(Registry::default());
+        let limits = Limits { append: LONG, body: LONG, ..Limits::default() };
+        let gateway = Gateway::with(limits, Some(registry.clone())).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let (router, recordings, stop) = (gateway.router.clone(), gateway.recordings.clone(), shutdown.clone());
         let serving = tokio::spawn(async move { server::serve(listener, router, &recordings, &stop, drain).await });
-        Self { gateway, address, shutdown, serving }
+        Self { gateway, registry, address, shutdown, serving }
     }
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends a build and waits until the log holds it, unacknowledged.
+    /// Sends a build and waits until it is being recorded: it waits for the registry.
     async fn hold_a_build(&self) -> TcpStream {
-        self.gateway.log.set(Mode::Holds);
         let mut stream = self.connect().await;
         stream.write_all(build().as_bytes()).await.unwrap();
-        timeout(LONG, self.gateway.log.reached()).await.unwrap();
+        timeout(LONG, self.registry.reached.notified()).await.unwrap();
         stream
     }
 
@@ -59,8 +84,10 @@ impl Server {
 }
 
 fn build() -> String {
-    let body =
-        json!({"workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_creds": "u:p"}).to_string();
+    let body = json!({
+        "workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_creds": "u:p", "verify": true,
+    });
+    let body = body.to_string();
     format!(
         "POST /v1/builds HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {TOKEN}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -82,7 +109,7 @@ async fn shutdown_lets_requests_finish() {
     server.shutdown.cancel();
     server.refused().await;
     assert_eq!(read(idle).await, "", "an idle connection is closed at once");
-    server.gateway.log.acknowledge();
+    server.registry.answers.notify_one();
     let answer = read(stream).await;
     assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
     assert!(server.ended().await);
@@ -105,7 +132,7 @@ async fn a_client_that_hangs_up_does_not_stop_the_recording() {
     server.shutdown.cancel();
     server.refused().await;
     assert_eq!(lines.with("credential secret saved").len(), 0);
-    server.gateway.log.acknowledge();
+    server.registry.answers.notify_one();
     assert!(server.ended().await, "the recording is waited for");
     assert_eq!(lines.with("credential secret saved").len(), 1);
 }

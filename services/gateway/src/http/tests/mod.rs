@@ -1,15 +1,20 @@
-//! The HTTP surface over a log in memory.
+//! The HTTP surface over a log and a vault in memory.
 
+mod builds;
 mod canary;
 mod connections;
 mod contract;
 mod explain;
 mod idempotency;
 mod logs;
+mod names;
 mod outcomes;
+mod placements;
+mod races;
 mod refusals;
 mod schema;
 mod secrets;
 mod spans;
 mod support;
+mod unwell;
 mod verify;

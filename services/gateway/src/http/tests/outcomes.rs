@@ -1,15 +1,11 @@
-//! What becomes of good requests, and of good requests when the log is not well.
-
-use std::time::Duration;
+//! What becomes of builds: what is recorded, what is kept in the vault, and what is answered.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::timeout;
-use waybill_platform::sealing::{Binding, open};
-use waybill_schemas::{Event, EventType, decode};
+use waybill_platform::sealing::digest;
+use waybill_schemas::Event;
 
-use super::support::Gateway;
-use crate::fake::Mode;
+use super::support::{Gateway, open};
 
 const PASSWORD: &str = "canary-5up3r-s3cr3t";
 
@@ -27,132 +23,106 @@ async fn what_is_saved() {
     let cases = [
         ("Docker configuration", docker.clone(), "basic"),
         ("its text", json!(docker.to_string()), "basic"),
-        ("identity token", json!({"auths": {"a.b": {"identitytoken": PASSWORD}}}), "token"),
+        ("identity token", json!({"auths": {"a.b": {"username": "u", "identitytoken": PASSWORD}}}), "token"),
         ("user:password", json!(format!("u:{PASSWORD}")), "basic"),
         ("JSON text", json!(structured.to_string()), "basic"),
         ("keys", json!({"USERNAME": "u", "PASSWORD": PASSWORD, "TOKEN": null}), "basic"),
-        ("a token", json!({"TOKEN": PASSWORD}), "token"),
+        ("a token", json!({"USERNAME": "u", "TOKEN": PASSWORD}), "token"),
     ];
     for (name, credentials, cred_type) in cases {
-        let gateway = Gateway::new();
+        let gateway = Gateway::new().await;
         let body = build(json!({"existing_image_uri": "a.b/app:1", "existing_image_creds": credentials}));
         let answer = gateway.post("/v1/builds", &body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{name}: {}", answer.text);
         let said = answer.json();
-        assert_eq!(said["outcome"], "saved", "{name}");
-        assert_eq!((&said["registry"], &said["secret_name"]), (&json!("a.b"), &json!("oci-registry-a-b")), "{name}");
-        assert_eq!((&said["cred_type"], &said["sequence"]), (&json!(cred_type), &json!(1)), "{name}");
-        let stored = gateway.log.stored();
-        let recorded = decode(&stored[0].subject.to_string(), stored[0].headers.as_slice(), &stored[0].body).unwrap();
-        assert_eq!(said["event_id"], recorded.envelope.id.to_string(), "{name}");
-        assert_eq!(recorded.envelope.source, "/waybill/gateway");
-        let Event::CredentialSecretSaved(saved) = recorded.event else { panic!("{name}") };
-        let place = Binding::Image { workspace: saved.workspace, image_id: saved.image_id, registry: saved.registry };
-        let from = saved.credentials.sender.as_str().parse().unwrap();
-        let opened = open(&gateway.scheduler, &from, &place, &saved.credentials).unwrap();
-        assert!(opened.expose().contains(PASSWORD), "{name}");
+        for (field, value) in [
+            ("outcome", json!("saved")),
+            ("registry", json!("a.b")),
+            ("secret_name", json!("oci-registry-a-b")),
+            ("cred_type", json!(cred_type)),
+            ("version", json!(1)),
+            ("unchanged", json!(false)),
+            ("sequence", json!(3)),
+        ] {
+            assert_eq!(said[field], value, "{name}: {field}");
+        }
+        let [saved, named] = gateway.events().try_into().unwrap();
+        assert_eq!(saved.subject.to_string(), "waybill.events.secret.acme.oci-registry-a-b", "{name}");
+        assert!(named.subject.to_string().starts_with("waybill.events.image.acme.img-1."), "{name}");
+        assert_eq!(said["event_id"], named.envelope.id.to_string(), "{name}");
+        assert_eq!(named.envelope.causation_id, Some(saved.envelope.id), "{name}");
+        assert_eq!(named.envelope.correlation_id, Some(saved.envelope.id), "{name}");
+        for envelope in [&saved.envelope, &named.envelope] {
+            assert_eq!(envelope.source, "/waybill/gateway");
+            assert_eq!(envelope.actor.as_deref(), Some("token/acme/ci"));
+        }
+        let Event::CredentialSecretSaved(saved) = saved.event else { panic!("{name}") };
+        let Event::ImageSecretNamed(named) = named.event else { panic!("{name}") };
+        assert_eq!((named.version, named.image_ref.as_str()), (Some(1), "a.b/app:1"), "{name}");
+        assert_eq!(saved.image_id.as_ref().map(|id| id.as_str()), Some("img-1"), "{name}");
+        let [kept] = gateway.kept().await.try_into().unwrap();
+        assert_eq!(kept.key.to_string(), "secret.acme.oci-registry-a-b.1", "{name}");
+        assert_eq!(saved.stored.digest, digest(kept.entry.sealed().unwrap()), "{name}");
+        let credentials = open(&gateway, &kept, "a.b");
+        assert!(credentials.expose().contains(PASSWORD), "{name}");
+        assert_eq!(saved.stored.credentials_length, u64::try_from(credentials.expose().len()).unwrap(), "{name}");
+        let account = saved.stored.account.unwrap();
+        assert_eq!((account.len(), account.bytes().all(|b| b.is_ascii_hexdigit())), (32, true), "{name}");
     }
 }
 
 #[tokio::test]
+async fn each_version_has_a_key_of_its_own() {
+    let gateway = Gateway::new().await;
+    for password in ["u:p1", "u:p2"] {
+        gateway.build("i", "a.b/c", json!(password)).await;
+    }
+    let senders: Vec<_> = gateway.kept().await.iter().map(|kept| kept.entry.sealed().unwrap().sender.clone()).collect();
+    assert_eq!(senders.len(), 2);
+    assert_ne!(senders[0], senders[1]);
+}
+
+#[tokio::test]
 async fn a_docker_configuration_for_other_registries_is_skipped_with_their_hosts() {
-    let gateway = Gateway::new();
+    let gateway = Gateway::new().await;
     let config = json!({"auths": {"c.d": {"username": "u", "password": PASSWORD}}});
     let body = build(json!({"existing_image_uri": "a.b/app:1", "existing_image_creds": config}));
     let said = gateway.post("/v1/builds", &body).await.json();
     assert_eq!((&said["outcome"], &said["reason"]), (&json!("skipped"), &json!("no_credentials_provided")));
     let detail = said["detail"].as_str().unwrap();
     assert!(detail.contains("for c.d, but none for a.b/app") && !detail.contains(PASSWORD), "{detail}");
+    let [Event::CredentialSecretSkipped(skipped)] = [gateway.events()[0].event.clone()] else { panic!() };
+    assert_eq!(skipped.detail.as_deref(), Some(detail), "the log has it too");
 }
 
 #[tokio::test]
 async fn what_is_skipped() {
     let half = json!({"AWS_ACCESS_KEY_ID": "AKIA1"});
     let ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app";
+    let expired = json!({
+        "AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": PASSWORD,
+        "AWS_CREDENTIAL_EXPIRATION": "2001-01-01T00:00:00Z",
+    });
     let cases = [
         (json!({}), "no_image_reference", None),
         (json!({"base_image": "a.b/app"}), "no_credentials_provided", None),
         (json!({"base_image": "a.b/app", "base_image_creds": null}), "no_credentials_provided", None),
+        (json!({"base_image": "a.b/app", "base_image_secret": ""}), "no_credentials_provided", None),
         (json!({"base_image": "a.b/app", "base_image_creds": "u:p", "modified": true}), "image_modified", None),
+        (json!({"base_image": "public.ecr.aws/x/y"}), "public_registry", None),
+        (json!({"base_image": "a.b/app", "base_image_creds": {"COLOUR": "blue"}}), "unrecognized_credentials", None),
         (json!({"base_image": ecr, "base_image_creds": half}), "incomplete_credentials", Some("AWS_SECRET_ACCESS_KEY")),
+        (json!({"base_image": ecr, "base_image_creds": expired}), "expired_credentials", None),
+        (json!({"base_image": "a.b/app", "base_image_creds": {"auths": {"a.b": {}}}}), "no_credentials_provided", None),
     ];
     for (more, reason, missing) in cases {
-        let gateway = Gateway::new();
+        let gateway = Gateway::new().await;
         let answer = gateway.post("/v1/builds", &build(more)).await;
         assert_eq!(answer.status, StatusCode::OK, "{reason}: {}", answer.text);
         let said = answer.json();
-        assert_eq!((&said["outcome"], &said["reason"]), (&json!("skipped"), &json!(reason)));
+        assert_eq!((&said["outcome"], &said["reason"]), (&json!("skipped"), &json!(reason)), "{}", answer.text);
         assert_eq!(said.get("missing_key").and_then(Value::as_str), missing, "{reason}");
-        let event = gateway.log.stored()[0].subject.to_string();
-        assert!(event.ends_with(EventType::CredentialSecretSkipped.as_str()), "{event}");
+        assert_eq!(gateway.types(), ["CredentialSecretSkipped"], "{reason}");
+        assert!(gateway.kept().await.is_empty(), "{reason}");
     }
-}
-
-#[tokio::test]
-async fn a_container_request_is_recorded_as_it_was_asked() {
-    let required = json!({"workspace": "acme", "container_id": "c-1", "worker_id": "w-1"});
-    let cases = [
-        (json!({}), json!({"build_container": false})),
-        (json!({"image_id": ""}), json!({"build_container": false})),
-        (json!({"image_id": null}), json!({"build_container": false})),
-        (json!({"image_id": "i", "build_container": true}), json!({"image_id": "i", "build_container": true})),
-    ];
-    for (asked, recorded) in cases {
-        let gateway = Gateway::new();
-        let (mut body, mut expected) = (required.clone(), required.clone());
-        body.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
-        expected.as_object_mut().unwrap().extend(recorded.as_object().unwrap().clone());
-        let answer = gateway.post("/v1/containers", &body).await;
-        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
-        assert_eq!(answer.json()["sequence"], 1);
-        let stored = gateway.log.stored();
-        assert_eq!(serde_json::from_slice::<Value>(&stored[0].body).unwrap(), expected);
-    }
-}
-
-#[tokio::test]
-async fn when_the_log_is_not_well() {
-    let cases = [
-        (Mode::Away, StatusCode::SERVICE_UNAVAILABLE, "log-unavailable"),
-        (Mode::Hangs, StatusCode::SERVICE_UNAVAILABLE, "log-unavailable"),
-        (Mode::Refuses, StatusCode::INTERNAL_SERVER_ERROR, "log-refused"),
-    ];
-    for (mode, status, kind) in cases {
-        for key in [None, Some("key-1")] {
-            let gateway = Gateway::new();
-            gateway.log.set(mode);
-            let body = build(json!({"base_image": "a.b/app", "base_image_creds": "u:p"}));
-            let asking = async {
-                match key {
-                    Some(key) => gateway.post_once("/v1/builds", key, &body).await,
-                    None => gateway.post("/v1/builds", &body).await,
-                }
-            };
-            // The limit is a fifth of a second; the rest is for a busy machine.
-            let answer = timeout(Duration::from_secs(5), asking).await.expect("an answer within the limit");
-            assert_eq!(answer.status, status, "{mode:?} {key:?}");
-            assert_eq!(answer.json()["type"], format!("urn:waybill:problem:{kind}"), "{mode:?}");
-            let retry = (status == StatusCode::SERVICE_UNAVAILABLE).then_some("2");
-            assert_eq!(answer.header("retry-after"), retry, "{mode:?}");
-            assert!(gateway.log.stored().is_empty(), "{mode:?}");
-            let says_how = answer.json()["remedy"].as_str().unwrap().contains("same Idempotency-Key");
-            assert_eq!(says_how, retry.is_some(), "{}", answer.text);
-            // The log is back: the same request again is recorded.
-            gateway.log.set(Mode::Answers);
-            assert_eq!(gateway.post_once("/v1/builds", "key-1", &body).await.status, StatusCode::CREATED, "{mode:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn health_is_told_by_its_parts() {
-    let gateway = Gateway::new();
-    let part = gateway.health.component("event log");
-    assert_eq!(gateway.get("/healthz").await.status, StatusCode::OK);
-    part.not_ready("not connected to NATS");
-    let answer = gateway.get("/readyz").await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.json(), json!({"ready": false, "components": {"event log": "not connected to NATS"}}));
-    part.ready();
-    assert_eq!(gateway.get("/readyz").await.status, StatusCode::OK);
 }

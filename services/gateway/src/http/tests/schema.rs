@@ -95,6 +95,7 @@ fn check_pattern(pattern: &str, value: &Value, path: &str) {
 fn check_format(format: &str, value: &Value, path: &str) {
     match format {
         "uuid" => drop(value.as_str().unwrap().parse::<uuid::Uuid>().unwrap()),
+        "date-time" => drop(value.as_str().unwrap().parse::<waybill_schemas::Timestamp>().unwrap()),
         "int32" | "int64" => assert!(value.is_i64() || value.is_u64(), "{path}: {value}"),
         other => panic!("{path}: the format {other} is not checked"),
     }

@@ -1,166 +1,238 @@
-//! Rotation and revocation: what is recorded, what is answered, and what is refused.
+//! Secrets by their names: put, shown, listed, rotated, revoked, shredded; and what is refused.
 
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::support::{Gateway, Lines};
-use crate::fake::Mode;
 
 const CANARY: &str = "s3cr3t-rotated-0123456789";
-const ROTATE: &str = "/v1/secrets/rotate";
-const REVOKE: &str = "/v1/secrets/revoke";
+const SECRET: &str = "/v1/secrets/acme/team.a";
 
-async fn built(gateway: &Gateway, image: &str) {
-    let build = json!({"workspace": "acme", "image_id": image, "base_image": "a.b/c:1", "base_image_creds": "u:p"});
-    assert_eq!(gateway.post("/v1/builds", &build).await.status, StatusCode::CREATED);
+async fn put(gateway: &Gateway, credentials: &str) -> Value {
+    let answer = gateway.ask("PUT", SECRET, &json!({"registry": "a.b", "credentials": credentials})).await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+    answer.json()
 }
 
-fn rotation(credentials: Value) -> Value {
-    json!({"workspace": "acme", "image_id": "i", "credentials": credentials})
+fn verb(verb: &str) -> String {
+    format!("{SECRET}/{verb}")
 }
 
-fn revocation() -> Value {
-    json!({"workspace": "acme", "image_id": "i", "reason": "closed"})
+fn fields<'v>(value: &'v Value, names: &[&str]) -> Vec<&'v Value> {
+    names.iter().map(|name| &value[*name]).collect()
 }
 
-fn last(gateway: &Gateway) -> (String, Value) {
-    let stored = gateway.log.stored();
-    let last = stored.last().unwrap();
-    (last.subject.to_string(), serde_json::from_slice(&last.body).unwrap())
-}
-
+/// One story, told step by step: request, status, and some fields of the answer.
 #[tokio::test]
-async fn new_credentials_are_recorded_in_place_of_the_old() {
-    let (lines, _guard) = Lines::capture();
-    let gateway = Gateway::new();
-    built(&gateway, "i").await;
-    let answer = gateway.post(ROTATE, &rotation(json!({"TOKEN": CANARY}))).await;
-    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-    let body = answer.json();
-    assert_eq!((&body["outcome"], &body["before"], &body["sequence"]), (&json!("rotated"), &json!(1), &json!(2)));
-    let (subject, event) = last(&gateway);
-    assert_eq!(subject, "waybill.events.image.acme.i.CredentialSecretRotated");
-    let secret = &event["secret"];
-    assert_eq!(
-        (&event["replaces"], &secret["image_ref"], &secret["cred_type"]),
-        (&json!(1), &json!("a.b/c:1"), &json!("token"))
-    );
-    // The newest ones are what is replaced next.
-    assert_eq!(gateway.post(ROTATE, &rotation(json!("u:q"))).await.json()["before"], 2);
-    assert_eq!(lines.with("credential secret rotated").len(), 2);
-    assert!(!lines.text().contains(CANARY) && !event.to_string().contains(CANARY) && !answer.text.contains(CANARY));
-}
-
-#[tokio::test]
-async fn what_is_revoked_is_gone() {
-    let (lines, _guard) = Lines::capture();
-    let gateway = Gateway::new();
-    built(&gateway, "i").await;
-    let answer = gateway.post(REVOKE, &revocation()).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    assert_eq!((&answer.json()["outcome"], &answer.json()["before"]), (&json!("revoked"), &json!(1)));
-    let (subject, event) = last(&gateway);
-    assert_eq!(subject, "waybill.events.image.acme.i.CredentialSecretRevoked");
-    assert_eq!((&event["revokes"], &event["reason"], &event["registry"]), (&json!(1), &json!("closed"), &json!("a.b")));
-    assert_eq!(lines.with("credential secret revoked").len(), 1);
-    for (path, body) in [(REVOKE, revocation()), (ROTATE, rotation(json!("u:q")))] {
-        let refused = gateway.post(path, &body).await;
-        assert_eq!((refused.status.as_u16(), &refused.json()["field"]), (422, &json!("image_id")), "{path}");
+async fn the_life_of_a_secret() {
+    let gateway = Gateway::new().await;
+    let (credentials, rotated) = (json!(format!("u:{CANARY}")), json!({"TOKEN": CANARY}));
+    let put = |registry: &str, if_version: Option<u64>| {
+        json!({"registry": registry, "credentials": credentials, "if_version": if_version})
+    };
+    let rotate = |if_version: u64| json!({"credentials": rotated, "if_version": if_version});
+    let at = |if_version: u64| json!({"reason": "closed", "if_version": if_version});
+    let none = Value::Null;
+    let steps: Vec<(&str, String, Value, u16, Value)> = vec![
+        ("GET", SECRET.to_owned(), none.clone(), 404, json!({"code": "not_found"})),
+        ("POST", verb("rotate"), rotate(1), 404, json!({"code": "not_found"})),
+        ("POST", verb("revoke"), json!({}), 404, json!({"code": "not_found"})),
+        ("DELETE", SECRET.to_owned(), none.clone(), 404, json!({"code": "not_found"})),
+        ("PUT", SECRET.to_owned(), put("a.b", Some(1)), 409, json!({"code": "version_conflict", "version": 0})),
+        (
+            "PUT",
+            SECRET.to_owned(),
+            put("a.b", Some(0)),
+            201,
+            json!({"outcome": "saved", "secret_name": "team.a", "version": 1, "registry": "a.b", "unchanged": false}),
+        ),
+        ("PUT", SECRET.to_owned(), put("a.b", Some(0)), 409, json!({"code": "version_conflict", "version": 1})),
+        ("PUT", SECRET.to_owned(), put("a.b", None), 200, json!({"version": 1, "unchanged": true, "sequence": 2})),
+        ("PUT", SECRET.to_owned(), put("c.d", None), 409, json!({"code": "registry_mismatch", "field": "registry"})),
+        ("POST", verb("rotate"), rotate(2), 409, json!({"code": "version_conflict", "version": 1})),
+        ("POST", verb("rotate"), rotate(1), 201, json!({"outcome": "rotated", "version": 2, "cred_type": "token"})),
+        ("POST", verb("rotate"), rotate(2), 200, json!({"version": 2, "unchanged": true})),
+        ("GET", SECRET.to_owned(), none.clone(), 200, json!({"state": "active", "version": 2, "cred_type": "token"})),
+        ("POST", verb("revoke"), at(1), 409, json!({"code": "version_conflict", "version": 2})),
+        ("POST", verb("revoke"), at(2), 200, json!({"outcome": "revoked", "version": 2, "registry": "a.b"})),
+        ("GET", SECRET.to_owned(), none.clone(), 200, json!({"state": "revoked", "version": 2, "reason": "closed"})),
+        ("POST", verb("revoke"), json!({}), 409, json!({"code": "withdrawn", "version": 2})),
+        ("POST", verb("shred"), at(2), 200, json!({"outcome": "shredded", "version": 2})),
+        ("POST", verb("shred"), json!({}), 409, json!({"code": "withdrawn", "version": 2})),
+        ("POST", verb("revoke"), json!({}), 409, json!({"code": "withdrawn", "version": 2})),
+        ("DELETE", SECRET.to_owned(), none.clone(), 409, json!({"code": "withdrawn"})),
+        ("PUT", SECRET.to_owned(), put("c.d", None), 409, json!({"code": "registry_mismatch"})),
+        ("PUT", SECRET.to_owned(), put("a.b", Some(2)), 201, json!({"outcome": "rotated", "version": 3})),
+        ("DELETE", SECRET.to_owned(), none.clone(), 200, json!({"outcome": "shredded", "version": 3})),
+        ("POST", verb("rotate"), rotate(3), 201, json!({"outcome": "rotated", "version": 4})),
+    ];
+    for (at, (method, path, body, status, expected)) in steps.into_iter().enumerate() {
+        let answer = gateway.ask(method, &path, &body).await;
+        assert_eq!(answer.status.as_u16(), status, "step {at}, {method} {path}: {}", answer.text);
+        let said = answer.json();
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(said[name], *value, "step {at}, {method} {path}: {said}");
+        }
+        assert!(!answer.text.contains(CANARY), "step {at}: {}", answer.text);
     }
-    built(&gateway, "i").await;
-    assert_eq!(gateway.post(ROTATE, &rotation(json!("u:q"))).await.status, StatusCode::CREATED);
+    assert_eq!(
+        gateway.types(),
+        [
+            "CredentialSecretSaved",
+            "CredentialSecretRotated",
+            "CredentialSecretRevoked",
+            "CredentialSecretShredded",
+            "CredentialSecretRotated",
+            "CredentialSecretShredded",
+            "CredentialSecretRotated",
+        ]
+    );
+    for event in gateway.events() {
+        assert_eq!(event.subject.to_string(), "waybill.events.secret.acme.team=a");
+        assert_eq!(event.envelope.actor.as_deref(), Some("token/acme/ci"));
+        assert!(!String::from_utf8(event.event.to_json().unwrap()).unwrap().contains(CANARY));
+    }
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_answered_with_what_was_recorded() {
-    for (path, body) in [(ROTATE, rotation(json!("u:q"))), (REVOKE, revocation())] {
-        let gateway = Gateway::new();
-        built(&gateway, "i").await;
-        let first = gateway.post_once(path, "key-1", &body).await;
-        assert!(first.status.is_success(), "{path}: {}", first.text);
-        let again = gateway.post_once(path, "key-1", &body).await;
-        assert_eq!((again.status, again.json()), (first.status, first.json()), "{path}");
-        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{path}");
-        built(&gateway, "i").await;
-        assert_eq!(gateway.post_once(path, "key-1", &body).await.json(), first.json(), "{path}, after a build");
-        assert_eq!(gateway.post_once(path, "key-2", &body).await.json()["before"], 3, "{path}");
-        let other = json!({"workspace": "acme", "image_id": "i", "reason": "another"});
-        let other = if path == ROTATE { rotation(json!({"TOKEN": "t"})) } else { other };
-        assert_eq!(gateway.post_once(path, "key-1", &other).await.json()["field"], "Idempotency-Key", "{path}");
+async fn secrets_are_listed_by_name_and_workspace() {
+    let gateway = Gateway::new().await;
+    put(&gateway, "u:p").await;
+    gateway.build("i", "c.d/x", json!("u:p")).await;
+    gateway.post(&verb("revoke"), &json!({"reason": "closed"})).await;
+    let answer = gateway.ask("GET", "/v1/secrets/acme", &Value::Null).await;
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
+    let said = answer.json();
+    assert_eq!(said["more"], false);
+    let names = ["secret_name", "state", "version", "registry", "cred_type", "reason", "actor"];
+    let listed: Vec<Vec<&Value>> =
+        said["secrets"].as_array().unwrap().iter().map(|secret| fields(secret, &names)).collect();
+    let null = Value::Null;
+    let [one, active, revoked, basic] = [json!(1), json!("active"), json!("revoked"), json!("basic")];
+    let [name, registry, other, host] = [json!("oci-registry-c-d"), json!("c.d"), json!("team.a"), json!("a.b")];
+    let (closed, actor) = (json!("closed"), json!("token/acme/ci"));
+    assert_eq!(
+        listed,
+        [
+            vec![&name, &active, &one, &registry, &basic, &null, &actor],
+            vec![&other, &revoked, &one, &host, &null, &closed, &actor],
+        ]
+    );
+    let shown = gateway.ask("GET", "/v1/secrets/acme/oci-registry-c-d", &Value::Null).await.json();
+    assert_eq!(shown, said["secrets"][0]);
+    assert_eq!(gateway.get("/v1/secrets/acme").await.status.as_u16(), 401);
+    assert_eq!(gateway.ask("GET", "/v1/secrets/other", &Value::Null).await.status.as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_repeated_operation_is_answered_with_what_was_recorded() {
+    let none = Value::Null;
+    let cases = [
+        ("PUT", SECRET.to_owned(), json!({"registry": "a.b", "credentials": "u:q"}), json!({"registry": "c.d", "credentials": "u:q"})),
+        ("POST", verb("rotate"), json!({"credentials": "u:q"}), none.clone()),
+        ("POST", verb("revoke"), json!({"reason": "one"}), json!({"reason": "two"})),
+        ("POST", verb("shred"), json!({"reason": "one"}), json!({"reason": "two"})),
+        ("DELETE", SECRET.to_owned(), none.clone(), none.clone()),
+    ];
+    for (method, path, body, other) in cases {
+        let gateway = Gateway::new().await;
+        put(&gateway, "u:p").await;
+        let first = gateway.ask_once(method, &path, "k", &body).await;
+        assert!(first.status.is_success() && !first.replayed(), "{method} {path}: {}", first.text);
+        let again = gateway.sibling().ask_once(method, &path, "k", &body).await;
+        assert_eq!((again.status, again.json()), (first.status, first.json()), "{method} {path}");
+        assert!(again.replayed(), "{method} {path}");
+        assert_eq!(gateway.events().len(), 2, "{method} {path}");
+        if !other.is_null() {
+            gateway.ask_once(method, &path, "k", &other).await.expect_problem(422, "idempotency_key_reused");
+        }
+        // A key is for one operation.
+        let elsewhere = gateway.ask_once("PUT", SECRET, "k2", &json!({"registry": "a.b", "credentials": "u:z"})).await;
+        assert_eq!(elsewhere.status.as_u16(), 201, "{}", elsewhere.text);
+        assert_eq!(gateway.events().len(), 3, "{method} {path}");
     }
 }
 
 /// Credentials that were good when they were recorded are not refused for their age when the answer was lost.
 #[tokio::test]
 async fn a_repeated_rotation_is_answered_after_the_credentials_expired() {
-    const LATER: &str = "2099-01-01T00:00:00Z";
-    const PAST: &str = "2001-01-01T00:00:00Z";
-    let rotation = |until: &str| {
-        rotation(json!({
+    let keys = |until: &str| {
+        json!({"credentials": {
             "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_CREDENTIAL_EXPIRATION": until,
-        }))
+        }})
     };
-    let gateway = Gateway::new();
-    let ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1";
-    let build = json!({"workspace": "acme", "image_id": "i", "base_image": ecr, "base_image_creds": "u:p"});
-    assert_eq!(gateway.post("/v1/builds", &build).await.status, StatusCode::CREATED);
-    let first = gateway.post_once(ROTATE, "key-1", &rotation(LATER)).await;
-    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
-    // As if all of that had been long ago.
-    for stored in gateway.log.stored().iter_mut() {
-        stored.at = "2000-01-01T00:00:00Z".parse().unwrap();
-        stored.body = String::from_utf8(stored.body.clone()).unwrap().replace(LATER, PAST).into_bytes();
-    }
-    let again = gateway.post_once(ROTATE, "key-1", &rotation(PAST)).await;
-    assert_eq!((again.status, again.header("idempotent-replayed")), (first.status, Some("true")), "{}", again.text);
-    assert_eq!(again.json()["event_id"], first.json()["event_id"]);
-    let fresh = gateway.post_once(ROTATE, "key-2", &rotation(PAST)).await;
-    assert_eq!((fresh.status.as_u16(), &fresh.json()["field"]), (422, &json!("credentials")), "{}", fresh.text);
-    assert_eq!(gateway.log.stored().len(), 2);
-}
-
-/// The image became another one after the gateway had read what it is: the credentials are not for that one.
-#[tokio::test]
-async fn a_rotation_that_comes_too_late_says_so() {
-    let gateway = Gateway::new();
-    built(&gateway, "i").await;
-    gateway.log.set(Mode::Overtakes);
-    let late = gateway.post_once(ROTATE, "key-1", &rotation(json!("u:q"))).await;
-    assert_eq!((late.status, &late.json()["type"]), (StatusCode::CONFLICT, &json!("urn:waybill:problem:overtaken")));
-    assert!(late.text.contains("sequence 3") && late.text.contains("sequence 2"), "{}", late.text);
-    gateway.log.set(Mode::Answers);
-    let again = gateway.post_once(ROTATE, "key-1", &rotation(json!("u:q"))).await;
-    assert_eq!((again.status, again.json()), (late.status, late.json()));
-    let anew = gateway.post_once(ROTATE, "key-2", &rotation(json!("u:q"))).await;
-    assert_eq!((anew.status, &anew.json()["before"]), (StatusCode::CREATED, &json!(2)), "{}", anew.text);
+    let (later, past) = (keys("2099-01-01T00:00:00Z"), keys("2001-01-01T00:00:00Z"));
+    let gateway = Gateway::new().await;
+    let put = json!({"registry": "123456789012.dkr.ecr.eu-west-1.amazonaws.com", "credentials": "u:p"});
+    assert_eq!(gateway.ask("PUT", SECRET, &put).await.status.as_u16(), 201);
+    let first = gateway.post_once(&verb("rotate"), "k", &later).await;
+    assert_eq!(first.status.as_u16(), 201, "{}", first.text);
+    assert_eq!(first.json()["expires_at"], "2099-01-01T00:00:00Z");
+    let again = gateway.post_once(&verb("rotate"), "k", &past).await;
+    assert_eq!((again.status, again.replayed()), (first.status, true), "{}", again.text);
+    let fresh = gateway.post_once(&verb("rotate"), "k2", &past).await;
+    assert_eq!(fresh.expect_problem(422, "invalid_field")["field"], "credentials");
 }
 
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_and_not_repeated() {
-    let gateway = Gateway::new();
-    built(&gateway, "i").await;
-    let revoke = |reason: &str| json!({"workspace": "acme", "image_id": "i", "reason": reason});
+    let gateway = Gateway::new().await;
+    put(&gateway, "u:p").await;
+    let rotation = |credentials: Value| json!({"credentials": credentials});
     let cases = [
-        (ROTATE, rotation(json!("")), "credentials"),
-        (ROTATE, rotation(json!(CANARY)), "credentials"),
-        (ROTATE, rotation(json!({"USERNAME": CANARY})), "credentials"),
-        (ROTATE, rotation(json!({"COLOUR": CANARY})), "credentials"),
+        ("POST", verb("rotate"), rotation(json!("")), "credentials"),
+        ("POST", verb("rotate"), rotation(json!(CANARY)), "credentials"),
+        ("POST", verb("rotate"), rotation(json!({"USERNAME": CANARY})), "credentials"),
+        ("POST", verb("rotate"), rotation(json!({"COLOUR": CANARY})), "credentials"),
+        ("POST", verb("rotate"), rotation(json!({"PASSWORD": [CANARY]})), "credentials"),
         (
-            ROTATE,
+            "POST",
+            verb("rotate"),
             rotation(json!(format!(r#"{{"registry":"c.d","credentials":{{"TOKEN":"{CANARY}"}}}}"#))),
             "credentials",
         ),
-        (ROTATE, json!({"workspace": "acme", "image_id": "never", "credentials": "u:p"}), "image_id"),
-        (REVOKE, json!({"workspace": "acme", "image_id": "never"}), "image_id"),
-        (REVOKE, revoke("two\nlines"), "reason"),
-        (REVOKE, revoke(&"x".repeat(201)), "reason"),
+        ("POST", verb("rotate"), json!({}), "credentials"),
+        ("POST", verb("rotate"), json!({"credentials": "u:p", "if_version": -1}), "if_version"),
+        ("POST", verb("revoke"), json!({"reason": "two\nlines"}), "reason"),
+        ("POST", verb("shred"), json!({"reason": "x".repeat(201)}), "reason"),
+        ("PUT", SECRET.to_owned(), json!({"credentials": "u:p"}), "registry"),
+        ("PUT", SECRET.to_owned(), json!({"registry": "no host", "credentials": "u:p"}), "registry"),
+        ("PUT", SECRET.to_owned(), json!({"registry": "a.b", "credentials": CANARY}), "credentials"),
+        ("PUT", "/v1/secrets/acme/no%20name".to_owned(), json!({"registry": "a.b", "credentials": "u:p"}), "secret_name"),
+        ("GET", "/v1/secrets/acme/no%2Aname".to_owned(), Value::Null, "secret_name"),
+        ("DELETE", format!("/v1/secrets/acme/{}", "x".repeat(129)), Value::Null, "secret_name"),
+        (
+            "PUT",
+            SECRET.to_owned(),
+            json!({"registry": "a.b", "credentials": "u:p", "verify_image": "a.b/c"}),
+            "verify_image",
+        ),
     ];
-    for (path, body, field) in cases {
-        let answer = gateway.post(path, &body).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["field"]), (422, &json!(field)), "{body}: {}", answer.text);
+    for (method, path, body, field) in cases {
+        let answer = gateway.ask(method, &path, &body).await;
+        assert_eq!(answer.expect_problem(422, "invalid_field")["field"], field, "{method} {path} {body}");
         assert!(!answer.text.contains(CANARY), "{}", answer.text);
     }
-    assert_eq!(gateway.log.stored().len(), 1);
-    gateway.log.set(Mode::Away);
-    assert_eq!(gateway.post(ROTATE, &rotation(json!("u:q"))).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(gateway.events().len(), 1);
+}
+
+#[tokio::test]
+async fn each_operation_leaves_a_line() {
+    let (lines, _guard) = Lines::capture();
+    let gateway = Gateway::new().await;
+    put(&gateway, &format!("u:{CANARY}")).await;
+    gateway.post(&verb("rotate"), &json!({"credentials": {"USERNAME": "u", "TOKEN": CANARY}})).await;
+    gateway.post(&verb("revoke"), &json!({})).await;
+    gateway.post(&verb("shred"), &json!({})).await;
+    for (message, version) in [
+        ("credential secret saved", 1),
+        ("credential secret rotated", 2),
+        ("credential secret revoked", 2),
+        ("credential secret shredded", 2),
+    ] {
+        let line = &lines.with(message)[..];
+        assert_eq!(line.len(), 1, "{message}");
+        let got = fields(&line[0], &["level", "secret_name", "registry", "version"]);
+        assert_eq!(got, [&json!("INFO"), &json!("team.a"), &json!("a.b"), &json!(version)], "{message}");
+    }
+    assert!(!lines.text().contains(CANARY));
 }

@@ -17,8 +17,9 @@ use opentelemetry_sdk::{
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use waybill_platform::testing::Failure;
+
 use super::support::{Gateway, post};
-use crate::fake::Mode;
 
 /// Spans that ended.
 #[derive(Debug, Clone, Default)]
@@ -41,10 +42,14 @@ impl SpanProcessor for Ended {
 }
 
 impl Ended {
+    fn of_kind(&self, kind: &SpanKind) -> Vec<SpanData> {
+        self.0.lock().unwrap().iter().filter(|span| span.span_kind == *kind).cloned().collect()
+    }
+
+    /// The only server span.
     fn only(&self) -> SpanData {
-        let spans = self.0.lock().unwrap();
-        assert_eq!(spans.len(), 1, "{:?}", spans.iter().map(|span| &span.name).collect::<Vec<_>>());
-        spans[0].clone()
+        let [span] = self.of_kind(&SpanKind::Server).try_into().unwrap();
+        span
     }
 }
 
@@ -68,7 +73,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 async fn a_request_continues_its_callers_trace() {
     let (provider, ended) = provider();
     let _guard = traced(&provider);
-    let gateway = Gateway::new();
+    let gateway = Gateway::new().await;
     let body = json!({"workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_creds": "u:p"});
     let request = post("/v1/builds").header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
     let answer = gateway.send(request.body(body.to_string().into()).unwrap()).await;
@@ -87,9 +92,14 @@ async fn a_request_continues_its_callers_trace() {
         assert_eq!(attribute(&span, key), Some(value), "{key}");
     }
     assert_eq!(span.status, Status::Unset);
-    let stored = gateway.log.stored();
-    let (_, traceparent) = stored[0].headers.iter().find(|(name, _)| name == "traceparent").unwrap();
-    assert_eq!(*traceparent, format!("00-{TRACE}-{}-01", span.span_context.span_id()), "recorded within the span");
+    let published = ended.of_kind(&SpanKind::Producer);
+    let published: Vec<_> =
+        published.iter().filter(|publish| publish.parent_span_id == span.span_context.span_id()).collect();
+    assert_eq!(published.len(), 2, "the secret's event and the image's");
+    for (event, publish) in gateway.events().iter().zip(published) {
+        let context = event.envelope.traceparent.as_ref().unwrap();
+        assert_eq!(context.as_str(), format!("00-{TRACE}-{}-01", publish.span_context.span_id()));
+    }
 }
 
 #[tokio::test]
@@ -100,7 +110,7 @@ async fn without_a_caller_a_trace_begins() {
         let _guard = traced(&provider);
         let body = json!({"workspace": "acme", "container_id": "c", "worker_id": "w"}).to_string();
         let request = post("/v1/containers").header("traceparent", traceparent).body(body.into()).unwrap();
-        let answer = Gateway::new().send(request).await;
+        let answer = Gateway::new().await.send(request).await;
         let span = ended.only();
         assert_eq!(span.parent_span_id, SpanId::INVALID, "{traceparent}");
         assert_eq!(answer.json()["trace_id"], span.span_context.trace_id().to_string(), "{traceparent}");
@@ -111,7 +121,7 @@ async fn without_a_caller_a_trace_begins() {
 async fn a_replay_names_the_trace_that_recorded() {
     let (provider, _) = provider();
     let _guard = traced(&provider);
-    let gateway = Gateway::new();
+    let gateway = Gateway::new().await;
     let body = json!({"workspace": "acme", "container_id": "c", "worker_id": "w"});
     let first = gateway.post_once("/v1/containers", "k", &body).await.json();
     let again = gateway.post_once("/v1/containers", "k", &body).await;
@@ -122,16 +132,16 @@ async fn a_replay_names_the_trace_that_recorded() {
 #[tokio::test]
 async fn only_the_servers_own_failures_are_errors() {
     let cases = [
-        (Mode::Answers, "i", StatusCode::OK, false),
-        (Mode::Answers, "a.b", StatusCode::UNPROCESSABLE_ENTITY, false),
-        (Mode::Away, "i", StatusCode::SERVICE_UNAVAILABLE, true),
-        (Mode::Refuses, "i", StatusCode::INTERNAL_SERVER_ERROR, true),
+        (None, "i", StatusCode::OK, false),
+        (None, "a.b", StatusCode::UNPROCESSABLE_ENTITY, false),
+        (Some(Failure::Unavailable), "i", StatusCode::SERVICE_UNAVAILABLE, true),
+        (Some(Failure::Refused(10054)), "i", StatusCode::INTERNAL_SERVER_ERROR, true),
     ];
-    for (mode, image_id, status, failed) in cases {
+    for (failure, image_id, status, failed) in cases {
         let (provider, ended) = provider();
         let _guard = traced(&provider);
-        let gateway = Gateway::new();
-        gateway.log.set(mode);
+        let gateway = Gateway::new().await;
+        failure.iter().for_each(|failure| gateway.fail(failure));
         let answer = gateway.post("/v1/builds", &json!({"workspace": "acme", "image_id": image_id})).await;
         assert_eq!(answer.status, status);
         let span = ended.only();
@@ -145,10 +155,9 @@ async fn only_the_servers_own_failures_are_errors() {
 async fn without_a_collector_there_is_a_trace_id_all_the_same() {
     let provider = SdkTracerProvider::builder().build();
     let _guard = traced(&provider);
-    let gateway = Gateway::new();
+    let gateway = Gateway::new().await;
     let answer = gateway.post("/v1/builds", &json!({"workspace": "acme", "image_id": "i"})).await.json();
     assert_eq!(answer["trace_id"].as_str().unwrap().len(), 32);
-    let stored = gateway.log.stored();
-    let (_, traceparent) = stored[0].headers.iter().find(|(name, _)| name == "traceparent").unwrap();
-    assert!(traceparent.contains(answer["trace_id"].as_str().unwrap()), "{traceparent}");
+    let traceparent = gateway.events()[0].envelope.traceparent.clone().unwrap();
+    assert_eq!(traceparent.trace_id(), answer["trace_id"].as_str().unwrap());
 }

@@ -1,7 +1,7 @@
-//! A gateway without a network, and what its tests ask of it.
+//! Gateways without a network, and what their tests ask of them.
 
 use std::{
-    io,
+    io, iter,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,17 +11,27 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode, header, request::Builder},
 };
-use serde_json::Value;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing_subscriber::fmt::MakeWriter;
-use waybill_platform::{health::HealthState, sealing::PrivateKey};
+use waybill_domain::credentials::Secret;
+use waybill_platform::{
+    health::HealthState,
+    log::{Expect, Log, LogError, NewEvent},
+    sealing::{HashKey, PrivateKey},
+    testing::{Failure, MemoryLog, MemoryVault},
+    vault::{Kept, Vault as _},
+};
+use waybill_schemas::{
+    ContainerId, Envelope, ImageId, RecordedEvent, Subject, Uuid, VaultFilter, WorkspaceId, v1::SchedulerKeyPublished,
+};
 
 use crate::{
     config::Limits,
-    fake::Fake,
     http::{App, router},
-    port::Verifies,
+    port::{Explains, Explanation, Verifies},
     record::Recorder,
     tokens,
 };
@@ -32,9 +42,11 @@ pub(super) const TOKEN: &str = "wb_acme_token";
 pub(super) const OTHER_TOKEN: &str = "wb_other_token";
 
 pub(super) struct Gateway {
-    pub(super) log: Arc<Fake>,
+    pub(super) log: MemoryLog,
+    pub(super) vault: MemoryVault,
     pub(super) health: HealthState,
-    pub(super) scheduler: PrivateKey,
+    pub(super) scheduler: Arc<PrivateKey>,
+    pub(super) recorder: Recorder,
     pub(super) recordings: TaskTracker,
     pub(super) router: Router,
 }
@@ -55,42 +67,86 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    pub(super) fn replayed(&self) -> bool {
+        self.header("idempotent-replayed") == Some("true")
+    }
+
+    /// Fails unless the answer is a problem with this status and code.
+    pub(super) fn expect_problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], format!("urn:waybill:problem:{code}"));
+        problem
+    }
 }
 
+/// Long enough for a busy machine, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(300);
+const LIMITS: Limits = Limits { body_bytes: 256 * 1024, body: SHORT, append: SHORT, drain: SHORT };
+
 impl Gateway {
-    pub(super) fn new() -> Self {
-        // Long enough for a busy machine, short enough to wait for.
-        let short = Duration::from_millis(200);
-        Self::with(Limits { body_bytes: 256 * 1024, body: short, append: short, drain: short })
+    /// One whose scheduler has published its key, at sequence 1.
+    pub(super) async fn new() -> Self {
+        Self::with(LIMITS, None).await
     }
 
     /// One that may ask registries.
-    pub(super) fn verifying(verifies: Arc<dyn Verifies>) -> Self {
-        let short = Duration::from_millis(200);
-        Self::made(Limits { body_bytes: 256 * 1024, body: short, append: short, drain: short }, Some(verifies))
+    pub(super) async fn verifying(verifies: Arc<dyn Verifies>) -> Self {
+        Self::with(LIMITS, Some(verifies)).await
     }
 
-    pub(super) fn with(limits: Limits) -> Self {
-        Self::made(limits, None)
+    pub(super) async fn with(limits: Limits, verifies: Option<Arc<dyn Verifies>>) -> Self {
+        let gateway = Self::without_scheduler(limits, verifies);
+        gateway.publish_scheduler_key().await;
+        gateway
     }
 
-    fn made(limits: Limits, verifies: Option<Arc<dyn Verifies>>) -> Self {
-        let recordings = TaskTracker::new();
-        let (log, health) = (Arc::new(Fake::default()), HealthState::default());
-        let (gateway, scheduler) = (PrivateKey::generate(), PrivateKey::generate());
-        let file = format!("acme {}\nother {}\n", tokens::hash(TOKEN), tokens::hash(OTHER_TOKEN));
+    pub(super) fn without_scheduler(limits: Limits, verifies: Option<Arc<dyn Verifies>>) -> Self {
+        let hash_key = HashKey::from_hex(&HashKey::generate().unwrap()).unwrap();
+        let (log, vault) = (MemoryLog::new(), MemoryVault::default());
+        let scheduler = Arc::new(PrivateKey::generate());
+        Self::made(log, vault, Arc::new(hash_key), scheduler, limits, verifies)
+    }
+
+    /// Another gateway at the same log and vault.
+    pub(super) fn sibling(&self) -> Self {
+        let (hash_key, scheduler) = (self.recorder.hash_key.clone(), self.scheduler.clone());
+        Self::made(self.log.clone(), self.vault.clone(), hash_key, scheduler, LIMITS, None)
+    }
+
+    fn made(
+        log: MemoryLog,
+        vault: MemoryVault,
+        hash_key: Arc<HashKey>,
+        scheduler: Arc<PrivateKey>,
+        limits: Limits,
+        verifies: Option<Arc<dyn Verifies>>,
+    ) -> Self {
+        let (recordings, health) = (TaskTracker::new(), HealthState::default());
+        let recorder =
+            Recorder { log: Arc::new(log.clone()), vault: Arc::new(vault.clone()), hash_key, limit: limits.append };
+        let file = format!("acme {} ci\nother {}\n", tokens::hash(TOKEN), tokens::hash(OTHER_TOKEN));
         let app = App {
-            recorder: Recorder { log: log.clone(), limit: limits.append },
-            explains: log.clone(),
+            recorder: recorder.clone(),
+            explains: Arc::new(Asks(log.clone())),
             verifies,
             tokens: file.parse().unwrap(),
-            sealing_key: gateway,
-            scheduler_key: scheduler.public().unwrap(),
             limits,
             recordings: recordings.clone(),
         };
         let router = router(Arc::new(app), &health);
-        Self { log, health, scheduler, recordings, router }
+        Self { log, vault, health, scheduler, recorder, recordings, router }
+    }
+
+    pub(super) async fn publish_scheduler_key(&self) {
+        let sealing_key = self.scheduler.public().unwrap().text().clone();
+        let event = SchedulerKeyPublished { sealing_key, earlier_keys: Vec::new() }.into();
+        let envelope = Envelope::new(Uuid::new_v4(), "/waybill/scheduler");
+        let new = NewEvent { subject: Subject::SchedulerKeys, envelope, event };
+        self.log.append(&new, Expect::Anything, None).await.unwrap();
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
@@ -100,29 +156,130 @@ impl Gateway {
         Answer { status: parts.status, headers: parts.headers, text }
     }
 
+    /// Asks as nobody.
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
+    /// Asks as `acme`, with a body unless it is null.
+    pub(super) async fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.send(request(method, path).body(text(body)).unwrap()).await
+    }
+
+    /// As [`Self::ask`], with an idempotency key.
+    pub(super) async fn ask_once(&self, method: &str, path: &str, key: &str, body: &Value) -> Answer {
+        self.send(request(method, path).header("Idempotency-Key", key).body(text(body)).unwrap()).await
+    }
+
     /// Posts a body as `acme`.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(post(path).body(body.to_string().into()).unwrap()).await
+        self.ask("POST", path, body).await
     }
 
     /// Posts a body as `acme`, with an idempotency key.
     pub(super) async fn post_once(&self, path: &str, key: &str, body: &Value) -> Answer {
-        self.send(post(path).header("Idempotency-Key", key).body(body.to_string().into()).unwrap()).await
+        self.ask_once("POST", path, key, body).await
     }
+
+    /// Saves `user:password` for an image, and returns the answer.
+    pub(super) async fn build(&self, image_id: &str, image: &str, credentials: Value) -> Value {
+        let body =
+            json!({"workspace": "acme", "image_id": image_id, "base_image": image, "base_image_creds": credentials});
+        let answer = self.post("/v1/builds", &body).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+        answer.json()
+    }
+
+    /// Lets every publish fail in a way until the log recovers.
+    pub(super) fn fail(&self, failure: &Failure) {
+        self.log.fail(iter::repeat_n(failure.clone(), 10_000));
+    }
+
+    /// Events after the scheduler's key, in order, with their subjects.
+    pub(super) fn events(&self) -> Vec<RecordedEvent> {
+        let events = self.log.events().into_iter().map(|(_, event)| event);
+        events.filter(|event| event.subject != Subject::SchedulerKeys).collect()
+    }
+
+    /// Names of the events' types, in order.
+    pub(super) fn types(&self) -> Vec<&'static str> {
+        self.events().iter().map(|event| event.event.event_type().as_str()).collect()
+    }
+
+    /// Everything in the vault.
+    pub(super) async fn kept(&self) -> Vec<Kept> {
+        let mut kept = Vec::new();
+        for key in self.vault.keys(&VaultFilter::All).await.unwrap() {
+            kept.extend(self.vault.get(&key).await.unwrap());
+        }
+        kept
+    }
+}
+
+fn text(body: &Value) -> Body {
+    if body.is_null() { Body::empty() } else { body.to_string().into() }
+}
+
+/// A request by `acme`, still without a body.
+pub(super) fn request(method: &str, path: &str) -> Builder {
+    let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+    request.header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
 }
 
 /// A request by `acme`, still without a body.
 pub(super) fn post(path: &str) -> Builder {
-    bare(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+    request("POST", path)
 }
 
 /// A request by nobody, still without a body.
 pub(super) fn bare(path: &str) -> Builder {
     Request::post(path).header(header::CONTENT_TYPE, "application/json")
+}
+
+/// Looks whether the log answers, and explains everything in the same way.
+struct Asks(MemoryLog);
+
+impl Asks {
+    async fn explain(&self, kind: &str, workspace: &WorkspaceId, id: &str) -> Result<Explanation, LogError> {
+        self.0.last(&Subject::SchedulerKeys).await?;
+        let verdict = json!({
+            "state": "broken", "hop": "requested", "code": "not_requested", "sentence": "nobody asked", "remedy": "ask"
+        });
+        let (timeline, earlier, notes) = (json!([]), json!([]), json!([]));
+        Ok(json!({
+            "kind": kind, "workspace": workspace, "id": id, "verdict": verdict, "timeline": timeline,
+            "earlier": earlier, "notes": notes
+        }))
+    }
+}
+
+impl Explains for Asks {
+    fn image<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ImageId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
+        Box::pin(self.explain("image", workspace, id.as_str()))
+    }
+
+    fn container<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Explanation, LogError>> {
+        Box::pin(self.explain("container", workspace, id.as_str()))
+    }
+}
+
+/// Opens a vault entry as the scheduler does.
+pub(super) fn open(gateway: &Gateway, kept: &Kept, registry: &str) -> Secret {
+    use waybill_platform::sealing::{Binding, open};
+    let waybill_schemas::VaultKey::Secret { workspace, secret, version } = kept.key.clone() else {
+        panic!("{}", kept.key)
+    };
+    let binding = Binding::Secret { workspace, secret, version, registry: registry.to_owned() };
+    let sealed = kept.entry.sealed().unwrap();
+    open(&gateway.scheduler, waybill_platform::sealing::Senders::Any, &binding, sealed).unwrap()
 }
 
 /// Log lines of the current thread, as JSON objects.

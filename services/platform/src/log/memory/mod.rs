@@ -1,5 +1,6 @@
 //! The log in memory, for tests of services: the same protocol, and failures on demand.
 
+mod follow;
 pub(crate) mod server;
 mod work;
 
@@ -9,14 +10,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tracing::Span;
 use waybill_schemas::{Filter, RecordedEvent, Subject, Timestamp};
 
 use super::{
     Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
-    Missing, NewEvent, Newest, RawMessage, ReadError, StreamState, WorkQueue, append, batch,
+    Missing, NewEvent, Newest, RawMessage, StreamState, WorkQueue, append, batch,
     publish::{Outgoing, PubAck, Wire},
     room::Room,
 };
@@ -207,22 +207,7 @@ impl Log for MemoryLog {
     }
 
     fn follow(&self, filter: &Filter, from: u64, known: Option<Identity>) -> Follow {
-        let following = Following {
-            log: self.clone(),
-            filter: filter.to_string(),
-            next: from.max(1),
-            known,
-            connection: None,
-            changed: self.changed.subscribe(),
-        };
-        let next = async |following: Option<Following>| {
-            let mut following = following?;
-            let item = following.next().await;
-            // An error is the last item.
-            let rest = item.is_ok().then_some(following);
-            Some((item, rest))
-        };
-        futures_util::stream::unfold(Some(following), next).boxed()
+        follow::follow(self.clone(), filter.to_string(), from, known)
     }
 
     async fn stream_state(&self) -> Result<Option<StreamState>, LogError> {
@@ -269,53 +254,15 @@ impl Administration for MemoryLog {
     }
 }
 
-/// One endless reading.
-struct Following {
-    log: MemoryLog,
-    filter: String,
-    next: u64,
-    known: Option<Identity>,
-    /// Number of the connection over which the log was compared last.
-    connection: Option<u64>,
-    changed: watch::Receiver<u64>,
-}
-
-impl Following {
-    async fn next(&mut self) -> Result<RawMessage, ReadError> {
-        loop {
-            self.changed.mark_unchanged();
-            if let Some(message) = self.read()? {
-                return Ok(message);
-            }
-            if self.changed.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    fn read(&mut self) -> Result<Option<RawMessage>, ReadError> {
-        let server = self.log.server();
-        if self.connection != Some(server.connection) {
-            let state = server.state();
-            let first = Identity { created: state.created, sequence: 0, at: state.created };
-            server.compare(self.known.get_or_insert(first))?;
-            self.connection = Some(server.connection);
-        }
-        let Some(mut message) = server.matching(&self.filter, self.next).next() else { return Ok(None) };
-        let waiting = server.matching(&self.filter, message.sequence.saturating_add(1)).count();
-        message.pending = u64::try_from(waiting).unwrap_or(u64::MAX);
-        self.next = message.sequence.saturating_add(1);
-        if let Some(known) = &mut self.known {
-            (known.sequence, known.at) = (message.sequence, message.at);
-        }
-        Ok(Some(message))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
-    use crate::testing::{Sample, check_log};
+    use crate::{
+        log::ReadError,
+        testing::{Sample, check_log},
+    };
 
     #[tokio::test]
     async fn it_is_a_log() {
