@@ -9,7 +9,7 @@ use waybill_domain::{
     secret::{Naming, NewVersion, SecretHead, SecretRefusal, decide_new_version, new_version},
 };
 use waybill_platform::trace;
-use waybill_schemas::{SecretName, WorkspaceId, v1::CredType, v1::Verified};
+use waybill_schemas::{SecretName, WorkspaceId, v1::Verified};
 
 use crate::{
     port::{Unverified, Verifies, refusal_code, verified_from},

@@ -91,7 +91,13 @@ impl Folding {
                 }
                 Entry::Poison(poison) => {
                     let (sequence, value) = (poison.sequence, &poison.value);
-                    tracing::warn!(sequence, subject = value.subject, size = value.size, error = value.error, "event cannot be decoded, quarantined");
+                    tracing::warn!(
+                        sequence,
+                        subject = value.subject,
+                        size = value.size,
+                        error = value.error,
+                        "event cannot be decoded, quarantined"
+                    );
                 }
             }
         }

@@ -184,12 +184,7 @@ impl Grants {
 
     /// The grant to write: a failed one where the version cannot be opened or nothing can be sealed to the worker, none where
     /// the vault does not hold the version.
-    async fn make(
-        &self,
-        key: &GrantKey,
-        version: &Version,
-        ring: &KeyRing,
-    ) -> Result<Option<VaultEntry>, VaultError> {
+    async fn make(&self, key: &GrantKey, version: &Version, ring: &KeyRing) -> Result<Option<VaultEntry>, VaultError> {
         let place = key.secret_key();
         let (worker_id, secret_name) = (&key.worker_id, &key.secret);
         let sealed = match self.vault.get(&place).await {
@@ -274,12 +269,7 @@ pub(crate) fn is_vouched_for(ring: &KeyRing, sealed: &Sealed, said: &str) -> boo
     is_own_key(ring, &sealed.sender) || digest(sealed) == said
 }
 
-fn seal_to_worker(
-    key: &GrantKey,
-    version: &Version,
-    ring: &KeyRing,
-    sealed: &Sealed,
-) -> Result<Sealed, &'static str> {
+fn seal_to_worker(key: &GrantKey, version: &Version, ring: &KeyRing, sealed: &Sealed) -> Result<Sealed, &'static str> {
     if !is_vouched_for(ring, sealed, &version.digest) {
         return Err("digest");
     }

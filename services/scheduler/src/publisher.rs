@@ -207,7 +207,9 @@ impl Publisher {
                 let outcome = self.append_after(&announcement.event, &announcement.span, last.sequence).await;
                 match outcome {
                     Ok(Appended::Stored { sequence, duplicate }) => Ok(Some((sequence, duplicate))),
-                    Ok(Appended::Conflict { .. }) => Err((ErrorKind::Again, "another renewal came meanwhile".to_owned())),
+                    Ok(Appended::Conflict { .. }) => {
+                        Err((ErrorKind::Again, "another renewal came meanwhile".to_owned()))
+                    }
                     Err(error) => Err((error.kind(), chain(&error))),
                 }
             }
@@ -267,7 +269,9 @@ fn judge_conflict(due: &Due, last: &RawMessage) -> Conflict {
         Event::ContainerCredentialsWithdrawn(_) if is_first => Conflict::Said,
         Event::WorkerCredentialsRenewed(_) if last.sequence < due.pending.decision.caused_by => Conflict::Earlier,
         // Renewals are said in the order of their causes: this one is said before the later one.
-        Event::WorkerCredentialsRenewed(renewed) if renewed.caused_by > due.pending.decision.caused_by => Conflict::Said,
+        Event::WorkerCredentialsRenewed(renewed) if renewed.caused_by > due.pending.decision.caused_by => {
+            Conflict::Said
+        }
         _ => Conflict::Foreign,
     }
 }

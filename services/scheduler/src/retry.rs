@@ -80,9 +80,7 @@ impl Retries {
         if !others.remove(&retry.sequence) {
             return Ok(Err("the message is not in quarantine any more".to_owned()));
         }
-        let begin = |set_apart| {
-            Refold::begin(self.log.clone(), self.stream, self.projection.path(), set_apart)
-        };
+        let begin = |set_apart| Refold::begin(self.log.clone(), self.stream, self.projection.path(), set_apart);
         let last = *self.folded.borrow();
         let mut with = begin(others)?;
         with.fold_until(last, shutdown).await?;
@@ -123,11 +121,7 @@ async fn hold(projection: &Arc<Projection>, retry: Retry, why: String) -> Result
 
 impl Candidate {
     /// Why the message cannot be put back, if the log up to a sequence contradicts it.
-    async fn compare(
-        &mut self,
-        last: u64,
-        shutdown: &CancellationToken,
-    ) -> Result<Result<(), String>, SchedulerError> {
+    async fn compare(&mut self, last: u64, shutdown: &CancellationToken) -> Result<Result<(), String>, SchedulerError> {
         self.with.fold_until(last, shutdown).await?;
         if self.with.divergences().is_empty() {
             return Ok(Ok(()));

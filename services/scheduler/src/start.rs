@@ -255,13 +255,7 @@ impl Loops {
         let aside = Arc::new(Aside::default());
         let (log, projection) = (log.clone(), projection.clone());
         Ok(Self {
-            publisher: Publisher::new(
-                log.clone(),
-                projection.clone(),
-                grants.clone(),
-                aside.clone(),
-                folds.clone(),
-            ),
+            publisher: Publisher::new(log.clone(), projection.clone(), grants.clone(), aside.clone(), folds.clone()),
             keeper: Keeper {
                 log: log.clone(),
                 vault: vault.clone(),
@@ -272,13 +266,7 @@ impl Loops {
                 tasks,
             },
             consumers: Consumers { log: log.clone(), projection: projection.clone(), registered: registrations },
-            retries: Retries {
-                log: log.clone(),
-                stream,
-                projection: projection.clone(),
-                folded: folds.clone(),
-                asked,
-            },
+            retries: Retries { log: log.clone(), stream, projection: projection.clone(), folded: folds.clone(), asked },
             gauges: Gauges {
                 log: log.clone(),
                 projection: projection.clone(),

@@ -18,9 +18,7 @@ impl Entry {
     /// What a message is.
     pub fn of(message: &RawMessage) -> Self {
         match message.decode() {
-            Ok(value) => {
-                Self::Event(Box::new(Recorded { sequence: message.sequence, at: message.at, value }))
-            }
+            Ok(value) => Self::Event(Box::new(Recorded { sequence: message.sequence, at: message.at, value })),
             Err(error) => Self::poison(message, error.to_string()),
         }
     }

@@ -45,7 +45,9 @@ pub enum ProjectionError {
         table: String,
     },
     /// A row's checksum does not fit its table, key and value.
-    #[error("the row {key} of the projection's table {table} changed on disk; start with --rebuild to fold the log anew")]
+    #[error(
+        "the row {key} of the projection's table {table} changed on disk; start with --rebuild to fold the log anew"
+    )]
     Changed {
         /// The table.
         table: &'static str,

@@ -77,8 +77,9 @@ impl Projection {
     /// # Errors
     /// [`ProjectionError::InUse`], [`ProjectionError::Open`] and [`ProjectionError::Damaged`].
     pub fn open(path: &Path) -> Result<Self, ProjectionError> {
-        make_private(path).map_err(|error| {
-            ProjectionError::Open { path: path.to_owned(), source: Box::new(redb::Error::Io(error)) }
+        make_private(path).map_err(|error| ProjectionError::Open {
+            path: path.to_owned(),
+            source: Box::new(redb::Error::Io(error)),
         })?;
         let opening = || {
             let mut builder = Database::builder();

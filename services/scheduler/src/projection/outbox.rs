@@ -73,12 +73,7 @@ impl Snapshot {
     }
 
     /// Workspaces that have decisions in a lane, from the one after `turn` on and around, at most `most`.
-    fn workspaces_in(
-        &self,
-        lane: Lane,
-        turn: Option<&WorkspaceId>,
-        most: usize,
-    ) -> Result<Vec<Rows>, ProjectionError> {
+    fn workspaces_in(&self, lane: Lane, turn: Option<&WorkspaceId>, most: usize) -> Result<Vec<Rows>, ProjectionError> {
         let Some(table) = self.table(PENDING)? else { return Ok(Vec::new()) };
         let prefix = lane_prefix(lane);
         let after_turn = turn.map_or_else(|| prefix.to_owned(), |turn| after(&pending_prefix(lane, turn)));

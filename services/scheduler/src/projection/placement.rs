@@ -34,8 +34,7 @@ pub(super) fn encode(fact: PlacementFact) -> Result<(String, Vec<u8>), Projectio
     };
     let provided = if fact.provided { PROVIDED } else { 0 };
     let settled = if fact.settled { SETTLED } else { 0 };
-    let short =
-        Short(fact.workspace, fact.container_id, fact.worker_id, fact.secret_name, provided | settled, state);
+    let short = Short(fact.workspace, fact.container_id, fact.worker_id, fact.secret_name, provided | settled, state);
     let value = checksum::encode(PLACEMENTS, &key, &short)?;
     Ok((key, value))
 }

@@ -121,7 +121,9 @@ impl<'t> QuarantineTables<'t> {
     /// Does what the operator says, in the transaction of the event that says it.
     pub(super) fn rule(&mut self, recorded: &Recorded<RecordedEvent>) -> Result<Option<Ruling>, ProjectionError> {
         match &recorded.value.event {
-            Event::QuarantineRetried(QuarantineRetried { sequence }) => self.retry(*sequence, recorded.sequence).map(Some),
+            Event::QuarantineRetried(QuarantineRetried { sequence }) => {
+                self.retry(*sequence, recorded.sequence).map(Some)
+            }
             Event::QuarantineDiscarded(asked) => self.discard(asked, recorded).map(Some),
             _ => Ok(None),
         }

@@ -38,19 +38,8 @@ pub(super) const META: TableName = "meta";
 pub(super) const HELD: TableName = "held";
 
 /// Names of the tables that follow from the log, in the order in which rows are given.
-pub const TABLES: [&str; 11] = [
-    IMAGES,
-    META,
-    WORKERS,
-    SECRETS,
-    PLACEMENTS,
-    NEWEST,
-    USES,
-    WORKER_SECRETS,
-    PENDING,
-    QUARANTINE,
-    DISCARDED,
-];
+pub const TABLES: [&str; 11] =
+    [IMAGES, META, WORKERS, SECRETS, PLACEMENTS, NEWEST, USES, WORKER_SECRETS, PENDING, QUARANTINE, DISCARDED];
 
 /// The definition of a table.
 pub(super) const fn definition(table: TableName) -> Definition {

@@ -39,7 +39,9 @@ fn bodies() -> Vec<String> {
     }
     let pasted = [format!("{CANARY}:{CANARY}@a.b/app"), format!("https://{CANARY}@a.b/app"), format!("{CANARY}@a.b")];
     bodies.extend(pasted.map(|uri| json!({"workspace": "acme", "image_id": "i", "base_image": uri})));
-    bodies.push(json!({"workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_secret": format!("{CANARY}!")}));
+    bodies.push(
+        json!({"workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_secret": format!("{CANARY}!")}),
+    );
     bodies.push(json!({"workspace": "acme", "image_id": format!("{CANARY}!")}));
     bodies.push(json!({"workspace": format!("{CANARY}!"), "image_id": "i"}));
     bodies.push(json!({"workspace": CANARY, "image_id": "i"}));
@@ -105,7 +107,10 @@ async fn nothing_comes_out() {
             let answer = gateway.send(request).await;
             let told = format!("{} {:?} {}", answer.status, answer.headers, answer.text);
             assert!(!told.contains(CANARY), "{failure:?}: {told}");
-            assert!(!answer.status.is_server_error() || failure == Some(Failure::Refused(10054)), "{failure:?}: {told}");
+            assert!(
+                !answer.status.is_server_error() || failure == Some(Failure::Refused(10054)),
+                "{failure:?}: {told}"
+            );
             saved += u32::from(answer.status.as_u16() == 201);
         }
         for stored in gateway.log.messages() {

@@ -139,7 +139,9 @@ fn asked(method: &str, path: &str) -> Vec<Asked> {
     key.headers_mut().insert("Idempotency-Key", "a b".parse().unwrap());
     let mut untyped = with(body());
     untyped.headers_mut().remove(header::CONTENT_TYPE);
-    let invalid = |id: &str| request(&method, &path.replace("/s", "/a%20b").replace("/x", "/x.y")).body(Body::from(id.to_owned())).unwrap();
+    let invalid = |id: &str| {
+        request(&method, &path.replace("/s", "/a%20b").replace("/x", "/x.y")).body(Body::from(id.to_owned())).unwrap()
+    };
     let never = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
     let mut requests = vec![
         (with(body()), None),
@@ -212,9 +214,14 @@ async fn see_what_is_particular(document: &Value, seen: &mut Seen) {
         ("delete", SECRET, "none", Value::Null),
         ("post", "/v1/containers/ended", "", json!({"workspace": "acme", "container_id": "c", "placement": 9})),
         ("post", "/v1/builds", "", json!({"workspace": "acme", "image_id": "i"})),
-        ("post", "/v1/builds", "", json!({
-            "workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_secret": "s"
-        })),
+        (
+            "post",
+            "/v1/builds",
+            "",
+            json!({
+                "workspace": "acme", "image_id": "i", "base_image": "a.b/c", "base_image_secret": "s"
+            }),
+        ),
     ];
     let gateway = prepare().await;
     let mut see = |method: &'static str, path: &'static str, answer: &Answer| {

@@ -111,9 +111,11 @@ async fn a_name_that_is_given_is_taken() {
 #[tokio::test]
 async fn a_secret_is_used_by_its_name() {
     let gateway = Gateway::new().await;
-    let body = |image: &str| json!({
-        "workspace": "acme", "image_id": "i", "existing_image_uri": image, "existing_image_secret": "team.a",
-    });
+    let body = |image: &str| {
+        json!({
+            "workspace": "acme", "image_id": "i", "existing_image_uri": image, "existing_image_secret": "team.a",
+        })
+    };
     // It need not be there yet.
     let early = gateway.post("/v1/builds", &body("a.b/x")).await;
     assert_eq!((early.status.as_u16(), &early.json()["outcome"]), (200, &json!("named")), "{}", early.text);
@@ -141,7 +143,8 @@ async fn names_of_one_workspace_are_nothing_to_another() {
     let gateway = Gateway::new().await;
     gateway.build("i", "a.b/x", basic("u", "p")).await;
     let body = json!({"workspace": "other", "image_id": "i", "base_image": "a.b/x", "base_image_creds": "u:p"});
-    let request = super::support::bare("/v1/builds").header("Authorization", format!("Bearer {}", super::support::OTHER_TOKEN));
+    let request =
+        super::support::bare("/v1/builds").header("Authorization", format!("Bearer {}", super::support::OTHER_TOKEN));
     let said = gateway.send(request.body(body.to_string().into()).unwrap()).await.json();
     assert_eq!((&said["secret_name"], &said["version"], &said["unchanged"]), (&json!(AB), &json!(1), &json!(false)));
 }

@@ -26,9 +26,7 @@ fn fields<'v>(value: &'v Value, names: &[&str]) -> Vec<&'v Value> {
 async fn the_life_of_a_secret() {
     let gateway = Gateway::new().await;
     let (credentials, rotated) = (json!(format!("u:{CANARY}")), json!({"TOKEN": CANARY}));
-    let put = |registry: &str, if_version: Option<u64>| {
-        json!({"registry": registry, "credentials": credentials, "if_version": if_version})
-    };
+    let put = |registry: &str, if_version: Option<u64>| json!({"registry": registry, "credentials": credentials, "if_version": if_version});
     let rotate = |if_version: u64| json!({"credentials": rotated, "if_version": if_version});
     let at = |if_version: u64| json!({"reason": "closed", "if_version": if_version});
     let none = Value::Null;
@@ -127,7 +125,12 @@ async fn secrets_are_listed_by_name_and_workspace() {
 async fn a_repeated_operation_is_answered_with_what_was_recorded() {
     let none = Value::Null;
     let cases = [
-        ("PUT", SECRET.to_owned(), json!({"registry": "a.b", "credentials": "u:q"}), json!({"registry": "c.d", "credentials": "u:q"})),
+        (
+            "PUT",
+            SECRET.to_owned(),
+            json!({"registry": "a.b", "credentials": "u:q"}),
+            json!({"registry": "c.d", "credentials": "u:q"}),
+        ),
         ("POST", verb("rotate"), json!({"credentials": "u:q"}), none.clone()),
         ("POST", verb("revoke"), json!({"reason": "one"}), json!({"reason": "two"})),
         ("POST", verb("shred"), json!({"reason": "one"}), json!({"reason": "two"})),
@@ -197,7 +200,12 @@ async fn what_cannot_be_used_is_refused_and_not_repeated() {
         ("PUT", SECRET.to_owned(), json!({"credentials": "u:p"}), "registry"),
         ("PUT", SECRET.to_owned(), json!({"registry": "no host", "credentials": "u:p"}), "registry"),
         ("PUT", SECRET.to_owned(), json!({"registry": "a.b", "credentials": CANARY}), "credentials"),
-        ("PUT", "/v1/secrets/acme/no%20name".to_owned(), json!({"registry": "a.b", "credentials": "u:p"}), "secret_name"),
+        (
+            "PUT",
+            "/v1/secrets/acme/no%20name".to_owned(),
+            json!({"registry": "a.b", "credentials": "u:p"}),
+            "secret_name",
+        ),
         ("GET", "/v1/secrets/acme/no%2Aname".to_owned(), Value::Null, "secret_name"),
         ("DELETE", format!("/v1/secrets/acme/{}", "x".repeat(129)), Value::Null, "secret_name"),
         (

@@ -90,7 +90,11 @@ async fn a_refused_version_never_replaces_one_that_the_registry_took() {
         ("bad-1", true, json!({"outcome": "saved", "version": 1})),
         ("bad-2", true, json!({"outcome": "saved", "version": 2})),
         ("good-1", true, json!({"outcome": "saved", "version": 3})),
-        ("bad-3", true, json!({"outcome": "skipped", "reason": "verification_failed", "detail": "no", "secret_name": "oci-registry-a-b"})),
+        (
+            "bad-3",
+            true,
+            json!({"outcome": "skipped", "reason": "verification_failed", "detail": "no", "secret_name": "oci-registry-a-b"}),
+        ),
         ("good-1", true, json!({"outcome": "saved", "version": 3, "unchanged": true})),
         ("good-2", true, json!({"outcome": "saved", "version": 4})),
         // Who does not ask takes the risk.
@@ -112,9 +116,7 @@ async fn a_refused_version_never_replaces_one_that_the_registry_took() {
 async fn a_secret_is_put_after_its_registry_was_asked() {
     let registry = Registry::new("good");
     let gateway = Gateway::verifying(registry.clone()).await;
-    let put = |password: &str, image: &str| {
-        json!({"registry": "a.b", "credentials": format!("u:{password}"), "verify_image": image})
-    };
+    let put = |password: &str, image: &str| json!({"registry": "a.b", "credentials": format!("u:{password}"), "verify_image": image});
     let path = "/v1/secrets/acme/s";
     let first = gateway.ask("PUT", path, &put("bad", "a.b/c:1")).await;
     assert_eq!((first.status.as_u16(), &first.json()["verified"]["accepted"]), (201, &json!(false)), "{}", first.text);
