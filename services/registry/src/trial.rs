@@ -104,7 +104,7 @@ impl Trial {
 
 impl From<ProviderError> for Refused {
     fn from(error: ProviderError) -> Self {
-        let failure = TrialFailure::Provider(ProviderFailure::TokenExchangeFailed);
+        let failure = TrialFailure::Provider(error.failure());
         Self { failure, detail: error.to_string() }
     }
 }

@@ -15,11 +15,11 @@ use waybill_schemas::{Timestamp, v1::CredType};
 use super::{
     ProviderError,
     clouds::CloudConfig,
-    oauth::{Endpoint, Fields, Http, LIMIT, end, host_of, knowing},
+    oauth::{Endpoint, Fields, Http, LIMIT, end, host_of},
     rs256,
     token::{Exchange, Token},
 };
-use crate::{redact::Redactor, trace::record_outcome};
+use crate::{number::seconds, trace::record_outcome};
 
 /// All that a pull needs, of Artifact Registry as of gcr.io ("Deploying to Compute Engine": read-only storage access).
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
@@ -43,13 +43,13 @@ pub(super) struct GoogleExchange {
     config: Arc<CloudConfig>,
     http: Http,
     limit: Duration,
-    redactor: Redactor,
 }
 
 #[derive(Deserialize)]
 struct Answer {
     access_token: Option<Secret>,
-    expires_in: Option<u64>,
+    /// A number, but not everywhere.
+    expires_in: Option<serde_json::Value>,
 }
 
 /// "Method: projects.serviceAccounts.generateAccessToken".
@@ -62,13 +62,7 @@ struct Impersonated {
 
 impl GoogleExchange {
     pub(super) fn new(keys: &GoogleKeys, config: &Arc<CloudConfig>, http: Http) -> Self {
-        let secrets = match keys {
-            GoogleKeys::ServiceAccount(account) => vec![&account.private_key],
-            GoogleKeys::User(user) => vec![&user.client_secret, &user.refresh_token],
-            GoogleKeys::External(account) => vec![&account.subject_token],
-        };
-        let redactor = Redactor::new(secrets);
-        Self { keys: keys.clone(), config: config.clone(), http, limit: config.limit.unwrap_or(LIMIT), redactor }
+        Self { keys: keys.clone(), config: config.clone(), http, limit: config.limit.unwrap_or(LIMIT) }
     }
 
     async fn ask(&self) -> Result<Token, ProviderError> {
@@ -86,17 +80,17 @@ impl GoogleExchange {
             GoogleKeys::ServiceAccount(account) => {
                 let assertion = assertion(account, self.keys.token_endpoint(), now)?;
                 let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.expose())];
-                self.post(&fields, &knowing(&self.redactor, &assertion)).await?
+                self.post(&fields).await?
             }
-            GoogleKeys::User(user) => self.post(&refresh(user), &self.redactor).await?,
-            GoogleKeys::External(account) => self.post(&exchange(account), &self.redactor).await?,
+            GoogleKeys::User(user) => self.post(&refresh(user)).await?,
+            GoogleKeys::External(account) => self.post(&exchange(account)).await?,
         };
         let password = given(answer.access_token, &self.issuer(), "an answer without an access_token")?;
         match &self.keys {
             GoogleKeys::External(ExternalAccount { service_account: Some(account), .. }) => {
                 self.impersonate(account, &password).await
             }
-            _ => Ok(login(password, now, end(now, answer.expires_in))),
+            _ => Ok(login(password, now, end(now, answer.expires_in.as_ref().and_then(seconds)))),
         }
     }
 
@@ -105,8 +99,7 @@ impl GoogleExchange {
         let base = self.config.google_iam_endpoint.as_deref().unwrap_or(IAM).trim_end_matches('/');
         let url = format!("{base}/v1/projects/-/serviceAccounts/{account}:generateAccessToken");
         let issuer = format!("Google at {}", host_of(&url));
-        let redactor = knowing(&self.redactor, identity);
-        let endpoint = Endpoint { http: &self.http, url: &url, issuer: &issuer, redactor: &redactor };
+        let endpoint = Endpoint { http: &self.http, url: &url, issuer: &issuer };
         let now = OffsetDateTime::now_utc();
         let body = json!({ "scope": [SCOPE], "lifetime": "3600s" });
         let answer: Impersonated = endpoint.post_json(&body, identity).await?;
@@ -121,9 +114,9 @@ impl GoogleExchange {
         self.config.google_endpoint.as_deref().unwrap_or(self.keys.token_endpoint())
     }
 
-    async fn post(&self, fields: &Fields<'_>, redactor: &Redactor) -> Result<Answer, ProviderError> {
+    async fn post(&self, fields: &Fields<'_>) -> Result<Answer, ProviderError> {
         let url = self.endpoint();
-        Endpoint { http: &self.http, url, issuer: &self.issuer(), redactor }.post(fields).await
+        Endpoint { http: &self.http, url, issuer: &self.issuer() }.post(fields).await
     }
 }
 
