@@ -235,7 +235,7 @@ mod tests {
             ("Bearer realm=\"broken, Basic realm=\"r\"", "Bearer broken, Basic realm= - - | ?r"),
             ("Bearer realm=\"https://a/t", "Bearer https://a/t - -"),
             ("\u{1}=,,\"", ""),
-            ("=\"x\", Basic", "Basic"),
+            ("=\"x\", Basic", "Basic | ?x"),
             ("realm=\"r\", Basic realm=\"r\"", "Basic"),
         ];
         for (value, expected) in one {

@@ -26,7 +26,11 @@ fn of_tls(error: &rustls::Error) -> (PullFailure, String) {
         E::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             (PullFailure::PlainHttp, "answers in plain HTTP, and TLS was tried".to_owned())
         }
-        other => (PullFailure::Tls, format!("the TLS handshake failed: {other}")),
+        E::AlertReceived(_) => (
+            PullFailure::Tls,
+            "ended the TLS handshake; it may want a client certificate, or another version of TLS".to_owned(),
+        ),
+        _ => (PullFailure::Tls, "the TLS handshake failed".to_owned()),
     };
     (reason, words)
 }
@@ -49,7 +53,15 @@ fn of_certificate(error: &CertificateError) -> (PullFailure, String) {
             PullFailure::TlsUnknownAuthority,
             "its certificate is signed by itself and is no authority that is known here".to_owned(),
         ),
-        other => (PullFailure::Tls, format!("its certificate was not accepted: {other}")),
+        C::BadSignature => (
+            PullFailure::TlsUnknownAuthority,
+            "its certificate is not signed by the authority of that name that is known here".to_owned(),
+        ),
+        C::Revoked => (PullFailure::Tls, "its certificate has been revoked".to_owned()),
+        C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
+            (PullFailure::Tls, "its certificate is not one for servers".to_owned())
+        }
+        _ => (PullFailure::Tls, "its certificate is malformed, or not accepted".to_owned()),
     }
 }
 
@@ -105,9 +117,11 @@ mod tests {
             (certificate(CertificateError::NotValidForName), P::TlsWrongHost, "another host"),
             (certificate(CertificateError::Expired), P::TlsExpired, "has expired"),
             (certificate(CertificateError::NotValidYet), P::TlsExpired, "this node's clock"),
-            (certificate(CertificateError::BadSignature), P::Tls, "not accepted"),
+            (certificate(CertificateError::BadSignature), P::TlsUnknownAuthority, "not signed by"),
+            (certificate(CertificateError::Revoked), P::Tls, "revoked"),
+            (certificate(CertificateError::BadEncoding), P::Tls, "malformed"),
             (rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType), P::PlainHttp, "plain HTTP"),
-            (rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure), P::Tls, "handshake failed"),
+            (rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure), P::Tls, "client certificate"),
         ];
         for (error, reason, words) in cases {
             let (found, told) = of_tls(&error);

@@ -105,8 +105,8 @@ async fn a_federated_identity_is_refused_at_either_step() {
     let down =
         vec![step(Value::Null).remove(0), (503, "{}".to_owned()), (503, "{}".to_owned()), (503, "{}".to_owned())];
     let cases = [
-        ("another token", &own, "s3cr3t-other", vec![], "invalid_grant: The given credential is rejected", 1),
-        ("another account", &other, "s3cr3t-subject", vec![], "PERMISSION_DENIED: Permission 'iam.service", 2),
+        ("another token", &own, "s3cr3t-other", vec![], "invalid_grant", 1),
+        ("another account", &other, "s3cr3t-subject", vec![], "PERMISSION_DENIED", 2),
         ("no token", &own, "s3cr3t-subject", step(json!({})), "an answer without an accessToken", 2),
         ("wrong JSON", &own, "s3cr3t-subject", step(json!({ "accessToken": ["s3cr3t-step"] })), "cannot be read", 2),
         ("down", &own, "s3cr3t-subject", down, "no tokens at the moment", 4),
@@ -178,8 +178,8 @@ async fn failures_have_a_kind_and_no_secrets() {
     let file = || user(SECRETS[0]);
     let quota = json!({ "error": { "status": "RESOURCE_EXHAUSTED", "message": format!("for {}", SECRETS[1]) } });
     let cases: Vec<Case> = vec![
-        ("refused", user("s3cr3t-wrong"), 0, String::new(), 1, refused, "invalid_grant: Bad Request: [redacted]"),
-        ("spent", file(), 429, quota.to_string(), 3, unavailable, "RESOURCE_EXHAUSTED: for [redacted]"),
+        ("refused", user("s3cr3t-wrong"), 0, String::new(), 1, refused, "invalid_grant"),
+        ("spent", file(), 429, quota.to_string(), 3, unavailable, "RESOURCE_EXHAUSTED"),
         ("down", file(), 503, "<html>".to_owned(), 3, unavailable, "status 503 that cannot be read"),
         ("redirected", file(), 302, "{}".to_owned(), 1, unusable, "status 302 that cannot be read"),
         ("no token", file(), 200, "{}".to_owned(), 1, unusable, "without an access_token"),

@@ -145,7 +145,7 @@ async fn failures_have_a_kind_and_no_secrets() {
     let unavailable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unavailable { .. });
     let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
     let cases: Vec<Case> = vec![
-        ("refused", vec![(400, "UnrecognizedClientException")], None, refused, "UnrecognizedClientException: the key"),
+        ("refused", vec![(400, "UnrecognizedClientException")], None, refused, "UnrecognizedClientException"),
         ("forbidden", vec![(403, "AccessDeniedException")], None, refused, "AccessDeniedException"),
         ("down", vec![(500, "ServerException"); 3], None, unavailable, "ServerException"),
         ("asked too often", vec![(400, "ThrottlingException"); 3], None, unavailable, "at the moment: Throttling"),
