@@ -18,6 +18,16 @@ use crate::serving::Serving;
 
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 
+/// Host of a private registry of ECR. Nothing is asked of it in tests: a server here plays it.
+pub const ECR_HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+/// A reference to the same image, as an image of ECR.
+pub fn as_ecr(reference: &str) -> String {
+    let reference = reference.trim_start_matches("docker://");
+    let repository = reference.split_once('/').map_or(reference, |(_, repository)| repository);
+    format!("{ECR_HOST}/{repository}")
+}
+
 /// A running ECR endpoint. It reads who signed a request, but verifies no signature.
 #[derive(Debug)]
 pub struct Ecr {

@@ -20,6 +20,8 @@ words! {
         UnparsableCredentials = "unparsable_credentials",
         /// The cloud refused to exchange the credentials for a registry token.
         TokenExchangeFailed = "token_exchange_failed",
+        /// The cloud could not be reached, or cannot answer at the moment. This says nothing of the credentials.
+        TokenExchangeUnreachable = "token_exchange_unreachable",
         /// This kind of credentials has no provider yet.
         Unsupported = "unsupported",
         /// Credentials exist for the image, but the scheduler could not attach them; its event says why.
@@ -40,8 +42,18 @@ words! {
         NotFound = "not_found",
         /// No connection, or none in time.
         Unreachable = "unreachable",
-        /// The TLS handshake failed: certificate or protocol.
+        /// The proxy on the way cannot be reached, refuses, wants a login, or is named by a malformed variable.
+        Proxy = "proxy",
+        /// The TLS handshake failed for another reason than those that follow.
         Tls = "tls",
+        /// The registry's certificate is from an authority that the worker does not know.
+        TlsUnknownAuthority = "tls_unknown_authority",
+        /// The registry's certificate is for another host.
+        TlsWrongHost = "tls_wrong_host",
+        /// The registry's certificate has expired, or is not valid yet.
+        TlsExpired = "tls_expired",
+        /// The registry speaks plain HTTP, and TLS was tried.
+        PlainHttp = "plain_http",
         /// The registry asks to come back later (429).
         RateLimited = "rate_limited",
         /// Any other answer of the registry; `detail` says which.

@@ -6,7 +6,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    credentials::{CredentialError, CredentialInput, Parsed, parse_for},
+    credentials::{CredentialError, CredentialInput, Credentials, Parsed},
     reference::{ImageReference, ReferenceError, Registry},
     secret::{Naming, NewVersion, new_version},
 };
@@ -142,9 +142,21 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
         None => BuildDecision::Skip(without(target)),
     };
     let Some(input) = credentials else { return Ok(named(target)) };
-    match parse_for(input, &target.reference) {
+    match Credentials::parse(input, &target.reference) {
         Ok(parsed) => Ok(decide_parsed(build, target, &parsed, secret_name.clone(), now)),
         Err(CredentialError::None) => Ok(named(target)),
+        Err(empty @ CredentialError::Empty { .. }) => Ok(match named(target) {
+            BuildDecision::Skip(skip) => BuildDecision::Skip(SaveSkip { detail: Some(empty.to_string()), ..skip }),
+            named => named,
+        }),
+        Err(CredentialError::Public) => Ok(BuildDecision::Skip(SaveSkip {
+            cred_type: Some(CredType::Public),
+            ..skipped(SaveSkipReason::PublicRegistry, Some(target))
+        })),
+        Err(CredentialError::Unrecognized) => Ok(BuildDecision::Skip(SaveSkip {
+            cred_type: Some(CredType::Unknown),
+            ..skipped(SaveSkipReason::UnrecognizedCredentials, Some(target))
+        })),
         Err(CredentialError::Incomplete { cred_type, missing }) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(cred_type),
             missing_key: Some(missing.to_owned()),
@@ -219,15 +231,11 @@ fn decide_parsed(
     secret_name: Option<SecretName>,
     now: Timestamp,
 ) -> BuildDecision {
-    let reason = match parsed.cred_type {
-        CredType::Public => Some(SaveSkipReason::PublicRegistry),
-        CredType::Unknown => Some(SaveSkipReason::UnrecognizedCredentials),
-        _ if parsed.expires_at.is_some_and(|expiry| expiry <= now) => Some(SaveSkipReason::ExpiredCredentials),
-        _ => None,
-    };
-    if let Some(reason) = reason {
-        let cred_type = Some(parsed.cred_type);
-        return BuildDecision::Skip(SaveSkip { cred_type, secret_name, ..skipped(reason, Some(target)) });
+    let credentials = &parsed.credentials;
+    if credentials.expires_at().is_some_and(|expiry| expiry <= now) {
+        let cred_type = Some(credentials.cred_type());
+        let skip = skipped(SaveSkipReason::ExpiredCredentials, Some(target));
+        return BuildDecision::Skip(SaveSkip { cred_type, secret_name, ..skip });
     }
     let new = new_version(parsed, target.reference.registry());
     let naming = match secret_name {

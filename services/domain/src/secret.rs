@@ -9,7 +9,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    credentials::{Parsed, Secret, account_identity, marshal},
+    credentials::{Parsed, Secret},
     fold::SecretState,
     reference::{RegistryHost, secret_name},
 };
@@ -75,16 +75,19 @@ pub struct NewVersion {
     pub expires_at: Option<Timestamp>,
     /// The JSON to seal.
     pub credentials: Secret,
+    /// What was dropped from the values, in words for people.
+    pub note: Option<String>,
 }
 
 /// The version that credentials become, for one registry host.
 pub fn new_version(parsed: &Parsed, registry: &RegistryHost) -> NewVersion {
     NewVersion {
         registry: registry.to_string(),
-        cred_type: parsed.cred_type,
-        identity: account_identity(parsed),
-        expires_at: parsed.expires_at,
-        credentials: marshal(parsed, registry),
+        cred_type: parsed.credentials.cred_type(),
+        identity: parsed.credentials.identity(),
+        expires_at: parsed.credentials.expires_at(),
+        credentials: parsed.credentials.to_json(registry),
+        note: parsed.note(),
     }
 }
 

@@ -8,7 +8,7 @@ mod support;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use support::{expand, rows, variant};
 use waybill_domain::{
-    credentials::{CredentialError, CredentialHelper, CredentialInput, DockerConfig, DockerLogin, Parsed, parse_for},
+    credentials::{CredentialError, CredentialHelper, CredentialInput, Credentials, DockerConfig, DockerLogin, Parsed},
     reference::ImageReference,
 };
 
@@ -33,8 +33,14 @@ fn describe(error: &CredentialError) -> String {
 }
 
 fn values(parsed: &Parsed) -> String {
-    let values: Vec<String> = parsed.values.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect();
-    if values.is_empty() { "-".to_owned() } else { values.join(" ") }
+    match &parsed.credentials {
+        Credentials::Basic(login) => format!("USERNAME={} PASSWORD={}", login.username, login.password.expose()),
+        Credentials::Token(token) => {
+            let user = token.username.as_ref().map(|user| format!(" USERNAME={user}")).unwrap_or_default();
+            format!("TOKEN={}{user}", token.token.expose())
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -49,15 +55,13 @@ fn files_have_what_the_table_says() {
         let object: CredentialInput = serde_json::from_str(&text).unwrap();
         assert!(matches!(object, CredentialInput::Docker(_)), "{case}");
         for input in [object, CredentialInput::Text(text.as_str().into())] {
-            let parsed = parse_for(&input, &image);
+            let parsed = Credentials::parse(&input, &image);
             let printed = format!("{input:?} {parsed:?}");
             assert!(!printed.contains(CANARY), "{case}: {printed}");
             match parsed {
                 Ok(parsed) => {
-                    assert_eq!(parsed.cred_type.as_str(), case.raw(2), "{case}");
-                    let mut expected: Vec<String> = expand(case.raw(3)).split(' ').map(str::to_owned).collect();
-                    expected.sort();
-                    assert_eq!(values(&parsed), expected.join(" "), "{case}");
+                    assert_eq!(parsed.credentials.cred_type().as_str(), case.raw(2), "{case}");
+                    assert_eq!(values(&parsed), expand(case.raw(3)), "{case}");
                 }
                 Err(error) => {
                     assert_eq!(("!", describe(&error).as_str()), (case.raw(2), case.raw(3)), "{case}");
@@ -76,22 +80,47 @@ fn files_are_bounded() {
     let large = format!(r#"{{"auths":{{"a.b":{{"auth":"{}"}}}}}}"#, "A".repeat(256 * 1024));
     let deep = format!(r#"{{"auths":{}{}}}"#, "{\"a\":".repeat(10_000), "}".repeat(10_000));
     for text in [many, large, deep] {
-        assert!(parse_for(&CredentialInput::Text(text.as_str().into()), &image).is_err());
+        assert!(Credentials::parse(&CredentialInput::Text(text.as_str().into()), &image).is_err());
     }
     let hosts: Vec<String> = (0..100).map(|number| format!("\"h{number}.example\":{{}}")).collect();
-    let told = parse_for(&CredentialInput::Text(format!(r#"{{"auths":{{{}}}}}"#, hosts.join(",")).into()), &image);
+    let told =
+        Credentials::parse(&CredentialInput::Text(format!(r#"{{"auths":{{{}}}}}"#, hosts.join(",")).into()), &image);
     let told = told.unwrap_err().to_string();
     assert!(told.len() < 400 && told.contains("and others"), "{told}");
 }
 
 #[test]
 fn what_is_no_such_file() {
-    for text in ["", "{}", "[]", "u:hunter2", r#"{"USERNAME":"hunter2"}"#, r#"{"auths":"hunter2"}"#, r#"{"auths":{}"#] {
+    for text in ["[]", "u:hunter2", r#"{"USERNAME":"hunter2"}"#, r#"{"auths":{}"#, "7", r#"{"a.b":{"colour":"x"}}"#] {
         let error = DockerConfig::read(text).unwrap_err();
         assert_eq!(variant(&error), "DockerConfig", "{text}");
     }
+    assert_eq!(variant(&DockerConfig::read(r#"{"auths":"hunter2"}"#).unwrap_err()), "InvalidValue");
     let keys: CredentialInput = serde_json::from_str(r#"{"auths":"x"}"#).unwrap();
     assert_eq!(keys, CredentialInput::from_keys([("auths", "x")]), "environment-style keys are strings");
+}
+
+/// Docker writes such files, and starts with them.
+#[test]
+fn files_without_logins_are_files() {
+    let host = "a.b".parse().unwrap();
+    for text in [
+        "",
+        " \n",
+        "null",
+        "{}",
+        "\u{feff}{}",
+        r#"{"auths":null}"#,
+        r#"{"auths":{}}"#,
+        r#"{"credsStore":""}"#,
+        r#"{"credsStore":null,"credHelpers":null}"#,
+        r#"{"HttpHeaders":{"X":"y"}}"#,
+        r#"{"detachKeys":"ctrl-e,e","experimental":"enabled"}"#,
+        r#"{"currentContext":"x","proxies":{"default":{"httpProxy":"http://p"}}}"#,
+    ] {
+        let config = DockerConfig::read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(config.login(&host, None), Err(CredentialError::None), "{text}");
+    }
 }
 
 #[test]
@@ -107,13 +136,24 @@ fn helpers_are_named_and_their_answers_are_read() {
     let cases = [
         (r#"{"ServerURL":"s","Username":"u","Secret":"hunter2"}"#, Some("PASSWORD")),
         (r#"{"ServerURL":"s","Username":"<token>","Secret":"hunter2"}"#, Some("TOKEN")),
+        (r#"{"ServerURL":"","Username":"","Secret":""}"#, Some("-")),
+        (r#"{"ServerURL":"s"}"#, Some("-")),
+        ("{}", Some("-")),
+        ("", Some("-")),
+        (" \n", Some("-")),
         (r#"{"Username":"u"}"#, None),
+        (r#"{"Username":"","Secret":"hunter2"}"#, None),
+        (r#"{"Username":["u"],"Secret":7}"#, None),
         ("hunter2", None),
     ];
     for (printed, expected) in cases {
         let answer = helper.answer(printed);
         assert!(!format!("{answer:?}").contains(CANARY));
-        assert_eq!(answer.ok().and_then(|keys| keys.into_keys().find(|key| key != "USERNAME")).as_deref(), expected);
+        let found = answer.ok().map(|keys| {
+            let secret = keys.and_then(|keys| keys.into_keys().find(|key| key != "USERNAME"));
+            secret.unwrap_or_else(|| "-".to_owned())
+        });
+        assert_eq!(found.as_deref(), expected, "{printed}");
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use waybill_domain::{
-    credentials::{CredentialInput, parse, parse_for},
+    credentials::{CredentialInput, Credentials},
     reference::{ImageReference, RegistryHost},
     secret::{Naming, NewVersion, SecretHead, SecretRefusal, decide_new_version, new_version},
 };
 use waybill_platform::trace;
-use waybill_schemas::{SecretName, WorkspaceId, v1::CredType, v1::Verified};
+use waybill_schemas::{SecretName, WorkspaceId, v1::Verified};
 
 use crate::{
     port::{Unverified, Verifies, refusal_code, verified_from},
@@ -83,16 +83,15 @@ fn find_registry(operation: &Operation, head: Option<&SecretHead>) -> Result<Reg
 }
 
 fn read_credentials(operation: &Operation, registry: &RegistryHost) -> Result<NewVersion, RecordError> {
-    let unusable = |why: &str| Err(RecordError::Credentials(why.to_owned()));
     let parsed = match &operation.verify {
-        Some((image, _)) => parse_for(&operation.credentials, image),
-        None => parse(&operation.credentials, registry),
+        Some((image, _)) => Credentials::parse(&operation.credentials, image),
+        None => Credentials::parse(&operation.credentials, registry),
     };
     let parsed = parsed.map_err(|error| RecordError::Credentials(waybill_platform::chain(&error)))?;
-    match parsed.cred_type {
-        CredType::Public => unusable("the registry serves everyone; there is nothing to save"),
-        CredType::Unknown => unusable("the keys belong to no kind of credentials that Waybill knows"),
-        _ if parsed.expires_at.is_some_and(|expiry| expiry <= trace::now()) => unusable("the credentials have expired"),
+    match parsed.credentials.expires_at() {
+        Some(expiry) if expiry <= trace::now() => {
+            Err(RecordError::Credentials("the credentials have expired".to_owned()))
+        }
         _ => Ok(new_version(&parsed, registry)),
     }
 }

@@ -6,8 +6,7 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use waybill_domain::{
-    credentials::{CredentialError, DockerConfig, Secret, marshal, parse_for},
-    provider::{Login, plan_to_try},
+    credentials::{CredentialError, Credentials, DockerConfig, read_text},
     reference::ImageReference,
 };
 use waybill_schemas::v1::PullFailure;
@@ -48,13 +47,14 @@ pub enum NodeLoginsError {
 /// [`NodeLoginsError`].
 pub fn read(file: &Path) -> Result<DockerConfig, NodeLoginsError> {
     let unreadable = |error: std::io::Error| NodeLoginsError::Unreadable(error.kind());
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let opened = File::open(file).map_err(unreadable)?;
-    opened.take(MOST.saturating_add(1)).read_to_string(&mut text).map_err(unreadable)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MOST) {
+    opened.take(MOST.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST) {
         return Err(NodeLoginsError::TooLarge);
     }
-    DockerConfig::read(&text).map_err(NodeLoginsError::Credentials)
+    let text = read_text(&bytes).ok_or(NodeLoginsError::Credentials(CredentialError::DockerConfig))?;
+    DockerConfig::read(text.expose()).map_err(NodeLoginsError::Credentials)
 }
 
 /// The node's login for an image without credentials; anonymous where there is no file, or none for its registry.
@@ -75,18 +75,19 @@ pub async fn login(file: Option<&Path>, image: &ImageReference) -> Result<Regist
 
 fn of_image(config: DockerConfig, image: &ImageReference) -> Result<RegistryLogin, NodeLoginsError> {
     let input = helper::credentials(config, image).map_err(NodeLoginsError::Helper)?;
-    let parsed = match parse_for(&input, image) {
-        Ok(parsed) => parsed,
-        Err(CredentialError::None | CredentialError::NoEntry { .. }) => return Ok(RegistryLogin::Anonymous),
-        Err(error) => return Err(NodeLoginsError::Credentials(error)),
-    };
-    let written: Secret = marshal(&parsed, image.registry());
-    Ok(match plan_to_try(&written).map(|plan| plan.login) {
-        Ok(Login::Basic(login)) => RegistryLogin::Basic(login),
-        Ok(Login::Bearer(token)) => RegistryLogin::Bearer(token),
+    match Credentials::parse(&input, image).map(|parsed| parsed.credentials) {
+        Ok(Credentials::Basic(login)) => Ok(RegistryLogin::Basic(login)),
+        Ok(Credentials::Token(token)) => Ok(token.into()),
         // A Docker configuration holds no other kind; a registry that serves everyone needs none.
-        _ => RegistryLogin::Anonymous,
-    })
+        Ok(_)
+        | Err(
+            CredentialError::None
+            | CredentialError::Empty { .. }
+            | CredentialError::Public
+            | CredentialError::NoEntry { .. },
+        ) => Ok(RegistryLogin::Anonymous),
+        Err(error) => Err(NodeLoginsError::Credentials(error)),
+    }
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<Str
         None => Err(HelperError::TimedOut { program, field, seconds: limit.as_secs() }),
         Some((status, printed)) if status.success() => {
             let keys = helper.answer(&printed).map_err(|source| HelperError::Answer { program, source })?;
-            Ok(Some(keys))
+            Ok(keys)
         }
         Some((_, printed)) if printed.trim() == NOT_FOUND => Ok(None),
         Some((status, _)) => {

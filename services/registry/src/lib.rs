@@ -5,10 +5,11 @@ pub mod core_dumps;
 pub mod default_chain;
 pub mod helper;
 pub mod node;
+mod number;
 pub mod provider;
 pub mod pull;
-mod redact;
 #[cfg(test)]
 mod testing;
 mod trace;
 pub mod trial;
+mod words;

@@ -63,7 +63,7 @@ impl TrialFailure {
 impl Trial {
     /// A trial that asks as these settings say. It stores nothing and uses no login of the node.
     pub fn new(pull: PullConfig, aws: EcrConfig, clouds: CloudConfig) -> Self {
-        let clouds = CloudConfig { plain_http: pull.plain_http.clone(), ..clouds };
+        let clouds = CloudConfig { plain_http: pull.plain_http.clone(), endpoints: pull.endpoints.clone(), ..clouds };
         Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws, clouds }
     }
 
@@ -104,7 +104,7 @@ impl Trial {
 
 impl From<ProviderError> for Refused {
     fn from(error: ProviderError) -> Self {
-        let failure = TrialFailure::Provider(ProviderFailure::TokenExchangeFailed);
+        let failure = TrialFailure::Provider(error.failure());
         Self { failure, detail: error.to_string() }
     }
 }

@@ -9,16 +9,16 @@ use std::{error::Error, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use waybill_domain::{
-    credentials::{BasicLogin, Secret},
+    credentials::{BasicLogin, Credentials, Secret},
     fold::ContainerKey,
-    provider::{CustomPlan, Login},
+    provider::CustomPlan,
     reference::ImageReference,
 };
 use waybill_registry::{
     node::{Answer, Client, Request, SOCKET},
     provider::{EcrConfig, Provider, RegistryLogin, TokenCache},
 };
-use waybill_schemas::{WorkspaceId, v1::CredType};
+use waybill_schemas::WorkspaceId;
 use waybill_worker::node::{Answerer, Attachment, Attachments, NodeDir, Owner, Placed, Running, Server};
 
 #[tokio::main]
@@ -33,8 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // of a workspace that have the same keys share a token.
     let tokens = TokenCache::new(EcrConfig::default());
     let login = BasicLogin { username: "ada".to_owned(), password: Secret::from("from the build") };
-    let plan =
-        CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login: Login::Basic(login) };
+    let plan = CustomPlan { registry: image.registry().clone(), credentials: Credentials::Basic(login) };
     let provider = Provider::new(plan, &workspace, &tokens);
 
     // What runs on the node. Newer credentials are put in the same way and replace these.

@@ -81,7 +81,7 @@ impl From<Failure> for NoAccess {
 
 impl From<ProviderError> for NoAccess {
     fn from(error: ProviderError) -> Self {
-        let failure = Failure { reason: ProviderFailure::TokenExchangeFailed, detail: error.to_string() };
+        let failure = Failure { reason: error.failure(), detail: error.to_string() };
         Self { failure, passing: error.is_passing() }
     }
 }

@@ -1,6 +1,6 @@
 //! What a worker is told at start.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use waybill_domain::reference::RegistryHost;
@@ -93,6 +93,7 @@ fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig,
     let key = if ca_file.is_some() { "--ca-file" } else { "WAYBILL_WORKER_CA_FILE" };
     let pull = PullConfig {
         plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
+        endpoints: reader.or("WAYBILL_WORKER_REGISTRY_ENDPOINTS", endpoints, BTreeMap::new),
         internal_token_services: reader.or("WAYBILL_WORKER_INTERNAL_TOKEN_SERVICES", hosts, Vec::new),
         ca_file: ca_file.or_else(|| reader.path(key)),
         image_dir: reader.path("WAYBILL_WORKER_IMAGE_DIR"),
@@ -110,6 +111,7 @@ fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig,
         google_iam_endpoint: reader.optional("WAYBILL_GOOGLE_IAM_ENDPOINT", url),
         azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
         plain_http: pull.plain_http.clone(),
+        endpoints: pull.endpoints.clone(),
         ca: aws.ca.clone(),
         limit: None,
     };
@@ -141,6 +143,16 @@ fn ca(reader: &mut Reader<'_>, key: &str, pull: &PullConfig) -> Option<Bytes> {
 fn hosts(text: &str) -> Result<Vec<RegistryHost>, &'static str> {
     let host = |part: &str| RegistryHost::parse(part).map_err(|_| "hosts like localhost:5000, with commas between");
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(host).collect()
+}
+
+/// `host=address` pairs: where registries are reached instead of at their own host.
+fn endpoints(text: &str) -> Result<BTreeMap<RegistryHost, String>, &'static str> {
+    const EXPECTED: &str = "pairs like registry.example.com=https://mirror.example.com, with commas between";
+    let pair = |part: &str| {
+        let (host, address) = part.split_once('=').ok_or(EXPECTED)?;
+        Ok((RegistryHost::parse(host.trim()).map_err(|_| EXPECTED)?, url(address.trim()).map_err(|_| EXPECTED)?))
+    };
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(pair).collect()
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -112,7 +112,7 @@ impl Assignment {
                 decided_by,
             }
             .into(),
-            Err(PullError { reason, detail }) => ImagePullFailed {
+            Err(PullError { reason, detail, .. }) => ImagePullFailed {
                 workspace,
                 container_id,
                 placement,

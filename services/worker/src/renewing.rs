@@ -5,7 +5,7 @@ use waybill_platform::{
     log::{Appended, Expect, NewEvent, RawMessage},
     metrics,
 };
-use waybill_schemas::v1::ProviderFailure;
+use waybill_registry::provider::ProviderError;
 
 use crate::{
     handler::{HandleError, Handler},
@@ -47,10 +47,10 @@ impl Handler {
             Ok(provider) => provider,
             Err(failure) => return Ok(Err(failure)),
         };
-        let exchange_failed = |detail| Failure { reason: ProviderFailure::TokenExchangeFailed, detail };
+        let failed = |error: ProviderError| Failure { reason: error.failure(), detail: error.to_string() };
         // The provider stays where its first login fails: the next one may not.
         let login = provider.login(provider.registry()).await;
-        Ok(login.map(|_| uses).map_err(|error| exchange_failed(error.to_string())))
+        Ok(login.map(|_| uses).map_err(failed))
     }
 
     /// Placements of an earlier run count as well.

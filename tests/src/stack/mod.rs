@@ -106,6 +106,14 @@ impl Plan {
         self.setting("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts.join(","))
     }
 
+    /// Where workers reach registries that have no server here, such as a cloud's: pairs of a registry's host and that of
+    /// the server that plays it, which is spoken to without TLS.
+    pub fn played_by(self, pairs: &[(&str, &str)]) -> Self {
+        let players: Vec<&str> = pairs.iter().map(|(_, player)| *player).collect();
+        let endpoints: Vec<String> = pairs.iter().map(|(host, player)| format!("{host}=http://{player}")).collect();
+        self.plain_http(&players).setting("WAYBILL_WORKER_REGISTRY_ENDPOINTS", endpoints.join(","))
+    }
+
     /// Where spans go.
     pub fn otlp(self, collector: &Collector) -> Self {
         self.setting("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()).setting("OTEL_BSP_SCHEDULE_DELAY", "200")

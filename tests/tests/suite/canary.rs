@@ -3,7 +3,7 @@
 use serde_json::json;
 use waybill_tests::{
     canary::{Canary, Search},
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr, as_ecr},
     image::TinyImage,
     login::Login,
     otlp::Collector,
@@ -33,7 +33,7 @@ async fn no_artefact_holds_a_credential() {
     let ecr = Ecr::start("ASIA", registry.accounts()).unwrap();
     let reference = registry.serve("team/app", "1", &TinyImage::new("canary").unwrap());
     let plan = Plan::default()
-        .plain_http(&[&registry.host()])
+        .played_by(&[(ECR_HOST, &registry.host())])
         .otlp(&collector)
         .setting("WAYBILL_LOG", "trace,hyper=trace,aws_smithy_runtime=trace,oci_client=trace");
     let mut stack = require!(plan.setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint()).start().await);
@@ -60,6 +60,7 @@ async fn no_artefact_holds_a_credential() {
     search.assert_absent_in_bytes("an answer", answer.body.to_string().as_bytes());
     stack.container("acme", "c-bad", "bad", "w1").await;
     for (image_id, credentials) in builds {
+        let reference = if image_id == "aws" { as_ecr(&reference) } else { reference.clone() };
         let answer = stack.build("acme", image_id, &reference, credentials).await;
         search.assert_absent_in_bytes("an answer", answer.body.to_string().as_bytes());
         stack.container("acme", &format!("c-{image_id}"), image_id, "w1").await;

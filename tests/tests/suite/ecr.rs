@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use waybill_tests::{
     canary::{Canary, Search},
     docker_registry::DockerRegistry,
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr, as_ecr},
     image::TinyImage,
     moto::Moto,
     registry::{Registry, Scheme},
@@ -39,9 +39,10 @@ async fn moto_s_token_logs_in_to_docker_registry() {
     let registry = require!(DockerRegistry::start(std::slice::from_ref(&login)).await);
     let image = TinyImage::new("ecr").unwrap();
     let reference = registry.push(&skopeo, &image, "team/app", "1", &login).await.unwrap();
-    let plan = Plan::default().plain_http(&[&registry.host()]).setting("WAYBILL_AWS_ECR_ENDPOINT", moto.endpoint());
+    let plan = Plan::default().played_by(&[(ECR_HOST, &registry.host())]);
+    let plan = plan.setting("WAYBILL_AWS_ECR_ENDPOINT", moto.endpoint());
     let stack = require!(plan.start().await);
-    let saved = stack.build("acme", "img", reference.trim_start_matches("docker://"), keys("secret")).await;
+    let saved = stack.build("acme", "img", &as_ecr(&reference), keys("secret")).await;
     assert_eq!(saved.text("cred_type"), "aws", "{saved:?}");
 
     assert_eq!(outcome(&stack, "c-1").await, succeeded());
@@ -58,8 +59,9 @@ async fn with_ecr() -> Result<(Registry, Ecr, Stack), waybill_tests::error::Star
     let registry = Registry::start(Scheme::Basic)?;
     let ecr = Ecr::start(ACCESS_KEY_ID, registry.accounts())?;
     let image = TinyImage::new("ecr").map_err(waybill_tests::error::StartError::setup("an image"))?;
-    let reference = registry.serve("team/app", "1", &image);
-    let plan = Plan::default().plain_http(&[&registry.host()]).setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
+    let reference = as_ecr(&registry.serve("team/app", "1", &image));
+    let plan = Plan::default().played_by(&[(ECR_HOST, &registry.host())]);
+    let plan = plan.setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
     let stack = plan.start().await?;
     stack.build("acme", "img", &reference, keys("secret")).await;
     Ok((registry, ecr, stack))
@@ -138,7 +140,7 @@ async fn keys_that_were_rotated_meanwhile_serve_where_the_old_ones_are_refused()
 async fn what_aws_refuses_is_told_in_its_words() {
     let canary = Canary::new("aws secret");
     let (registry, ecr, stack) = require!(with_ecr().await);
-    let reference = format!("{}/team/app:1", registry.host());
+    let reference = format!("{ECR_HOST}/team/app:1");
     stack.build("acme", "img", &reference, keys(canary.value())).await;
     ecr.fail_next(400, "InvalidSignatureException");
     let failed = ("CredentialProviderFailed".to_owned(), "token_exchange_failed".to_owned());
@@ -152,8 +154,8 @@ async fn what_aws_refuses_is_told_in_its_words() {
 
 #[tokio::test]
 async fn refused_keys_are_not_sent_for_every_container_and_new_ones_at_once() {
-    let (registry, ecr, stack) = require!(with_ecr().await);
-    let reference = format!("{}/team/app:1", registry.host());
+    let (_registry, ecr, stack) = require!(with_ecr().await);
+    let reference = format!("{ECR_HOST}/team/app:1");
     let deleted = json!({
         "AWS_ACCESS_KEY_ID": "AKIADELETED", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-1",
     });

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use waybill_tests::{
     canary::{Canary, Search},
     docker_registry::DockerRegistry,
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr, as_ecr},
     image::TinyImage,
     moto::Moto,
     registry::{Registry, Scheme},
@@ -38,11 +38,11 @@ async fn an_assumed_role_s_token_pulls() {
     let image = TinyImage::new("ecr").unwrap();
     let reference = registry.push(&skopeo, &image, "team/app", "1", &login).await.unwrap();
     let plan = Plan::default()
-        .plain_http(&[&registry.host()])
+        .played_by(&[(ECR_HOST, &registry.host())])
         .setting("WAYBILL_AWS_ECR_ENDPOINT", moto.endpoint())
         .setting("WAYBILL_AWS_STS_ENDPOINT", moto.endpoint());
     let stack = require!(plan.start().await);
-    let saved = stack.build("acme", "img", &reference, keys(secret.value(), external_id.value())).await;
+    let saved = stack.build("acme", "img", &as_ecr(&reference), keys(secret.value(), external_id.value())).await;
     assert_eq!(saved.text("cred_type"), "aws", "{saved:?}");
 
     assert_eq!(stack.container("acme", "c-1", "img", "w1").await.status, 202);
@@ -62,11 +62,11 @@ async fn a_refused_role_is_told_in_aws_s_words() {
     let sts = require!(RefusingSts::start());
     let reference = registry.serve("team/app", "1", &TinyImage::new("ecr").unwrap());
     let plan = Plan::default()
-        .plain_http(&[&registry.host()])
+        .played_by(&[(ECR_HOST, &registry.host())])
         .setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint())
         .setting("WAYBILL_AWS_STS_ENDPOINT", sts.endpoint());
     let stack = require!(plan.start().await);
-    stack.build("acme", "img", &reference, keys(secret.value(), external_id.value())).await;
+    stack.build("acme", "img", &as_ecr(&reference), keys(secret.value(), external_id.value())).await;
 
     assert_eq!(stack.container("acme", "c-1", "img", "w1").await.status, 202);
     let event = stack.wait_for_outcome("c-1").await;

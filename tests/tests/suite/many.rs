@@ -26,6 +26,10 @@ fn region(registry: usize) -> String {
     format!("eu-test-{registry:02}")
 }
 
+fn ecr_host(registry: usize) -> String {
+    format!("123456789012.dkr.ecr.{}.amazonaws.com", region(registry))
+}
+
 async fn with_registries() -> Result<(Vec<Registry>, Ecr, Stack), StartError> {
     let accounts = Accounts::default();
     let ecr = Ecr::start(ACCESS_KEY_ID, &accounts)?;
@@ -34,17 +38,18 @@ async fn with_registries() -> Result<(Vec<Registry>, Ecr, Stack), StartError> {
         (0..REGISTRIES).map(|_| Registry::with_accounts(Scheme::Basic, &accounts)).collect::<Result<_, _>>()?;
     let hosts: Vec<String> = registries.iter().map(Registry::host).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let names: Vec<String> = (0..REGISTRIES).map(ecr_host).collect();
+    let played: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(hosts).collect();
     let plan = Plan::default()
-        .plain_http(&hosts)
+        .played_by(&played)
         .setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint())
         .setting("WAYBILL_WORKER_CONCURRENCY", "256")
         .setting("WAYBILL_LOG", "info");
     let stack = plan.start().await?;
     for (number, registry) in registries.iter().enumerate() {
-        let reference = registry.serve("team/app", "1", &image);
-        let keys = json!({
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": region(number),
-        });
+        registry.serve("team/app", "1", &image);
+        let reference = format!("{}/team/app:1", ecr_host(number));
+        let keys = json!({ "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": "secret" });
         let saved = stack.build("acme", &format!("img-{number}"), &reference, keys).await;
         assert_eq!(saved.text("cred_type"), "aws", "{saved:?}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use waybill_tests::{
     canary::{Canary, Search},
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr, as_ecr},
     image::TinyImage,
     login::Login,
     otlp::{Collector, Point},
@@ -185,12 +185,14 @@ async fn every_hop_is_counted() {
     registry.accounts().allow(&Login::new("u", canary.value()));
     let ecr = Ecr::start("AKIAEXAMPLE", registry.accounts()).unwrap();
     let reference = registry.serve("team/app", "1", &TinyImage::new("metrics").unwrap());
-    let plan = Plan::default().workspaces(&["acme-workspace"]).plain_http(&[&registry.host()]).otlp(&collector);
+    let plan =
+        Plan::default().workspaces(&["acme-workspace"]).played_by(&[(ECR_HOST, &registry.host())]).otlp(&collector);
     let plan = plan.setting("OTEL_METRIC_EXPORT_INTERVAL", "200");
     let stack = require!(plan.setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint()).start().await);
     let keys = json!({ "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": canary.value(), "AWS_REGION": "eu-west-1" });
     for (number, credentials) in [Value::Null, json!(format!("u:{}", canary.value())), keys].into_iter().enumerate() {
         let (image, container) = (format!("image-{number}-id"), format!("container-{number}-id"));
+        let reference = if number == 2 { as_ecr(&reference) } else { reference.clone() };
         stack.build("acme-workspace", &image, &reference, credentials).await;
         stack.container("acme-workspace", &container, &image, "w1").await;
         stack.wait_for_outcome(&container).await;

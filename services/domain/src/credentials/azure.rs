@@ -1,10 +1,13 @@
 //! Azure's service principals: whom to ask for their tokens, and in which cloud.
 
-use super::{Marshalled, Secret, UnmarshalError};
-use crate::reference::{AzureCloud, Registry};
+use waybill_schemas::v1::CredType;
+
+use super::keys::{Keys, Values, values};
+use super::{CredentialError, Credentials, Secret};
+use crate::reference::{AzureCloud, Registry, RegistryHost};
 
 /// What a tenant looks like, for messages.
-pub(super) const TENANT: &str = "the directory's GUID or a domain name such as contoso.onmicrosoft.com";
+const TENANT: &str = "the directory's GUID or a domain name such as contoso.onmicrosoft.com";
 
 /// A service principal, and where its tokens come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,27 +22,33 @@ pub struct AzureKeys {
     pub authority: &'static str,
 }
 
-impl Marshalled {
-    /// The keys of `azure` credentials.
-    ///
-    /// # Errors
-    /// [`UnmarshalError`] with the key that is missing or cannot be used.
-    pub fn azure(&self) -> Result<AzureKeys, UnmarshalError> {
-        let tenant = self.required("AZURE_TENANT_ID")?.expose();
-        if !is_tenant(tenant) {
-            return Err(UnmarshalError::InvalidValue { key: "AZURE_TENANT_ID", expected: TENANT });
-        }
-        Ok(AzureKeys {
-            tenant: tenant.to_owned(),
-            client_id: self.required("AZURE_CLIENT_ID")?.expose().to_owned(),
-            client_secret: self.required("AZURE_CLIENT_SECRET")?.clone(),
-            authority: authority(&self.registry.kind()).ok_or_else(closed)?,
-        })
+impl AzureKeys {
+    pub(super) fn values(&self) -> Values {
+        values([
+            ("AZURE_CLIENT_ID", Some(Secret::from(self.client_id.as_str()))),
+            ("AZURE_CLIENT_SECRET", Some(self.client_secret.clone())),
+            ("AZURE_TENANT_ID", Some(Secret::from(self.tenant.as_str()))),
+        ])
     }
 }
 
+pub(super) fn read(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let need = |key: &'static str| keys.need(CredType::Azure, key, &[key]);
+    let (client_id, client_secret) = (need("AZURE_CLIENT_ID")?, need("AZURE_CLIENT_SECRET")?);
+    let tenant = need("AZURE_TENANT_ID")?;
+    if !is_tenant(tenant.expose()) {
+        return Err(CredentialError::InvalidValue { key: "AZURE_TENANT_ID", expected: TENANT });
+    }
+    Ok(Credentials::Azure(AzureKeys {
+        tenant: tenant.expose().to_owned(),
+        client_id: client_id.expose().to_owned(),
+        client_secret,
+        authority: authority(&host.kind()).ok_or(CLOSED)?,
+    }))
+}
+
 /// The identity service of the registry's cloud ("National clouds", "App registration endpoints"; Azure Germany is
-/// closed). A registry of no known cloud is taken for one of Azure public.
+/// closed).
 fn authority(registry: &Registry) -> Option<&'static str> {
     match registry {
         Registry::Acr { cloud: AzureCloud::China, .. } => Some("https://login.partner.microsoftonline.cn"),
@@ -49,15 +58,13 @@ fn authority(registry: &Registry) -> Option<&'static str> {
     }
 }
 
-fn closed() -> UnmarshalError {
-    UnmarshalError::UnsupportedValue {
-        key: "registry",
-        problem: "Azure Germany closed in 2021 and issues no tokens; push the image to a registry of another cloud",
-    }
-}
+const CLOSED: CredentialError = CredentialError::UnsupportedValue {
+    key: "registry",
+    problem: "Azure Germany closed in 2021 and issues no tokens; push the image to a registry of another cloud",
+};
 
 /// A GUID, or a name of two or more labels (RFC 1123). Words that stand for every directory, such as `common`, are neither.
-pub(super) fn is_tenant(text: &str) -> bool {
+fn is_tenant(text: &str) -> bool {
     let label = |label: &str| {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         (1..=63).contains(&label.len()) && label.bytes().all(legal) && !label.starts_with('-') && !label.ends_with('-')
@@ -74,15 +81,19 @@ fn is_guid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::credentials::unmarshal;
+    use super::*;
 
     fn said(host: &str, tenant: &str) -> String {
         let values =
             format!(r#"{{"AZURE_CLIENT_ID":"app","AZURE_CLIENT_SECRET":"hunter2","AZURE_TENANT_ID":"{tenant}"}}"#);
         let text = format!(r#"{{"registry":"{host}","type":"azure","credentials":{values}}}"#);
-        let keys = unmarshal(&text).unwrap().azure();
-        assert!(!format!("{keys:?}").contains("hunter2"));
-        keys.map_or_else(|error| error.to_string(), |keys| format!("{}/{}", keys.authority, keys.tenant))
+        let read = Credentials::from_json(&Secret::from(text));
+        assert!(!format!("{read:?}").contains("hunter2"));
+        match read {
+            Ok((_, Credentials::Azure(keys))) => format!("{}/{}", keys.authority, keys.tenant),
+            Ok((_, other)) => format!("{other:?}"),
+            Err(error) => error.to_string(),
+        }
     }
 
     #[test]
@@ -106,7 +117,7 @@ mod tests {
             "a.b@evil.example",
             "a.b%2f",
             "a.b\\\\c",
-            " a.b",
+            "a b.c",
             "72f988bf86f141af91ab2d7cd011db47",
             "72f988bf-86f1-41af-91ab-2d7cd011db4g",
             &format!("{}.b", "a".repeat(64)),
@@ -124,7 +135,7 @@ mod tests {
             ("my.azurecr.cn", "https://login.partner.microsoftonline.cn/a.b"),
             ("my.azurecr.us", "https://login.microsoftonline.us/a.b"),
             ("my.azurecr.de", "registry is not supported: Azure Germany closed"),
-            ("127.0.0.1:5000", "https://login.microsoftonline.com/a.b"),
+            ("127.0.0.1:5000", "the credentials are for Azure Container Registry, but the image is on 127.0.0.1:5000"),
         ];
         for (host, expected) in cases {
             assert!(said(host, "a.b").starts_with(expected), "{host}: {}", said(host, "a.b"));

@@ -5,13 +5,7 @@
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::{
-    Engine as _,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-use zeroize::Zeroizing;
-
+use super::docker_entry::{self, Place, Rank};
 use super::node::Node;
 use super::{CredentialError, Secret};
 use crate::reference::RegistryHost;
@@ -22,11 +16,34 @@ const MOST_TOLD: usize = 200;
 /// Largest file, in bytes.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// User name that stands for "the secret is an identity token", as credential helpers write it.
-const IDENTITY_TOKEN: &str = "<token>";
+/// Settings in Docker's file that are not about logins (docker/cli, `configfile`). A file may have these alone.
+const SETTINGS: [&str; 22] = [
+    "HttpHeaders",
+    "aliases",
+    "cliPluginsExtraDirs",
+    "configFormat",
+    "currentContext",
+    "detachKeys",
+    "experimental",
+    "features",
+    "hooks",
+    "imagesFormat",
+    "networksFormat",
+    "nodesFormat",
+    "pluginsFormat",
+    "plugins",
+    "proxies",
+    "psFormat",
+    "pruneFilters",
+    "secretFormat",
+    "servicesFormat",
+    "stackOrchestrator",
+    "tasksFormat",
+    "volumesFormat",
+];
 
 /// What a Docker configuration file says about registries; everything else in it is left out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct DockerConfig {
     auths: BTreeMap<String, Node>,
     helpers: BTreeMap<String, Node>,
@@ -61,29 +78,50 @@ impl fmt::Debug for DockerConfig {
 }
 
 impl DockerConfig {
-    /// Reads a file's text.
+    /// Reads the text of a file that is said to be one. One that is empty, or has settings only, has no login.
     ///
     /// # Errors
     /// [`CredentialError::DockerConfig`] where it is not such a file; [`CredentialError::InvalidValue`] for a part of it.
     pub fn read(text: &str) -> Result<Self, CredentialError> {
-        Self::of_text(text).unwrap_or(Err(CredentialError::DockerConfig))
+        let text = text.trim_start_matches('\u{feff}');
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        match serde_json::from_str::<Node>(text) {
+            Ok(Node::Null) => Ok(Self::default()),
+            Ok(Node::Object(members)) if members.is_empty() || is_file(&members) => Self::of_members(text, members),
+            _ => Err(CredentialError::DockerConfig),
+        }
     }
 
-    /// Likewise; none for JSON of another shape, and for what is no JSON.
+    /// Reads a text that may be such a file; none for JSON of another shape, and for what is no JSON.
     pub(super) fn of_text(text: &str) -> Option<Result<Self, CredentialError>> {
         let Ok(Node::Object(members)) = serde_json::from_str::<Node>(text) else { return None };
-        let small = text.len() <= MOST_BYTES;
-        let too_large = CredentialError::InvalidValue { key: "auths", expected: "a file of at most 256 KiB" };
-        Self::is_one(&members).then(|| if small { Self::of(members) } else { Err(too_large) })
+        Self::is_one(&members).then(|| Self::of_members(text, members))
     }
 
-    /// Whether an object is such a file. Environment-style keys have strings only.
+    fn of_members(text: &str, members: BTreeMap<String, Node>) -> Result<Self, CredentialError> {
+        match text.len() <= MOST_BYTES {
+            true => Self::of(members),
+            false => Err(CredentialError::InvalidValue { key: "auths", expected: "a file of at most 256 KiB" }),
+        }
+    }
+
+    /// True if an object is such a file and cannot be environment-style keys, which have strings only.
     pub(super) fn is_one(members: &BTreeMap<String, Node>) -> bool {
-        let object = |name: &str| members.get(name).is_some_and(|node| node.members().is_some());
-        object("auths") || object("credHelpers") || members.contains_key("credsStore")
+        let object = |name: &str| members.get(name).is_some_and(|node| matches!(node, Node::Object(_) | Node::Null));
+        let setting = |name: &&str| members.get(*name).is_some_and(|node| matches!(node, Node::Object(_)));
+        object("auths")
+            || object("credHelpers")
+            || members.contains_key("credsStore")
+            || SETTINGS.iter().any(setting)
+            || is_legacy(members)
     }
 
     pub(super) fn of(mut members: BTreeMap<String, Node>) -> Result<Self, CredentialError> {
+        if is_legacy(&members) {
+            return Ok(Self { auths: objects(Some(Node::Object(members)), "auths")?, ..Self::default() });
+        }
         let auths = objects(members.remove("auths"), "auths")?;
         let helpers = objects(members.remove("credHelpers"), "credHelpers")?;
         let store = members.remove("credsStore");
@@ -129,17 +167,13 @@ impl DockerConfig {
         repository: Option<&str>,
     ) -> Result<Option<BTreeMap<String, Secret>>, CredentialError> {
         let entry = best(&self.auths, host, repository).and_then(Node::members);
-        Ok(entry.map(keys).transpose()?.filter(|keys| !keys.is_empty()))
+        Ok(entry.map(docker_entry::keys).transpose()?.filter(|keys| !keys.is_empty()))
     }
 
     /// The hosts it has entries for, as far as they are hosts.
     fn hosts(&self) -> String {
-        let hosts: BTreeSet<String> = self
-            .auths
-            .keys()
-            .chain(self.helpers.keys())
-            .filter_map(|key| Some(Place::of(key)?.host.to_string()))
-            .collect();
+        let hosts: BTreeSet<String> =
+            self.auths.keys().chain(self.helpers.keys()).filter_map(|key| Some(Place::of(key)?.name())).collect();
         let mut told = String::new();
         for host in &hosts {
             if told.len().saturating_add(host.len()) > MOST_TOLD {
@@ -153,17 +187,23 @@ impl DockerConfig {
 }
 
 impl CredentialHelper {
-    /// What the program printed, `{"ServerURL", "Username", "Secret"}`, as keys.
+    /// What the program printed, `{"ServerURL", "Username", "Secret"}`, as keys; none where it printed nothing, or a login of
+    /// nobody.
     ///
     /// # Errors
     /// [`CredentialError::InvalidValue`] where it is something else.
-    pub fn answer(&self, printed: &str) -> Result<BTreeMap<String, Secret>, CredentialError> {
+    pub fn answer(&self, printed: &str) -> Result<Option<BTreeMap<String, Secret>>, CredentialError> {
         let wrong =
             CredentialError::InvalidValue { key: self.field, expected: "a program that prints Username and Secret" };
+        if printed.trim().is_empty() {
+            return Ok(None);
+        }
         let Ok(Node::Object(members)) = serde_json::from_str::<Node>(printed) else { return Err(wrong) };
         let member = |name: &str| members.get(name).and_then(Node::text);
+        let is_text = |name: &str| matches!(members.get(name), None | Some(Node::Text(_) | Node::Null));
         match (member("Username"), member("Secret")) {
-            (Some(username), Some(secret)) => Ok(login(username.clone(), secret.clone())),
+            (Some(username), Some(secret)) => Ok(Some(docker_entry::login(username.clone(), secret.clone()))),
+            (None, None) if is_text("Username") && is_text("Secret") => Ok(None),
             _ => Err(wrong),
         }
     }
@@ -200,43 +240,13 @@ fn server(host: &RegistryHost) -> String {
     }
 }
 
-/// What a key of the file names.
-struct Place<'k> {
-    host: RegistryHost,
-    /// Repositories it is for: this one and those below it; all where it is empty.
-    path: &'k str,
-    /// Whether it is written as an address, or with an API's version: an exact host goes before it.
-    as_address: bool,
-}
-
-impl<'k> Place<'k> {
-    /// A host, a host and a path, or an address such as `https://index.docker.io/v1/`.
-    fn of(key: &'k str) -> Option<Self> {
-        let key = key.trim();
-        let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
-        let (host, path) = bare.unwrap_or(key).split_once('/').unwrap_or((bare.unwrap_or(key), ""));
-        let path = path.trim_end_matches('/');
-        let version = matches!(path, "v1" | "v2");
-        let host = RegistryHost::parse(host).ok()?;
-        Some(Self { host, path: if version { "" } else { path }, as_address: bare.is_some() || version })
-    }
-
-    /// How well it fits: by the length of its path, then by how it is written.
-    fn rank(&self, host: &RegistryHost, repository: Option<&str>) -> Option<(usize, bool)> {
-        let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
-        let fits = self.path.is_empty()
-            || repository.is_some_and(|repository| repository.strip_prefix(self.path).is_some_and(below));
-        (self.host == *host && fits).then_some((self.path.len(), !self.as_address))
-    }
-}
-
-/// The entry that fits best; of equals one that holds something, then the first in byte order.
+/// The entry that fits best: one that holds something before one that does not; of equals the first in byte order.
 fn best<'e>(entries: &'e BTreeMap<String, Node>, host: &RegistryHost, repository: Option<&str>) -> Option<&'e Node> {
     let filled = |node: &Node| node.text().is_some() || node.members().is_some_and(|members| !members.is_empty());
-    let mut found: Option<((usize, bool, bool), &Node)> = None;
+    let mut found: Option<((bool, Rank), &Node)> = None;
     for (key, node) in entries {
-        let Some((path, exact)) = Place::of(key).and_then(|place| place.rank(host, repository)) else { continue };
-        let rank = (path, filled(node), exact);
+        let Some(rank) = Place::of(key).and_then(|place| place.rank(host, repository)) else { continue };
+        let rank = (filled(node), rank);
         if found.is_none_or(|(best, _)| rank > best) {
             found = Some((rank, node));
         }
@@ -244,32 +254,20 @@ fn best<'e>(entries: &'e BTreeMap<String, Node>, host: &RegistryHost, repository
     found.map(|(_, node)| node)
 }
 
-/// The credentials of one entry, as environment-style keys; empty where it holds none.
-fn keys(entry: &BTreeMap<String, Node>) -> Result<BTreeMap<String, Secret>, CredentialError> {
-    let member = |name: &str| entry.get(name).and_then(Node::text).cloned();
-    if let Some(token) = member("identitytoken") {
-        return Ok(login(Secret::from(IDENTITY_TOKEN), token));
-    }
-    if let Some(auth) = member("auth") {
-        let (username, password) = decode(&auth)?;
-        return Ok(login(username, password));
-    }
-    let parts = [("USERNAME", member("username")), ("PASSWORD", member("password"))];
-    Ok(parts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+/// A file with nothing but what Docker and Podman write into one.
+fn is_file(members: &BTreeMap<String, Node>) -> bool {
+    let known = |name: &String| {
+        matches!(name.as_str(), "auths" | "credHelpers" | "credsStore") || SETTINGS.contains(&name.as_str())
+    };
+    members.keys().any(known) || is_legacy(members)
 }
 
-fn login(username: Secret, secret: Secret) -> BTreeMap<String, Secret> {
-    let kind = if username.expose() == IDENTITY_TOKEN { "TOKEN" } else { "PASSWORD" };
-    [("USERNAME", username), (kind, secret)].map(|(key, value)| (key.to_owned(), value)).into()
-}
-
-/// `user:password` in Base64, padded or not. Docker pads the password itself with zero bytes at times.
-fn decode(auth: &Secret) -> Result<(Secret, Secret), CredentialError> {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let malformed = || CredentialError::InvalidValue { key: "auth", expected: "user:password in Base64" };
-    let bytes = GeneralPurpose::new(&STANDARD, config).decode(auth.expose().trim()).map_err(|_| malformed())?;
-    let bytes = Zeroizing::new(bytes);
-    let text = core::str::from_utf8(&bytes).map_err(|_| malformed())?;
-    let (username, password) = text.split_once(':').ok_or_else(malformed)?;
-    Ok((Secret::from(username), Secret::from(password.trim_matches('\0'))))
+/// `.dockercfg`, the file before `config.json`: the entries without anything around them.
+fn is_legacy(members: &BTreeMap<String, Node>) -> bool {
+    let entry = |(key, node): (&String, &Node)| {
+        let has = |name: &str| node.members().is_some_and(|members| members.contains_key(name));
+        Place::of(key).is_some() && ["auth", "username", "identitytoken", "registrytoken"].into_iter().any(has)
+    };
+    let shaped = members.values().all(|node| matches!(node, Node::Object(_) | Node::Null));
+    shaped && members.iter().any(entry)
 }

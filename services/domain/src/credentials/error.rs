@@ -5,7 +5,7 @@ use waybill_schemas::v1::CredType;
 use super::json::JsonError;
 use crate::reference::ReferenceError;
 
-/// Why no credentials could be taken from what a client gave.
+/// Why there are no credentials in what a client gave, or in what was sealed.
 ///
 /// No variant carries a value or an unknown key: only fixed names and registry hosts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,18 @@ pub enum CredentialError {
     /// Nothing was given, or nothing but empty values.
     #[error("no credentials were given; pass them with the build request")]
     None,
+    /// Known keys were given, and none of them has a value.
+    #[error("the credentials have no value in {keys}; is a variable not set where they come from?")]
+    Empty {
+        /// Names of the keys.
+        keys: String,
+    },
+    /// The registry gives its images to everyone: none are needed.
+    #[error("the registry gives its images to everyone; no credentials are needed")]
+    Public,
+    /// Keys or a type that mean nothing to this version.
+    #[error("the credentials are of no known kind; pass USERNAME and PASSWORD, TOKEN, or the keys of a cloud")]
+    Unrecognized,
     /// A part is missing.
     #[error("the {cred_type} credentials are incomplete; add {missing}")]
     Incomplete {
@@ -73,54 +85,13 @@ pub enum CredentialError {
     /// `registry` is not a host.
     #[error("the registry that the credentials name is not a host")]
     InvalidRegistry(#[source] ReferenceError),
+    /// `registry` of sealed credentials is a host, but not in its one spelling.
+    #[error("the registry that the credentials are bound to is not a host in canonical form")]
+    NotCanonical,
     /// A value cannot be used.
     #[error("the value of {key} is malformed; expected {expected}")]
     InvalidValue {
         /// Name of the key.
-        key: &'static str,
-        /// What a valid value looks like.
-        expected: &'static str,
-    },
-    /// A value asks for what no worker does.
-    #[error("{key} is not supported: {problem}")]
-    UnsupportedValue {
-        /// Name of the key, and of the field in it.
-        key: &'static str,
-        /// Why not, and what to pass instead.
-        problem: &'static str,
-    },
-}
-
-/// Why marshalled credentials cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnmarshalError {
-    /// Not the JSON object expected.
-    #[error("the credentials are not the JSON object {{registry, type, credentials}}: {0}")]
-    Json(JsonError),
-    /// A field is missing.
-    #[error("the credentials lack the field {field}")]
-    MissingField {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// `type` is none of the known words; the writer may be newer than the reader.
-    #[error("the type of the credentials is unknown; it may be newer than this worker")]
-    UnknownType,
-    /// `registry` is not a host in canonical form.
-    #[error("the registry that the credentials are bound to is not a host in canonical form")]
-    InvalidRegistry,
-    /// The values lack a key that the type needs.
-    #[error("the {cred_type} credentials lack {missing}")]
-    Incomplete {
-        /// Type of the credentials.
-        cred_type: CredType,
-        /// Name of the missing key.
-        missing: &'static str,
-    },
-    /// A value cannot be used.
-    #[error("the value of {key} is malformed; expected {expected}")]
-    InvalidValue {
-        /// Name of the key, and of the field in it.
         key: &'static str,
         /// What a valid value looks like.
         expected: &'static str,

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
 
+use super::keys::{Values, values};
 use super::{
-    Secret, UnmarshalError,
+    CredentialError, Secret,
     google::{missing, open, unreadable},
 };
 
@@ -26,8 +27,6 @@ pub struct ExternalAccount {
     pub subject_token_type: String,
     /// The token.
     pub subject_token: Secret,
-    /// Where it is exchanged, as the file has it.
-    pub token_url: String,
     /// The service account to act as, if not as the identity itself.
     pub service_account: Option<String>,
 }
@@ -64,24 +63,24 @@ const UNSUPPORTED: [(&str, &str, &str); 2] = [
 
 impl ExternalAccount {
     /// Reads the file; `token` is what came with it.
-    pub(super) fn parse(text: &Secret, token: Option<&Secret>) -> Result<Self, UnmarshalError> {
+    pub(super) fn parse(text: &Secret, token: Option<&Secret>) -> Result<Self, CredentialError> {
         let file: File = serde_json::from_str(text.expose()).map_err(|error| unreadable(&error))?;
         let has = |part: &str| file.credential_source.as_ref().is_some_and(|source| source.contains_key(part));
         if let Some((_, key, problem)) = UNSUPPORTED.iter().find(|(part, _, _)| has(part)) {
-            return Err(UnmarshalError::UnsupportedValue { key, problem });
+            return Err(CredentialError::UnsupportedValue { key, problem });
         }
         let of_workforce = [
             (file.workforce_pool_user_project, "GOOGLE_APPLICATION_CREDENTIALS.workforce_pool_user_project"),
             (file.client_secret, "GOOGLE_APPLICATION_CREDENTIALS.client_secret"),
         ];
         if let Some((_, key)) = of_workforce.into_iter().find(|(given, _)| given.is_some()) {
-            return Err(UnmarshalError::UnsupportedValue { key, problem: OF_WORKFORCE });
+            return Err(CredentialError::UnsupportedValue { key, problem: OF_WORKFORCE });
         }
         let impersonation = file.service_account_impersonation_url.as_ref();
+        check_token_url(file.token_url.as_ref())?;
         Ok(Self {
             audience: open(file.audience, "GOOGLE_APPLICATION_CREDENTIALS.audience")?,
             subject_token_type: open(file.subject_token_type, "GOOGLE_APPLICATION_CREDENTIALS.subject_token_type")?,
-            token_url: open(file.token_url, "GOOGLE_APPLICATION_CREDENTIALS.token_url")?,
             service_account: impersonation.map(|url| service_account(url.expose())).transpose()?,
             subject_token: token
                 .filter(|token| !token.is_empty())
@@ -89,14 +88,40 @@ impl ExternalAccount {
                 .ok_or_else(|| missing("GOOGLE_SUBJECT_TOKEN"))?,
         })
     }
+
+    /// The fields of the file that are used.
+    pub(super) fn file_values(&self) -> Values {
+        let text = |text: &str| Some(Secret::from(text));
+        let url = self.service_account.as_ref().map(|account| format!("{IMPERSONATION}{account}{GENERATE}"));
+        values([
+            ("type", text("external_account")),
+            ("audience", text(&self.audience)),
+            ("subject_token_type", text(&self.subject_token_type)),
+            ("token_url", text(STS)),
+            ("service_account_impersonation_url", url.map(Secret::new)),
+        ])
+    }
+}
+
+/// A token is never exchanged anywhere but at Google.
+fn check_token_url(url: Option<&Secret>) -> Result<(), CredentialError> {
+    let url = url.filter(|url| !url.is_empty()).ok_or_else(|| missing("GOOGLE_APPLICATION_CREDENTIALS.token_url"))?;
+    match url.expose() == STS {
+        true => Ok(()),
+        false => Err(CredentialError::InvalidValue {
+            key: "GOOGLE_APPLICATION_CREDENTIALS.token_url",
+            expected: "https://sts.googleapis.com/v1/token; another one is the operator's to set, as \
+                       WAYBILL_GOOGLE_TOKEN_ENDPOINT",
+        }),
+    }
 }
 
 /// The account in an address that is exactly Google's. Nothing else of it is used.
-fn service_account(url: &str) -> Result<String, UnmarshalError> {
+fn service_account(url: &str) -> Result<String, CredentialError> {
     let account = url.strip_prefix(IMPERSONATION).and_then(|rest| rest.strip_suffix(GENERATE));
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'@');
     let legal = |account: &&str| !account.is_empty() && !account.starts_with('.') && account.bytes().all(plain);
-    account.filter(legal).map(str::to_owned).ok_or(UnmarshalError::InvalidValue {
+    account.filter(legal).map(str::to_owned).ok_or(CredentialError::InvalidValue {
         key: "GOOGLE_APPLICATION_CREDENTIALS.service_account_impersonation_url",
         expected: "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/<address>:generateAccessToken",
     })
@@ -120,7 +145,7 @@ mod tests {
         let asked = |keys: GoogleKeys| {
             let GoogleKeys::External(account) = &keys else { panic!("{keys:?}") };
             let account = account.service_account.clone().unwrap_or_default();
-            keys.token_endpoint(None).map(|url| format!("{url} {account}"))
+            Ok(format!("{} {account}", keys.token_endpoint()))
         };
         parsed.and_then(asked).unwrap_or_else(|error| error.to_string())
     }
@@ -137,11 +162,11 @@ mod tests {
             (source(r#"{"executable":{"command":"/bin/hunter2"}}"#), token, account),
             (without("credential_source"), token, account),
             (without("service_account_impersonation_url"), token, sts),
-            (FILE.to_owned(), None, "lack GOOGLE_SUBJECT_TOKEN"),
-            (FILE.to_owned(), Some(""), "lack GOOGLE_SUBJECT_TOKEN"),
-            (without("audience"), token, "lack GOOGLE_APPLICATION_CREDENTIALS.audience"),
-            (without("subject_token_type"), token, "lack GOOGLE_APPLICATION_CREDENTIALS.subject_token_type"),
-            (without("token_url"), token, "lack GOOGLE_APPLICATION_CREDENTIALS.token_url"),
+            (FILE.to_owned(), None, "add GOOGLE_SUBJECT_TOKEN"),
+            (FILE.to_owned(), Some(""), "add GOOGLE_SUBJECT_TOKEN"),
+            (without("audience"), token, "add GOOGLE_APPLICATION_CREDENTIALS.audience"),
+            (without("subject_token_type"), token, "add GOOGLE_APPLICATION_CREDENTIALS.subject_token_type"),
+            (without("token_url"), token, "add GOOGLE_APPLICATION_CREDENTIALS.token_url"),
             (source(r#"{"environment_id":"aws1","url":"hunter2"}"#), token, "it signs no request to AWS"),
             (source(r#"{"certificate":{}}"#), token, "credential_source.certificate is not supported"),
             (source("[]"), token, "expected a JSON object"),
@@ -172,8 +197,6 @@ mod tests {
         ] {
             let text = FILE.replace(STS, url);
             assert!(said(&text, Some("hunter2")).contains("token_url is malformed; expected https://sts."), "{url}");
-            let keys = GoogleKeys::parse(&Secret::from(text.as_str()), Some(&Secret::from("t"))).unwrap();
-            assert_eq!(keys.token_endpoint(Some("http://127.0.0.1:1")), Ok("http://127.0.0.1:1"), "{url}");
         }
         let good = format!("{IMPERSONATION}a@p.iam.gserviceaccount.com{GENERATE}");
         for url in [

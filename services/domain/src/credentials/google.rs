@@ -1,22 +1,41 @@
-//! Google's key files: the JSON text that `GOOGLE_APPLICATION_CREDENTIALS` holds.
+//! Google's access tokens, and the key files that one is had for: the JSON text in `GOOGLE_APPLICATION_CREDENTIALS`.
 //!
 //! The text is a tenant's. It is never followed to a file of the node, to an address that is not Google's, or to a program.
 
 use serde::Deserialize;
 use serde_json::error::Category;
-use waybill_schemas::v1::CredType;
+use waybill_schemas::{Timestamp, v1::CredType};
 
-use super::{
-    CredentialError, Secret, UnmarshalError,
-    federation::{ExternalAccount, STS},
-};
+use super::keys::{Keys, Values, values};
+use super::{CredentialError, Credentials, Secret, federation::ExternalAccount, federation::STS, json, jwt, pem};
+use crate::reference::RegistryHost;
 
-/// Hosts that issue Google's tokens. A key file names one of them, and no other is asked.
-const TOKEN_HOSTS: [&str; 3] = ["oauth2.googleapis.com", "accounts.google.com", "sts.googleapis.com"];
-/// Where tokens are had unless a key file says otherwise.
+/// User name with which Google's registries take an access token as the password
+/// (Artifact Registry, "Configure authentication to Artifact Registry for Docker").
+pub const GOOGLE_TOKEN_USER: &str = "oauth2accesstoken";
+
+/// Where tokens are had.
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+/// Earlier addresses of the same endpoint, as key files of their time have them.
+const FORMER_TOKEN_URIS: [&str; 5] = [
+    "https://accounts.google.com/o/oauth2/token",
+    "https://www.googleapis.com/oauth2/v3/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+    "https://oauth2.googleapis.com/token/",
+    "https://oauth2.googleapis.com/",
+];
 
 const KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+const SUBJECT_TOKEN: &str = "GOOGLE_SUBJECT_TOKEN";
+
+/// Google credentials: a token that works as it is, or keys that one is had for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GoogleCredentials {
+    /// An access token.
+    AccessToken(Secret),
+    /// A key file.
+    Keys(GoogleKeys),
+}
 
 /// What a Google access token is had for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +48,8 @@ pub enum GoogleKeys {
     External(ExternalAccount),
 }
 
-/// A service account and its private key.
+/// A service account and its private key. Its token is had at Google's one endpoint, which is also whom the signed assertion
+/// is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccount {
     /// Its address, `client_email`.
@@ -38,8 +58,6 @@ pub struct ServiceAccount {
     pub key_id: Option<String>,
     /// The RSA key in PEM.
     pub private_key: Secret,
-    /// Whom the signed assertion is for: the token endpoint, as the key file has it.
-    pub token_uri: String,
 }
 
 /// A person's refresh token, and the client that it was given to.
@@ -53,54 +71,105 @@ pub struct GoogleUser {
     pub refresh_token: Secret,
 }
 
+impl GoogleCredentials {
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::AccessToken(token) => jwt::expires_at(token),
+            Self::Keys(GoogleKeys::External(account)) => jwt::expires_at(&account.subject_token),
+            Self::Keys(_) => None,
+        }
+    }
+
+    /// The service account's address. A user's login names nobody, and a federated identity changes with its token.
+    pub(super) fn identity(&self) -> Option<String> {
+        match self {
+            Self::Keys(GoogleKeys::ServiceAccount(account)) => Some(account.email.clone()),
+            Self::Keys(GoogleKeys::External(account)) => account.service_account.clone(),
+            Self::Keys(GoogleKeys::User(_)) | Self::AccessToken(_) => None,
+        }
+    }
+
+    pub(super) fn values(&self) -> Values {
+        match self {
+            Self::AccessToken(token) => values([("GCP_ACCESS_TOKEN", Some(token.clone()))]),
+            Self::Keys(keys) => values([(KEY_FILE, Some(keys.to_file())), (SUBJECT_TOKEN, keys.subject_token())]),
+        }
+    }
+}
+
 impl GoogleKeys {
     /// Reads a key file; `subject_token` is the token that an external account's file is about.
     ///
     /// # Errors
-    /// [`UnmarshalError`] with the field that is missing or cannot be used; no value is repeated.
-    pub fn parse(text: &Secret, subject_token: Option<&Secret>) -> Result<Self, UnmarshalError> {
+    /// [`CredentialError`] with the field that is missing or cannot be used; no value is repeated.
+    pub fn parse(text: &Secret, subject_token: Option<&Secret>) -> Result<Self, CredentialError> {
         let file: KeyFile = serde_json::from_str(text.expose()).map_err(|error| unreadable(&error))?;
         let kind = file.kind.as_ref().map(Secret::expose);
         match kind.ok_or_else(|| missing("GOOGLE_APPLICATION_CREDENTIALS.type"))? {
             "service_account" => file.service_account().map(Self::ServiceAccount),
             "authorized_user" => file.user().map(Self::User),
             "external_account" => ExternalAccount::parse(text, subject_token).map(Self::External),
-            _ => Err(UnmarshalError::UnsupportedValue {
+            _ => Err(CredentialError::UnsupportedValue {
                 key: "GOOGLE_APPLICATION_CREDENTIALS.type",
                 problem: "only files of type service_account, authorized_user or external_account are exchanged",
             }),
         }
     }
 
-    /// Where the token is asked for: the operator's endpoint if there is one, else the key file's, which must be Google's.
-    ///
-    /// # Errors
-    /// [`UnmarshalError::InvalidValue`] when the key file names another host.
-    pub fn token_endpoint<'k>(&'k self, operators: Option<&'k str>) -> Result<&'k str, UnmarshalError> {
-        match (operators, self) {
-            (Some(endpoint), _) => Ok(endpoint),
-            (None, Self::User(_)) => Ok(TOKEN_URI),
-            (None, Self::ServiceAccount(account)) if is_google(&account.token_uri) => Ok(&account.token_uri),
-            (None, Self::External(account)) if account.token_url == STS => Ok(STS),
-            (None, Self::External(_)) => Err(UnmarshalError::InvalidValue {
-                key: "GOOGLE_APPLICATION_CREDENTIALS.token_url",
-                expected: "https://sts.googleapis.com/v1/token; another one is the operator's to set, as \
-                           WAYBILL_GOOGLE_TOKEN_ENDPOINT",
-            }),
-            (None, Self::ServiceAccount(_)) => Err(UnmarshalError::InvalidValue {
-                key: "GOOGLE_APPLICATION_CREDENTIALS.token_uri",
-                expected: "an https address on oauth2.googleapis.com, accounts.google.com or sts.googleapis.com; \
-                           another one is the operator's to set, as WAYBILL_GOOGLE_TOKEN_ENDPOINT",
-            }),
+    /// Where the token is asked for, unless the operator names another endpoint.
+    pub fn token_endpoint(&self) -> &'static str {
+        match self {
+            Self::External(_) => STS,
+            Self::ServiceAccount(_) | Self::User(_) => TOKEN_URI,
+        }
+    }
+
+    /// The key file again, with the fields that are used.
+    fn to_file(&self) -> Secret {
+        let text = |text: &str| Some(Secret::from(text));
+        json::write_object(&match self {
+            Self::ServiceAccount(account) => values([
+                ("type", text("service_account")),
+                ("client_email", text(&account.email)),
+                ("private_key_id", account.key_id.as_deref().map(Secret::from)),
+                ("private_key", Some(account.private_key.clone())),
+            ]),
+            Self::User(user) => values([
+                ("type", text("authorized_user")),
+                ("client_id", text(&user.client_id)),
+                ("client_secret", Some(user.client_secret.clone())),
+                ("refresh_token", Some(user.refresh_token.clone())),
+            ]),
+            Self::External(account) => account.file_values(),
+        })
+    }
+
+    fn subject_token(&self) -> Option<Secret> {
+        match self {
+            Self::External(account) => Some(account.subject_token.clone()),
+            Self::ServiceAccount(_) | Self::User(_) => None,
         }
     }
 }
 
-/// Exactly `https://<host of Google>/<plain path>`: no port, no user, nothing that parsers of addresses disagree on.
-fn is_google(uri: &str) -> bool {
-    let parts = uri.strip_prefix("https://").and_then(|rest| rest.split_once('/'));
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.');
-    parts.is_some_and(|(host, path)| TOKEN_HOSTS.contains(&host) && path.bytes().all(plain))
+/// An access token goes before a key file, which is not read then.
+pub(super) fn read(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let subject_token = keys.first(&[SUBJECT_TOKEN]);
+    let google = match (keys.first(&["GCP_ACCESS_TOKEN"]), keys.first(&[KEY_FILE])) {
+        (Some(token), _) => GoogleCredentials::AccessToken(token.clone()),
+        (None, Some(file)) => GoogleCredentials::Keys(GoogleKeys::parse(file, subject_token)?),
+        (None, None) if subject_token.is_some() => return Err(missing(KEY_FILE)),
+        (None, None) => return Err(missing("GCP_ACCESS_TOKEN")),
+    };
+    Ok(Credentials::Google(google))
+}
+
+/// The account in a key file that is used as a password, as it is or in Base64.
+pub(super) fn account_in_key_file(password: &Secret) -> Option<String> {
+    let decoded = pem::decode_base64(password.expose()).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let text = decoded.map_or_else(|| password.clone(), Secret::new);
+    let file: KeyFile = serde_json::from_str(text.expose()).ok()?;
+    file.client_email.filter(|email| !email.is_empty()).map(|email| email.expose().to_owned())
 }
 
 /// The fields in use. Key files have more, which mean nothing here.
@@ -118,16 +187,18 @@ struct KeyFile {
 }
 
 impl KeyFile {
-    fn service_account(self) -> Result<ServiceAccount, UnmarshalError> {
+    fn service_account(self) -> Result<ServiceAccount, CredentialError> {
+        let email = open(self.client_email, "GOOGLE_APPLICATION_CREDENTIALS.client_email")?;
+        let private_key = given(self.private_key, "GOOGLE_APPLICATION_CREDENTIALS.private_key")?;
+        check_token_uri(self.token_uri.as_ref())?;
         Ok(ServiceAccount {
-            email: open(self.client_email, "GOOGLE_APPLICATION_CREDENTIALS.client_email")?,
-            key_id: self.private_key_id.map(|id| id.expose().to_owned()),
-            private_key: given(self.private_key, "GOOGLE_APPLICATION_CREDENTIALS.private_key")?,
-            token_uri: open(self.token_uri, "GOOGLE_APPLICATION_CREDENTIALS.token_uri")?,
+            email,
+            key_id: self.private_key_id.filter(|id| !id.is_empty()).map(|id| id.expose().to_owned()),
+            private_key: pem::normalize_rsa_key(&private_key).ok_or(NO_RSA_KEY)?,
         })
     }
 
-    fn user(self) -> Result<GoogleUser, UnmarshalError> {
+    fn user(self) -> Result<GoogleUser, CredentialError> {
         Ok(GoogleUser {
             client_id: open(self.client_id, "GOOGLE_APPLICATION_CREDENTIALS.client_id")?,
             client_secret: given(self.client_secret, "GOOGLE_APPLICATION_CREDENTIALS.client_secret")?,
@@ -136,57 +207,65 @@ impl KeyFile {
     }
 }
 
-/// Whether a key file may be saved. Whom it asks for tokens is left to the worker, whose operator may have set an endpoint.
-pub(super) fn check(text: &Secret, subject_token: Option<&Secret>) -> Result<GoogleKeys, CredentialError> {
-    let refused = |error| match error {
-        UnmarshalError::Incomplete { cred_type, missing } => CredentialError::Incomplete { cred_type, missing },
-        UnmarshalError::UnsupportedValue { key, problem } => CredentialError::UnsupportedValue { key, problem },
-        UnmarshalError::InvalidValue { key, expected } => CredentialError::InvalidValue { key, expected },
-        _ => CredentialError::InvalidValue { key: KEY_FILE, expected: "the JSON text of a key file" },
-    };
-    GoogleKeys::parse(text, subject_token).map_err(refused)
+const NO_RSA_KEY: CredentialError = CredentialError::InvalidValue {
+    key: "GOOGLE_APPLICATION_CREDENTIALS.private_key",
+    expected: "an RSA key in PEM, as Google wrote it",
+};
+
+/// A key file may leave the endpoint out, or name an earlier one of Google's; a token is never asked of anybody else.
+fn check_token_uri(uri: Option<&Secret>) -> Result<(), CredentialError> {
+    let uri = uri.map(|uri| uri.expose().trim()).unwrap_or_default();
+    match uri.is_empty() || uri == TOKEN_URI || FORMER_TOKEN_URIS.contains(&uri) {
+        true => Ok(()),
+        false => Err(CredentialError::InvalidValue {
+            key: "GOOGLE_APPLICATION_CREDENTIALS.token_uri",
+            expected: "https://oauth2.googleapis.com/token; another one is the operator's to set, as \
+                       WAYBILL_GOOGLE_TOKEN_ENDPOINT",
+        }),
+    }
 }
 
 /// serde_json's own messages may repeat the text.
-pub(super) fn unreadable(error: &serde_json::Error) -> UnmarshalError {
+pub(super) fn unreadable(error: &serde_json::Error) -> CredentialError {
     let expected = match error.classify() {
         Category::Data => "a JSON object with each field once, as Google wrote the key file",
         Category::Syntax | Category::Eof | Category::Io => "the JSON text of a key file, not its path",
     };
-    UnmarshalError::InvalidValue { key: KEY_FILE, expected }
+    CredentialError::InvalidValue { key: KEY_FILE, expected }
 }
 
-fn given(value: Option<Secret>, key: &'static str) -> Result<Secret, UnmarshalError> {
+fn given(value: Option<Secret>, key: &'static str) -> Result<Secret, CredentialError> {
     value.filter(|value| !value.is_empty()).ok_or_else(|| missing(key))
 }
 
-pub(super) fn open(value: Option<Secret>, key: &'static str) -> Result<String, UnmarshalError> {
+pub(super) fn open(value: Option<Secret>, key: &'static str) -> Result<String, CredentialError> {
     given(value, key).map(|value| value.expose().to_owned())
 }
 
-pub(super) fn missing(key: &'static str) -> UnmarshalError {
-    UnmarshalError::Incomplete { cred_type: CredType::Gcp, missing: key }
+pub(super) fn missing(key: &'static str) -> CredentialError {
+    CredentialError::Incomplete { cred_type: CredType::Gcp, missing: key }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SERVICE: &str = r#"{"type":"service_account","project_id":"p","private_key_id":"k1","private_key":"hunter2",
+    const SERVICE: &str = r#"{"type":"service_account","project_id":"p","private_key_id":"k1",
+        "private_key":"-----BEGIN PRIVATE KEY-----\nMIIhunter2hunter2AAA\n-----END PRIVATE KEY-----\n",
         "client_email":"a@p.example","client_id":"1","token_uri":"https://oauth2.googleapis.com/token","extra":[1]}"#;
 
     fn said(text: &str) -> String {
         let parsed = GoogleKeys::parse(&Secret::from(text), None);
         let shown = format!("{parsed:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
-        let outcome = parsed.and_then(|keys| keys.token_endpoint(None).map(str::to_owned));
-        outcome.unwrap_or_else(|error| error.to_string())
+        parsed.map_or_else(|error| error.to_string(), |keys| keys.token_endpoint().to_owned())
     }
 
     #[test]
     fn each_kind_of_key_file_is_read_or_refused_by_the_name_of_its_field() {
         let cases = [
             (SERVICE.to_owned(), "https://oauth2.googleapis.com/token"),
+            (SERVICE.replace("token_uri", "uri"), "https://oauth2.googleapis.com/token"),
             (
                 r#"{"type":"authorized_user","client_id":"c","client_secret":"hunter2","refresh_token":"hunter2",
                     "token_uri":"https://evil.example"}"#
@@ -197,13 +276,13 @@ mod tests {
             ("\"hunter2\"".to_owned(), "GOOGLE_APPLICATION_CREDENTIALS is malformed; expected a JSON object"),
             (r#"{"type":"service_account","private_key":["hunter2"]}"#.to_owned(), "expected a JSON object"),
             (r#"{"type":"hunter2","type":"hunter2"}"#.to_owned(), "expected a JSON object with each field once"),
-            ("{}".to_owned(), "lack GOOGLE_APPLICATION_CREDENTIALS.type"),
+            ("{}".to_owned(), "add GOOGLE_APPLICATION_CREDENTIALS.type"),
             (r#"{"type":"hunter2"}"#.to_owned(), "GOOGLE_APPLICATION_CREDENTIALS.type is not supported"),
             (r#"{"type":"impersonated_service_account"}"#.to_owned(), ".type is not supported"),
-            (SERVICE.replace("private_key\"", "private\""), "lack GOOGLE_APPLICATION_CREDENTIALS.private_key"),
-            (SERVICE.replace("a@p.example", ""), "lack GOOGLE_APPLICATION_CREDENTIALS.client_email"),
-            (SERVICE.replace("token_uri", "uri"), "lack GOOGLE_APPLICATION_CREDENTIALS.token_uri"),
-            (r#"{"type":"authorized_user"}"#.to_owned(), "lack GOOGLE_APPLICATION_CREDENTIALS.client_id"),
+            (SERVICE.replace("private_key\"", "private\""), "add GOOGLE_APPLICATION_CREDENTIALS.private_key"),
+            (SERVICE.replace("BEGIN PRIVATE", "BEGIN EC PRIVATE"), "expected an RSA key in PEM"),
+            (SERVICE.replace("a@p.example", ""), "add GOOGLE_APPLICATION_CREDENTIALS.client_email"),
+            (r#"{"type":"authorized_user"}"#.to_owned(), "add GOOGLE_APPLICATION_CREDENTIALS.client_id"),
         ];
         for (text, expected) in cases {
             let said = said(&text);
@@ -212,14 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_asked_of_google_or_of_the_operator_s_endpoint() {
+    fn tokens_are_asked_of_google_under_every_name_that_it_had() {
         let with = |uri: &str| SERVICE.replace("https://oauth2.googleapis.com/token", uri);
-        for uri in [
-            "https://accounts.google.com/o/oauth2/token",
-            "https://sts.googleapis.com/v1/token",
-            "https://oauth2.googleapis.com/",
-        ] {
-            assert_eq!(said(&with(uri)), uri);
+        for uri in FORMER_TOKEN_URIS.iter().chain(&["", " https://oauth2.googleapis.com/token "]) {
+            assert_eq!(said(&with(uri)), TOKEN_URI, "{uri}");
         }
         for uri in [
             "http://oauth2.googleapis.com/token",
@@ -235,10 +310,22 @@ mod tests {
             "file:///etc/passwd",
             "https://oauth2.googleapis.com/token?a=b",
         ] {
-            let text = with(uri);
-            assert!(said(&text).contains("token_uri is malformed; expected an https address"), "{uri}");
-            let keys = GoogleKeys::parse(&Secret::from(text.as_str()), None).unwrap();
-            assert_eq!(keys.token_endpoint(Some("http://127.0.0.1:1")), Ok("http://127.0.0.1:1"), "{uri}");
+            assert!(said(&with(uri)).contains("token_uri is malformed; expected https://oauth2"), "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_account_in_a_password_is_found() {
+        let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+        let cases = [
+            (SERVICE.to_owned(), Some("a@p.example")),
+            (base64(SERVICE), Some("a@p.example")),
+            ("hunter2".to_owned(), None),
+            ("{}".to_owned(), None),
+            (base64("{}"), None),
+        ];
+        for (password, expected) in cases {
+            assert_eq!(account_in_key_file(&Secret::from(password.as_str())).as_deref(), expected, "{password}");
         }
     }
 }

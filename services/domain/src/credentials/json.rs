@@ -11,6 +11,7 @@ use serde_json::error::Category;
 
 use super::Secret;
 use super::input::read_keys;
+use super::keys::Values;
 
 const REGISTRY: &str = "registry";
 const TYPE: &str = "type";
@@ -144,28 +145,49 @@ impl<'de> Visitor<'de> for KeysVisitor {
     }
 }
 
-/// Writes the object into one buffer that is large enough from the start, so that no copy of a value is left behind by
-/// growing it. The order of fields and keys is fixed: the same credentials give the same text.
-pub(super) fn write(registry: &str, cred_type: &str, credentials: &BTreeMap<String, Secret>) -> Secret {
-    let longest = |text: &str| text.len().saturating_mul(ESCAPED_MAX).saturating_add(4);
-    let keys = credentials.iter().map(|(key, value)| longest(key).saturating_add(longest(value.expose())));
-    let capacity = keys.fold(longest(registry).saturating_add(longest(cred_type)), usize::saturating_add);
-    let mut out = String::with_capacity(capacity.saturating_add(64));
+/// Writes the object. The order of fields and keys is fixed: the same credentials give the same text.
+pub(super) fn write_credentials(registry: &str, cred_type: &str, credentials: &Values) -> Secret {
+    let fixed = longest(registry).saturating_add(longest(cred_type)).saturating_add(64);
+    let mut out = String::with_capacity(fixed.saturating_add(longest_object(credentials)));
     out.push_str("{\"registry\":");
     push_string(&mut out, registry);
     out.push_str(",\"type\":");
     push_string(&mut out, cred_type);
-    out.push_str(",\"credentials\":{");
-    for (at, (key, value)) in credentials.iter().enumerate() {
+    out.push_str(",\"credentials\":");
+    push_object(&mut out, credentials);
+    out.push('}');
+    Secret::new(out)
+}
+
+/// Writes an object of strings.
+pub(super) fn write_object(members: &Values) -> Secret {
+    let mut out = String::with_capacity(longest_object(members));
+    push_object(&mut out, members);
+    Secret::new(out)
+}
+
+/// Bytes of a string at most. Buffers are large enough from the start, so that no copy of a value is left behind by growing
+/// them.
+fn longest(text: &str) -> usize {
+    text.len().saturating_mul(ESCAPED_MAX).saturating_add(4)
+}
+
+fn longest_object(members: &Values) -> usize {
+    let member = |(key, value): (&&str, &Secret)| longest(key).saturating_add(longest(value.expose()));
+    members.iter().map(member).fold(4, usize::saturating_add)
+}
+
+fn push_object(out: &mut String, members: &Values) {
+    out.push('{');
+    for (at, (key, value)) in members.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
-        push_string(&mut out, key);
+        push_string(out, key);
         out.push(':');
-        push_string(&mut out, value.expose());
+        push_string(out, value.expose());
     }
-    out.push_str("}}");
-    Secret::new(out)
+    out.push('}');
 }
 
 /// Bytes that one byte becomes at most: `\u0000`.

@@ -1,83 +1,92 @@
 //! From what a client gave to typed credentials for one registry.
 
-use core::fmt;
 use std::collections::BTreeMap;
 
-use waybill_schemas::{Timestamp, v1::CredType};
+use waybill_schemas::v1::CredType;
 
-use super::family::{FAMILIES, Family, Values, expires_at};
 use super::json::{self, Object};
 use super::keys::Keys;
-use super::{CredentialError, CredentialInput, DockerConfig, DockerLogin, Secret, jwt};
+use super::{CredentialError, CredentialInput, Credentials, DockerConfig, DockerLogin, Secret, families};
 use crate::reference::{ImageReference, ReferenceError, Registry, RegistryHost};
 
-/// Credentials of a known kind, complete as far as can be told without asking anyone.
-#[derive(Clone, PartialEq, Eq)]
+/// What credentials are for: all of a registry, or one repository of it.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialTarget<'t> {
+    host: &'t RegistryHost,
+    repository: Option<&'t str>,
+}
+
+impl<'t> From<&'t RegistryHost> for CredentialTarget<'t> {
+    fn from(host: &'t RegistryHost) -> Self {
+        Self { host, repository: None }
+    }
+}
+
+impl<'t> From<&'t ImageReference> for CredentialTarget<'t> {
+    fn from(image: &'t ImageReference) -> Self {
+        Self { host: image.registry(), repository: Some(image.repository()) }
+    }
+}
+
+/// Credentials as they were read from what a client gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
-    /// Their kind.
-    pub cred_type: CredType,
-    /// The registry that the structured form named; it equals the image's.
-    pub claimed: Option<RegistryHost>,
-    /// Values under the names they are carried by: `USERNAME` and `PASSWORD`; `TOKEN` and perhaps `USERNAME`; `AWS_…`.
-    pub values: BTreeMap<String, Secret>,
-    /// When they stop working, where they say so: `AWS_CREDENTIAL_EXPIRATION`, or the `exp` of a JSON Web Token.
-    pub expires_at: Option<Timestamp>,
+    /// The credentials.
+    pub credentials: Credentials,
+    /// Keys whose values came with line breaks, a byte order mark or, but for user names and passwords, blanks at an end.
+    /// Those were dropped.
+    pub trimmed: Vec<&'static str>,
 }
 
-/// Keys are not shown either: those of unknown credentials are whatever the client wrote.
-impl fmt::Debug for Parsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parsed")
-            .field("cred_type", &self.cred_type)
-            .field("claimed", &self.claimed)
-            .field("values", &format_args!("{} redacted", self.values.len()))
-            .field("expires_at", &self.expires_at)
-            .finish()
+impl Parsed {
+    /// What was dropped, in words for people; none where nothing was.
+    pub fn note(&self) -> Option<String> {
+        let keys = self.trimmed.join(", ");
+        (!keys.is_empty()).then(|| format!("dropped the blanks, line breaks or byte order mark at an end of {keys}"))
     }
 }
 
-/// Finds out what kind of credentials `input` is, for an image on `host`.
-///
-/// - Keys: the family of the host's own service decides, then a user name and password, then a token, then the other
-///   clouds' keys. A family that is there decides, also when a part of it is missing: a less preferred one is no
-///   substitute. Keys that name another service than the host's are a [`CredentialError::RegistryMismatch`].
-/// - Text that starts like JSON is the structured form; its `type`, if not `unknown`, narrows the families, and its
-///   `registry` must be `host`.
-/// - A Docker configuration file, as text or as an object: what it has for the host is held against the families as keys.
-/// - Any other text is `user:password`, split at the first colon and taken as it is.
-///
-/// # Errors
-/// [`CredentialError::None`] where nothing was given, unless `host` serves everyone; the others say what is wrong.
-pub fn parse(input: &CredentialInput, host: &RegistryHost) -> Result<Parsed, CredentialError> {
-    read(input, host, None)
-}
-
-/// As [`parse`], also with those entries of a Docker configuration file that are for some repositories only.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_for(input: &CredentialInput, image: &ImageReference) -> Result<Parsed, CredentialError> {
-    read(input, image.registry(), Some(image.repository()))
-}
-
-fn read(input: &CredentialInput, host: &RegistryHost, repository: Option<&str>) -> Result<Parsed, CredentialError> {
-    match input {
-        CredentialInput::Keys(keys) => from_keys(keys, None, host),
-        CredentialInput::Docker(config) => from_docker(config.as_ref().map_err(Clone::clone)?, host, repository),
-        CredentialInput::Text(text) if text.expose().trim().is_empty() => nothing(host),
-        CredentialInput::Text(text) if looks_like_json(text.expose()) => match DockerConfig::of_text(text.expose()) {
-            Some(config) => from_docker(&config?, host, repository),
-            None => from_json(text.expose(), host),
-        },
-        CredentialInput::Text(text) => from_login(text.expose()),
+impl Credentials {
+    /// Finds out what kind of credentials `input` is, for an image or a whole registry.
+    ///
+    /// - Keys: the family of the host's own service decides, then a user name and password, then a token, then the keys of
+    ///   others. A family that is there decides, also when a part of it is missing: a less preferred one is no substitute.
+    ///   Keys of another service than the host's are a [`CredentialError::RegistryMismatch`].
+    /// - Text that starts like JSON is the structured form; its `type`, if not `unknown`, narrows the families, and its
+    ///   `registry` must be the host.
+    /// - A Docker configuration file, as text or as an object: what it has for the target is held against the families as
+    ///   keys. Entries for some repositories only count where the target is an image of theirs.
+    /// - Any other text is `user:password`, split at the first colon.
+    ///
+    /// # Errors
+    /// [`CredentialError::None`] and [`CredentialError::Empty`] where nothing was given; [`CredentialError::Public`] where
+    /// the registry serves everyone and nothing was given, or the structured form says so;
+    /// [`CredentialError::Unrecognized`] where the keys mean nothing; the others say what is wrong.
+    pub fn parse<'t>(
+        input: &CredentialInput,
+        target: impl Into<CredentialTarget<'t>>,
+    ) -> Result<Parsed, CredentialError> {
+        let target @ CredentialTarget { host, .. } = target.into();
+        match input {
+            CredentialInput::Keys(keys) => from_keys(keys, None, host),
+            CredentialInput::Docker(config) => from_docker(config.as_ref().map_err(Clone::clone)?, target),
+            CredentialInput::Text(text) => {
+                let text = text.expose().trim_matches(|c: char| c == '\u{feff}');
+                match text {
+                    _ if text.trim().is_empty() => nothing(host, CredentialError::None),
+                    _ if starts_like_json(text) => match DockerConfig::of_text(text) {
+                        Some(config) => from_docker(&config?, target),
+                        None => from_json(text, host),
+                    },
+                    _ => from_login(text, host),
+                }
+            }
+        }
     }
 }
 
-fn from_docker(
-    config: &DockerConfig,
-    host: &RegistryHost,
-    repository: Option<&str>,
-) -> Result<Parsed, CredentialError> {
+fn from_docker(config: &DockerConfig, target: CredentialTarget<'_>) -> Result<Parsed, CredentialError> {
+    let CredentialTarget { host, repository } = target;
     match config.login(host, repository) {
         Ok(DockerLogin::Keys(keys)) => from_keys(&keys, None, host),
         // No program of another machine can run here: what the file holds beside it is the next best.
@@ -85,27 +94,21 @@ fn from_docker(
             Some(keys) => from_keys(&keys, None, host),
             None => Err(helper.refusal(host)),
         },
-        Err(CredentialError::None) => nothing(host),
+        Err(CredentialError::None) => nothing(host, CredentialError::None),
         Err(error) => Err(error),
     }
 }
 
-/// An object, or one that was encoded twice, or a list: none of them is a user name. A byte order mark hides nothing.
-fn looks_like_json(text: &str) -> bool {
-    text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').starts_with(['{', '[', '"'])
+/// An object, or one that was encoded twice, or a list: none of them is a user name.
+fn starts_like_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[', '"'])
 }
 
-fn from_login(text: &str) -> Result<Parsed, CredentialError> {
+fn from_login(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError> {
     let (username, password) = text.split_once(':').ok_or(CredentialError::InvalidForm)?;
-    let missing = |missing| Err(CredentialError::Incomplete { cred_type: CredType::Basic, missing });
-    match (username, password) {
-        ("", _) => missing("USERNAME"),
-        (_, "") => missing("PASSWORD"),
-        _ => {
-            let values = [("USERNAME", username), ("PASSWORD", password)];
-            found(CredType::Basic, values.map(|(key, value)| (key.to_owned(), Secret::from(value))).into())
-        }
-    }
+    let values = [("USERNAME", username), ("PASSWORD", password)];
+    let keys = values.map(|(key, value)| (key.to_owned(), Secret::from(value))).into();
+    from_keys(&keys, Some(CredType::Basic), host)
 }
 
 fn from_json(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError> {
@@ -114,15 +117,13 @@ fn from_json(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError>
     let registry = registry.ok_or(CredentialError::MissingField { field: "registry" })?;
     let claimed = claimed_host(registry.expose()).map_err(CredentialError::InvalidRegistry)?;
     if claimed != *host {
-        return Err(mismatch(claimed.to_string(), host));
+        return Err(CredentialError::RegistryMismatch { claimed: claimed.to_string(), image: host.to_string() });
     }
-    let mut parsed = match (claimed_type(cred_type)?, credentials) {
-        (Some(CredType::Public), _) => found(CredType::Public, Values::new()),
+    match (claimed_type(cred_type)?, credentials) {
+        (Some(CredType::Public), _) => Err(CredentialError::Public),
         (_, None) => Err(CredentialError::MissingField { field: "credentials" }),
         (claimed_type, Some(keys)) => from_keys(&keys, claimed_type, host),
-    }?;
-    parsed.claimed = Some(claimed);
-    Ok(parsed)
+    }
 }
 
 /// The host in `registry`, which clients write as a host or, as Docker's configuration does, as a URL.
@@ -155,37 +156,20 @@ fn from_keys(
     claimed_type: Option<CredType>,
     host: &RegistryHost,
 ) -> Result<Parsed, CredentialError> {
-    let keys = Keys::of(given);
+    let keys = Keys::of(given)?;
     if keys.is_empty() {
-        return nothing(host);
+        let empty = keys.empty_keys();
+        let none = if empty.is_empty() { CredentialError::None } else { CredentialError::Empty { keys: empty } };
+        return nothing(host, none);
     }
-    let kind = host.kind();
-    if let Some(family) = deciding_family(&keys, claimed_type, host) {
-        return found(family.cred_type, family.extract(&keys, &kind)?);
+    if let Some(family) = families::deciding(&keys, claimed_type, host) {
+        let trimmed = keys.trimmed().to_vec();
+        return family.extract(&keys, host).map(|credentials| Parsed { credentials, trimmed });
     }
-    if let Some(elsewhere) = FAMILIES.iter().find(|family| !family.serves(host, &keys) && is_given(family, &keys)) {
-        return Err(mismatch(elsewhere.service.to_owned(), host));
+    if let Some(elsewhere) = families::of_elsewhere(&keys, host) {
+        return Err(elsewhere.mismatch(host));
     }
-    match claimed_type {
-        Some(claimed) => Err(lacks_everything(claimed)),
-        None => found(CredType::Unknown, keys.into_all()),
-    }
-}
-
-/// The host's own family before the others, and keys that tell before keys that only support.
-fn deciding_family(keys: &Keys, claimed_type: Option<CredType>, host: &RegistryHost) -> Option<&'static Family> {
-    let kind = &host.kind();
-    let eligible =
-        |family: &&Family| family.serves(host, keys) && claimed_type.is_none_or(|claimed| claimed == family.cred_type);
-    let own = FAMILIES.iter().filter(|family| family.is_own_of(kind));
-    let others = FAMILIES.iter().filter(|family| !family.is_own_of(kind));
-    let mut ordered = own.chain(others).filter(eligible);
-    let supported = ordered.clone().find(|family| keys.any(family.supporting));
-    ordered.find(|family| keys.any(family.telling)).or(supported)
-}
-
-fn is_given(family: &Family, keys: &Keys) -> bool {
-    keys.any(family.telling) || keys.any(family.supporting)
+    Err(claimed_type.map_or(CredentialError::Unrecognized, lacks_everything))
 }
 
 /// The structured form names a type of which it has no key at all.
@@ -200,21 +184,7 @@ fn lacks_everything(cred_type: CredType) -> CredentialError {
     CredentialError::Incomplete { cred_type, missing }
 }
 
-fn nothing(host: &RegistryHost) -> Result<Parsed, CredentialError> {
-    match host.kind() {
-        Registry::EcrPublic => found(CredType::Public, Values::new()),
-        _ => Err(CredentialError::None),
-    }
-}
-
-/// They stop working when the first of their parts does.
-fn found(cred_type: CredType, values: Values) -> Result<Parsed, CredentialError> {
-    let expiration = values.get("AWS_CREDENTIAL_EXPIRATION").filter(|_| cred_type == CredType::Aws);
-    let tokens = values.values().filter(|_| cred_type != CredType::Unknown).filter_map(jwt::expires_at);
-    let expires_at = tokens.chain(expiration.map(expires_at).transpose()?).min();
-    Ok(Parsed { cred_type, claimed: None, values, expires_at })
-}
-
-fn mismatch(claimed: String, host: &RegistryHost) -> CredentialError {
-    CredentialError::RegistryMismatch { claimed, image: host.to_string() }
+/// ECR Public gives its images to everyone.
+fn nothing(host: &RegistryHost, otherwise: CredentialError) -> Result<Parsed, CredentialError> {
+    Err(if host.kind() == Registry::EcrPublic { CredentialError::Public } else { otherwise })
 }

@@ -56,6 +56,11 @@ fn sentence(story: &Story<'_>, used: &Credential, reason: ProviderFailure) -> St
         ProviderFailure::UnparsableCredentials => {
             format!("worker {worker} opened {credentials_length} bytes of {cred_type} credentials and cannot use them")
         }
+        ProviderFailure::TokenExchangeUnreachable => {
+            format!(
+                "the cloud could not be asked for a registry token for version {version} of secret {secret_name} ({cred_type})"
+            )
+        }
         ProviderFailure::TokenExchangeFailed => {
             format!("no registry token could be had for version {version} of secret {secret_name} ({cred_type})")
         }
@@ -87,10 +92,14 @@ fn remedy(story: &Story<'_>, used: &Credential, reason: ProviderFailure) -> Stri
         ),
         ProviderFailure::UnparsableCredentials => rotate(name, "with what is named put right"),
         ProviderFailure::TokenExchangeFailed => format!(
-            "Where the cloud refused: check with it that these credentials are active and may read the registry, or give the \
-             secret others with `waybill secrets rotate {name} --creds FILE`. Where it did not answer or asked for patience: \
-             check DNS, proxy and firewall of the worker's node, or wait; the credentials may be right."
+            "Check with the cloud that these credentials are active and may read the registry, or give the secret others with \
+             `waybill secrets rotate {name} --creds FILE`."
         ),
+        ProviderFailure::TokenExchangeUnreachable => {
+            "Check DNS, proxy and firewall of the worker's node where the cloud did not answer, or wait where it asked for \
+             patience; the credentials may be right."
+                .to_owned()
+        }
         ProviderFailure::Unsupported => {
             format!("Upgrade worker {worker}, or give the secret credentials of another kind, such as user:password.")
         }

@@ -50,6 +50,11 @@ fn depends_on(reason: PullFailure) -> Depends {
         | PullFailure::NoPlatform => Depends::Reference,
         PullFailure::Unreachable
         | PullFailure::Tls
+        | PullFailure::TlsUnknownAuthority
+        | PullFailure::TlsWrongHost
+        | PullFailure::TlsExpired
+        | PullFailure::PlainHttp
+        | PullFailure::Proxy
         | PullFailure::RateLimited
         | PullFailure::RegistryError
         | PullFailure::DigestMismatch
@@ -88,6 +93,11 @@ fn sentence(used: Option<&Credential>, failed: &ImagePullFailed) -> String {
         PullFailure::NotFound => format!("{host} answered 404 to a pull of {image} {with}"),
         PullFailure::Unreachable => format!("{host} did not answer a pull of {image}"),
         PullFailure::Tls => format!("no TLS connection to {host} came about"),
+        PullFailure::TlsUnknownAuthority => format!("the worker does not know the authority of {host}'s certificate"),
+        PullFailure::TlsWrongHost => format!("{host} showed a certificate for another host"),
+        PullFailure::TlsExpired => format!("the certificate of {host} has expired, or is not valid yet"),
+        PullFailure::PlainHttp => format!("{host} speaks plain HTTP, and TLS was tried"),
+        PullFailure::Proxy => format!("the proxy on the way to {host} let no request through"),
         PullFailure::RateLimited => format!("{host} answered 429 to a pull of {image} {with}"),
         PullFailure::RegistryError => format!("{host} failed a pull of {image} {with}"),
         PullFailure::DigestMismatch => format!("{host} sent content for {image} that is not what its digest says"),
@@ -125,9 +135,21 @@ fn remedy(used: Option<&Credential>, reason: PullFailure) -> String {
              pull took too long."
         }
         (PullFailure::Tls, _) => {
-            "Where the authority is unknown, set WAYBILL_WORKER_CA_FILE to it; where the certificate has expired or is for \
-             another host, mend it or the image's host name; where the registry speaks plain HTTP, list it in \
-             WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES."
+            "Look at the registry's TLS settings and at whatever stands between it and the worker's node, for what is named."
+        }
+        (PullFailure::TlsUnknownAuthority, _) => {
+            "Set WAYBILL_WORKER_CA_FILE to the certificate authority of the registry, and restart the worker."
+        }
+        (PullFailure::TlsWrongHost, _) => {
+            "Name the registry in the image reference as its certificate does, or give it a certificate for that name."
+        }
+        (PullFailure::TlsExpired, _) => "Renew the certificate of the registry; check the clock of the worker's node.",
+        (PullFailure::PlainHttp, _) => {
+            "List the registry in WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES if it is to be spoken to without TLS, and restart the \
+             worker."
+        }
+        (PullFailure::Proxy, _) => {
+            "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the worker's environment, and the proxy that is named."
         }
         (PullFailure::RateLimited, Some(_)) => {
             "Wait as long as the registry asks for, pull less often or through a mirror, or use an account with a higher limit."

@@ -156,6 +156,8 @@ codes! {
     UnparsableCredentials = "unparsable_credentials",
     /// The cloud gave no token for them.
     TokenExchangeFailed = "token_exchange_failed",
+    /// The cloud could not be asked.
+    TokenExchangeUnreachable = "token_exchange_unreachable",
     /// The worker has no provider for their kind.
     Unsupported = "unsupported",
     /// The worker says that it was given none, against the decision.
@@ -170,6 +172,16 @@ codes! {
     Unreachable = "unreachable",
     /// The TLS handshake failed.
     Tls = "tls",
+    /// The registry's certificate is from an unknown authority.
+    TlsUnknownAuthority = "tls_unknown_authority",
+    /// The registry's certificate is for another host.
+    TlsWrongHost = "tls_wrong_host",
+    /// The registry's certificate has expired, or is not valid yet.
+    TlsExpired = "tls_expired",
+    /// The registry speaks plain HTTP.
+    PlainHttp = "plain_http",
+    /// The proxy let no request through.
+    Proxy = "proxy",
     /// The registry answered 429.
     RateLimited = "rate_limited",
     /// The registry answered something else.
@@ -209,6 +221,7 @@ impl From<ProviderFailure> for Code {
             ProviderFailure::SecretMissing => Self::SecretMissing,
             ProviderFailure::UnparsableCredentials => Self::UnparsableCredentials,
             ProviderFailure::TokenExchangeFailed => Self::TokenExchangeFailed,
+            ProviderFailure::TokenExchangeUnreachable => Self::TokenExchangeUnreachable,
             ProviderFailure::Unsupported => Self::Unsupported,
             ProviderFailure::CredentialsWithheld => Self::CredentialsWithheld,
             ProviderFailure::RegistryMismatch => Self::RegistryMismatch,
@@ -224,6 +237,11 @@ impl From<PullFailure> for Code {
             PullFailure::NotFound => Self::NotFound,
             PullFailure::Unreachable => Self::Unreachable,
             PullFailure::Tls => Self::Tls,
+            PullFailure::TlsUnknownAuthority => Self::TlsUnknownAuthority,
+            PullFailure::TlsWrongHost => Self::TlsWrongHost,
+            PullFailure::TlsExpired => Self::TlsExpired,
+            PullFailure::PlainHttp => Self::PlainHttp,
+            PullFailure::Proxy => Self::Proxy,
             PullFailure::RateLimited => Self::RateLimited,
             PullFailure::RegistryError => Self::RegistryError,
             PullFailure::DigestMismatch => Self::DigestMismatch,

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, field::Empty, instrument::WithSubscriber as _, subscriber::NoSubscriber};
 
 use super::{ProviderError, rest::retry_after};
-use crate::{redact::Redactor, trace::record_outcome};
+use crate::{trace::record_outcome, words};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
@@ -54,8 +54,8 @@ pub(super) struct Call<'c> {
     pub(super) until: Instant,
     /// How long that is, for people.
     pub(super) limit: Duration,
-    /// Knows what the call sends.
-    pub(super) redactor: &'c Redactor,
+    /// True if the call itself carries a secret. A signature is none, and the key that signs is not sent.
+    pub(super) sends_secret: bool,
 }
 
 impl Call<'_> {
@@ -103,8 +103,11 @@ impl Call<'_> {
         let status = answer.status().as_u16();
         let unreadable = || format!("an answer with status {status} that cannot be read");
         let told = error.code().map(|code| {
-            let message = error.message().unwrap_or("no reason given");
-            self.redactor.clean(&format!("{code}: {message}"))
+            words::told_by_aws(
+                words::code(code).unwrap_or_default(),
+                error.message().unwrap_or_default(),
+                self.sends_secret,
+            )
         });
         if is_passing(status, error.code().unwrap_or_default()) {
             let asked = answer.headers().get("retry-after");
@@ -120,14 +123,13 @@ impl Call<'_> {
 
     /// The SDK's own texts repeat requests and answers; what is told is the code, the message, or the innermost cause.
     fn failed<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ProviderError {
-        let words = |text: &str| self.redactor.clean(text);
         match error {
             SdkError::ServiceError(refused) => self.refused(refused.err(), refused.raw()),
             SdkError::TimeoutError(_) => self.timed_out(),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => self.timed_out(),
             SdkError::DispatchFailure(failure) => {
                 let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost);
-                ProviderError::Unreachable { issuer: self.issuer(), words: words(&cause) }
+                ProviderError::Unreachable { issuer: self.issuer(), words: cause }
             }
             SdkError::ResponseError(_) => self.unusable("an answer that cannot be read"),
             _ => self.unusable("the request cannot be made"),

@@ -14,10 +14,10 @@ use waybill_schemas::{Timestamp, v1::CredType};
 use super::{
     ProviderError,
     clouds::CloudConfig,
-    oauth::{Endpoint, Fields, Http, LIMIT, host_of, knowing},
+    oauth::{Endpoint, Fields, Http, LIMIT, host_of},
     token::{Exchange, Token},
 };
-use crate::{redact::Redactor, trace::record_outcome};
+use crate::trace::record_outcome;
 
 /// User name with which a registry takes its refresh token as the password ("Authenticate with an Azure container
 /// registry").
@@ -34,7 +34,6 @@ pub(super) struct AzureExchange {
     registry: RegistryHost,
     http: Http,
     limit: Duration,
-    redactor: Redactor,
 }
 
 #[derive(Deserialize)]
@@ -51,13 +50,14 @@ impl AzureExchange {
     pub(super) fn new(keys: &AzureKeys, registry: &RegistryHost, config: &Arc<CloudConfig>, http: Http) -> Self {
         let authority = config.azure_endpoint.as_deref().unwrap_or(keys.authority);
         let scheme = if config.plain_http.contains(registry) { "http" } else { "https" };
+        let own = || format!("{scheme}://{registry}");
+        let base = config.endpoints.get(registry).cloned().unwrap_or_else(own);
         Self {
             token_url: format!("{}/{}/oauth2/v2.0/token", authority.trim_end_matches('/'), keys.tenant),
-            exchange_url: format!("{scheme}://{registry}/oauth2/exchange"),
+            exchange_url: format!("{}/oauth2/exchange", base.trim_end_matches('/')),
             registry: registry.clone(),
             http,
             limit: config.limit.unwrap_or(LIMIT),
-            redactor: Redactor::new([&keys.client_secret]),
             keys: keys.clone(),
         }
     }
@@ -86,7 +86,7 @@ impl AzureExchange {
             ("scope", SCOPE),
         ];
         let issuer = self.issuer();
-        let AccessToken { access_token } = self.post(&self.token_url, &issuer, &self.redactor, &fields).await?;
+        let AccessToken { access_token } = self.post(&self.token_url, &issuer, &fields).await?;
         given(access_token, &issuer, "an answer without an access_token")
     }
 
@@ -98,8 +98,7 @@ impl AzureExchange {
             ("access_token", access_token.expose()),
         ];
         let issuer = format!("the registry {}", self.registry);
-        let redactor = knowing(&self.redactor, access_token);
-        let RefreshToken { refresh_token } = self.post(&self.exchange_url, &issuer, &redactor, &fields).await?;
+        let RefreshToken { refresh_token } = self.post(&self.exchange_url, &issuer, &fields).await?;
         given(refresh_token, &issuer, "an answer without a refresh_token")
     }
 
@@ -107,10 +106,9 @@ impl AzureExchange {
         &self,
         url: &str,
         issuer: &str,
-        redactor: &Redactor,
         fields: &Fields<'_>,
     ) -> Result<A, ProviderError> {
-        Endpoint { http: &self.http, url, issuer, redactor }.post(fields).await
+        Endpoint { http: &self.http, url, issuer }.post(fields).await
     }
 }
 

@@ -138,6 +138,7 @@ mod tests {
             session_token: session.map(Secret::from),
             region: region.to_owned(),
             role: None,
+            expires_at: None,
         }
     }
 

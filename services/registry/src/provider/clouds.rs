@@ -1,6 +1,7 @@
 //! Exchanges with Google and Azure: where they are asked, and one token source for each set of keys.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -33,6 +34,8 @@ pub struct CloudConfig {
     pub azure_endpoint: Option<String>,
     /// Hosts that are spoken to without TLS: an Azure registry exchanges tokens itself.
     pub plain_http: Vec<RegistryHost>,
+    /// Where registries are reached instead of at their own host: `scheme://host[:port]`.
+    pub endpoints: BTreeMap<RegistryHost, String>,
     /// Further certificate authorities, PEM.
     pub ca: Option<Bytes>,
     /// How long one exchange may take, retries included; 20 s if not given.
@@ -120,25 +123,23 @@ impl Clouds {
     }
 }
 
-fn google_parts(keys: &GoogleKeys) -> [&str; 6] {
+fn google_parts(keys: &GoogleKeys) -> [&str; 5] {
     match keys {
         GoogleKeys::ServiceAccount(account) => [
             "service account",
             &account.email,
             account.key_id.as_deref().unwrap_or_default(),
             account.private_key.expose(),
-            &account.token_uri,
             "",
         ],
         GoogleKeys::User(user) => {
-            ["user", &user.client_id, user.client_secret.expose(), user.refresh_token.expose(), "", ""]
+            ["user", &user.client_id, user.client_secret.expose(), user.refresh_token.expose(), ""]
         }
         GoogleKeys::External(account) => [
             "external account",
             &account.audience,
             &account.subject_token_type,
             account.subject_token.expose(),
-            &account.token_url,
             account.service_account.as_deref().unwrap_or_default(),
         ],
     }
@@ -160,12 +161,11 @@ mod tests {
 
     use super::*;
 
-    fn account(email: &str, key: &str, uri: &str) -> GoogleKeys {
+    fn account(email: &str, key: &str) -> GoogleKeys {
         GoogleKeys::ServiceAccount(ServiceAccount {
             email: email.to_owned(),
             key_id: None,
             private_key: Secret::from(key),
-            token_uri: uri.to_owned(),
         })
     }
 
@@ -177,13 +177,12 @@ mod tests {
         })
     }
 
-    fn external(parts: [&str; 5]) -> GoogleKeys {
-        let [audience, kind, token, url, account] = parts;
+    fn external(parts: [&str; 4]) -> GoogleKeys {
+        let [audience, kind, token, account] = parts;
         GoogleKeys::External(ExternalAccount {
             audience: audience.to_owned(),
             subject_token_type: kind.to_owned(),
             subject_token: Secret::from(token),
-            token_url: url.to_owned(),
             service_account: (!account.is_empty()).then(|| account.to_owned()),
         })
     }
@@ -207,21 +206,19 @@ mod tests {
             clouds.azure(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys, |_, _| {})
         };
         let all = [
-            google("acme", "gcr.io", &account("a", "k", "u")),
-            google("umbrella", "gcr.io", &account("a", "k", "u")),
-            google("acme", "eu.gcr.io", &account("a", "k", "u")),
-            google("acme", "gcr.io", &account("b", "k", "u")),
-            google("acme", "gcr.io", &account("a", "l", "u")),
-            google("acme", "gcr.io", &account("a", "k", "v")),
-            google("acme", "gcr.io", &account("ak", "", "u")),
+            google("acme", "gcr.io", &account("a", "k")),
+            google("umbrella", "gcr.io", &account("a", "k")),
+            google("acme", "eu.gcr.io", &account("a", "k")),
+            google("acme", "gcr.io", &account("b", "k")),
+            google("acme", "gcr.io", &account("a", "l")),
+            google("acme", "gcr.io", &account("ak", "")),
             google("acme", "gcr.io", &user("a", "k", "u")),
             google("acme", "gcr.io", &user("a", "k", "v")),
-            google("acme", "gcr.io", &external(["a", "k", "s", "u", ""])),
-            google("acme", "gcr.io", &external(["b", "k", "s", "u", ""])),
-            google("acme", "gcr.io", &external(["a", "l", "s", "u", ""])),
-            google("acme", "gcr.io", &external(["a", "k", "t", "u", ""])),
-            google("acme", "gcr.io", &external(["a", "k", "s", "v", ""])),
-            google("acme", "gcr.io", &external(["a", "k", "s", "u", "w"])),
+            google("acme", "gcr.io", &external(["a", "k", "s", ""])),
+            google("acme", "gcr.io", &external(["b", "k", "s", ""])),
+            google("acme", "gcr.io", &external(["a", "l", "s", ""])),
+            google("acme", "gcr.io", &external(["a", "k", "t", ""])),
+            google("acme", "gcr.io", &external(["a", "k", "s", "w"])),
             azure("acme", "my.azurecr.io", &principal("t.x", "c", "s")),
             azure("umbrella", "my.azurecr.io", &principal("t.x", "c", "s")),
             azure("acme", "your.azurecr.io", &principal("t.x", "c", "s")),
@@ -232,8 +229,8 @@ mod tests {
         for (number, one) in all.iter().enumerate() {
             assert!(!all.iter().skip(number + 1).any(|other| Arc::ptr_eq(one, other)), "case {number}");
         }
-        assert!(Arc::ptr_eq(&all[0], &google("acme", "gcr.io", &account("a", "k", "u"))));
-        assert!(Arc::ptr_eq(&all[9], &google("acme", "gcr.io", &external(["a", "k", "s", "u", ""]))));
-        assert!(Arc::ptr_eq(&all[15], &azure("acme", "my.azurecr.io", &principal("t.x", "c", "s"))));
+        assert!(Arc::ptr_eq(&all[0], &google("acme", "gcr.io", &account("a", "k"))));
+        assert!(Arc::ptr_eq(&all[8], &google("acme", "gcr.io", &external(["a", "k", "s", ""]))));
+        assert!(Arc::ptr_eq(&all[13], &azure("acme", "my.azurecr.io", &principal("t.x", "c", "s"))));
     }
 }

@@ -21,7 +21,6 @@ use super::{
     ecr_public, sts,
     token::{Exchange, Token},
 };
-use crate::redact::Redactor;
 
 /// How long one exchange may take, retries included.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -47,7 +46,7 @@ pub(super) struct EcrExchange {
     api: Api,
     config: EcrConfig,
     http: SharedHttpClient,
-    redactor: Redactor,
+    sends_secret: bool,
 }
 
 /// Which API issues a registry's tokens.
@@ -90,9 +89,7 @@ impl Api {
 
 impl EcrExchange {
     pub(super) fn new(keys: &AwsKeys, registry: &RegistryHost, config: &EcrConfig, http: SharedHttpClient) -> Self {
-        let external_id = keys.role.iter().filter_map(|role| role.external_id.as_ref());
-        let secrets = keys.session_token.iter().chain([&keys.secret_access_key]).chain(external_id);
-        let redactor = Redactor::new(secrets);
+        let has_external_id = keys.role.as_ref().is_some_and(|role| role.external_id.is_some());
         let token = keys.session_token.as_ref().map(|token| token.expose().to_owned());
         Self {
             keys: Credentials::new(&keys.access_key_id, keys.secret_access_key.expose(), token, None, "waybill"),
@@ -101,24 +98,29 @@ impl EcrExchange {
             api: Api::of(registry),
             config: config.clone(),
             http,
-            redactor,
+            sends_secret: keys.session_token.is_some() || has_external_id,
         }
     }
 
-    fn call<'c>(&'c self, service: &'static str, method: &'static str, redactor: &'c Redactor) -> Call<'c> {
+    fn call<'c>(&'c self, service: &'static str, method: &'static str) -> Call<'c> {
         let limit = self.config.limit.unwrap_or(LIMIT);
-        Call { service, method, region: &self.region, until: Instant::now() + limit, limit, redactor }
+        Call {
+            service,
+            method,
+            region: &self.region,
+            until: Instant::now() + limit,
+            limit,
+            sends_secret: self.sends_secret,
+        }
     }
 
     /// With a role: its keys first, and the token ends no later than they do.
     async fn as_role(&self, role: &AwsRole) -> Result<Token, ProviderError> {
-        let call = self.call("STS", "AssumeRole", &self.redactor);
+        let call = self.call("STS", "AssumeRole");
         let shared = sdk_config(self.keys.clone(), &self.region, self.http.clone());
         let client = sts::client(&shared, self.config.sts_endpoint.as_deref(), self.api.is_fips());
         let session = sts::assume(&client, role, &call).await?;
-        let mut redactor = self.redactor.clone();
-        session.hide(&mut redactor);
-        let next = Call { service: self.api.service(), method: "GetAuthorizationToken", redactor: &redactor, ..call };
+        let next = Call { service: self.api.service(), method: "GetAuthorizationToken", sends_secret: true, ..call };
         let token = self.ask(session.keys, &next).await?;
         Ok(Token { expires_at: session.expires_at.map_or(token.expires_at, |end| end.min(token.expires_at)), ..token })
     }
@@ -144,7 +146,7 @@ impl Exchange for EcrExchange {
         let token = match &self.role {
             Some(role) => self.as_role(role).await?,
             None => {
-                let call = self.call(self.api.service(), "GetAuthorizationToken", &self.redactor);
+                let call = self.call(self.api.service(), "GetAuthorizationToken");
                 self.ask(self.keys.clone(), &call).await?
             }
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use waybill_domain::reference::RegistryHost;
+use waybill_schemas::v1::ProviderFailure;
 
 /// Why there is no login. The words are for people, bounded, and hold no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +84,15 @@ impl ProviderError {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Unavailable { .. } => true,
             Self::Kept { told, .. } => told.is_passing(),
             Self::OtherHost { .. } | Self::Refused { .. } | Self::Unusable { .. } | Self::Keys { .. } => false,
+        }
+    }
+
+    /// The reason code of the event. An issuer that could not be asked has refused nothing.
+    pub fn failure(&self) -> ProviderFailure {
+        match self {
+            Self::OtherHost { .. } => ProviderFailure::RegistryMismatch,
+            passing if passing.is_passing() => ProviderFailure::TokenExchangeUnreachable,
+            _ => ProviderFailure::TokenExchangeFailed,
         }
     }
 

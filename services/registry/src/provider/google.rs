@@ -7,20 +7,19 @@ use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use tracing::Instrument as _;
-use waybill_domain::{
-    credentials::{BasicLogin, ExternalAccount, GoogleKeys, GoogleUser, Secret, ServiceAccount},
-    provider::GOOGLE_TOKEN_USER,
+use waybill_domain::credentials::{
+    BasicLogin, ExternalAccount, GOOGLE_TOKEN_USER, GoogleKeys, GoogleUser, Secret, ServiceAccount,
 };
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
     ProviderError,
     clouds::CloudConfig,
-    oauth::{Endpoint, Fields, Http, LIMIT, end, host_of, knowing},
+    oauth::{Endpoint, Fields, Http, LIMIT, end, host_of},
     rs256,
     token::{Exchange, Token},
 };
-use crate::{redact::Redactor, trace::record_outcome};
+use crate::{number::seconds, trace::record_outcome};
 
 /// All that a pull needs, of Artifact Registry as of gcr.io ("Deploying to Compute Engine": read-only storage access).
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
@@ -44,13 +43,13 @@ pub(super) struct GoogleExchange {
     config: Arc<CloudConfig>,
     http: Http,
     limit: Duration,
-    redactor: Redactor,
 }
 
 #[derive(Deserialize)]
 struct Answer {
     access_token: Option<Secret>,
-    expires_in: Option<u64>,
+    /// A number, but not everywhere.
+    expires_in: Option<serde_json::Value>,
 }
 
 /// "Method: projects.serviceAccounts.generateAccessToken".
@@ -63,13 +62,7 @@ struct Impersonated {
 
 impl GoogleExchange {
     pub(super) fn new(keys: &GoogleKeys, config: &Arc<CloudConfig>, http: Http) -> Self {
-        let secrets = match keys {
-            GoogleKeys::ServiceAccount(account) => vec![&account.private_key],
-            GoogleKeys::User(user) => vec![&user.client_secret, &user.refresh_token],
-            GoogleKeys::External(account) => vec![&account.subject_token],
-        };
-        let redactor = Redactor::new(secrets);
-        Self { keys: keys.clone(), config: config.clone(), http, limit: config.limit.unwrap_or(LIMIT), redactor }
+        Self { keys: keys.clone(), config: config.clone(), http, limit: config.limit.unwrap_or(LIMIT) }
     }
 
     async fn ask(&self) -> Result<Token, ProviderError> {
@@ -85,19 +78,19 @@ impl GoogleExchange {
         let now = OffsetDateTime::now_utc();
         let answer = match &self.keys {
             GoogleKeys::ServiceAccount(account) => {
-                let assertion = assertion(account, now)?;
+                let assertion = assertion(account, self.keys.token_endpoint(), now)?;
                 let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.expose())];
-                self.post(&fields, &knowing(&self.redactor, &assertion)).await?
+                self.post(&fields).await?
             }
-            GoogleKeys::User(user) => self.post(&refresh(user), &self.redactor).await?,
-            GoogleKeys::External(account) => self.post(&exchange(account), &self.redactor).await?,
+            GoogleKeys::User(user) => self.post(&refresh(user)).await?,
+            GoogleKeys::External(account) => self.post(&exchange(account)).await?,
         };
         let password = given(answer.access_token, &self.issuer(), "an answer without an access_token")?;
         match &self.keys {
             GoogleKeys::External(ExternalAccount { service_account: Some(account), .. }) => {
                 self.impersonate(account, &password).await
             }
-            _ => Ok(login(password, now, end(now, answer.expires_in))),
+            _ => Ok(login(password, now, end(now, answer.expires_in.as_ref().and_then(seconds)))),
         }
     }
 
@@ -106,8 +99,7 @@ impl GoogleExchange {
         let base = self.config.google_iam_endpoint.as_deref().unwrap_or(IAM).trim_end_matches('/');
         let url = format!("{base}/v1/projects/-/serviceAccounts/{account}:generateAccessToken");
         let issuer = format!("Google at {}", host_of(&url));
-        let redactor = knowing(&self.redactor, identity);
-        let endpoint = Endpoint { http: &self.http, url: &url, issuer: &issuer, redactor: &redactor };
+        let endpoint = Endpoint { http: &self.http, url: &url, issuer: &issuer };
         let now = OffsetDateTime::now_utc();
         let body = json!({ "scope": [SCOPE], "lifetime": "3600s" });
         let answer: Impersonated = endpoint.post_json(&body, identity).await?;
@@ -117,10 +109,14 @@ impl GoogleExchange {
         Ok(login(password, now, expires_at.unwrap_or(now).min(end(now, Some(u64::MAX)))))
     }
 
-    async fn post(&self, fields: &Fields<'_>, redactor: &Redactor) -> Result<Answer, ProviderError> {
-        let url = self.keys.token_endpoint(self.config.google_endpoint.as_deref());
-        let url = url.map_err(|error| ProviderError::Keys { words: error.to_string() })?;
-        Endpoint { http: &self.http, url, issuer: &self.issuer(), redactor }.post(fields).await
+    /// The operator's endpoint if there is one.
+    fn endpoint(&self) -> &str {
+        self.config.google_endpoint.as_deref().unwrap_or(self.keys.token_endpoint())
+    }
+
+    async fn post(&self, fields: &Fields<'_>) -> Result<Answer, ProviderError> {
+        let url = self.endpoint();
+        Endpoint { http: &self.http, url, issuer: &self.issuer() }.post(fields).await
     }
 }
 
@@ -139,8 +135,7 @@ impl Exchange for GoogleExchange {
     }
 
     fn issuer(&self) -> String {
-        let endpoint = self.keys.token_endpoint(self.config.google_endpoint.as_deref());
-        endpoint.map_or_else(|_| "Google".to_owned(), |url| format!("Google at {}", host_of(url)))
+        format!("Google at {}", host_of(self.endpoint()))
     }
 
     fn cred_type(&self) -> CredType {
@@ -149,7 +144,7 @@ impl Exchange for GoogleExchange {
 }
 
 /// Says who asks, for what and until when ("Using OAuth 2.0 for Server to Server Applications").
-fn assertion(account: &ServiceAccount, now: OffsetDateTime) -> Result<Secret, ProviderError> {
+fn assertion(account: &ServiceAccount, audience: &str, now: OffsetDateTime) -> Result<Secret, ProviderError> {
     let mut header = json!({ "alg": "RS256", "typ": "JWT" });
     if let (Some(id), Some(header)) = (&account.key_id, header.as_object_mut()) {
         header.insert("kid".to_owned(), id.as_str().into());
@@ -158,7 +153,7 @@ fn assertion(account: &ServiceAccount, now: OffsetDateTime) -> Result<Secret, Pr
     let claims = json!({
         "iss": account.email,
         "scope": SCOPE,
-        "aud": account.token_uri,
+        "aud": audience,
         "iat": issued,
         "exp": issued.saturating_add(ASSERTION_LIFE),
     });

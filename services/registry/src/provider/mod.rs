@@ -18,8 +18,8 @@ mod token;
 use std::{fmt, sync::Arc};
 
 use waybill_domain::{
-    credentials::{BasicLogin, Secret},
-    provider::{CustomPlan, Login},
+    credentials::{BasicLogin, Credentials, GOOGLE_TOKEN_USER, GoogleCredentials, RegistryToken, Secret},
+    provider::CustomPlan,
     reference::RegistryHost,
 };
 use waybill_schemas::{Timestamp, WorkspaceId};
@@ -42,6 +42,15 @@ pub enum RegistryLogin {
     Basic(BasicLogin),
     /// A bearer token.
     Bearer(Secret),
+}
+
+impl From<RegistryToken> for RegistryLogin {
+    fn from(token: RegistryToken) -> Self {
+        match token {
+            RegistryToken { username: Some(username), token } => Self::Basic(BasicLogin { username, password: token }),
+            RegistryToken { username: None, token } => Self::Bearer(token),
+        }
+    }
 }
 
 /// A login, as it was given out.
@@ -78,14 +87,21 @@ impl fmt::Debug for Provider {
 impl Provider {
     /// A provider for a workspace's credentials. Tokens are shared with its other containers through the cache.
     pub fn new(plan: CustomPlan, workspace: &WorkspaceId, tokens: &TokenCache) -> Self {
-        let kind = match plan.login {
-            Login::Basic(login) => Kind::Static(RegistryLogin::Basic(login)),
-            Login::Bearer(token) => Kind::Static(RegistryLogin::Bearer(token)),
-            Login::Ecr(keys) => Kind::Ecr(tokens.source(workspace, &plan.registry, &keys)),
-            Login::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &plan.registry, &keys, tokens.observer)),
-            Login::Google(keys) => Kind::Cloud(tokens.clouds.google(workspace, &plan.registry, &keys, tokens.observer)),
+        let CustomPlan { registry, credentials } = plan;
+        let kind = match &credentials {
+            Credentials::Aws(keys) => Kind::Ecr(tokens.source(workspace, &registry, keys)),
+            Credentials::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &registry, keys, tokens.observer)),
+            Credentials::Google(GoogleCredentials::Keys(keys)) => {
+                Kind::Cloud(tokens.clouds.google(workspace, &registry, keys, tokens.observer))
+            }
+            Credentials::Basic(login) => Kind::Static(RegistryLogin::Basic(login.clone())),
+            Credentials::Token(token) => Kind::Static(RegistryLogin::from(token.clone())),
+            Credentials::Google(GoogleCredentials::AccessToken(token)) => {
+                let (username, password) = (GOOGLE_TOKEN_USER.to_owned(), token.clone());
+                Kind::Static(RegistryLogin::Basic(BasicLogin { username, password }))
+            }
         };
-        Self { registry: plan.registry, kind }
+        Self { registry, kind }
     }
 
     /// The host that the credentials are for.

@@ -1,6 +1,6 @@
 //! Token endpoints, mostly of OAuth 2.0 (RFC 6749): a form goes there, and a token or the cloud's own words come back.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use reqwest::{
     StatusCode,
@@ -13,7 +13,11 @@ use waybill_domain::credentials::Secret;
 use zeroize::Zeroizing;
 
 use super::{ProviderError, rest::retry_after};
-use crate::{redact::Redactor, trace::chain};
+use crate::{
+    pull::{connection, proxy::Proxies},
+    trace::chain,
+    words,
+};
 
 /// How long one exchange may take, retries included.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -57,7 +61,6 @@ pub(super) struct Endpoint<'e> {
     pub(super) url: &'e str,
     /// Such as `Google at oauth2.googleapis.com`.
     pub(super) issuer: &'e str,
-    pub(super) redactor: &'e Redactor,
 }
 
 /// What a form carries, in order.
@@ -140,7 +143,6 @@ impl Endpoint<'_> {
     fn refused(&self, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> ProviderError {
         let issuer = self.issuer.to_owned();
         let words = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(refusal);
-        let words = words.map(|words| self.redactor.clean(&words));
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let words = words.unwrap_or_else(|| unreadable(status));
             return ProviderError::Unavailable { issuer, words, retry_after };
@@ -153,11 +155,13 @@ impl Endpoint<'_> {
         if error.is_timeout() {
             return ProviderError::TimedOut { issuer, seconds: CONNECT_LIMIT.as_secs() };
         }
-        ProviderError::Unreachable { issuer, words: self.redactor.clean(&innermost(error)) }
+        let proxies = Proxies::from_env().unwrap_or_default();
+        let (_, words) = connection::classify(error, error.url().and_then(|url| proxies.of(url)));
+        ProviderError::Unreachable { issuer, words }
     }
 
     fn unusable(&self, words: &str) -> ProviderError {
-        ProviderError::Unusable { issuer: self.issuer.to_owned(), words: self.redactor.clean(words) }
+        ProviderError::Unusable { issuer: self.issuer.to_owned(), words: words.to_owned() }
     }
 }
 
@@ -165,31 +169,21 @@ fn unreadable(status: StatusCode) -> String {
     format!("an answer with status {} that cannot be read", status.as_u16())
 }
 
-/// The code and the words of a refusal: `error` and `error_description` (RFC 6749, section 5.2), Google's
-/// `error.status` and `error.message`, or a registry's `errors` (OCI distribution specification, "Error Codes").
+/// The codes of a refusal and what may be told of its words: `error` and `error_description` (RFC 6749, section 5.2) with
+/// Entra ID's `error_codes`, Google's `error.status` and `error.message`, or a registry's `errors` (OCI distribution
+/// specification, "Error Codes"). A secret was sent, so that the words may repeat it.
 fn refusal(body: &Value) -> Option<String> {
-    let text = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-    let told = |code: Option<String>, words: Option<String>| match (code, words) {
-        (Some(code), Some(words)) => Some(format!("{code}: {words}")),
-        (code, words) => code.or(words),
+    let text = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = |key: &str| body.get(key).and_then(|list| list.get(0));
+    let (code, words) = match (body.get("error"), first("errors")) {
+        (Some(error @ Value::Object(_)), _) => (text(error, "status"), text(error, "message")),
+        (Some(_), _) => (text(body, "error"), text(body, "error_description")),
+        (None, Some(error)) => (text(error, "code"), text(error, "message")),
+        (None, None) => return None,
     };
-    let error = body.get("error");
-    let first = body.get("errors").and_then(|errors| errors.get(0));
-    match (error, first) {
-        (Some(error @ Value::Object(_)), _) => told(text(error, "status"), text(error, "message")),
-        (Some(_), _) => told(text(body, "error"), text(body, "error_description")),
-        (None, Some(first)) => told(text(first, "code"), text(first, "message")),
-        (None, None) => None,
-    }
-}
-
-/// reqwest's own text repeats the address; what is told is the cause.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    let number = first("error_codes").and_then(Value::as_u64).map(|number| format!("AADSTS{number}"));
+    let codes: Vec<&str> = [words::code(&code), number.as_deref()].into_iter().flatten().collect();
+    Some(words::told(&codes.join(": "), &words, true)).filter(|told| !told.is_empty())
 }
 
 /// `scheme://host[:port]/…` without all but the host.
@@ -203,13 +197,6 @@ pub(super) fn end(issued_at: OffsetDateTime, seconds: Option<u64>) -> OffsetDate
     issued_at + Duration::from_secs(seconds.unwrap_or(0).min(LONGEST_LIFE))
 }
 
-/// A redactor that knows one more secret.
-pub(super) fn knowing(redactor: &Redactor, secret: &Secret) -> Redactor {
-    let mut redactor = redactor.clone();
-    redactor.add(secret);
-    redactor
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -217,14 +204,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_in_the_issuer_s_words() {
+    fn a_refusal_is_told_by_its_codes() {
+        let aad = json!({"error": "invalid_client", "error_codes": [7000215],
+            "error_description": "AADSTS7000215: Invalid client secret provided. s3cr3t Trace ID: 1"});
         let cases = [
-            (json!({"error": "invalid_grant", "error_description": "Bad Request"}), Some("invalid_grant: Bad Request")),
+            (json!({"error": "invalid_grant", "error_description": "Bad Request: s3cr3t"}), Some("invalid_grant")),
+            (
+                json!({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}),
+                Some("invalid_grant: Invalid JWT Signature."),
+            ),
             (json!({"error": "invalid_client"}), Some("invalid_client")),
-            (json!({"error": {"code": 429, "status": "QUOTA", "message": "later"}}), Some("QUOTA: later")),
-            (json!({"errors": [{"code": "UNAUTHORIZED", "message": "no"}]}), Some("UNAUTHORIZED: no")),
+            (aad, Some("invalid_client: AADSTS7000215: Invalid client secret provided.")),
+            (json!({"error": {"code": 429, "status": "QUOTA", "message": "later"}}), Some("QUOTA")),
+            (json!({"errors": [{"code": "UNAUTHORIZED", "message": "no"}]}), Some("UNAUTHORIZED")),
             (json!({"errors": []}), None),
             (json!({"error": 5}), None),
+            (json!({"error": "the secret s3cr3t is wrong"}), None),
             (json!(["error"]), None),
             (json!("error"), None),
         ];

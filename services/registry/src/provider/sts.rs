@@ -4,24 +4,15 @@ use aws_credential_types::Credentials;
 use aws_sdk_sts::Client;
 use aws_types::SdkConfig;
 use time::OffsetDateTime;
-use waybill_domain::credentials::{AwsRole, Secret};
+use waybill_domain::credentials::AwsRole;
 
 use super::{ProviderError, aws::Call};
-use crate::redact::Redactor;
 
 /// A role's keys.
 pub(super) struct Session {
     pub(super) keys: Credentials,
     /// When they stop working.
     pub(super) expires_at: Option<OffsetDateTime>,
-    secrets: [Secret; 2],
-}
-
-impl Session {
-    /// Teaches a redactor what these keys keep secret.
-    pub(super) fn hide(&self, redactor: &mut Redactor) {
-        self.secrets.iter().for_each(|secret| redactor.add(secret));
-    }
 }
 
 /// Asks STS in the region of the keys, at `endpoint` if there is one.
@@ -39,11 +30,7 @@ pub(super) async fn assume(client: &Client, role: &AwsRole, call: &Call<'_>) -> 
     let keys = answer.credentials().ok_or_else(|| call.unusable("an answer without keys"))?;
     let expires_at = OffsetDateTime::from_unix_timestamp(keys.expiration().secs()).ok();
     let (id, secret, token) = (keys.access_key_id(), keys.secret_access_key(), keys.session_token());
-    Ok(Session {
-        keys: Credentials::new(id, secret, Some(token.to_owned()), None, "waybill"),
-        expires_at,
-        secrets: [Secret::from(secret), Secret::from(token)],
-    })
+    Ok(Session { keys: Credentials::new(id, secret, Some(token.to_owned()), None, "waybill"), expires_at })
 }
 
 #[cfg(test)]

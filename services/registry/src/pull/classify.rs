@@ -1,147 +1,163 @@
-//! A failed request as a reason code.
+//! A failed request as a reason code and a sentence.
 
-use std::{error::Error, io};
+use std::io;
 
-use oci_client::errors::{OciEnvelope, OciErrorCode};
-use reqwest::Url;
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
-use super::{PullError, guard::NotPublic, place::Unfit, trouble::Trouble, within::TooLong};
-use crate::{provider::RegistryLogin, redact::Redactor};
+use super::{
+    PullError, connection, guard::NotPublic, place::Unfit, proxy::Proxies, trouble::Refusal, trouble::Trouble,
+    within::TooLong,
+};
+use crate::{provider::RegistryLogin, words};
 
-/// What is known of a failure, without its words.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Symptom<'e> {
-    /// An answer with this status and no code.
-    Status(u16),
-    /// An answer with these codes, the most important first.
-    Codes(Vec<&'e OciErrorCode>),
-    /// No connection, or one that broke.
-    NoConnection,
-    /// The TLS handshake failed.
-    Tls,
-    /// The content is not what its digest and size say.
-    Mismatch,
-    /// The node's own disk failed.
-    Disk,
-    /// An answer that makes no sense.
-    Malformed,
+/// Who asked, and with what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) registry: &'a RegistryHost,
+    pub(super) login: &'a RegistryLogin,
+    /// True if a login, or a token that was had for it, went with the request.
+    pub(super) sent: bool,
+    /// True if nothing secret went with the request: the answer cannot repeat any.
+    pub(super) sent_nothing: bool,
+    pub(super) proxies: &'a Proxies,
 }
 
-/// The reason code for a symptom.
-pub(super) fn reason(symptom: &Symptom<'_>) -> PullFailure {
-    match symptom {
-        Symptom::Status(status) => of_status(*status),
-        Symptom::Codes(codes) => codes.iter().find_map(|code| of_code(code)).unwrap_or(PullFailure::RegistryError),
-        Symptom::NoConnection => PullFailure::Unreachable,
-        Symptom::Tls => PullFailure::Tls,
-        Symptom::Mismatch => PullFailure::DigestMismatch,
-        Symptom::Disk => PullFailure::Storage,
-        Symptom::Malformed => PullFailure::RegistryError,
-    }
+/// The reason code of an answer: by its codes where they say something, and else by its status.
+pub(super) fn reason(refusal: &Refusal) -> PullFailure {
+    let by_status = of_status(refusal.status);
+    let settled = matches!(refusal.status, 401 | 407 | 429 | 500..);
+    let by_code = refusal.codes.iter().find_map(|code| of_code(code)).filter(|_| !settled);
+    by_code.unwrap_or(by_status)
 }
 
 fn of_status(status: u16) -> PullFailure {
     match status {
         401 => PullFailure::Unauthorized,
-        403 => PullFailure::Denied,
-        404 => PullFailure::NotFound,
+        403 | 451 => PullFailure::Denied,
+        404 | 410 => PullFailure::NotFound,
+        407 => PullFailure::Proxy,
         429 => PullFailure::RateLimited,
         _ => PullFailure::RegistryError,
     }
 }
 
 /// What a code of the OCI distribution specification says, or one of those that registries made up.
-fn of_code(code: &OciErrorCode) -> Option<PullFailure> {
-    use OciErrorCode as C;
-    match code {
-        C::Unauthorized => Some(PullFailure::Unauthorized),
-        C::Denied => Some(PullFailure::Denied),
-        C::Toomanyrequests => Some(PullFailure::RateLimited),
-        C::ManifestUnknown | C::NameUnknown | C::NotFound | C::BlobUnknown | C::ManifestBlobUnknown => {
-            Some(PullFailure::NotFound)
-        }
-        C::Other(code) => match code.to_ascii_uppercase().as_str() {
-            "FORBIDDEN" | "ACCESS_DENIED" => Some(PullFailure::Denied),
-            "TOO_MANY_REQUESTS" => Some(PullFailure::RateLimited),
-            _ => None,
-        },
+fn of_code(code: &str) -> Option<PullFailure> {
+    match code.to_ascii_uppercase().replace('-', "_").as_str() {
+        "UNAUTHORIZED" => Some(PullFailure::Unauthorized),
+        "DENIED" | "FORBIDDEN" | "ACCESS_DENIED" => Some(PullFailure::Denied),
+        "TOOMANYREQUESTS" | "TOO_MANY_REQUESTS" => Some(PullFailure::RateLimited),
+        "MANIFEST_UNKNOWN"
+        | "NAME_UNKNOWN"
+        | "NOT_FOUND"
+        | "NOTFOUND"
+        | "BLOB_UNKNOWN"
+        | "MANIFEST_BLOB_UNKNOWN"
+        | "TAG_EXPIRED" => Some(PullFailure::NotFound),
         _ => None,
     }
 }
 
-/// A failed request, with the registry's words made fit for an event. `sent` is whether credentials went with it.
-pub(super) fn classify(
-    trouble: &Trouble,
-    registry: &RegistryHost,
-    (login, sent): (&RegistryLogin, bool),
-    redactor: &Redactor,
-) -> PullError {
-    let (symptom, words) = match trouble {
-        Trouble::Unauthorized(_) => (Symptom::Status(401), refused(login, sent).to_owned()),
-        Trouble::UnauthorizedElsewhere(host) => {
-            (Symptom::Status(401), format!("sent us on to {host}, which asks for credentials and gets none (401)"))
+/// A failed request, made fit for an event.
+pub(super) fn classify(trouble: &Trouble, asker: Asker<'_>) -> PullError {
+    let host = asker.registry;
+    let error = |reason, words: String| PullError::new(reason, format!("{host}: {words}"));
+    match trouble {
+        Trouble::Refused(refusal) => of_refusal(refusal, asker),
+        Trouble::TooLarge => error(PullFailure::RegistryError, "the manifest has more than 4 MiB".to_owned()),
+        Trouble::Compressed => {
+            error(PullFailure::RegistryError, "sent a manifest compressed in a way that nobody asked for".to_owned())
         }
-        Trouble::Codes(envelope) => {
-            (Symptom::Codes(envelope.errors.iter().map(|error| &error.code).collect()), words_of(envelope))
+        Trouble::Digest(digest) => error(PullFailure::DigestMismatch, digest.to_string()),
+        Trouble::Transport(cause) if NotPublic::caused(cause) => sent_to(host, NotPublic.into()),
+        Trouble::Transport(cause) => of_transport(cause, asker, "sent us on to"),
+        Trouble::Write(cause) => error(of_io(cause), cause.to_string()),
+        Trouble::SentTo(unfit) => sent_to(host, *unfit),
+    }
+}
+
+/// A request that got no answer; `how` leads to another host than the registry's.
+pub(super) fn of_transport(cause: &reqwest::Error, asker: Asker<'_>, how: &str) -> PullError {
+    let host = asker.registry;
+    let proxy = cause.url().and_then(|url| asker.proxies.of(url));
+    let (reason, words) = connection::classify(cause, proxy);
+    match elsewhere(cause, host) {
+        Some(other) => PullError::new(reason, format!("{host}: {how} {other}: {words}")),
+        None => PullError::new(reason, format!("{host}: {words}")),
+    }
+}
+
+fn sent_to(host: &RegistryHost, unfit: Unfit) -> PullError {
+    PullError::new(PullFailure::RegistryError, format!("{host}: sent us on to a place {unfit}"))
+}
+
+fn of_refusal(refusal: &Refusal, asker: Asker<'_>) -> PullError {
+    let Asker { registry, .. } = asker;
+    let words = match &refusal.elsewhere {
+        Some(host) if refusal.status == 401 => {
+            format!("sent us on to {host}, which asks for credentials and gets none (401)")
         }
-        Trouble::Status(status, words) => (Symptom::Status(*status), format!("answered {status} {words}")),
-        Trouble::TooLarge => (Symptom::Malformed, "the manifest has more than 4 MiB".to_owned()),
-        Trouble::Digest(error) => (Symptom::Mismatch, error.to_string()),
-        Trouble::Transport(error) if NotPublic::caused(error) => sent_to(NotPublic.into()),
-        Trouble::Transport(error) => of_request(error, registry),
-        Trouble::Write(error) => (of_io(error), error.to_string()),
-        Trouble::SentTo(unfit) => sent_to(*unfit),
+        Some(host) => format!("sent us on to {host}, which {}", answered(refusal, asker.sent_nothing)),
+        None if refusal.status == 401 => refused(refusal, asker),
+        None if refusal.status == 407 => "a proxy on the way wants a login (407)".to_owned(),
+        None => format!("{}{}", answered(refusal, asker.sent_nothing), login_words(refusal, asker)),
     };
-    PullError::new(reason(&symptom), redactor.clean(&format!("{registry}: {words}")))
+    let error = PullError::new(reason(refusal), format!("{registry}: {words}{}", patience(refusal)));
+    if refusal.says_expired() { error.of_expired_token() } else { error }
+}
+
+/// The status, codes, and what may be told of the text.
+pub(super) fn answered(refusal: &Refusal, sent_nothing: bool) -> String {
+    let told = match refusal.is_page {
+        true => "a web page; is this the address of a registry?".to_owned(),
+        false => words::told(&refusal.codes.join(", "), &refusal.text, !sent_nothing),
+    };
+    let separator = if told.is_empty() { "" } else { " " };
+    format!("answered {}{separator}{told}", refusal.status)
 }
 
 /// What a 401 means for who asked.
-pub(super) fn refused(login: &RegistryLogin, sent: bool) -> &'static str {
-    match login {
-        RegistryLogin::Anonymous => "asks for credentials, and there are none (401)",
-        _ if sent => "did not accept the credentials (401)",
-        _ => "asks for credentials, but in no way that they can be given: none were sent (401)",
+pub(super) fn refused(refusal: &Refusal, asker: Asker<'_>) -> String {
+    let others = refusal.challenges.others.join(" or ");
+    match asker.login {
+        RegistryLogin::Anonymous => "asks for credentials, and there are none (401)".to_owned(),
+        _ if asker.sent => {
+            let told = words::told(&refusal.codes.join(", "), &refusal.text, true);
+            let told = if told.is_empty() { told } else { format!(" {told}") };
+            format!("did not accept the credentials (401{told})")
+        }
+        _ if refusal.challenges.usable.is_empty() && !others.is_empty() => {
+            format!("asks for credentials by {others}, which cannot be given: none were sent (401)")
+        }
+        _ => "asks for credentials, but in no way that they can be given: none were sent (401)".to_owned(),
     }
 }
 
-fn sent_to(unfit: Unfit) -> (Symptom<'static>, String) {
-    (Symptom::Malformed, format!("sent us on to a place {unfit}"))
-}
-
-fn of_request(error: &reqwest::Error, registry: &RegistryHost) -> (Symptom<'static>, String) {
-    let (symptom, words) = of_transport(error);
-    match elsewhere(error, registry) {
-        Some(host) => (symptom, format!("sent us on to {host}: {words}")),
-        None => (symptom, words),
+/// Where being nobody may be the reason: whether a login went with the request.
+fn login_words(refusal: &Refusal, asker: Asker<'_>) -> &'static str {
+    match asker.login {
+        _ if !matches!(refusal.status, 403 | 404) => "",
+        RegistryLogin::Anonymous => "; no login was sent, for there is none",
+        _ if asker.sent => "; the login was sent",
+        _ => "; no login was sent, for none was asked for",
     }
 }
 
-fn words_of(envelope: &OciEnvelope) -> String {
-    let words = envelope.errors.iter().map(|error| format!("{:?} {}", error.code, error.message));
-    words.collect::<Vec<_>>().join("; ")
+fn patience(refusal: &Refusal) -> String {
+    let seconds = refusal.retry_after.filter(|_| matches!(refusal.status, 429 | 503));
+    seconds.map_or_else(String::new, |seconds| format!("; it asks to come back in {seconds} s"))
 }
 
 /// Files are written while the registry sends, so both can be to blame.
-fn of_io(error: &io::Error) -> Symptom<'static> {
-    if error.get_ref().is_some_and(|inner| inner.is::<TooLong>()) { Symptom::Mismatch } else { Symptom::Disk }
-}
-
-/// A request that got no answer. The innermost cause says most; the error's own text repeats the address.
-pub(super) fn of_transport(error: &reqwest::Error) -> (Symptom<'static>, String) {
-    let cause = innermost(error).to_string();
-    let symptom = match error {
-        error if error.is_redirect() || error.is_builder() => Symptom::Malformed,
-        error if is_tls(error) => Symptom::Tls,
-        _ => Symptom::NoConnection,
-    };
-    (symptom, cause)
+fn of_io(error: &io::Error) -> PullFailure {
+    let is_registrys = error.get_ref().is_some_and(|inner| inner.is::<TooLong>());
+    if is_registrys { PullFailure::DigestMismatch } else { PullFailure::Storage }
 }
 
 /// The host that a request went to, if that is not the registry's.
-pub(super) fn elsewhere<'e>(error: &'e reqwest::Error, registry: &RegistryHost) -> Option<&'e str> {
-    error.url().and_then(Url::host_str).filter(|host| *host != bare(registry))
+fn elsewhere<'e>(error: &'e reqwest::Error, registry: &RegistryHost) -> Option<&'e str> {
+    error.url().and_then(reqwest::Url::host_str).filter(|host| *host != bare(registry))
 }
 
 /// The host as an address has it: Docker Hub's own is another one.
@@ -149,110 +165,135 @@ fn bare(registry: &RegistryHost) -> &str {
     if *registry == RegistryHost::docker_hub() { "index.docker.io" } else { registry.hostname() }
 }
 
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    // An I/O error hides the error it was made of from `source`.
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner)) || error.source().is_some_and(is_tls)
-}
-
-fn innermost(error: &dyn Error) -> &dyn Error {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
-}
-
 #[cfg(test)]
 mod tests {
-    use oci_client::errors::{DigestError, OciError};
     use waybill_domain::credentials::{BasicLogin, Secret};
 
     use super::*;
-    use crate::pull::challenge::Challenge;
+    use crate::pull::{challenge::Challenges, digest::DigestError};
 
-    #[test]
-    fn a_symptom_s_reason() {
-        use PullFailure as P;
-        let other = |code: &str| OciErrorCode::Other(code.to_owned());
-        let (forbidden, busy, locked) = (other("forbidden"), other("TOO_MANY_REQUESTS"), other("ARTIFACT_LOCKED"));
-        let cases = [
-            (Symptom::Status(401), P::Unauthorized),
-            (Symptom::Status(403), P::Denied),
-            (Symptom::Status(404), P::NotFound),
-            (Symptom::Status(429), P::RateLimited),
-            (Symptom::Status(400), P::RegistryError),
-            (Symptom::Status(500), P::RegistryError),
-            (Symptom::Status(503), P::RegistryError),
-            (Symptom::Status(307), P::RegistryError),
-            (Symptom::Codes(vec![]), P::RegistryError),
-            (Symptom::Codes(vec![&OciErrorCode::Unauthorized]), P::Unauthorized),
-            (Symptom::Codes(vec![&OciErrorCode::Denied]), P::Denied),
-            (Symptom::Codes(vec![&OciErrorCode::ManifestUnknown]), P::NotFound),
-            (Symptom::Codes(vec![&OciErrorCode::NameUnknown]), P::NotFound),
-            (Symptom::Codes(vec![&OciErrorCode::BlobUnknown]), P::NotFound),
-            (Symptom::Codes(vec![&OciErrorCode::Toomanyrequests]), P::RateLimited),
-            (Symptom::Codes(vec![&OciErrorCode::Unsupported]), P::RegistryError),
-            (Symptom::Codes(vec![&forbidden]), P::Denied),
-            (Symptom::Codes(vec![&busy]), P::RateLimited),
-            (Symptom::Codes(vec![&locked]), P::RegistryError),
-            (Symptom::Codes(vec![&locked, &OciErrorCode::Denied]), P::Denied),
-            (Symptom::NoConnection, P::Unreachable),
-            (Symptom::Tls, P::Tls),
-            (Symptom::Mismatch, P::DigestMismatch),
-            (Symptom::Disk, P::Storage),
-            (Symptom::Malformed, P::RegistryError),
-        ];
-        for (symptom, expected) in cases {
-            assert_eq!(reason(&symptom), expected, "{symptom:?}");
-        }
-    }
-
-    fn codes(code: OciErrorCode) -> Trouble {
-        let error = OciError { code, message: "pw s3cr3t".to_owned(), detail: serde_json::Value::Null };
-        Trouble::Codes(OciEnvelope { errors: vec![error] })
-    }
-
-    #[test]
-    fn troubles_without_secrets() {
-        use PullFailure as P;
-        let message = || "pw s3cr3t at https://u:s3cr3t@h/v2/?sig=s3cr3t".to_owned();
-        let cases = [
-            (Trouble::Unauthorized(Challenge::None), P::Unauthorized),
-            (Trouble::UnauthorizedElsewhere("s3cr3t.example".to_owned()), P::Unauthorized),
-            (codes(OciErrorCode::Denied), P::Denied),
-            (Trouble::Status(500, message()), P::RegistryError),
-            (Trouble::Status(404, message()), P::NotFound),
-            (Trouble::TooLarge, P::RegistryError),
-            (Trouble::SentTo(Unfit::WithoutTls), P::RegistryError),
-            (Trouble::Digest(DigestError::UnsupportedAlgorithm(message())), P::DigestMismatch),
-            (Trouble::Write(io::ErrorKind::StorageFull.into()), P::Storage),
-            (Trouble::Write(io::Error::other(TooLong)), P::DigestMismatch),
-        ];
-        let login = ada();
-        let host = RegistryHost::parse("h.example").unwrap();
-        for (trouble, expected) in cases {
-            let classified = classify(&trouble, &host, (&login, true), &Redactor::of(&login));
-            assert_eq!(classified.reason, expected, "{trouble:?}");
-            assert!(classified.detail.starts_with("h.example: "), "{}", classified.detail);
-            assert!(!classified.detail.contains("s3cr3t"), "{}", classified.detail);
+    fn refusal(status: u16, codes: &[&str]) -> Refusal {
+        Refusal {
+            status,
+            elsewhere: None,
+            challenges: Challenges::default(),
+            codes: codes.iter().map(|code| (*code).to_owned()).collect(),
+            text: "pw s3cr3t at https://u:s3cr3t@h/v2/?sig=s3cr3t".to_owned(),
+            retry_after: None,
+            is_page: false,
         }
     }
 
     #[test]
-    fn what_was_not_sent_was_not_refused() {
-        let cases = [
-            (ada(), true, "did not accept"),
-            (ada(), false, "none were sent"),
-            (RegistryLogin::Anonymous, false, "there are none"),
-            (RegistryLogin::Anonymous, true, "there are none"),
+    fn the_reason_of_an_answer() {
+        use PullFailure as P;
+        let cases: [(u16, &[&str], P); 36] = [
+            (401, &[], P::Unauthorized),
+            (401, &["DENIED"], P::Unauthorized),
+            (401, &["UNKNOWN"], P::Unauthorized),
+            (403, &[], P::Denied),
+            (403, &["DENIED"], P::Denied),
+            (403, &["UNKNOWN"], P::Denied),
+            (403, &["UNAUTHORIZED"], P::Unauthorized),
+            (403, &["TOOMANYREQUESTS"], P::RateLimited),
+            (404, &[], P::NotFound),
+            (404, &["MANIFEST_UNKNOWN"], P::NotFound),
+            (404, &["NAME_UNKNOWN"], P::NotFound),
+            (404, &["BLOB_UNKNOWN"], P::NotFound),
+            (404, &["TAG_EXPIRED"], P::NotFound),
+            (404, &["UNKNOWN"], P::NotFound),
+            (404, &["DENIED"], P::Denied),
+            (410, &[], P::NotFound),
+            (407, &[], P::Proxy),
+            (429, &[], P::RateLimited),
+            (429, &["QUOTA_EXCEEDED"], P::RateLimited),
+            (429, &["DENIED"], P::RateLimited),
+            (451, &[], P::Denied),
+            (400, &[], P::RegistryError),
+            (400, &["UNAUTHORIZED"], P::Unauthorized),
+            (400, &["NAME_INVALID"], P::RegistryError),
+            (400, &["forbidden"], P::Denied),
+            (405, &["UNSUPPORTED"], P::RegistryError),
+            (409, &["ARTIFACT_LOCKED"], P::RegistryError),
+            (412, &["PROJECTPOLICYVIOLATION"], P::RegistryError),
+            (412, &["PROJECTPOLICYVIOLATION", "DENIED"], P::Denied),
+            (418, &["TOO_MANY_REQUESTS"], P::RateLimited),
+            (500, &[], P::RegistryError),
+            (500, &["DENIED"], P::RegistryError),
+            (502, &[], P::RegistryError),
+            (503, &[], P::RegistryError),
+            (307, &[], P::RegistryError),
+            (204, &[], P::RegistryError),
         ];
-        for (login, sent, words) in cases {
-            assert!(refused(&login, sent).contains(words), "{login:?} {sent}");
+        for (status, codes, expected) in cases {
+            assert_eq!(reason(&refusal(status, codes)), expected, "{status} {codes:?}");
         }
     }
 
     fn ada() -> RegistryLogin {
         RegistryLogin::Basic(BasicLogin { username: "u".to_owned(), password: Secret::from("s3cr3t") })
+    }
+
+    fn told(trouble: &Trouble, login: &RegistryLogin, sent: bool) -> PullError {
+        let host = RegistryHost::parse("h.example").unwrap();
+        let proxies = Proxies::default();
+        classify(trouble, Asker { registry: &host, login, sent, sent_nothing: false, proxies: &proxies })
+    }
+
+    #[test]
+    fn sentences_without_secrets_and_without_words_of_the_program() {
+        use PullFailure as P;
+        let elsewhere = Refusal { elsewhere: Some("storage.example".to_owned()), ..refusal(401, &[]) };
+        let page = Refusal { is_page: true, ..refusal(200, &[]) };
+        let busy = Refusal { retry_after: Some(30), ..refusal(429, &["TOOMANYREQUESTS"]) };
+        let cases: [(Trouble, P, &str); 15] = [
+            (
+                refusal(401, &["UNAUTHORIZED"]).into(),
+                P::Unauthorized,
+                "did not accept the credentials (401 UNAUTHORIZED)",
+            ),
+            (refusal(403, &["UNKNOWN"]).into(), P::Denied, "answered 403 UNKNOWN; the login was sent"),
+            (refusal(404, &["TAG_EXPIRED"]).into(), P::NotFound, "answered 404 TAG_EXPIRED; the login was sent"),
+            (refusal(412, &["PROJECTPOLICYVIOLATION"]).into(), P::RegistryError, "answered 412 PROJECTPOLICYVIOLATION"),
+            (busy.into(), P::RateLimited, "answered 429 TOOMANYREQUESTS; it asks to come back in 30 s"),
+            (refusal(451, &[]).into(), P::Denied, "answered 451"),
+            (refusal(407, &[]).into(), P::Proxy, "a proxy on the way wants a login (407)"),
+            (refusal(500, &[]).into(), P::RegistryError, "answered 500"),
+            (page.into(), P::RegistryError, "answered 200 a web page; is this the address of a registry?"),
+            (elsewhere.into(), P::Unauthorized, "storage.example, which asks for credentials and gets none"),
+            (Trouble::TooLarge, P::RegistryError, "more than 4 MiB"),
+            (Trouble::SentTo(Unfit::WithoutTls), P::RegistryError, "without TLS"),
+            (Trouble::Digest(DigestError::Unknown), P::DigestMismatch, "no known algorithm"),
+            (Trouble::Write(io::ErrorKind::StorageFull.into()), P::Storage, "no storage space"),
+            (Trouble::Write(io::Error::other(TooLong)), P::DigestMismatch, "more bytes came"),
+        ];
+        for (trouble, reason, words) in cases {
+            let error = told(&trouble, &ada(), true);
+            assert_eq!(error.reason, reason, "{trouble:?}");
+            assert!(error.detail.starts_with("h.example: ") && error.detail.contains(words), "{}", error.detail);
+            assert!(!error.detail.contains("s3cr3t") && !error.detail.contains("Other("), "{}", error.detail);
+        }
+    }
+
+    #[test]
+    fn whether_a_login_was_sent_is_said() {
+        let negotiate = || {
+            let challenges = Challenges { others: vec!["Negotiate".to_owned()], ..Challenges::default() };
+            Refusal { challenges, ..refusal(401, &[]) }
+        };
+        let cases: [(Refusal, RegistryLogin, bool, &str); 8] = [
+            (refusal(401, &[]), ada(), true, "did not accept"),
+            (refusal(401, &[]), ada(), false, "none were sent"),
+            (negotiate(), ada(), false, "by Negotiate, which cannot be given: none were sent"),
+            (refusal(401, &[]), RegistryLogin::Anonymous, false, "there are none"),
+            (refusal(404, &[]), ada(), false, "no login was sent, for none was asked for"),
+            (refusal(404, &[]), ada(), true, "the login was sent"),
+            (refusal(403, &[]), RegistryLogin::Anonymous, false, "no login was sent, for there is none"),
+            (refusal(500, &[]), ada(), true, "answered 500"),
+        ];
+        for (refusal, login, sent, words) in cases {
+            let error = told(&refusal.into(), &login, sent);
+            assert!(error.detail.contains(words), "{}: {words}", error.detail);
+        }
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! No library follows redirects for us: a registry must not send its callers into the operator's own network, nor off TLS.
 
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header::LOCATION};
+use reqwest::{RequestBuilder, Response, Url, header::LOCATION};
 
-use super::{place::Unfit, trouble::Trouble};
+use super::{
+    place::Unfit,
+    trouble::{Refusal, Trouble, has_content},
+};
 
 const MOST_REDIRECTS: usize = 5;
 
@@ -26,7 +29,7 @@ pub(super) async fn follow(
         }
         answer = ask(next, at_registry).send().await?;
     }
-    if answer.status() == StatusCode::OK { Ok(answer) } else { Err(Trouble::of(answer, at_registry).await) }
+    if has_content(answer.status()) { Ok(answer) } else { Err(Refusal::read(answer, at_registry).await.into()) }
 }
 
 fn next(answer: &Response) -> Option<Url> {

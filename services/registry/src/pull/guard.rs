@@ -39,7 +39,12 @@ fn vouched_for(place: &Url, registry: &RegistryHost, config: &PullConfig) -> boo
     let port = place.port_or_known_default();
     let same = |host: &RegistryHost| place.host_str() == Some(host.hostname());
     let named = |host: &RegistryHost| same(host) && host.port().is_none_or(|own| Some(own) == port);
-    same(registry) || config.plain_http.contains(registry) || config.internal_token_services.iter().any(named)
+    let endpoint = config.endpoints.get(registry).and_then(|endpoint| Url::parse(endpoint).ok());
+    let at_endpoint = endpoint.is_some_and(|endpoint| endpoint.host_str() == place.host_str());
+    same(registry)
+        || at_endpoint
+        || config.plain_http.contains(registry)
+        || config.internal_token_services.iter().any(named)
 }
 
 /// Refuses an address that stands in the URL itself, which nobody resolves. (URLs have IPv4 in one form only.)

@@ -5,14 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oci_client::manifest::OciDescriptor;
 use serde_json::json;
 use tokio::{fs, io::AsyncWriteExt as _};
 use waybill_schemas::v1::PullFailure;
 
 use super::{
-    PullError,
-    manifest::{Document, Pulled},
+    PullError, digest,
+    manifest::{Descriptor, Document, Pulled},
     scratch::Scratch,
     session::Session,
     within::Within,
@@ -27,27 +26,25 @@ pub(super) async fn write(session: &mut Session<'_>, pulled: &Pulled, place: &Pa
 }
 
 async fn fill(session: &mut Session<'_>, pulled: &Pulled, root: &Path) -> Result<(), PullError> {
-    let blobs = root.join("blobs/sha256");
-    fs::create_dir_all(&blobs).await.map_err(|error| storage(&blobs, &error))?;
-    for Document { body, digest } in [Some(&pulled.top), pulled.platform.as_ref()].into_iter().flatten() {
-        save(&blob_path(&blobs, digest)?, body).await?;
+    let blobs = root.join("blobs");
+    for Document { body, digest, .. } in &pulled.documents {
+        save(&blob_path(&blobs, digest).await?, body).await?;
     }
-    for descriptor in pulled.image.layers.iter().chain([&pulled.image.config]) {
+    for descriptor in &pulled.blobs {
         blob(session, descriptor, &blobs).await?;
     }
-    let top = json!({ "mediaType": pulled.media_type, "digest": pulled.top.digest, "size": pulled.top.body.len() });
-    let index = json!({ "schemaVersion": 2, "manifests": [top] });
+    let tops = pulled
+        .documents
+        .first()
+        .map(|top| json!({ "mediaType": pulled.media_type, "digest": top.digest, "size": top.body.len() }));
+    let index = json!({ "schemaVersion": 2, "manifests": tops.into_iter().collect::<Vec<_>>() });
     save(&root.join("index.json"), index.to_string().as_bytes()).await?;
     save(&root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#).await
 }
 
-async fn blob(session: &mut Session<'_>, descriptor: &OciDescriptor, blobs: &Path) -> Result<(), PullError> {
-    let path = blob_path(blobs, &descriptor.digest)?;
-    if fs::try_exists(&path).await.unwrap_or(false) {
-        // Layers may repeat.
-        return Ok(());
-    }
-    let size = u64::try_from(descriptor.size).map_err(|_| mismatch("a layer of less than nothing"))?;
+async fn blob(session: &mut Session<'_>, descriptor: &Descriptor, blobs: &Path) -> Result<(), PullError> {
+    let path = blob_path(blobs, &descriptor.digest).await?;
+    let size = descriptor.size.ok_or_else(|| mismatch("a layer without a size"))?;
     let failed = |error: io::Error| storage(&path, &error);
     let mut file = Within::new(fs::File::create(&path).await.map_err(failed)?, size);
     session.blob(&descriptor.digest, &mut file).await?;
@@ -68,11 +65,13 @@ async fn save(path: &Path, content: &[u8]) -> Result<(), PullError> {
     write.await.map_err(|error| storage(path, &error))
 }
 
-/// A digest becomes a file name only if it is one: a hostile manifest must not write elsewhere.
-fn blob_path(blobs: &Path, digest: &str) -> Result<PathBuf, PullError> {
-    let is_hex = |text: &&str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let hex = digest.strip_prefix("sha256:").filter(is_hex).ok_or_else(|| mismatch("a digest that is not sha256"))?;
-    Ok(blobs.join(hex))
+/// Place of a blob, in a folder of its algorithm that is there then. A digest becomes a file name only if it is one: a
+/// hostile manifest must not write elsewhere.
+async fn blob_path(blobs: &Path, digest: &str) -> Result<PathBuf, PullError> {
+    let (algorithm, hex) = digest::split(digest).ok_or_else(|| mismatch("a digest that is none"))?;
+    let folder = blobs.join(algorithm);
+    fs::create_dir_all(&folder).await.map_err(|error| storage(&folder, &error))?;
+    Ok(folder.join(hex))
 }
 
 fn mismatch(detail: &str) -> PullError {
@@ -87,19 +86,21 @@ fn storage(path: &Path, error: &io::Error) -> PullError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_digest_is_a_file_name_only_if_it_is_one() {
+    #[tokio::test]
+    async fn a_digest_is_a_file_name_only_if_it_is_one() {
+        let dir = tempfile::tempdir().unwrap();
         let hex = "0f".repeat(32);
         let cases = [
             (format!("sha256:{hex}"), true),
+            (format!("sha512:{hex}{hex}"), true),
             (format!("sha256:{}", hex.to_uppercase()), false),
-            (format!("sha512:{hex}{hex}"), false),
+            (format!("sha512:{hex}"), false),
             (format!("sha256:../../{}", "0".repeat(58)), false),
             (hex, false),
             ("sha256:".to_owned(), false),
         ];
         for (digest, expected) in cases {
-            assert_eq!(blob_path(Path::new("blobs"), &digest).is_ok(), expected, "{digest}");
+            assert_eq!(blob_path(dir.path(), &digest).await.is_ok(), expected, "{digest}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use waybill_domain::{
-    credentials::{BasicLogin, Secret},
+    credentials::{BasicLogin, IDENTITY_TOKEN_USER, Secret},
     reference::ImageReference,
 };
 use waybill_schemas::v1::PullFailure;
@@ -13,28 +13,37 @@ use zeroize::Zeroizing;
 
 use super::{
     PullConfig, PullError,
-    challenge::{self, Challenge, token_service},
-    classify::{self, Symptom},
+    challenge::{Challenge, Challenges, token_service},
+    classify::{self, Asker},
     guard::NotPublic,
     place::Unfit,
     transport::{Transport, read_bounded},
+    trouble::Refusal,
 };
-use crate::{provider::RegistryLogin, redact::Redactor};
+use crate::{number::seconds, provider::RegistryLogin};
 
 /// How long a token works if its issuer does not say ("Token Authentication", `expires_in`).
 const USUAL_LIFE: Duration = Duration::from_secs(60);
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// The user name under which Docker's tools keep an identity token.
-const IDENTITY_TOKEN_USER: &str = "<token>";
 const MOST_BYTES: usize = 256 * 1024;
+
+/// What a token is for, and who issues it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Grant {
+    realm: String,
+    service: Option<String>,
+    scopes: Vec<String>,
+}
 
 /// What goes with each request.
 #[derive(Debug)]
 pub(super) enum Access {
     Anonymous,
     Basic(BasicLogin),
-    /// A token, and how long it works if that is limited.
-    Bearer(Secret, Option<Duration>),
+    /// A token that was given, and works for as long as it does.
+    Given(Secret),
+    /// A token that was had for a grant, and how long it works.
+    Token(Secret, Grant, Duration),
 }
 
 /// One login at one registry.
@@ -45,78 +54,87 @@ pub(super) struct Greeting<'p> {
     pub(super) image: &'p ImageReference,
     pub(super) login: &'p RegistryLogin,
     pub(super) base: &'p str,
-    pub(super) redactor: &'p Redactor,
+}
+
+impl Grant {
+    /// The grant that a challenge asks for. What a refused request names as its scope is what is asked for, in the words of
+    /// whoever refused; a greeting's scope is of the greeting, and so is what was not said.
+    pub(super) fn of(challenge: &Challenge, image: &ImageReference, of_request: bool) -> Option<Self> {
+        let Challenge::Bearer { realm, service, scope } = challenge else { return None };
+        let named = scope.as_deref().filter(|_| of_request).unwrap_or_default();
+        let mut scopes: Vec<String> = named.split_whitespace().map(str::to_owned).collect();
+        if scopes.is_empty() {
+            scopes.push(format!("repository:{}:pull", image.repository()));
+        }
+        Some(Self { realm: realm.clone(), service: service.clone(), scopes })
+    }
 }
 
 impl Greeting<'_> {
-    pub(super) async fn access(&self) -> Result<Access, PullError> {
-        if let RegistryLogin::Bearer(token) = self.login {
-            let unsendable = "the token holds characters that no request can carry; save it again without them";
-            let error = || PullError::new(PullFailure::NoLogin, unsendable);
-            return if sendable(token.expose()) { Ok(Access::Bearer(token.clone(), None)) } else { Err(error()) };
-        }
-        self.answer(&self.ping().await?).await
-    }
-
-    /// What goes with requests to a registry that wants to see this.
-    pub(super) async fn answer(&self, challenge: &Challenge) -> Result<Access, PullError> {
-        match (challenge, self.login) {
-            (Challenge::Basic, RegistryLogin::Basic(login)) => Ok(Access::Basic(login.clone())),
-            (Challenge::None | Challenge::Basic, _) => Ok(Access::Anonymous),
-            (Challenge::Bearer { realm, service }, _) => self.token(realm, service.as_deref()).await,
+    /// What goes with requests before anything was asked for: a token that was given.
+    pub(super) fn given(&self) -> Result<Option<Access>, PullError> {
+        let RegistryLogin::Bearer(token) = self.login else { return Ok(None) };
+        let unsendable = "the token holds characters that no request can carry; save it again without them";
+        match is_sendable(token.expose()) {
+            true => Ok(Some(Access::Given(token.clone()))),
+            false => Err(PullError::new(PullFailure::NoLogin, unsendable)),
         }
     }
 
-    async fn ping(&self) -> Result<Challenge, PullError> {
+    /// What the registry wants to see, as its greeting says.
+    pub(super) async fn greet(&self) -> Result<Challenges, PullError> {
         let answer = self.send(self.transport.http.get(format!("{}/v2/", self.base))).await?;
-        let challenge = challenge::of(answer.headers());
-        let status = answer.status();
-        if challenge == Challenge::None && (status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) {
-            return Err(self.status_error("the registry", status.as_u16(), answer).await);
+        let (status, challenges) = (answer.status(), Challenges::of(answer.headers()));
+        let is_down = status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            || status.is_server_error();
+        if challenges.is_empty() && is_down {
+            let refusal = Refusal::read(answer, true).await;
+            return Err(classify::classify(&refusal.into(), self.asker(false)));
         }
-        Ok(challenge)
+        Ok(challenges)
     }
 
-    async fn token(&self, realm: &str, service: Option<&str>) -> Result<Access, PullError> {
-        let url = token_service(realm, &self.config.plain_http).map_err(|unfit| self.unfit(unfit))?;
+    /// The token for a grant.
+    pub(super) async fn token(&self, grant: &Grant) -> Result<Access, PullError> {
+        let url = token_service(&grant.realm, &self.config.plain_http).map_err(|unfit| self.unfit(unfit))?;
         let admitted = self.transport.guard.admit(&url, self.image.registry(), self.config);
         admitted.map_err(|refused| self.unfit(refused.into()))?;
-        let answer = self.ask(url, service).await?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(self.status_error("its token service", status.as_u16(), answer).await);
+        let answer = self.ask(url, grant).await?;
+        if !answer.status().is_success() {
+            return Err(self.refused(&Refusal::read(answer, true).await));
         }
         let malformed = || self.error(PullFailure::RegistryError, "its token service gave no token");
-        let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.transport_error(&error))?;
+        let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.unanswered(&error))?;
         let body = Zeroizing::new(body.ok_or_else(malformed)?);
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| malformed())?;
         let given = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.expose().is_empty());
-        let token = given.filter(|token| sendable(token.expose()));
-        let seconds = answer.expires_in.and_then(|seconds| seconds.as_u64());
-        let life = seconds.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
-        Ok(Access::Bearer(token.ok_or_else(malformed)?, Some(life)))
+        let token = given.filter(|token| is_sendable(token.expose())).ok_or_else(malformed)?;
+        let life = answer.expires_in.as_ref().and_then(seconds);
+        let life = life.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
+        Ok(Access::Token(token, grant.clone(), life))
     }
 
     /// Asks for a token. An identity token has a request of its own (distribution's "OAuth2 Token Authentication"), which not
     /// every service knows.
-    async fn ask(&self, mut url: Url, service: Option<&str>) -> Result<reqwest::Response, PullError> {
-        let scope = format!("repository:{}:pull", self.image.repository());
-        let mut form = vec![("scope", scope.as_str())];
-        form.extend(service.map(|service| ("service", service)));
+    async fn ask(&self, mut url: Url, grant: &Grant) -> Result<reqwest::Response, PullError> {
         let login = match self.login {
             RegistryLogin::Basic(login) => Some(login),
             _ => None,
         };
+        let service = grant.service.as_deref().map(|service| ("service", service));
         if let Some(login) = login.filter(|login| login.username == IDENTITY_TOKEN_USER) {
-            let grant = [("grant_type", "refresh_token"), ("client_id", "waybill")];
-            let token = [("refresh_token", login.password.expose())];
-            let fields: Vec<_> = grant.into_iter().chain(form.clone()).chain(token).collect();
+            let scope = grant.scopes.join(" ");
+            let first = [("grant_type", "refresh_token"), ("client_id", "waybill"), ("scope", scope.as_str())];
+            let last = [("refresh_token", login.password.expose())];
+            let fields: Vec<_> = first.into_iter().chain(service).chain(last).collect();
             let answer = self.send(self.transport.http.post(url.clone()).form(&fields)).await?;
             if ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&answer.status()) {
                 return Ok(answer);
             }
         }
-        url.query_pairs_mut().extend_pairs(form);
+        let scopes = grant.scopes.iter().map(|scope| ("scope", scope.as_str()));
+        url.query_pairs_mut().extend_pairs(scopes.chain(service));
         let request = self.transport.http.get(url);
         self.send(match login {
             Some(login) => request.basic_auth(&login.username, Some(login.password.expose())),
@@ -126,28 +144,28 @@ impl Greeting<'_> {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, PullError> {
-        request.send().await.map_err(|error| self.transport_error(&error))
+        request.send().await.map_err(|error| self.unanswered(&error))
     }
 
-    async fn status_error(&self, who: &str, status: u16, answer: reqwest::Response) -> PullError {
-        let reason = classify::reason(&Symptom::Status(status));
-        let told = if status == 401 {
-            classify::refused(self.login, true).to_owned()
-        } else {
-            let body = read_bounded(answer, MOST_BYTES).await.ok().flatten().unwrap_or_default();
-            format!("answered {status} {}", String::from_utf8_lossy(&body))
+    fn refused(&self, refusal: &Refusal) -> PullError {
+        let asker = self.asker(!matches!(self.login, RegistryLogin::Anonymous));
+        let told = match refusal.status {
+            401 => classify::refused(refusal, asker),
+            _ => classify::answered(refusal, asker.sent_nothing),
         };
-        self.error(reason, &format!("{who} {told}"))
+        self.error(classify::reason(refusal), &format!("its token service {told}"))
     }
 
-    fn transport_error(&self, error: &reqwest::Error) -> PullError {
-        if NotPublic::caused(error) {
-            return self.unfit(NotPublic.into());
+    fn unanswered(&self, error: &reqwest::Error) -> PullError {
+        match NotPublic::caused(error) {
+            true => self.unfit(NotPublic.into()),
+            false => classify::of_transport(error, self.asker(false), "its token service"),
         }
-        let (symptom, words) = classify::of_transport(error);
-        let place = classify::elsewhere(error, self.image.registry());
-        let words = place.map_or_else(|| words.clone(), |host| format!("its token service {host}: {words}"));
-        self.error(classify::reason(&symptom), &words)
+    }
+
+    fn asker(&self, sent: bool) -> Asker<'_> {
+        let (registry, proxies) = (self.image.registry(), &self.transport.proxies);
+        Asker { registry, login: self.login, sent, sent_nothing: !sent, proxies }
     }
 
     fn unfit(&self, unfit: Unfit) -> PullError {
@@ -155,12 +173,12 @@ impl Greeting<'_> {
     }
 
     fn error(&self, reason: PullFailure, words: &str) -> PullError {
-        PullError::new(reason, self.redactor.clean(&format!("{}: {words}", self.image.registry())))
+        PullError::new(reason, format!("{}: {words}", self.image.registry()))
     }
 }
 
 /// What may stand in a header: visible ASCII.
-fn sendable(token: &str) -> bool {
+fn is_sendable(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

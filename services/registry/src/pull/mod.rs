@@ -1,8 +1,9 @@
-//! Pulls: the manifest and, when asked, configuration and layers into an OCI image layout.
+//! Pulls: the manifest, configuration and layers, into an OCI image layout or only asked for.
 
 mod bounded;
 mod challenge;
 mod classify;
+pub(crate) mod connection;
 mod digest;
 mod follow;
 mod guard;
@@ -10,6 +11,8 @@ mod layout;
 mod login;
 mod manifest;
 mod place;
+mod platform;
+pub(crate) mod proxy;
 mod public;
 mod scratch;
 mod session;
@@ -17,7 +20,7 @@ mod transport;
 mod trouble;
 mod within;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use waybill_domain::reference::{ImageReference, RegistryHost};
 use waybill_schemas::v1::PullFailure;
@@ -31,11 +34,15 @@ pub use transport::read_ca_file;
 pub struct PullConfig {
     /// Hosts that are spoken to without TLS.
     pub plain_http: Vec<RegistryHost>,
+    /// Where registries are reached instead of at their own host: `scheme://host[:port]`. The operator vouches for them:
+    /// the registry's login is sent there.
+    pub endpoints: BTreeMap<RegistryHost, String>,
     /// Token services and storage that registries may send us to although they are in the operator's own network.
     pub internal_token_services: Vec<RegistryHost>,
     /// A further certificate authority, PEM.
     pub ca_file: Option<PathBuf>,
-    /// Where OCI layouts are written; only the manifest is pulled without it.
+    /// Where OCI layouts are written. Without it nothing is kept: the registry is asked whether it gives each layer and the
+    /// configuration, and not for their content.
     pub image_dir: Option<PathBuf>,
     /// The node's own logins, a Docker configuration file: for images without credentials only, and for all workspaces.
     pub docker_config: Option<PathBuf>,
@@ -47,6 +54,7 @@ impl Default for PullConfig {
     fn default() -> Self {
         Self {
             plain_http: Vec::new(),
+            endpoints: BTreeMap::new(),
             internal_token_services: Vec::new(),
             ca_file: None,
             image_dir: None,
@@ -64,23 +72,29 @@ pub struct PullError {
     pub reason: PullFailure,
     /// More words for people, without secrets.
     pub detail: String,
+    /// True if the registry said that a token is over.
+    says_expired: bool,
 }
 
 impl PullError {
     /// An error with a reason code.
     pub fn new(reason: PullFailure, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), says_expired: false }
     }
 
-    /// Whether a newer token might help. ECR answers 403 to an expired one ("Your authorization token has expired").
+    /// The same error, of which the registry said that a token is over.
+    fn of_expired_token(self) -> Self {
+        Self { says_expired: true, ..self }
+    }
+
+    /// True if a newer token might help.
     pub fn may_be_stale(&self) -> bool {
-        let expired = || self.detail.to_ascii_lowercase().contains("expired");
-        self.reason == PullFailure::Unauthorized || (self.reason == PullFailure::Denied && expired())
+        self.reason == PullFailure::Unauthorized || self.says_expired
     }
 }
 
-/// Pulls an image, and returns the digest of its manifest (of the index, where it is one). `name` is the layout's folder
-/// below the image folder.
+/// Pulls an image, and returns the digest of its manifest (of the index, where it is one). The registry gave every layer
+/// and the configuration, or said that it would. `name` is the layout's folder below the image folder.
 ///
 /// # Errors
 /// [`PullError`]; nothing half-written is left.
@@ -107,10 +121,15 @@ async fn attempt(
 ) -> Result<String, PullError> {
     let mut session = Session::open(config, image, login).await?;
     let pulled = manifest::fetch(&mut session).await?;
-    if let Some(folder) = &config.image_dir {
-        layout::write(&mut session, &pulled, &folder.join(name)).await?;
+    match &config.image_dir {
+        Some(folder) => layout::write(&mut session, &pulled, &folder.join(name)).await?,
+        None => {
+            for blob in &pulled.blobs {
+                session.check_blob(blob).await?;
+            }
+        }
     }
-    Ok(pulled.top.digest)
+    Ok(pulled.documents.first().map(|top| top.digest.clone()).unwrap_or_default())
 }
 
 #[cfg(test)]

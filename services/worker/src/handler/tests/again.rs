@@ -100,7 +100,7 @@ async fn a_provider_that_cannot_be_had_again_fails_the_pull() {
     let benches = [
         (Bench::new(registry.host()).await, false, "no_login"),
         (Bench::ecr(registry.host(), &ecr).await, true, "no_login"),
-        (Bench::with_ecr(registry.host(), away).await, true, "unreachable"),
+        (Bench::at_ecr(registry.host(), away).await, true, "unreachable"),
     ];
     for (bench, granted, reason) in &benches {
         ecr.script().failures = vec![(400, "ExpiredTokenException")];

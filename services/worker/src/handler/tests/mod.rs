@@ -32,6 +32,7 @@ use crate::{grants::Grants, testing::FakeEcr};
 
 const PASSWORD: &str = "s3cr3t-password-0123456789";
 const ACTOR: &str = "/waybill/scheduler";
+const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
 /// A worker on its node, and the scheduler that grants it secrets.
 struct Bench {
@@ -40,6 +41,9 @@ struct Bench {
     vault: MemoryVault,
     scheduler: PrivateKey,
     own: PrivateKey,
+    /// Where the tiny registry listens.
+    host: String,
+    /// Its name in references and grants.
     registry: String,
     ecr: EcrConfig,
     node: tempfile::TempDir,
@@ -50,23 +54,29 @@ impl Bench {
         Self::with_ecr(registry, EcrConfig::default()).await
     }
 
-    async fn ecr(registry: &str, ecr: &FakeEcr) -> Self {
-        Self::with_ecr(registry, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() }).await
+    /// A registry of ECR's, which is reached at this host.
+    async fn ecr(host: &str, ecr: &FakeEcr) -> Self {
+        Self::at_ecr(host, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() }).await
     }
 
-    async fn with_ecr(registry: &str, ecr: EcrConfig) -> Self {
+    async fn at_ecr(host: &str, ecr: EcrConfig) -> Self {
+        Self { registry: ECR.to_owned(), ..Self::with_ecr(host, ecr).await }
+    }
+
+    async fn with_ecr(host: &str, ecr: EcrConfig) -> Self {
         let (log, vault) = (MemoryLog::new(), MemoryVault::default());
         let (own, scheduler) = (PrivateKey::generate(), PrivateKey::generate());
         let node = tempfile::tempdir().unwrap();
-        let handler = start(&log, &vault, &own, registry, &ecr, &node);
-        let bench = Self { handler, log, vault, scheduler, own, registry: registry.to_owned(), ecr, node };
+        let handler = start(&log, &vault, &own, host, &ecr, &node);
+        let (host, registry) = (host.to_owned(), host.to_owned());
+        let bench = Self { handler, log, vault, scheduler, own, host, registry, ecr, node };
         bench.publish_keys(&bench.scheduler, Vec::new()).await;
         bench
     }
 
     /// The process starts anew, with what is in the log, the vault and the node's folder.
     fn restart(&mut self) {
-        self.handler = start(&self.log, &self.vault, &self.own, &self.registry, &self.ecr, &self.node);
+        self.handler = start(&self.log, &self.vault, &self.own, &self.host, &self.ecr, &self.node);
     }
 
     async fn publish_keys(&self, present: &PrivateKey, earlier_keys: Vec<PublicSealingKey>) {
@@ -185,7 +195,7 @@ fn start(
     log: &MemoryLog,
     vault: &MemoryVault,
     own: &PrivateKey,
-    registry: &str,
+    host: &str,
     ecr: &EcrConfig,
     node: &tempfile::TempDir,
 ) -> Arc<Handler> {
@@ -193,8 +203,9 @@ fn start(
     let (log, vault) = (Arc::new(log.clone()), Arc::new(vault.clone()));
     let grants = Grants::new(log.clone(), vault, worker_id.clone(), own.try_clone().unwrap());
     let providers = Providers::new(grants, TokenCache::new(ecr.clone()));
-    let plain_http = vec![RegistryHost::parse(registry).unwrap()];
-    let pull = PullConfig { plain_http, ..PullConfig::default() };
+    let plain_http = vec![RegistryHost::parse(host).unwrap()];
+    let endpoints = [(ECR.parse().unwrap(), format!("http://{host}"))].into();
+    let pull = PullConfig { plain_http, endpoints, ..PullConfig::default() };
     let running = Running::open(crate::node::NodeDir::open(node.path(), None).unwrap()).unwrap();
     Arc::new(Handler::new(worker_id, log, providers, pull, Some(running)))
 }

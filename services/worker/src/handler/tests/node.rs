@@ -170,12 +170,12 @@ async fn a_log_that_does_not_answer_is_no_answer() {
 #[tokio::test]
 async fn after_a_restart_only_the_registry_that_is_asked_for_is_logged_in_to() {
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
-    let other = FakeRegistry::start(Image::new(), |_| None).await;
     let ecr = FakeEcr::start().await;
     let mut bench = Bench::ecr(registry.host(), &ecr).await;
+    registry.host().clone_into(&mut bench.registry);
     let ada = bench.ada(1).await;
     bench.work(&bench.attach("c-1", 10, ada).await).await;
-    other.host().clone_into(&mut bench.registry);
+    ECR.clone_into(&mut bench.registry);
     let aws = bench.aws("t", 1).await;
     ecr.script().failures = vec![(400, "UnrecognizedClientException"); 2];
     bench.work(&bench.attach("c-2", 11, aws).await).await;
@@ -186,7 +186,7 @@ async fn after_a_restart_only_the_registry_that_is_asked_for_is_logged_in_to() {
         |host: &str| Request::Get { access: access.as_str().into(), registry: Some(host.to_owned()), image: None };
     assert_eq!(bench.ask(&get(registry.host())).await, format!("ada {PASSWORD}"));
     assert_eq!(ecr.script().failures.len(), 1, "the cloud was not asked");
-    assert_eq!(bench.ask(&get(other.host())).await, "exchange_failed");
+    assert_eq!(bench.ask(&get(ECR)).await, "exchange_failed");
 }
 
 #[tokio::test]

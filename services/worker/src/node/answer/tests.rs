@@ -2,11 +2,11 @@
 
 use futures_util::future::BoxFuture;
 use waybill_domain::{
+    credentials::{Credentials, RegistryToken},
     fold::ContainerKey,
-    provider::{CustomPlan, Login},
+    provider::CustomPlan,
 };
 use waybill_registry::provider::{EcrConfig, Provider, TokenCache};
-use waybill_schemas::v1::CredType;
 
 use super::*;
 use crate::node::{Attachments, NodeDir, Placed};
@@ -14,7 +14,7 @@ use crate::node::{Attachments, NodeDir, Placed};
 /// Credentials for an image and a placement; the password is `pw-` and the user's name.
 pub(in crate::node) fn attachment(image: &str, user: &str, placement: u64) -> Attachment {
     let password = Secret::new(format!("pw-{user}"));
-    of(image, Login::Basic(BasicLogin { username: user.to_owned(), password }), placement)
+    of(image, Credentials::Basic(BasicLogin { username: user.to_owned(), password }), placement)
 }
 
 pub(in crate::node) fn placed(workspace: &str, container: &str, number: u64) -> Placed {
@@ -22,9 +22,9 @@ pub(in crate::node) fn placed(workspace: &str, container: &str, number: u64) -> 
     Placed { container, number }
 }
 
-fn of(image: &str, login: Login, placement: u64) -> Attachment {
+fn of(image: &str, credentials: Credentials, placement: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
-    let plan = CustomPlan { registry: image.registry().clone(), cred_type: CredType::Basic, login };
+    let plan = CustomPlan { registry: image.registry().clone(), credentials };
     let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
     Attachment { provider, image, expires_at: None, placement }
 }
@@ -78,7 +78,11 @@ async fn a_key_gives_its_own_container_s_login_for_its_own_host() {
     node.put("ws", "c2", attachment("a.b/app:1", "u2", 2));
     node.put("other", "c1", attachment("a.b/app:1", "u3", 3));
     node.put("ws", "hub", attachment("ubuntu", "u4", 4));
-    node.put("ws", "bearer", of("a.b/app:1", Login::Bearer(Secret::from("t")), 5));
+    node.put(
+        "ws",
+        "bearer",
+        of("a.b/app:1", Credentials::Token(RegistryToken { username: None, token: Secret::from("t") }), 5),
+    );
     let cases = [
         ("ws/c1", Some("a.b"), None, "a.b u1 pw-u1"),
         ("ws/c1", None, None, "a.b u1 pw-u1"),
