@@ -42,7 +42,10 @@ impl Room {
     pub(crate) fn report_unanswered(&self, reason: &str) {
         self.unanswered.send_if_modified(|unanswered| unanswered.replace(reason.to_owned()).as_deref() != Some(reason));
         if self.is_due() {
-            tracing::warn!(reason, "the event log acknowledges no events; see to the server and its disk, events wait until then");
+            tracing::warn!(
+                reason,
+                "the event log acknowledges no events; see to the server and its disk, events wait until then"
+            );
         }
     }
 

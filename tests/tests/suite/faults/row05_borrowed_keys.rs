@@ -95,7 +95,10 @@ async fn a_worker_says_nothing_of_containers_placed_elsewhere() {
     let summary: Value = serde_json::from_str(&verified.stdout).unwrap();
     let found = summary["verified"]["divergences"].as_array().unwrap();
     let found: Vec<u64> = found.iter().map(|one| one["sequence"].as_u64().unwrap()).collect();
-    assert!(!found.is_empty() && found.iter().all(|sequence| forged.contains(sequence)), "{summary}; forged {forged:?}");
+    assert!(
+        !found.is_empty() && found.iter().all(|sequence| forged.contains(sequence)),
+        "{summary}; forged {forged:?}"
+    );
 }
 
 #[tokio::test]
