@@ -1,6 +1,10 @@
 //! `infra/justw demo`: a private image is pulled with credentials that travelled by the vault; a rotation by name reaches the
 //! running container, which then moves to another node; then a build without credentials, and the reason that the log has.
-#![allow(clippy::print_stdout, reason = "a demonstration is what it prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a demonstration is what it prints, and a missing member of a JSON value is null"
+)]
 
 use std::{error::Error, process::ExitCode};
 

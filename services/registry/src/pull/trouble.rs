@@ -19,7 +19,7 @@ const MOST_CODES: usize = 3;
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// An answer that is not the content.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// A manifest that is larger than any needs to be.
     TooLarge,
     /// Content that came compressed although nobody asked for that, and cannot be read.
@@ -106,7 +106,7 @@ pub(super) fn has_content(status: StatusCode) -> bool {
 
 impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Refused(Box::new(refusal))
     }
 }
 
