@@ -83,9 +83,12 @@ mod tests {
         Proxies::read(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
+    /// Variables, the address that is asked, and the proxy.
+    type Case<'c> = (&'c [(&'c str, &'c str)], &'c str, Option<&'c str>);
+
     #[test]
     fn which_proxy_a_request_goes_through() {
-        let cases: [(&[(&str, &str)], &str, Option<&str>); 12] = [
+        let cases: [Case<'_>; 12] = [
             (&[], "https://a.b/v2/", None),
             (&[("HTTPS_PROXY", "http://p:3128")], "https://a.b/v2/", Some("p:3128 (HTTPS_PROXY)")),
             (&[("HTTPS_PROXY", "http://p:3128")], "http://a.b/v2/", None),
