@@ -69,6 +69,7 @@ impl Verdict {
             good: live.as_ref().is_none_or(Live::is_ok),
             secret_name: default_name(image, plan),
             cred_type: Some(plan.new.cred_type),
+            detail: plan.new.note.clone(),
             expires_at: plan.new.expires_at,
             live,
             ..Self::about(image, Outcome::Saved)
