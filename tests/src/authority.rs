@@ -8,6 +8,9 @@ use reqwest::Client;
 use crate::error::StartError;
 use crate::scratch::Scratch;
 
+/// The names of a server on this machine.
+const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
+
 /// Files in PEM: the authority's certificate, and a server's certificate and key for `localhost` and 127.0.0.1.
 #[derive(Debug)]
 pub struct PrivateCa {
@@ -23,10 +26,24 @@ impl PrivateCa {
         Self::for_hosts(&[])
     }
 
+    /// Makes one whose server's certificate ended in 2020.
+    pub fn expired() -> Result<Self, StartError> {
+        Self::made(&LOOPBACK, Some(2020))
+    }
+
+    /// Makes one whose server is this host and no other, loopback neither.
+    pub fn only_for(host: &str) -> Result<Self, StartError> {
+        Self::made(&[host], None)
+    }
+
     /// Makes one whose server may be these hosts as well.
     pub fn for_hosts(hosts: &[&str]) -> Result<Self, StartError> {
+        Self::made(&[&LOOPBACK, hosts].concat(), None)
+    }
+
+    fn made(names: &[&str], ended: Option<i32>) -> Result<Self, StartError> {
         let scratch = Scratch::new("authority")?;
-        let made = make(hosts).map_err(std::io::Error::other).map_err(StartError::setup("a certificate"))?;
+        let made = make(names, ended).map_err(std::io::Error::other).map_err(StartError::setup("a certificate"))?;
         let [ca, certificate, key] = made;
         Ok(Self {
             ca: scratch.file("ca.pem", ca)?,
@@ -61,13 +78,14 @@ impl PrivateCa {
     }
 }
 
-/// The authority's certificate, the server's, and the server's key.
-fn make(hosts: &[&str]) -> Result<[String; 3], rcgen::Error> {
+/// The authority's certificate, that of a server with these names, which may have ended with a year, and the server's key.
+fn make(names: &[&str], ended: Option<i32>) -> Result<[String; 3], rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let names: Vec<String> = ["localhost", "127.0.0.1"].iter().chain(hosts).map(|&name| name.to_owned()).collect();
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-    Ok([issuer.pem(), certificate.pem(), key.serialize_pem()])
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    params.not_after = ended.map_or(params.not_after, |year| rcgen::date_time_ymd(year, 1, 1));
+    Ok([issuer.pem(), params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()])
 }

@@ -15,7 +15,9 @@ async fn a_private_authority_is_trusted_where_the_worker_is_told() {
     let reference = registry.push(&skopeo, &image, "team/app", "1", &ada).await.unwrap();
     let keys = || json!({ "USERNAME": ada.user(), "PASSWORD": ada.password() });
     let trusting = Plan::default().setting("WAYBILL_WORKER_CA_FILE", authority.file().display().to_string());
-    for (plan, name, reason) in [(trusting, "ImagePullSucceeded", ""), (Plan::default(), "ImagePullFailed", "tls")] {
+    for (plan, name, reason) in
+        [(trusting, "ImagePullSucceeded", ""), (Plan::default(), "ImagePullFailed", "tls_unknown_authority")]
+    {
         let stack = require!(plan.start().await);
         stack.build("acme", "img", &reference, keys()).await;
         assert_eq!(stack.container("acme", "c-1", "img", "w1").await.status, 202);

@@ -125,7 +125,7 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
         ("no such tag", &gone, &["--creds", &keys], "1 saved - not_found"),
         ("stdin", reference, &["--creds", "-"], "0 saved - ok"),
         ("nobody there", "127.0.0.1:1/app", &["--creds", &text], "1 saved - unreachable"),
-        ("no TLS there", reference, &["--creds", &text], "1 saved - tls"),
+        ("no TLS there", reference, &["--creds", &text], "1 saved - plain_http"),
         ("not asked", reference, &["--creds", &wrong], "0 saved - -"),
         ("public, not asked", "public.ecr.aws/team/app:1", &[], "0 skipped public_registry -"),
     ];

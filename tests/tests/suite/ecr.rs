@@ -109,8 +109,8 @@ async fn a_token_that_the_registry_refuses_is_exchanged_once_more() {
 /// The old keys are disabled while a container waits for its worker; the new ones are in the log by then.
 #[tokio::test]
 async fn keys_that_were_rotated_meanwhile_serve_where_the_old_ones_are_refused() {
-    let (registry, ecr, mut stack) = require!(with_ecr().await);
-    let reference = format!("{}/team/app:1", registry.host());
+    let (_registry, ecr, mut stack) = require!(with_ecr().await);
+    let reference = format!("{ECR_HOST}/team/app:1");
     let disabled = json!({
         "AWS_ACCESS_KEY_ID": "AKIADISABLED", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-1",
     });

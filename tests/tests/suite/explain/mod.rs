@@ -3,6 +3,7 @@
 mod aborted;
 mod asof;
 mod builds;
+mod connections;
 mod forged;
 mod lookups;
 mod open;

@@ -15,13 +15,11 @@ use super::expect;
 #[tokio::test]
 async fn each_refusal_is_told_apart() {
     let registry = Registry::start(Scheme::Basic).unwrap();
-    let tls_less = Registry::start(Scheme::Basic).unwrap();
     let closed = Port::reserve().unwrap();
     let login = Login::new("u", "p");
     registry.accounts().allow(&login);
     let image = TinyImage::new("pulls").unwrap();
     let reference = registry.serve("team/app", "1", &image);
-    let plain = tls_less.serve("team/app", "1", &image);
     let stack = require!(Plan::default().plain_http(&[&registry.host(), &closed.host()]).start().await);
     let gone = format!("{}/team/app:2", registry.host());
     let away = format!("{}/team/app:1", closed.host());
@@ -36,7 +34,6 @@ async fn each_refusal_is_told_apart() {
         ("absent", &gone, "u:p", None, (1, "pull", "not_found", "answered 404")),
         ("revoked", &reference, "gone:p", None, (1, "pull", "unauthorized", "answered 401")),
         ("away", &away, "u:p", None, (1, "pull", "unreachable", "did not answer")),
-        ("tls", &plain, "u:p", None, (1, "pull", "tls", "no TLS connection to")),
         ("foreign", &foreign, "u:p", None, (1, "pull", "no_platform", "not for the platform")),
         ("fine", &reference, "u:p", None, (0, "pull", "pulled", "was pulled with creds-")),
     ];

@@ -174,7 +174,7 @@ async fn a_retired_key_closes_every_older_copy_of_the_vault() {
     with_two_versions(&stack, &reference, [&first, &second]).await;
     let (copy, keys) = (stack.dir().join("copy"), contract::scheduler_keys(&stack));
     copy_folder(&contract::vault_store(&stack), &copy);
-    let before = Thief::with(&keys, &[copy.clone()]);
+    let before = Thief::with(&keys, std::slice::from_ref(&copy));
     assert_eq!(before.finds(&[&first, &second]).len(), 2, "the present key opens the copy");
 
     let rotated = stack.run(&["keys", "rotate"]).await;
