@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 /// The manifest's media type (OCI image specification 1.1).
-pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -19,6 +19,7 @@ const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// An image whose only file holds its label; another label makes other digests.
 #[derive(Debug, Clone)]
 pub struct TinyImage {
+    media_type: &'static str,
     digest: String,
     manifest: Bytes,
     blobs: BTreeMap<String, Bytes>,
@@ -41,7 +42,7 @@ impl TinyImage {
         });
         let manifest = Bytes::from(manifest.to_string());
         let blobs = [config, layer].map(|blob| (sha256(&blob), Bytes::from(blob)));
-        Ok(Self { digest: sha256(&manifest), manifest, blobs: blobs.into() })
+        Ok(Self { media_type: MANIFEST_TYPE, digest: sha256(&manifest), manifest, blobs: blobs.into() })
     }
 
     /// An index that has the image for one other platform than any node's.
@@ -53,7 +54,12 @@ impl TinyImage {
         });
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [only] });
         let manifest = Bytes::from(index.to_string());
-        Self { digest: sha256(&manifest), manifest, blobs: self.blobs }
+        Self { media_type: INDEX_TYPE, digest: sha256(&manifest), manifest, blobs: self.blobs }
+    }
+
+    /// What the manifest is: an image's, or an index.
+    pub fn media_type(&self) -> &'static str {
+        self.media_type
     }
 
     /// The manifest's digest, `sha256:…`: what a pull reports.

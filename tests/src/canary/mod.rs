@@ -113,7 +113,7 @@ impl Search {
         let (mut findings, mut searched) = (Vec::new(), Searched::default());
         for file in place::files_below(dir)? {
             let name = file.to_string_lossy();
-            let content = std::fs::read(&file)?;
+            let Some(content) = place::unless_vanished(std::fs::read(&file))? else { continue };
             searched.files += 1;
             searched.bytes += content.len();
             findings.extend(self.in_bytes(&format!("the name of {name}"), name.as_bytes()));

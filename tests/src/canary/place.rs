@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 /// All regular files below a folder. What vanishes meanwhile is left out.
 pub(super) fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let (mut files, mut folders) = (Vec::new(), vec![dir.to_owned()]);
+    std::fs::metadata(dir)?;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
+        let Some(entries) = unless_vanished(std::fs::read_dir(&folder))? else { continue };
+        for entry in entries {
             let entry = entry?;
-            let kind = entry.file_type()?;
+            let Some(kind) = unless_vanished(entry.file_type())? else { continue };
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {
@@ -20,6 +22,15 @@ pub(super) fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// None for what is not there any more: a server removes files while they are looked for.
+pub(super) fn unless_vanished<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// This process and all that descend from it, by id.

@@ -13,7 +13,6 @@ use super::fault::Effect;
 use super::target::{Endpoint, Target};
 use super::tokens::Grant;
 use super::{Credential, Scheme, Seen, State, lock};
-use crate::image::MANIFEST_TYPE;
 use crate::login::Login;
 
 /// Who asks, as far as the `Authorization` header says.
@@ -128,7 +127,7 @@ impl State {
         let found = match target.endpoint {
             Endpoint::Manifest => content.manifests.get(&key).map(|manifest| {
                 let digest = ("docker-content-digest", manifest.digest.clone());
-                ([(CONTENT_TYPE, MANIFEST_TYPE)], [digest], manifest.body.clone()).into_response()
+                ([(CONTENT_TYPE, manifest.media_type)], [digest], manifest.body.clone()).into_response()
             }),
             _ => content.blobs.get(&key).map(|blob| {
                 let digest = ("docker-content-digest", target.name.clone());

@@ -98,6 +98,7 @@ struct Content {
 #[derive(Debug, Clone)]
 struct Manifest {
     digest: String,
+    media_type: &'static str,
     body: Bytes,
 }
 
@@ -137,7 +138,11 @@ impl Registry {
     /// Serves an image under a repository and a tag, and yields its reference `host/repository:tag`.
     pub fn serve(&self, repository: &str, tag: &str, image: &TinyImage) -> String {
         let mut content = lock(&self.state.content);
-        let manifest = Manifest { digest: image.digest().to_owned(), body: image.manifest().clone() };
+        let manifest = Manifest {
+            media_type: image.media_type(),
+            digest: image.digest().to_owned(),
+            body: image.manifest().clone(),
+        };
         for name in [tag, image.digest()] {
             content.manifests.insert((repository.to_owned(), name.to_owned()), manifest.clone());
         }

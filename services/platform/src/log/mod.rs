@@ -1,7 +1,7 @@
 //! The event log: one JetStream stream, appended to exactly once and read without silent stops.
 //!
-//! [`Log`] and [`Administration`] are the port. [`EventLog`] implements them over NATS, [`MemoryLog`] in memory; both share
-//! the protocol of appending, and one conformance suite (`testing`) runs over both.
+//! [`Log`] and [`Administration`] are the port. [`EventLog`] implements them over NATS, `MemoryLog` in memory, for tests;
+//! both share the protocol of appending, and one conformance suite (`testing`) runs over both.
 
 mod append;
 mod batch;

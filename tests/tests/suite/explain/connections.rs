@@ -78,7 +78,8 @@ fn showing(authority: &PrivateCa) -> Manner {
 #[tokio::test]
 async fn each_failed_connection_is_told_apart() {
     let closed = Port::reserve().unwrap();
-    let plain = Registry::start(Scheme::Basic).unwrap().host();
+    let tls_less = Registry::start(Scheme::Basic).unwrap();
+    let plain = tls_less.host();
     let [unknown, expired, elsewhere] = [
         PrivateCa::new().unwrap(),
         PrivateCa::expired().unwrap(),

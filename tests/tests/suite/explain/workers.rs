@@ -38,7 +38,8 @@ async fn versions_that_cannot_be_opened_and_what_is_in_them() {
     // As a gateway of another version might, that knows what it is.
     let odd = json!({ "registry": REGISTRY, "type": "unknown", "credentials": { "KEY": canary.value() } }).to_string();
     Forged { cred_type: "unknown", ..forged("odd", &odd) }.save(&stack).await;
-    let strange = json!({ "registry": "c.d", "type": "basic", "credentials": { "KEY": canary.value() } }).to_string();
+    let login = json!({ "USERNAME": "u", "PASSWORD": canary.value() });
+    let strange = json!({ "registry": "c.d", "type": "basic", "credentials": login }).to_string();
     forged("strange", &strange).save(&stack).await;
     name_image(&stack, "unsaved", "never-saved").await;
     for (container, image_id, expected) in [

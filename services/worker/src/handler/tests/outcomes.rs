@@ -69,18 +69,20 @@ async fn without_a_provider_there_is_no_pull() {
     let elsewhere =
         json!({ "registry": "a.b", "type": "basic", "credentials": { "USERNAME": "u", "PASSWORD": "p" } }).to_string();
     let google = |file: &str| json!({ "GOOGLE_APPLICATION_CREDENTIALS": file });
-    let granted = |values: Value, kind: CredType| {
-        json!({ "registry": registry.host(), "type": kind.as_str(), "credentials": values }).to_string()
+    let granted = |host: &str, values: Value, kind: CredType| {
+        json!({ "registry": host, "type": kind.as_str(), "credentials": values }).to_string()
     };
+    let (here, gcr) = (registry.host(), "gcr.io");
     let cases = [
-        ("unparsable_credentials", CredType::Basic, "{".to_owned()),
-        ("unparsable_credentials", CredType::Basic, granted(json!({}), CredType::Basic)),
-        ("unparsable_credentials", CredType::Gcp, granted(google("/etc/key.json"), CredType::Gcp)),
-        ("unsupported", CredType::Gcp, granted(google(EXTERNAL_ACCOUNT), CredType::Gcp)),
-        ("registry_mismatch", CredType::Basic, elsewhere),
+        ("unparsable_credentials", here, CredType::Basic, "{".to_owned()),
+        ("unparsable_credentials", here, CredType::Basic, granted(here, json!({}), CredType::Basic)),
+        ("unparsable_credentials", gcr, CredType::Gcp, granted(gcr, google("/etc/key.json"), CredType::Gcp)),
+        ("unsupported", gcr, CredType::Gcp, granted(gcr, google(EXTERNAL_ACCOUNT), CredType::Gcp)),
+        ("registry_mismatch", here, CredType::Gcp, granted(here, google(EXTERNAL_ACCOUNT), CredType::Gcp)),
+        ("registry_mismatch", here, CredType::Basic, elsewhere),
     ];
-    for (reason, cred_type, text) in &cases {
-        let bench = Bench::new(registry.host()).await;
+    for (reason, host, cred_type, text) in &cases {
+        let bench = Bench::new(host).await;
         let credential = bench.grant_text("s", 1, *cred_type, text).await;
         bench.work(&bench.attach("c-1", 10, credential).await).await;
         assert_eq!(bench.outcomes(), ["CredentialProviderFailed"], "{reason}");

@@ -70,5 +70,8 @@ async fn no_outcome_tells_a_credential() {
         assert_absent(secret, "events and Debug", &texts);
         assert_absent(secret, "the log", &lines.text());
     }
-    assert!(texts.contains("[redacted]") && lines.text().contains("TRACE"), "there was something to hide");
+    assert!(
+        texts.contains("(redacted)") && texts.contains("ODD") && lines.text().contains("TRACE"),
+        "there was something to hide"
+    );
 }
