@@ -30,10 +30,11 @@ bench-explain events="1000000":
     cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin explain_bench
     @target/release/explain_bench {{ events }}
 
-# formatting and clippy, warnings denied
+# formatting, clippy and the links of the documentation, warnings denied
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 # licences, duplicates, bans, sources and (where the database is at hand) advisories
 [no-exit-message]
