@@ -25,7 +25,7 @@ impl Handler {
             (newest, last) = (newest.max(placed.number), Some(delivered.clone()));
         }
         let renewed = match last.as_ref().and_then(secret_of) {
-            Some(secret) => self.last_renewal(&secret).await?,
+            Some(secret) => self.newest_renewal(&secret).await?,
             None => None,
         };
         Ok(Found { newest, last, renewed, progress: progress? })
@@ -39,7 +39,7 @@ impl Handler {
 
     /// Tells the view of the newest renewal of a secret that the log has.
     pub(crate) async fn read_renewal(&self, secret: &SecretKey) -> Result<(), LogError> {
-        if let Some(renewed) = self.last_renewal(secret).await? {
+        if let Some(renewed) = self.newest_renewal(secret).await? {
             self.tell(Input::RenewalFound(renewed));
         }
         Ok(())
@@ -62,10 +62,24 @@ impl Handler {
         Ok((number.max(placed.number), last))
     }
 
-    async fn last_renewal(&self, secret: &SecretKey) -> Result<Option<Decided>, LogError> {
-        let (workspace, name) = (secret.workspace.clone(), secret.secret_name.clone());
-        let filter = Filter::SecretDecisions(Some(self.worker_id.clone()), Some(workspace), Some(name));
-        Ok(self.log.last_matching(&filter).await?.and_then(|message| decided_in(&message)))
+    /// The renewal of the newest version. It need not be the last one: of two schedulers, one may be behind.
+    async fn newest_renewal(&self, secret: &SecretKey) -> Result<Option<Decided>, LogError> {
+        let SecretKey { workspace, secret_name } = secret;
+        let me = Some(self.worker_id.clone());
+        let filter = Filter::SecretDecisions(me, Some(workspace.clone()), Some(secret_name.clone()));
+        let mut newest = self.log.last_matching(&filter).await?.and_then(|message| decided_in(&message));
+        while let Some(version) = newest.as_ref().and_then(|newest| newest.decision.credential()).map(|one| one.version)
+        {
+            let subject = Subject::SecretDecision {
+                worker_id: self.worker_id.clone(),
+                workspace: workspace.clone(),
+                secret: secret_name.clone(),
+                version: version.saturating_add(1),
+            };
+            let Some(newer) = self.log.last(&subject).await?.and_then(|message| decided_in(&message)) else { break };
+            newest = Some(newer);
+        }
+        Ok(newest)
     }
 }
 

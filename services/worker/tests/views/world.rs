@@ -6,7 +6,7 @@ use waybill_domain::{
     decision::{Decision, Outcome},
     fold::{ContainerKey, PlacementState},
 };
-use waybill_schemas::Subject;
+use waybill_schemas::{SecretName, Subject};
 use waybill_worker::{
     progress::Progress,
     view::{Decided, Effect, Found, Input, Placed, Purpose, View},
@@ -132,11 +132,8 @@ impl World {
         let newest = of_container.clone().map(|(number, _)| number).max().unwrap_or(0);
         let last = of_container.rfind(|(number, _)| *number == placed.number).map(|(_, decided)| decided.clone());
         let secret = last.as_ref().and_then(|last| last.decision.credential()).map(|one| one.secret_name.clone());
-        let renewed = queue.iter().rev().find(|decided| match &decided.decision.outcome {
-            Outcome::Renewed { credential, .. } => Some(&credential.secret_name) == secret.as_ref(),
-            _ => false,
-        });
-        Found { newest, last, renewed: renewed.cloned(), progress: self.progress(name, placed) }
+        let renewed = secret.and_then(|secret| newest_renewal(&queue, &secret));
+        Found { newest, last, renewed, progress: self.progress(name, placed) }
     }
 
     pub(crate) fn progress(&self, name: &str, placed: &Placed) -> Progress {
@@ -330,4 +327,18 @@ impl World {
             self.tell(name, Input::Remembered(placed));
         }
     }
+}
+
+/// The last renewal of a secret, and from there on the next version's while there is one, as the worker reads them.
+fn newest_renewal(queue: &[Decided], secret: &SecretName) -> Option<Decided> {
+    let version = |decided: &Decided| match &decided.decision.outcome {
+        Outcome::Renewed { credential, .. } if credential.secret_name == *secret => Some(credential.version),
+        _ => None,
+    };
+    let mut newest = queue.iter().rfind(|decided| version(decided).is_some())?;
+    while let Some(newer) = queue.iter().rfind(|decided| version(decided) == version(newest).map(|version| version + 1))
+    {
+        newest = newer;
+    }
+    Some(newest.clone())
 }

@@ -34,6 +34,21 @@ async fn a_renewal_is_for_every_placement_and_reported_once() {
     assert_eq!(bench.field(5, "decided_by"), json!(again.decided.sequence));
 }
 
+/// Of two schedulers one was behind: the last renewal is of an older version than the one before it.
+#[tokio::test]
+async fn the_newest_version_counts_and_not_the_last_renewal() {
+    let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
+    let bench = Bench::new(registry.host()).await;
+    let first = bench.basic(1, "first").await;
+    let attached = bench.attach("c-1", 10, first).await;
+    let (second, third) = (bench.basic(2, "second").await, bench.ada(3).await);
+    bench.renew(third, RenewCause::Rotation).await;
+    bench.renew(second, RenewCause::Rotation).await;
+    bench.work(&attached).await;
+    assert_eq!(bench.outcomes(), ["CredentialProviderAttached", "ImagePullSucceeded"]);
+    assert_eq!(bench.field(0, "version"), json!(3));
+}
+
 #[tokio::test]
 async fn a_renewal_that_cannot_be_used_says_why() {
     let registry = FakeRegistry::basic(Image::new(), "ada", PASSWORD).await;
