@@ -49,7 +49,7 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     let log = EventLog::connect(config.nats.clone()).await?;
     let vault = Arc::new(log.vault());
     let scheduler = Scheduler {
-        log: Arc::new(log),
+        log: Arc::new(log.clone()),
         vault,
         projection: config.projection,
         key_folder: config.key_folder,
@@ -60,6 +60,7 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
     };
     let outcome = scheduler.run(&shutdown).await;
     shutdown.cancel();
+    log.leave().await;
     if let Some(serving) = serving {
         serving.abort();
     }

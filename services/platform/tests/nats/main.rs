@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use waybill_domain::credentials::Secret;
 use waybill_platform::{
     log::{
-        Administration as _, Appended, EventLog, Expect, Follow, Identity, Inspector, Log as _, RawMessage, ReadError,
-        STREAM, stream_problems,
+        Administration as _, Appended, EventLog, Expect, Follow, Identity, Inspector, Log as _, NatsConfig, RawMessage,
+        ReadError, STREAM, stream_problems,
     },
     sealing::{Binding, PrivateKey, seal_once},
     testing::{Sample, check_log, check_vault},
@@ -128,6 +128,30 @@ async fn an_older_copy_that_has_grown_is_noticed() {
     let known = Identity { created, sequence, at };
     let mut again = log.follow(&Filter::All, sequence + 1, Some(known));
     assert_eq!(next(&mut again).await.unwrap_err(), ReadError::Replaced { sequence });
+}
+
+/// Whoever ends in order is not listed as somebody who has stopped reading.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_leaves_is_off_the_server() {
+    let Some(server) = NatsServer::start() else { return };
+    let log = server.connect().await;
+    log.ensure_stream(1).await.unwrap();
+    append(&log, &Sample::new(), "r1").await;
+    let config = NatsConfig { name: "waybill-scheduler".to_owned(), ..server.config() };
+    // A process of its own has a runtime of its own, which ends as soon as `main` does.
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let scheduler = EventLog::connect(config).await.unwrap();
+            let mut follow = scheduler.follow(&Filter::All, 1, None);
+            next(&mut follow).await.unwrap();
+            assert!(scheduler.scheduler_reader().await.unwrap().is_some());
+            drop(follow);
+            scheduler.leave().await;
+        });
+    });
+    process.join().unwrap();
+    assert_eq!(log.scheduler_reader().await.unwrap(), None);
 }
 
 /// What is shredded is in none of the server's files any more.

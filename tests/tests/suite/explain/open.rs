@@ -42,8 +42,7 @@ async fn a_scheduler_that_is_away_behind_or_stuck() {
     let mut stack = require!(Plan::default().start().await);
     stack.stop(&Service::Scheduler).await;
     stack.container("acme", "c-1", "img", "w1").await;
-    // "No scheduler is reading the log", or "is not reading" while its consumer outlives it on the server.
-    let (status, answer) = until(&stack, "c-1", "reading").await;
+    let (status, answer) = until(&stack, "c-1", "no scheduler is reading the log").await;
     assert_eq!((status, &answer["verdict"]["code"]), (3, &json!("awaiting_decision")), "{answer:#}");
     expect(&stack, ["container", "c-1"], (3, "attached", "awaiting_decision", "the scheduler's turn")).await;
     assert!(answer["verdict"]["remedy"].as_str().unwrap().contains("waybill scheduler"), "{answer:#}");

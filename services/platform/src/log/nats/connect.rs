@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use waybill_domain::credentials::Secret;
 
 use super::EventLog;
@@ -95,6 +96,7 @@ impl EventLog {
             api_prefix: config.api_prefix.as_str().into(),
             name: config.name.as_str().into(),
             connected,
+            readings: TaskTracker::new(),
             room: Room::default(),
         }
     }

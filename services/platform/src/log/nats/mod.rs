@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tracing::Span;
 use waybill_schemas::{Filter, Subject, Timestamp};
 
@@ -40,6 +41,7 @@ pub struct EventLog {
     /// Whose readers these are, as the server lists them.
     name: Arc<str>,
     connected: watch::Receiver<bool>,
+    readings: TaskTracker,
     pub(crate) room: Room,
 }
 

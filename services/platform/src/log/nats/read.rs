@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use waybill_schemas::{Filter, Timestamp};
 
@@ -27,6 +27,8 @@ const AHEAD: usize = 256;
 const AHEAD_KIB: u32 = 8 * 1024;
 /// A stream may be away while a server starts; after this long it counts as gone.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
+/// A server that does not answer keeps no process from ending.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 type Reader = Consumer<pull::Config>;
 
@@ -44,12 +46,21 @@ impl EventLog {
             known,
             room: Arc::new(Semaphore::new(usize::try_from(AHEAD_KIB).unwrap_or(usize::MAX))),
         };
-        tokio::spawn(reading.run(sender));
+        self.readings.spawn(reading.run(sender));
         let next = async |mut receiver: mpsc::Receiver<Item>| {
             let (item, _room) = receiver.recv().await?;
             Some((item, receiver))
         };
         futures_util::stream::unfold(receiver, next).boxed()
+    }
+
+    /// Waits until what was followed, and is listened to no more, is off the server. Without it the end of the process may come
+    /// first, and the server lists a reader for a minute that is not there.
+    pub async fn leave(&self) {
+        self.readings.close();
+        if timeout(LEAVE_LIMIT, self.readings.wait()).await.is_err() {
+            tracing::debug!("readers stay until the server removes them");
+        }
     }
 
     pub(super) async fn count_pending(&self, filter: &str, from: u64) -> Result<u64, LogError> {
