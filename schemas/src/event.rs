@@ -57,30 +57,38 @@ macro_rules! events {
     };
 }
 
-events! {
-    CredentialSecretSaved,
-    CredentialSecretRotated,
-    CredentialSecretRevoked,
-    CredentialSecretShredded,
-    ImageSecretNamed,
-    CredentialSecretSkipped,
-    ContainerRequested,
-    ContainerEnded,
-    WorkerRegistered,
-    SchedulerKeyPublished,
-    ContainerCredentialsAttached,
-    ContainerCredentialsSkipped,
-    ContainerCredentialsWithdrawn,
-    WorkerCredentialsRenewed,
-    CredentialProviderAttached,
-    CredentialProviderFailed,
-    ImagePullSucceeded,
-    ImagePullFailed,
-    SecretRenewalApplied,
-    SecretRenewalFailed,
-    QuarantineRetried,
-    QuarantineDiscarded,
+/// Hands the name of every event to a macro, in the order in which a chain goes.
+macro_rules! for_events {
+    ($macro:ident) => {
+        $macro! {
+            CredentialSecretSaved,
+            CredentialSecretRotated,
+            CredentialSecretRevoked,
+            CredentialSecretShredded,
+            ImageSecretNamed,
+            CredentialSecretSkipped,
+            ContainerRequested,
+            ContainerEnded,
+            WorkerRegistered,
+            SchedulerKeyPublished,
+            ContainerCredentialsAttached,
+            ContainerCredentialsSkipped,
+            ContainerCredentialsWithdrawn,
+            WorkerCredentialsRenewed,
+            CredentialProviderAttached,
+            CredentialProviderFailed,
+            ImagePullSucceeded,
+            ImagePullFailed,
+            SecretRenewalApplied,
+            SecretRenewalFailed,
+            QuarantineRetried,
+            QuarantineDiscarded,
+        }
+    };
 }
+pub(crate) use for_events;
+
+for_events!(events);
 
 fn to_json<T: Serialize>(body: &T) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(body)

@@ -10,37 +10,14 @@ use schemars::{
 };
 use serde_json::{Value, json};
 
-use crate::{EventType, v1};
+use crate::{EventType, event::for_events, v1};
 
 /// The JSON Schema (draft 2020-12) of an event's body in its present version.
 pub fn schema(event: EventType) -> Value {
     macro_rules! of_type {
-        ($($name:ident),+ $(,)?) => { match event { $(EventType::$name => root_schema::<v1::$name>(),)+ } };
+        ($($name:ident,)+) => { match event { $(EventType::$name => root_schema::<v1::$name>(),)+ } };
     }
-    let mut schema = of_type!(
-        CredentialSecretSaved,
-        CredentialSecretRotated,
-        CredentialSecretRevoked,
-        CredentialSecretShredded,
-        ImageSecretNamed,
-        CredentialSecretSkipped,
-        ContainerRequested,
-        ContainerEnded,
-        WorkerRegistered,
-        SchedulerKeyPublished,
-        ContainerCredentialsAttached,
-        ContainerCredentialsSkipped,
-        ContainerCredentialsWithdrawn,
-        WorkerCredentialsRenewed,
-        CredentialProviderAttached,
-        CredentialProviderFailed,
-        ImagePullSucceeded,
-        ImagePullFailed,
-        SecretRenewalApplied,
-        SecretRenewalFailed,
-        QuarantineRetried,
-        QuarantineDiscarded,
-    );
+    let mut schema = for_events!(of_type);
     schema.insert("$id".to_owned(), json!(event.dataschema()));
     schema.to_value()
 }

@@ -301,17 +301,24 @@ impl Decision {
     }
 }
 
+/// The version that an event hands over: attachments and renewals have the same fields for it.
+macro_rules! handed_over {
+    ($event:ident) => {
+        Credential {
+            secret_name: $event.secret_name,
+            version: $event.version,
+            registry: $event.registry,
+            cred_type: $event.cred_type,
+            credentials_length: $event.credentials_length,
+            expires_at: $event.expires_at,
+            saved_by: $event.saved_by,
+        }
+    };
+}
+
 impl From<ContainerCredentialsAttached> for Decision {
     fn from(event: ContainerCredentialsAttached) -> Self {
-        let credential = Credential {
-            secret_name: event.secret_name,
-            version: event.version,
-            registry: event.registry,
-            cred_type: event.cred_type,
-            credentials_length: event.credentials_length,
-            expires_at: event.expires_at,
-            saved_by: event.saved_by,
-        };
+        let credential = handed_over!(event);
         let image =
             AttachedImage { image_id: event.image_id, image_ref: event.image_ref, image_event: event.image_event };
         let placement = Placement { container_id: event.container_id, number: event.placement };
@@ -357,15 +364,7 @@ impl From<ContainerCredentialsWithdrawn> for Decision {
 
 impl From<WorkerCredentialsRenewed> for Decision {
     fn from(event: WorkerCredentialsRenewed) -> Self {
-        let credential = Credential {
-            secret_name: event.secret_name,
-            version: event.version,
-            registry: event.registry,
-            cred_type: event.cred_type,
-            credentials_length: event.credentials_length,
-            expires_at: event.expires_at,
-            saved_by: event.saved_by,
-        };
+        let credential = handed_over!(event);
         Self {
             worker_id: event.worker_id,
             workspace: event.workspace,

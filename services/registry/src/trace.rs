@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt::Display};
 
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 /// Marks a span as failed. The span must have the fields `otel.status_code` and `otel.status_description`.
 pub(crate) fn record_outcome(span: &Span, error: Option<&impl Display>) {
@@ -10,6 +10,23 @@ pub(crate) fn record_outcome(span: &Span, error: Option<&impl Display>) {
         span.record("otel.status_code", "ERROR");
         span.record("otel.status_description", error.to_string());
     }
+}
+
+/// Asks a cloud for a token, in a client span of this name that has the outcome.
+pub(crate) async fn trace_exchange<T, E: Display>(
+    name: &'static str,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let span = tracing::info_span!(
+        "exchange",
+        otel.name = name,
+        otel.kind = "client",
+        otel.status_code = tracing::field::Empty,
+        otel.status_description = tracing::field::Empty,
+    );
+    let outcome = asking.instrument(span.clone()).await;
+    record_outcome(&span, outcome.as_ref().err());
+    outcome
 }
 
 /// The error and its causes: `outer: cause: cause of the cause`.

@@ -9,7 +9,7 @@ use super::{
     Concern, Earlier, Explanation, History, Readers,
     again::{ASK_AGAIN, Again},
     missing::missing,
-    notes::notes_on,
+    notes::{notes_on, unreadable},
     open::{Owed, Undecided, await_decision, await_worker},
     provider::{Failed, no_provider},
     pull::no_image,
@@ -69,12 +69,7 @@ pub fn explain_container(
         explanation.timeline = steps(timeline(&view, newest));
         (explanation.placement, explanation.worker_id) = (Some(newest.number()), Some(newest.worker().clone()));
     }
-    for unreadable in history.unreadable(|_| true) {
-        if Some(unreadable.sequence) != explanation.verdict.sequence {
-            let Recorded { sequence, value, .. } = unreadable;
-            explanation.notes.push(format!("the event at sequence {sequence} cannot be read: {value}"));
-        }
-    }
+    explanation.notes.extend(unreadable(&history, &explanation.verdict));
     explanation
 }
 

@@ -1,22 +1,21 @@
 //! Explaining an image: what its newest build leaves for containers to come.
 
-use waybill_schemas::{ImageId, Recorded, Subject, Timestamp, WorkerId, WorkspaceId, v1::AttachSkipReason};
+use waybill_schemas::{ImageId, Subject, Timestamp, WorkerId, WorkspaceId, v1::AttachSkipReason};
 
 use super::{
     Concern, Explanation, History,
     container::quarantined,
     missing::nothing_built,
+    notes::unreadable,
     reason::{Situation, clause, remedy},
     replay::Replay,
     secret::unverified,
     skipped,
-    step::steps,
+    step::latest_steps,
     verdict::{Code, Hop, State, Verdict},
 };
 use crate::fold::{ImageFact, ImageKey, SecretFact, SecretKey, find_credential};
 
-/// Most builds that are shown.
-const SHOWN: usize = 20;
 /// What becomes of a remedy for an image.
 const LATER: &str = "Containers asked for later get it.";
 
@@ -31,18 +30,13 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
     let mut notes = Vec::new();
     notes.extend(secret.and_then(|secret| unverified(&history, secret)));
     let verdict = judge(&history, (workspace, image_id), image, secret, now);
-    for Recorded { sequence, value, .. } in history.unreadable(|_| true) {
-        if Some(sequence) != verdict.sequence {
-            notes.push(format!("the event at sequence {sequence} cannot be read: {value}"));
-        }
-    }
+    notes.extend(unreadable(&history, &verdict));
     let shown = |subject: &Subject| match subject {
         Subject::Image { .. } => true,
         Subject::Secret { secret, .. } => image.and_then(|image| image.secret_name.as_ref()) == Some(secret),
         _ => false,
     };
-    let all: Vec<_> = history.events().filter(|recorded| shown(&recorded.value.subject)).collect();
-    let hidden = all.len().saturating_sub(SHOWN);
+    let (hidden, timeline) = latest_steps(history.events().filter(|recorded| shown(&recorded.value.subject)));
     if hidden > 0 {
         notes.push(format!("{hidden} earlier events are not shown; `waybill events --image {image_id}` has them"));
     }
@@ -53,7 +47,7 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
         placement: None,
         worker_id: None,
         verdict,
-        timeline: steps(all.into_iter().skip(hidden).map(|recorded| (recorded, None))),
+        timeline,
         earlier: Vec::new(),
         notes,
     }

@@ -2,7 +2,7 @@
 
 use waybill_schemas::Recorded;
 
-use super::{container::View, missing::missing, story::Story, verdict::State};
+use super::{History, Verdict, container::View, missing::missing, story::Story, verdict::State};
 use crate::decision::Outcome;
 
 pub(super) fn notes_on(view: &View<'_>, story: &Story<'_>, state: State) -> Vec<String> {
@@ -17,6 +17,15 @@ pub(super) fn notes_on(view: &View<'_>, story: &Story<'_>, state: State) -> Vec<
     }
     notes.extend(expiry(view, story, state));
     notes
+}
+
+/// What cannot be read in a history, unless the verdict is about it.
+pub(super) fn unreadable(history: &History, verdict: &Verdict) -> Vec<String> {
+    let others = history.unreadable(|_| true).filter(|unreadable| Some(unreadable.sequence) != verdict.sequence);
+    let note = |Recorded { sequence, value, .. }: Recorded<&str>| {
+        format!("the event at sequence {sequence} cannot be read: {value}")
+    };
+    others.map(note).collect()
 }
 
 /// A pull that is not over may go without credentials.

@@ -9,16 +9,14 @@ use waybill_schemas::{
 use super::{
     Concern, Explanation, History, Readers,
     container::quarantined,
+    notes::unreadable,
     open::{Owed, await_worker},
     reason::rotate,
     replay::Replay,
-    step::steps,
+    step::latest_steps,
     verdict::{Code, Hop, Verdict},
 };
 use crate::fold::{SecretFact, SecretKey, SecretState};
-
-/// Most events that are shown.
-const SHOWN: usize = 20;
 
 /// What a container that needs the secret at `now` would get, and why.
 pub fn explain_secret(
@@ -32,13 +30,8 @@ pub fn explain_secret(
     let secret = facts.secrets.get(&SecretKey { workspace: workspace.clone(), secret_name: secret_name.clone() });
     let verdict = judge(&history, (workspace, secret_name), secret, now);
     let mut notes: Vec<String> = secret.and_then(|secret| unverified(&history, secret)).into_iter().collect();
-    for Recorded { sequence, value, .. } in history.unreadable(|_| true) {
-        if Some(sequence) != verdict.sequence {
-            notes.push(format!("the event at sequence {sequence} cannot be read: {value}"));
-        }
-    }
-    let all: Vec<_> = history.events().collect();
-    let hidden = all.len().saturating_sub(SHOWN);
+    notes.extend(unreadable(&history, &verdict));
+    let (hidden, timeline) = latest_steps(history.events());
     if hidden > 0 {
         notes.push(format!("{hidden} earlier events are not shown"));
     }
@@ -49,7 +42,7 @@ pub fn explain_secret(
         placement: None,
         worker_id: None,
         verdict,
-        timeline: steps(all.into_iter().skip(hidden).map(|recorded| (recorded, None))),
+        timeline,
         earlier: Vec::new(),
         notes,
     }

@@ -55,6 +55,16 @@ pub struct Step {
     pub trace_id: Option<String>,
 }
 
+/// Most events of an image or a secret that are shown.
+const SHOWN: usize = 20;
+
+/// The steps of the last events, and how many events come before them.
+pub(super) fn latest_steps<'h>(events: impl Iterator<Item = Recorded<&'h RecordedEvent>>) -> (usize, Vec<Step>) {
+    let all: Vec<_> = events.collect();
+    let hidden = all.len().saturating_sub(SHOWN);
+    (hidden, steps(all.into_iter().skip(hidden).map(|recorded| (recorded, None))))
+}
+
 /// The steps of events, in the order of the log, each with another outcome than its own where there is one. A worker's
 /// registration is none.
 pub(super) fn steps<'h>(

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use time::OffsetDateTime;
-use tracing::Instrument as _;
 use waybill_domain::{
     credentials::{AzureKeys, BasicLogin, Secret, jwt_expires_at},
     reference::RegistryHost,
@@ -17,7 +16,7 @@ use super::{
     oauth::{Endpoint, Fields, Http, LIMIT, host_of},
     token::{Exchange, Token},
 };
-use crate::trace::record_outcome;
+use crate::trace::trace_exchange;
 
 /// User name with which a registry takes its refresh token as the password ("Authenticate with an Azure container
 /// registry").
@@ -114,16 +113,7 @@ impl AzureExchange {
 
 impl Exchange for AzureExchange {
     async fn exchange(&self) -> Result<Token, ProviderError> {
-        let span = tracing::info_span!(
-            "exchange",
-            otel.name = "azure registry token",
-            otel.kind = "client",
-            otel.status_code = tracing::field::Empty,
-            otel.status_description = tracing::field::Empty,
-        );
-        let outcome = self.ask().instrument(span.clone()).await;
-        record_outcome(&span, outcome.as_ref().err());
-        outcome
+        trace_exchange("azure registry token", self.ask()).await
     }
 
     fn issuer(&self) -> String {

@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
-use tracing::Instrument as _;
 use waybill_domain::credentials::{
     BasicLogin, ExternalAccount, GOOGLE_TOKEN_USER, GoogleKeys, GoogleUser, Secret, ServiceAccount,
 };
@@ -19,7 +18,7 @@ use super::{
     rs256,
     token::{Exchange, Token},
 };
-use crate::{number::seconds, trace::record_outcome};
+use crate::{number::seconds, trace::trace_exchange};
 
 /// All that a pull needs, of Artifact Registry as of gcr.io ("Deploying to Compute Engine": read-only storage access).
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
@@ -122,16 +121,7 @@ impl GoogleExchange {
 
 impl Exchange for GoogleExchange {
     async fn exchange(&self) -> Result<Token, ProviderError> {
-        let span = tracing::info_span!(
-            "exchange",
-            otel.name = "google token",
-            otel.kind = "client",
-            otel.status_code = tracing::field::Empty,
-            otel.status_description = tracing::field::Empty,
-        );
-        let outcome = self.ask().instrument(span.clone()).await;
-        record_outcome(&span, outcome.as_ref().err());
-        outcome
+        trace_exchange("google token", self.ask()).await
     }
 
     fn issuer(&self) -> String {

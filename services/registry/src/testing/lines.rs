@@ -1,4 +1,4 @@
-//! Captured log lines.
+//! Captured log lines: the gateway's tests include this file as it is, the worker's the whole folder.
 
 use std::{
     io,
@@ -6,9 +6,9 @@ use std::{
 };
 
 use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
-/// All log lines of a thread, down to TRACE.
+/// All log lines of a thread, down to TRACE, and what its spans say when they begin and end.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -20,6 +20,7 @@ impl Lines {
             .json()
             .flatten_event(true)
             .with_max_level(tracing::Level::TRACE)
+            .with_span_events(FmtSpan::FULL)
             .with_writer(lines.clone())
             .finish();
         (lines, tracing::subscriber::set_default(subscriber))

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use waybill_platform::testing::Failure;
 
-use super::support::{Gateway, Lines, TOKEN, bare, post, request};
+use super::{
+    lines::Lines,
+    support::{Gateway, TOKEN, bare, post, request},
+};
 
 const CANARY: &str = "canary-5up3r-s3cr3t";
 

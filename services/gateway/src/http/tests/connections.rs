@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Gateway, Lines, TOKEN};
+use super::{
+    lines::Lines,
+    support::{Gateway, TOKEN},
+};
 use crate::{
     config::Limits,
     port::{NotAccepted, Unverified, Verifies},

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Gateway, Lines};
+use super::{lines::Lines, support::Gateway};
 
 async fn lines_of(path: &str, body: Value, message: &str) -> Vec<Value> {
     let (lines, _guard) = Lines::capture();

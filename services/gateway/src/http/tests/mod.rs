@@ -6,6 +6,8 @@ mod connections;
 mod contract;
 mod explain;
 mod idempotency;
+#[path = "../../../../registry/src/testing/lines.rs"]
+mod lines;
 mod logs;
 mod names;
 mod outcomes;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Gateway, Lines};
+use super::{lines::Lines, support::Gateway};
 
 const CANARY: &str = "s3cr3t-rotated-0123456789";
 const SECRET: &str = "/v1/secrets/acme/team.a";

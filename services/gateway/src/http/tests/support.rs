@@ -1,10 +1,6 @@
 //! Gateways without a network, and what their tests ask of them.
 
-use std::{
-    io, iter,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{iter, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,7 +10,6 @@ use axum::{
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
-use tracing_subscriber::fmt::MakeWriter;
 use waybill_domain::credentials::Secret;
 use waybill_platform::{
     explain::{Explainer, Moment, Scope},
@@ -243,53 +238,4 @@ pub(super) fn open(gateway: &Gateway, kept: &Kept, registry: &str) -> Secret {
     let binding = Binding::Secret { workspace, secret, version, registry: registry.to_owned() };
     let sealed = kept.entry.sealed().unwrap();
     open(&gateway.scheduler, waybill_platform::sealing::Senders::Any, &binding, sealed).unwrap()
-}
-
-/// Log lines of the current thread, as JSON objects.
-#[derive(Clone, Default)]
-pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    /// Captures everything from here on, at every level and of every target, until the guard is dropped.
-    pub(super) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        let lines = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_max_level(tracing::Level::TRACE)
-            .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-            .with_writer(lines.clone())
-            .finish();
-        (lines, tracing::subscriber::set_default(subscriber))
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// Lines with this message.
-    pub(super) fn with(&self, message: &str) -> Vec<Value> {
-        let text = self.text();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["message"] == message).collect()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
 }
