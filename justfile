@@ -14,6 +14,11 @@ demo: build
 test *arguments:
     @infra/run-tests {{ arguments }}
 
+# the unmodified programs of others against a running Waybill, one line each; arguments name some of them
+[no-exit-message]
+peers *arguments: build
+    @python3 tests/peers/run.py {{ arguments }}
+
 # the binaries, as the demo and the tests start them
 build:
     cargo build --workspace --bins --locked
