@@ -6,6 +6,7 @@ Prints one line per problem; exits 1 if there is any. Needs PyYAML, which the te
 """
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -134,6 +135,18 @@ def check_containerfile(problems):
     problems.need(users and users[-1].split(":")[0] not in ("0", "root"), "Containerfile: it would run as root")
 
 
+def check_observability(problems):
+    """Dashboard, links and alerts can be loaded, and each alert says what to do."""
+    for name, member in (("grafana-dashboard.json", "panels"), ("jaeger-ui.json", "linkPatterns")):
+        problems.need(json.loads((INFRA / name).read_text("utf-8")).get(member), f"{name}: it has no {member}")
+    groups = yaml.safe_load((INFRA / "prometheus-rules.yaml").read_text("utf-8"))["groups"]
+    tested = (INFRA / "prometheus-rules-test.yaml").read_text("utf-8")
+    for rule in (rule for group in groups for rule in group["rules"]):
+        at = f"prometheus-rules.yaml: {rule['alert']}"
+        problems.need({"summary", "description"} <= set(rule["annotations"]), f"{at} does not say what to do")
+        problems.need(f"alertname: {rule['alert']}" in tested, f"{at} has no test")
+
+
 def check_scripts(problems):
     for name in ("justw", "run-tests", "check-deps", "waybill-ready"):
         problems.need(os.access(INFRA / name, os.X_OK), f"{name} is not executable")
@@ -148,6 +161,7 @@ def main():
     check_keys(services, problems)
     check_collector(services, problems)
     check_containerfile(problems)
+    check_observability(problems)
     check_scripts(problems)
     if home:
         check_settings_of(home, problems)

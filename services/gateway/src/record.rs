@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 use uuid::Uuid;
 use waybill_domain::secret::SecretRefusal;
 use waybill_platform::{
@@ -160,6 +161,8 @@ impl Session {
     /// Appends an event and waits for the acknowledgement.
     pub(crate) async fn append(&self, new: NewEvent, expect: Expect) -> Result<Written, RecordError> {
         check_size(&new.event)?;
+        // The request's own span: what it was about is known from its body only.
+        trace::set_ids(&Span::current(), &new.event);
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.recorder.log.append(&new, expect, Some(left)).await? {
             Appended::Stored { sequence, duplicate: false } => Ok(stored(Receipt::from_new(new, sequence))),

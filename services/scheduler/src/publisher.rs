@@ -17,7 +17,7 @@ use waybill_domain::{decision::Cause, fold::Lane};
 use waybill_platform::{
     chain,
     log::{Administration, Appended, ErrorKind, Expect, NewEvent, RawMessage},
-    metrics,
+    metrics, trace,
     vault::VaultError,
 };
 use waybill_schemas::{Event, WorkspaceId};
@@ -235,6 +235,8 @@ impl Publisher {
         write_log_line(&announcement.event.event, sequence);
         if !duplicate {
             count(&announcement.event.event);
+            let cause = &due.pending.cause;
+            metrics::decided_after(trace::now().instant() - cause.at.instant());
         }
         self.in_flight.add(due.key, sequence);
     }

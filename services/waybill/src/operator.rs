@@ -45,7 +45,8 @@ where
     let mut reader = settings.reader();
     let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
-    let telemetry = telemetry::init("waybill", &TelemetryConfig::read(settings, "warn")?)?;
+    let instance = uuid::Uuid::new_v4().to_string();
+    let telemetry = telemetry::init("waybill", &instance, &TelemetryConfig::read(settings, "warn")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let stop = shutdown::signal();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 use waybill_schemas::{Envelope, Event, Subject, header};
 
@@ -84,9 +84,21 @@ pub(super) async fn append(
             Err(_) => Err(attempt.out_of_time(limit)),
         }
     };
+    let began = Instant::now();
     let outcome = appending.instrument(span.clone()).await;
-    trace::record_outcome(&span, outcome.as_ref().err());
+    record(&span, new, began, &outcome);
     outcome
+}
+
+/// What became of a publish, for its span and the metrics.
+pub(super) fn record(span: &Span, new: &NewEvent, began: Instant, outcome: &Result<Appended, AppendError>) {
+    let failed = outcome.as_ref().err().map(|error| (error.kind().as_str(), error));
+    metrics::published(&new.subject, began.elapsed(), failed.map(|(kind, _)| kind));
+    match (failed, outcome) {
+        (Some((kind, error)), _) => trace::record_error(span, kind, error),
+        (None, Ok(Appended::Stored { sequence, .. })) => trace::set_sequence(span, &new.event, *sequence),
+        (None, _) => {}
+    }
 }
 
 /// The event as it is published: with this program's version, and the context of the span that is entered here.

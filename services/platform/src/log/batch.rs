@@ -1,10 +1,11 @@
 //! Several events at once: an atomic batch (NATS ADR-50), or one by one where a batch is not possible.
 
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::{
     AppendError, Appended, Expect, NewEvent,
-    append::{Attempt, add_context},
+    append::{Attempt, add_context, record},
     publish::{Next, Outgoing, Wire, interpret},
     room::Room,
 };
@@ -22,11 +23,16 @@ pub(super) async fn append_all(
     let mut outcomes = Vec::with_capacity(events.len());
     for chunk in events.chunks(MAX_BATCH) {
         let published: Vec<Publishing> = chunk.iter().map(Publishing::begin).collect();
+        let began = Instant::now();
         match append_batch(wire, &published).await {
             Some(sequences) => {
                 room.report_room();
-                published.iter().for_each(|one| metrics::appended(&one.event.subject));
-                outcomes.extend(sequences.map(|sequence| Ok(Appended::Stored { sequence, duplicate: false })));
+                for (one, sequence) in published.iter().zip(sequences) {
+                    metrics::appended(&one.event.subject);
+                    let stored = Ok(Appended::Stored { sequence, duplicate: false });
+                    record(&one.span, &one.event, began, &stored);
+                    outcomes.push(stored);
+                }
             }
             None => {
                 for one in &published {
@@ -40,8 +46,9 @@ pub(super) async fn append_all(
 
 async fn append_one(wire: &impl Wire, room: &Room, one: &Publishing) -> Result<Appended, AppendError> {
     let appending = async { Attempt::new(wire, room, &one.event, one.expect)?.run().await };
+    let began = Instant::now();
     let outcome = appending.instrument(one.span.clone()).await;
-    trace::record_outcome(&one.span, outcome.as_ref().err());
+    record(&one.span, &one.event, began, &outcome);
     outcome
 }
 

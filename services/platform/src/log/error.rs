@@ -23,6 +23,15 @@ const FULL_WORDS: [&str; 4] =
     ["no space left", "disk quota exceeded", "insufficient resources", "resource limits exceeded"];
 
 impl ErrorKind {
+    /// The kind in one word, as spans and metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Again => "unavailable",
+            Self::Full => "full",
+            Self::Never => "refused",
+        }
+    }
+
     /// The kind of an error that JetStream answered with.
     pub fn classify(code: u64, description: &str) -> Self {
         let description = description.to_ascii_lowercase();

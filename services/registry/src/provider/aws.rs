@@ -77,6 +77,7 @@ impl Call<'_> {
             rpc.service = self.service,
             rpc.method = self.method,
             cloud.region = self.region,
+            error.r#type = Empty,
             otel.status_code = Empty,
             otel.status_description = Empty,
         );

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use futures_util::future::join_all;
 use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE};
 use serde::Deserialize;
-use waybill_platform::{chain, telemetry::Otlp};
+use tokio::{net::TcpStream, time::timeout};
+use waybill_platform::{
+    chain,
+    telemetry::{Otlp, Transport},
+};
 
 use super::{finding::Finding, home::Home};
 
@@ -105,8 +109,9 @@ pub(super) async fn collectors(client: &Client, home: &Home) -> Vec<Finding> {
     if collectors.is_empty() {
         return vec![Finding::ok("otlp", "not configured; spans stay here")];
     }
-    let asked = collectors.iter().map(async |((signal, endpoint), otlp)| {
-        judge_collector(*signal, &shown(endpoint), &export(client, otlp).await)
+    let asked = collectors.iter().map(async |((signal, endpoint), otlp)| match otlp.transport {
+        Transport::Http => judge_collector(*signal, &shown(endpoint), &export(client, otlp).await),
+        Transport::Grpc => judge_connection(*signal, &shown(endpoint), &connect(endpoint).await),
     });
     join_all(asked).await
 }
@@ -118,6 +123,24 @@ async fn export(client: &Client, otlp: &Otlp) -> Result<StatusCode, String> {
         request = request.header(name, value);
     }
     request.send().await.map(|answer| answer.status()).map_err(reason)
+}
+
+/// Whether a gRPC server's port takes connections; what it says to an export is in the services' own logs.
+async fn connect(endpoint: &str) -> Result<(), String> {
+    let url: Url = endpoint.parse().map_err(|_| "it is no address".to_owned())?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let connecting = TcpStream::connect((host, url.port_or_known_default().unwrap_or(4317)));
+    match timeout(LIMIT, connecting).await {
+        Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no connection within {} s", LIMIT.as_secs())),
+    }
+}
+
+fn judge_connection(signal: Signal, endpoint: &str, connected: &Result<(), String>) -> Finding {
+    match connected {
+        Ok(()) => Finding::ok("otlp", format!("{endpoint} takes connections for {}", signal.name())),
+        Err(why) => judge_collector(signal, endpoint, &Err(why.clone())),
+    }
 }
 
 fn judge_collector(signal: Signal, endpoint: &str, answer: &Result<StatusCode, String>) -> Finding {

@@ -11,6 +11,7 @@ use super::EventLog;
 use crate::{
     config::Reader,
     log::{API_PREFIX, LogError, room::Room},
+    trace,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,6 +84,9 @@ impl EventLog {
         let settings = |reason: String| LogError::Settings { hosts: config.hosts(), reason };
         let (state, connected) = watch::channel(false);
         let servers = servers(&config.url).map_err(|error| settings(error.to_string()))?;
+        if let Some(server) = servers.first() {
+            trace::set_server(server.host(), server.port());
+        }
         let options = options(&config, state);
         let client = options.connect(servers).await.map_err(|error| settings(error.to_string()))?;
         Ok(Self::over(client, &config, connected))
