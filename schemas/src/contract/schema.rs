@@ -1,7 +1,7 @@
 //! JSON Schemas of the event bodies, in the form from which generators of other languages make plain types.
 //!
 //! Each set of words is one `enum` with a name, an optional field is one that may be left out, and an integer has a
-//! lower bound in place of Rust's name for its width. [`crate::decode()`] takes `null` for an optional field as well.
+//! lower bound and the width that generators know. [`crate::decode()`] takes `null` for an optional field as well.
 
 use schemars::{
     JsonSchema, Schema,
@@ -24,7 +24,7 @@ pub fn schema(event: EventType) -> Value {
 
 fn root_schema<T: JsonSchema>() -> Schema {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
-    for simplify in [join_lines, drop_null, name_words, drop_width] {
+    for simplify in [join_lines, drop_null, name_words, name_width] {
         RecursiveTransform(simplify).transform(&mut schema);
     }
     title_definitions(&mut schema);
@@ -73,10 +73,11 @@ fn name_words(schema: &mut Schema) {
     schema.insert("description".to_owned(), json!(description));
 }
 
-/// `uint64` and the like are no formats of JSON Schema; `minimum` stays.
-fn drop_width(schema: &mut Schema) {
+/// Generators make 64 bits of `int64` and 32 of no format, which a long log's sequences outgrow. They know no `uint64`;
+/// `minimum` says the rest.
+fn name_width(schema: &mut Schema) {
     if schema.get("type").is_some_and(|of| *of == json!("integer")) {
-        schema.remove("format");
+        schema.insert("format".to_owned(), json!("int64"));
     }
 }
 
