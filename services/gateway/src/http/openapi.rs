@@ -10,9 +10,14 @@ use axum::{
 };
 use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::Type,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
+use waybill_schemas::{ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
     builds, containers, explain,
@@ -34,7 +39,7 @@ use super::{
         explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json
     ),
     components(schemas(Problem, builds::Credentials)),
-    modifiers(&Bearer)
+    modifiers(&Bearer, &Patterns)
 )]
 struct Document;
 
@@ -49,6 +54,29 @@ impl Modify for Bearer {
                 .build(),
         );
         document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    }
+}
+
+/// What a parameter may hold, by its name: a client that is made from the document refuses the rest before it is sent.
+struct Patterns;
+
+impl Modify for Patterns {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let operations =
+            document.paths.paths.values_mut().flat_map(|item| {
+                [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+            });
+        for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+            let RefOr::T(parameter) = parameter else { continue };
+            let pattern = match parameter.name.as_str() {
+                "workspace" | "id" => ID_PATTERN,
+                "name" => SECRET_NAME_PATTERN,
+                "Idempotency-Key" => "^[!-~]{1,128}$",
+                _ => continue,
+            };
+            let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+            parameter.schema = Some(text.build().into());
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     answer::{Place, cred_types, respond},
     body,
     builds::Credentials,
+    json,
     openapi::Problems,
     problem::{self, Problem},
     request, verify,
@@ -46,6 +47,7 @@ pub(super) struct PutBody {
     credentials: CredentialInput,
     /// The version that the secret must be at, 0 for none.
     #[schema(example = 0)]
+    #[serde(default, deserialize_with = "json::optional_integer")]
     if_version: Option<u64>,
     /// An image of the registry to try the credentials with before they are saved. Credentials that the registry refuses never
     /// replace ones that it took.
@@ -62,6 +64,7 @@ pub(super) struct RotateBody {
     credentials: CredentialInput,
     /// The version that the secret must be at.
     #[schema(example = 3)]
+    #[serde(default, deserialize_with = "json::optional_integer")]
     if_version: Option<u64>,
 }
 

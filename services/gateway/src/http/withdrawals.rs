@@ -15,7 +15,7 @@ use waybill_schemas::{Event, v1::MAX_REASON};
 use super::{
     App,
     answer::{Place, respond},
-    body,
+    body, json,
     openapi::{Problems, StoredProblems},
     problem::{self, Problem},
     request,
@@ -37,6 +37,7 @@ pub(super) struct WithdrawBody {
     reason: Option<String>,
     /// The version that the secret must be at.
     #[schema(example = 3)]
+    #[serde(default, deserialize_with = "json::optional_integer")]
     if_version: Option<u64>,
 }
 

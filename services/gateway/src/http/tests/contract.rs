@@ -54,6 +54,20 @@ fn each_operation_has_an_id_of_its_own() {
     assert_eq!((ids.len(), distinct.len()), (17, 17), "{ids:?}");
 }
 
+/// A client that is made from the document refuses what the gateway would.
+#[test]
+fn each_parameter_says_what_it_may_hold() {
+    let document = document();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|path| METHODS.iter().filter_map(|method| path.get(method)));
+    let parameters = operations.flat_map(|operation| operation["parameters"].as_array().cloned().unwrap_or_default());
+    let without: Vec<String> = parameters
+        .filter(|parameter| parameter["schema"]["type"] != "integer" && parameter["schema"]["pattern"].is_null())
+        .map(|parameter| parameter.to_string())
+        .collect();
+    assert!(without.is_empty(), "{without:?}");
+}
+
 #[tokio::test]
 async fn every_route_is_in_it_and_the_other_way_round() {
     let document = document();
