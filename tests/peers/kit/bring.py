@@ -152,16 +152,16 @@ def npm_packages(name, *packages):
         folder.mkdir(parents=True)
         (folder / "package.json").write_text('{"private": true}', "utf-8")
         env = {**os.environ, "PATH": f"{node().parent}:{os.environ['PATH']}"}
-        argv = [npm(), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
+        argv = [*npm(), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
         bring(name, argv + list(packages), cwd=folder, env=env)
         mark.write_text(stamp, "utf-8")
     return folder
 
 
 def npm():
-    """npm as it comes with that Node.js."""
-    beside = node().parent / "npm"
-    return beside if beside.exists() else shutil.which("npm")
+    """How npm is run that came with that Node.js; in the wheel, links to it have become copies that find nothing."""
+    own = node().parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [node(), own] if own.is_file() else [shutil.which("npm")]
 
 
 @functools.cache
