@@ -126,7 +126,7 @@ impl Credentials {
     /// somebody else are a [`CredentialError::RegistryMismatch`].
     pub fn from_json(text: &Secret) -> Result<(RegistryHost, Self), CredentialError> {
         let json::Object { registry, cred_type, credentials } =
-            json::read(text.expose()).map_err(CredentialError::InvalidJson)?;
+            json::read_object(text.expose()).map_err(CredentialError::InvalidJson)?;
         let missing = |field| CredentialError::MissingField { field };
         let registry = registry.ok_or(missing("registry"))?;
         let host = RegistryHost::parse(registry.expose()).map_err(CredentialError::InvalidRegistry)?;
@@ -135,7 +135,7 @@ impl Credentials {
         }
         let cred_type = cred_type.ok_or(missing("type"))?;
         let cred_type = parse::read_type(cred_type.expose()).ok_or(CredentialError::UnknownType)?;
-        let keys = keys::Keys::of(&credentials.ok_or(missing("credentials"))?)?;
+        let keys = keys::Keys::of(&credentials.ok_or(missing("credentials"))?.0)?;
         let family = match cred_type {
             CredType::Public => return Err(CredentialError::Public),
             known => families::plain(known).ok_or(CredentialError::Unrecognized)?,

@@ -112,7 +112,7 @@ fn from_login(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError
 }
 
 fn from_json(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError> {
-    let Object { registry, cred_type, credentials } = json::read(text).map_err(CredentialError::InvalidJson)?;
+    let Object { registry, cred_type, credentials } = json::read_object(text).map_err(CredentialError::InvalidJson)?;
     let registry = registry.filter(|registry| !registry.expose().trim().is_empty());
     let registry = registry.ok_or(CredentialError::MissingField { field: "registry" })?;
     let claimed = claimed_host(registry.expose()).map_err(CredentialError::InvalidRegistry)?;
@@ -122,7 +122,7 @@ fn from_json(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError>
     match (claimed_type(cred_type)?, credentials) {
         (Some(CredType::Public), _) => Err(CredentialError::Public),
         (_, None) => Err(CredentialError::MissingField { field: "credentials" }),
-        (claimed_type, Some(keys)) => from_keys(&keys, claimed_type, host),
+        (claimed_type, Some(keys)) => from_keys(&keys.0, claimed_type, host),
     }
 }
 
