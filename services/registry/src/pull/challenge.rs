@@ -10,7 +10,7 @@ use reqwest::{
 };
 use waybill_domain::reference::RegistryHost;
 
-use super::place::{Unfit, fit};
+use super::guard::{Unfit, fit};
 use crate::words;
 
 /// What a registry wants to see.

@@ -6,7 +6,11 @@ use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
 use super::{
-    PullError, connection, guard::NotPublic, place::Unfit, proxy::Proxies, trouble::Refusal, trouble::Trouble,
+    PullError, connection,
+    guard::{NotPublic, Unfit},
+    proxy::Proxies,
+    trouble::Refusal,
+    trouble::Trouble,
     within::TooLong,
 };
 use crate::{provider::RegistryLogin, words};
@@ -66,9 +70,7 @@ pub(super) fn classify(trouble: &Trouble, asker: Asker<'_>) -> PullError {
     match trouble {
         Trouble::Refused(refusal) => of_refusal(refusal, asker),
         Trouble::TooLarge => error(PullFailure::RegistryError, "the manifest has more than 4 MiB".to_owned()),
-        Trouble::Compressed => {
-            error(PullFailure::RegistryError, "sent a manifest compressed in a way that nobody asked for".to_owned())
-        }
+        Trouble::Encoded(unreadable) => error(PullFailure::RegistryError, unreadable.to_string()),
         Trouble::Digest(digest) => error(PullFailure::DigestMismatch, digest.to_string()),
         Trouble::Transport(cause) if NotPublic::caused(cause) => sent_to(host, NotPublic.into()),
         Trouble::Transport(cause) => of_transport(cause, asker, "sent us on to"),

@@ -1,4 +1,5 @@
-//! Registries name token services and storage, and a registry must not send its callers into the operator's own network.
+//! The places that a registry names for the rest of what it gives: its token service, and where it keeps its content. A
+//! registry must not send its callers off TLS, nor into the operator's own network.
 //!
 //! A name is judged by the addresses that the connection is then made to, so that it cannot mean something else a moment
 //! later. Where a proxy is set, it finds the address and has the say.
@@ -33,6 +34,37 @@ impl NotPublic {
     }
 }
 
+/// Why a place is not gone to, in words that follow the place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("that is no address")]
+    NoAddress,
+    #[error("with a user in its address")]
+    WithUser,
+    #[error("without TLS")]
+    WithoutTls,
+    #[error("that is not spoken to by HTTP")]
+    OtherScheme,
+    #[error(transparent)]
+    Private(#[from] NotPublic),
+}
+
+/// Whether a place's address may be used: by TLS, unless its host is one that is spoken to by plain HTTP.
+pub(super) fn fit(place: &Url, plain_http: &[RegistryHost]) -> Result<(), Unfit> {
+    let host = place.host_str().ok_or(Unfit::NoAddress)?;
+    if !place.username().is_empty() || place.password().is_some() {
+        return Err(Unfit::WithUser);
+    }
+    let host = place.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let plain = || RegistryHost::parse(&host).is_ok_and(|host| plain_http.contains(&host));
+    match place.scheme() {
+        "https" => Ok(()),
+        "http" if plain() => Ok(()),
+        "http" => Err(Unfit::WithoutTls),
+        _ => Err(Unfit::OtherScheme),
+    }
+}
+
 /// Whether a place may be anywhere: it is the registry's own host, the operator named it, or the registry itself is
 /// one that the operator speaks to by plain HTTP.
 fn vouched_for(place: &Url, registry: &RegistryHost, config: &PullConfig) -> bool {
@@ -57,7 +89,7 @@ fn judge_literal(place: &Url) -> Result<(), NotPublic> {
 /// Resolves names as the system does, but those of strangers to public addresses only.
 #[derive(Debug, Default)]
 pub(super) struct PublicOnly {
-    /// Whom nobody vouches for. Other names are those of the registry and of the operator's proxies.
+    /// Host names that came from a registry's answer and are not configured. Only these are restricted to public addresses.
     strangers: Mutex<BTreeSet<String>>,
 }
 

@@ -47,7 +47,7 @@ async fn blob(session: &mut Session<'_>, descriptor: &Descriptor, blobs: &Path) 
     let size = descriptor.size.ok_or_else(|| mismatch("a layer without a size"))?;
     let failed = |error: io::Error| storage(&path, &error);
     let mut file = Within::new(fs::File::create(&path).await.map_err(failed)?, size);
-    session.blob(&descriptor.digest, &mut file).await?;
+    session.blob(descriptor, &mut file).await?;
     if file.missing() > 0 {
         return Err(mismatch("fewer bytes came than the manifest says"));
     }

@@ -15,8 +15,7 @@ use super::{
     PullConfig, PullError,
     challenge::{Challenge, Challenges, token_service},
     classify::{self, Asker},
-    guard::NotPublic,
-    place::Unfit,
+    guard::{NotPublic, Unfit},
     transport::{Transport, read_bounded},
     trouble::Refusal,
 };
@@ -46,14 +45,15 @@ pub(super) enum Access {
     Token(Secret, Grant, Duration),
 }
 
-/// One login at one registry.
-pub(super) struct Greeting<'p> {
-    /// Its clients follow no redirects: whoever is sent a password is who was meant.
-    pub(super) transport: &'p Transport,
+/// One registry, and whom it is asked as.
+pub(super) struct Site<'p> {
     pub(super) config: &'p PullConfig,
     pub(super) image: &'p ImageReference,
     pub(super) login: &'p RegistryLogin,
-    pub(super) base: &'p str,
+    /// Its clients follow no redirects: whoever is sent a password is who was meant.
+    pub(super) transport: Transport,
+    /// `scheme://host[:port]` of the registry.
+    pub(super) base: String,
 }
 
 impl Grant {
@@ -70,7 +70,7 @@ impl Grant {
     }
 }
 
-impl Greeting<'_> {
+impl Site<'_> {
     /// What goes with requests before anything was asked for: a token that was given.
     pub(super) fn given(&self) -> Result<Option<Access>, PullError> {
         let RegistryLogin::Bearer(token) = self.login else { return Ok(None) };
@@ -90,7 +90,7 @@ impl Greeting<'_> {
             || status.is_server_error();
         if challenges.is_empty() && is_down {
             let refusal = Refusal::read(answer, true).await;
-            return Err(classify::classify(&refusal.into(), self.asker(false)));
+            return Err(classify::classify(&refusal.into(), self.asker(false, true)));
         }
         Ok(challenges)
     }
@@ -148,7 +148,8 @@ impl Greeting<'_> {
     }
 
     fn refused(&self, refusal: &Refusal) -> PullError {
-        let asker = self.asker(!matches!(self.login, RegistryLogin::Anonymous));
+        let sent = !matches!(self.login, RegistryLogin::Anonymous);
+        let asker = self.asker(sent, !sent);
         let told = match refusal.status {
             401 => classify::refused(refusal, asker),
             _ => classify::answered(refusal, asker.sent_nothing),
@@ -159,13 +160,13 @@ impl Greeting<'_> {
     fn unanswered(&self, error: &reqwest::Error) -> PullError {
         match NotPublic::caused(error) {
             true => self.unfit(NotPublic.into()),
-            false => classify::of_transport(error, self.asker(false), "its token service"),
+            false => classify::of_transport(error, self.asker(false, true), "its token service"),
         }
     }
 
-    fn asker(&self, sent: bool) -> Asker<'_> {
+    pub(super) fn asker(&self, sent: bool, sent_nothing: bool) -> Asker<'_> {
         let (registry, proxies) = (self.image.registry(), &self.transport.proxies);
-        Asker { registry, login: self.login, sent, sent_nothing: !sent, proxies }
+        Asker { registry, login: self.login, sent, sent_nothing, proxies }
     }
 
     fn unfit(&self, unfit: Unfit) -> PullError {
