@@ -19,8 +19,6 @@ use crate::{
     words,
 };
 
-/// How long one exchange may take, retries included.
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pauses before the second and the third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
@@ -86,6 +84,12 @@ impl Endpoint<'_> {
         bearer: &Secret,
     ) -> Result<A, ProviderError> {
         self.ask(&Question::Json(body, bearer)).await
+    }
+
+    /// The token in an answer, which must have one.
+    pub(super) fn given(&self, token: Option<Secret>, field: &str) -> Result<Secret, ProviderError> {
+        let token = token.filter(|token| !token.is_empty());
+        token.ok_or_else(|| self.unusable(&format!("an answer without {field}")))
     }
 
     async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
@@ -184,6 +188,16 @@ fn refusal(body: &Value) -> Option<String> {
     let number = first("error_codes").and_then(Value::as_u64).map(|number| format!("AADSTS{number}"));
     let codes: Vec<&str> = [words::code(&code), number.as_deref()].into_iter().flatten().collect();
     Some(words::told(&codes.join(": "), &words, true)).filter(|told| !told.is_empty())
+}
+
+/// An exchange that ends in time.
+pub(super) async fn within<T>(
+    limit: Duration,
+    issuer: String,
+    exchange: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    let timed_out = |_| ProviderError::TimedOut { issuer, seconds: limit.as_secs() };
+    tokio::time::timeout(limit, exchange).await.map_err(timed_out)?
 }
 
 /// `scheme://host[:port]/…` without all but the host.

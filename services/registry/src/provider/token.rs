@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,16 +10,38 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tracing::Instrument as _;
 use waybill_domain::credentials::BasicLogin;
 use waybill_schemas::{Timestamp, v1::CredType};
 
-use super::{
-    ProviderError,
-    freshness::{Freshness, freshness},
-    rest::Rest,
-};
+use super::{ProviderError, rest::Rest};
+
+/// A token is replaced this long before its end, or a tenth of its life if that is shorter.
+const AHEAD: Duration = Duration::minutes(5);
+/// A token is not used this close to its end: the pull would outlive it.
+const TOO_LATE: Duration = Duration::seconds(15);
+
+/// What to do with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// Use it.
+    Fresh,
+    /// Use it, and get the next one meanwhile.
+    Ageing,
+    /// Do not use it.
+    Expired,
+}
+
+/// Judges a token issued and expiring at these times. One that was issued with an end in the past is expired from the start.
+fn freshness(issued: OffsetDateTime, expires: OffsetDateTime, now: OffsetDateTime) -> Freshness {
+    let life = expires - issued;
+    let left = expires - now;
+    if left <= TOO_LATE.min(life / 20).max(Duration::ZERO) {
+        return Freshness::Expired;
+    }
+    if left <= AHEAD.min(life / 10) { Freshness::Ageing } else { Freshness::Fresh }
+}
 
 /// A token and its true expiry.
 #[derive(Debug, Clone)]
@@ -42,11 +63,25 @@ pub type Observer = fn(CredType, Option<Timestamp>);
 /// Gets a token from its issuer.
 pub(super) trait Exchange: Send + Sync + 'static {
     /// One exchange, bounded in time.
-    fn exchange(&self) -> impl Future<Output = Result<Token, ProviderError>> + Send;
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>>;
     /// Who issues, for errors.
     fn issuer(&self) -> String;
     /// Kind of the credentials that are exchanged.
     fn cred_type(&self) -> CredType;
+}
+
+impl Exchange for Box<dyn Exchange> {
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
+        (**self).exchange()
+    }
+
+    fn issuer(&self) -> String {
+        (**self).issuer()
+    }
+
+    fn cred_type(&self) -> CredType {
+        (**self).cred_type()
+    }
 }
 
 /// The token of one set of keys.

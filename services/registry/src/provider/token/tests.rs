@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use futures_util::future::join_all;
-use time::Duration;
 use tokio::sync::Semaphore;
 use waybill_domain::credentials::Secret;
 
@@ -28,8 +27,8 @@ fn refused() -> ProviderError {
     ProviderError::Refused { issuer: "fake".to_owned(), words: "no".to_owned() }
 }
 
-impl Exchange for Fake {
-    async fn exchange(&self) -> Result<Token, ProviderError> {
+impl Fake {
+    async fn ask(&self) -> Result<Token, ProviderError> {
         let number = self.calls.fetch_add(1, SeqCst) + 1;
         self.gate.acquire().await.unwrap().forget();
         match self.fail.load(SeqCst) {
@@ -42,6 +41,12 @@ impl Exchange for Fake {
         // A negative life is one whose end is past when it is issued; an ageing one was issued long ago.
         let issued_at = if self.life == Duration::minutes(4) { now - Duration::hours(12) } else { now };
         Ok(Token { login, issued_at, expires_at: now + self.life })
+    }
+}
+
+impl Exchange for Fake {
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
+        self.ask().boxed()
     }
 
     fn issuer(&self) -> String {
@@ -246,4 +251,26 @@ async fn only_the_refused_token_is_forgotten() {
     assert_eq!(second.login.password.expose(), "token-2");
     source.forget(&first.login);
     assert!(source.is_live() && source.token().await.unwrap().1, "the refusal of an old one changes nothing");
+}
+
+#[test]
+fn a_token_ages() {
+    let hour = 3600;
+    let cases = [
+        ("new, for 12 hours", 12 * hour, 0, Freshness::Fresh),
+        ("a minute before the margin", 12 * hour, 12 * hour - 360, Freshness::Fresh),
+        ("five minutes left", 12 * hour, 12 * hour - 300, Freshness::Ageing),
+        ("sixteen seconds left", 12 * hour, 12 * hour - 16, Freshness::Ageing),
+        ("fifteen seconds left", 12 * hour, 12 * hour - 15, Freshness::Expired),
+        ("over", 12 * hour, 12 * hour + 1, Freshness::Expired),
+        ("short-lived, half over", 60, 30, Freshness::Fresh),
+        ("short-lived, a tenth left", 60, 54, Freshness::Ageing),
+        ("short-lived, a twentieth left", 60, 57, Freshness::Expired),
+        ("issued with an end in the past", -10, 0, Freshness::Expired),
+    ];
+    let issued = OffsetDateTime::UNIX_EPOCH + Duration::seconds(1_000_000);
+    let after = |seconds: i64| issued + Duration::seconds(seconds);
+    for (name, life, age, expected) in cases {
+        assert_eq!(freshness(issued, after(life), after(age)), expected, "{name}");
+    }
 }
