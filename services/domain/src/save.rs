@@ -139,7 +139,7 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
     }
     let named = |target: Target| match secret_name.clone() {
         Some(secret_name) => BuildDecision::Name { target, secret_name },
-        None => BuildDecision::Skip(without(target)),
+        None => BuildDecision::Skip(skip_without_credentials(target)),
     };
     let Some(input) = credentials else { return Ok(named(target)) };
     match Credentials::parse(input, &target.reference) {
@@ -234,7 +234,7 @@ fn decide_parsed(
     let credentials = &parsed.credentials;
     if credentials.expires_at().is_some_and(|expiry| expiry <= now) {
         let cred_type = Some(credentials.cred_type());
-        let skip = skipped(SaveSkipReason::ExpiredCredentials, Some(target));
+        let skip = new_skip(SaveSkipReason::ExpiredCredentials, Some(target));
         return BuildDecision::Skip(SaveSkip { cred_type, secret_name, ..skip });
     }
     let new = new_version(parsed, target.reference.registry());
@@ -245,16 +245,16 @@ fn decide_parsed(
     BuildDecision::Save(Box::new(SavePlan { target, new, naming }))
 }
 
-fn without(target: Target) -> SaveSkip {
+fn skip_without_credentials(target: Target) -> SaveSkip {
     let public = matches!(target.reference.registry().kind(), Registry::EcrPublic);
     let reason = if public { SaveSkipReason::PublicRegistry } else { SaveSkipReason::NoCredentialsProvided };
-    skipped(reason, Some(target))
+    new_skip(reason, Some(target))
 }
 
 fn skip(reason: SaveSkipReason, target: Option<Target>) -> BuildDecision {
-    BuildDecision::Skip(skipped(reason, target))
+    BuildDecision::Skip(new_skip(reason, target))
 }
 
-fn skipped(reason: SaveSkipReason, target: Option<Target>) -> SaveSkip {
+fn new_skip(reason: SaveSkipReason, target: Option<Target>) -> SaveSkip {
     SaveSkip { reason, target, cred_type: None, missing_key: None, secret_name: None, detail: None }
 }

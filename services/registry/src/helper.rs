@@ -80,19 +80,19 @@ pub enum HelperError {
 /// [`HelperError`] where a program is named and gives no answer; there is no second try without it then.
 pub fn credentials(config: DockerConfig, image: &ImageReference) -> Result<CredentialInput, HelperError> {
     match config.login(image.registry(), Some(image.repository())) {
-        Ok(DockerLogin::Helper(program)) => Ok(CredentialInput::Keys(ask(&program, LIMIT)?.unwrap_or_default())),
+        Ok(DockerLogin::Helper(program)) => Ok(CredentialInput::Keys(ask_helper(&program, LIMIT)?.unwrap_or_default())),
         // Whoever reads the file finds what is wrong with it.
         Ok(DockerLogin::Keys(_)) | Err(_) => Ok(CredentialInput::Docker(Ok(config))),
     }
 }
 
 /// The credentials that the program has for the server; none where it says that it has none.
-fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
+fn ask_helper(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
     let program = format!("docker-credential-{}", helper.name);
     let field = helper.field;
     let not_started = |source| HelperError::Start { program: program.clone(), field, source };
-    let mut child = start(&program).map_err(not_started)?;
-    let answered = answer(&mut child, &helper.server, limit);
+    let mut child = start_helper(&program).map_err(not_started)?;
+    let answered = read_answer(&mut child, &helper.server, limit);
     // It may have ended already.
     let _ = child.kill();
     let _ = child.wait();
@@ -109,7 +109,7 @@ fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<Str
     }
 }
 
-fn start(program: &str) -> std::io::Result<Child> {
+fn start_helper(program: &str) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os().filter(|(key, _)| is_private(key)) {
         command.env_remove(key);
@@ -124,7 +124,7 @@ fn is_private(key: &OsStr) -> bool {
 }
 
 /// Its end and what it printed; none where that takes too long.
-fn answer(child: &mut Child, server: &str, limit: Duration) -> Option<(ExitStatus, Zeroizing<String>)> {
+fn read_answer(child: &mut Child, server: &str, limit: Duration) -> Option<(ExitStatus, Zeroizing<String>)> {
     let until = Instant::now() + limit;
     if let Some(mut input) = child.stdin.take() {
         // A program that does not read has its own way to know the server.
@@ -158,7 +158,7 @@ mod tests {
     fn a_program_that_does_not_answer_is_not_waited_for() {
         let mut silent = Command::new("sleep");
         let mut child = silent.arg("600").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        assert!(answer(&mut child, "a.b", Duration::from_millis(20)).is_none());
+        assert!(read_answer(&mut child, "a.b", Duration::from_millis(20)).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -167,7 +167,7 @@ mod tests {
     fn a_program_that_is_not_there_is_named() {
         let name = "waybill-no-such-helper".to_owned();
         let helper = CredentialHelper { name, server: "a.b".to_owned(), field: "credsStore" };
-        let error = ask(&helper, LIMIT).unwrap_err().to_string();
+        let error = ask_helper(&helper, LIMIT).unwrap_err().to_string();
         assert!(error.contains("docker-credential-waybill-no-such-helper (credsStore)"), "{error}");
     }
 }

@@ -50,7 +50,9 @@ impl<'de> Deserialize<'de> for CredentialInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Node::deserialize(deserializer)? {
             Node::Text(text) => Ok(Self::Text(text)),
-            Node::Object(members) if DockerConfig::is_one(&members) => Ok(Self::Docker(DockerConfig::of(members))),
+            Node::Object(members) if DockerConfig::is_one(&members) => {
+                Ok(Self::Docker(DockerConfig::from_members(members)))
+            }
             Node::Object(members) => Keys::from_members(members).map(|Keys(keys)| Self::Keys(keys)),
             Node::Null | Node::Other => Err(de::Error::custom("credentials must be a string or an object of strings")),
         }

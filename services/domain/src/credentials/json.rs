@@ -62,13 +62,13 @@ pub(super) fn read_object(text: &str) -> Result<Object, JsonError> {
             Some(Segment::Map { key }) => FIELDS.into_iter().find(|field| field == key),
             _ => None,
         };
-        describe(error.inner(), field)
+        describe_error(error.inner(), field)
     })?;
-    deserializer.end().map_err(|error| describe(&error, None))?;
+    deserializer.end().map_err(|error| describe_error(&error, None))?;
     Ok(object)
 }
 
-fn describe(error: &serde_json::Error, field: Option<&'static str>) -> JsonError {
+fn describe_error(error: &serde_json::Error, field: Option<&'static str>) -> JsonError {
     let problem = match error.classify() {
         Category::Data => JsonProblem::Shape,
         Category::Eof => JsonProblem::Truncated,
@@ -88,21 +88,21 @@ struct Written<'w> {
 
 /// Writes the object.
 pub(super) fn write_credentials(registry: &str, cred_type: &str, credentials: &Values) -> Secret {
-    write(&Written { registry, cred_type, credentials: exposed(credentials) }, credentials)
+    write_json(&Written { registry, cred_type, credentials: expose_values(credentials) }, credentials)
 }
 
 /// Writes an object of strings.
 pub(super) fn write_object(members: &Values) -> Secret {
-    write(&exposed(members), members)
+    write_json(&expose_values(members), members)
 }
 
-fn exposed(values: &Values) -> BTreeMap<&str, &str> {
+fn expose_values(values: &Values) -> BTreeMap<&str, &str> {
     values.iter().map(|(key, value)| (*key, value.expose())).collect()
 }
 
 /// The buffer is large enough from the start: growing it would leave copies of the values behind. A host has 260 bytes at
 /// most, a key 40, and `\u0000` is the longest form of one byte.
-fn write(object: &impl Serialize, values: &Values) -> Secret {
+fn write_json(object: &impl Serialize, values: &Values) -> Secret {
     let longest = values.values().map(|value| value.len().saturating_mul(6).saturating_add(48));
     let mut out = Vec::with_capacity(longest.fold(400, usize::saturating_add));
     // Strings and maps of strings cannot fail, and are UTF-8.

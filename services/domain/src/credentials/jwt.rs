@@ -43,7 +43,7 @@ pub fn expires_at(text: &Secret) -> Option<Timestamp> {
 }
 
 /// The JSON object in a part of a token. (serde would take an array for a struct, too.)
-fn object<T: DeserializeOwned>(part: &str) -> Option<T> {
+fn decode_object<T: DeserializeOwned>(part: &str) -> Option<T> {
     let json = Zeroizing::new(URL_SAFE_NO_PAD.decode(part).ok()?);
     json.starts_with(b"{").then(|| serde_json::from_slice(&json).ok())?
 }

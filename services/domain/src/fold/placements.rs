@@ -23,7 +23,7 @@ pub(super) fn fold_requested<F: Facts>(
         && let Some(older) = facts.placement(older)?
     {
         let withdrawal = Withdrawal { reason: WithdrawReason::Superseded, cause: cause_of(recorded) };
-        changes.extend(withdraw(older, &withdrawal, true));
+        changes.extend(withdraw_placement(older, &withdrawal, true));
     }
     let (image, secret) = image_and_secret(facts, request)?;
     let worker = facts.worker(&request.worker_id)?;
@@ -80,7 +80,7 @@ fn image_and_secret<F: Facts>(facts: &F, request: &ContainerRequested) -> Result
 ///
 /// Before the first decision is recorded, the withdrawal waits for it: the log holds them in this order, each expecting the
 /// other (invariant 5).
-pub(super) fn withdraw(placement: PlacementFact, withdrawal: &Withdrawal, over: bool) -> Vec<Change> {
+pub(super) fn withdraw_placement(placement: PlacementFact, withdrawal: &Withdrawal, over: bool) -> Vec<Change> {
     let mut changes: Vec<Change> = placement.secret_use().map(Change::RemoveUse).into_iter().collect();
     match placement.state.clone() {
         PlacementState::Requested { then } => {
@@ -152,7 +152,7 @@ pub(super) fn fold_ended<F: Facts>(
         return Ok(changes.into());
     }
     let withdrawal = Withdrawal { reason: WithdrawReason::Ended, cause: cause_of(recorded) };
-    changes.extend(withdraw(placement, &withdrawal, true));
+    changes.extend(withdraw_placement(placement, &withdrawal, true));
     Ok(changes.into())
 }
 

@@ -13,7 +13,7 @@ use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
     CloudConfig, ProviderError,
-    oauth::{Endpoint, Http, host_of, within},
+    oauth::{Endpoint, Http, host_of, limit_time},
     token::{Exchange, Token},
 };
 use crate::trace::trace_exchange;
@@ -61,8 +61,8 @@ impl AzureExchange {
         }
     }
 
-    async fn ask(&self) -> Result<Token, ProviderError> {
-        let password = within(self.config.limit(), self.issuer(), self.refresh_token()).await?;
+    async fn fetch_token(&self) -> Result<Token, ProviderError> {
+        let password = limit_time(self.config.limit(), self.issuer(), self.refresh_token()).await?;
         let issued_at = OffsetDateTime::now_utc();
         // Without an end it serves this once.
         let expires_at = jwt_expires_at(&password).map_or(issued_at, Timestamp::instant);
@@ -96,7 +96,7 @@ impl AzureExchange {
 
 impl Exchange for AzureExchange {
     fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
-        trace_exchange("azure registry token", self.ask()).boxed()
+        trace_exchange("azure registry token", self.fetch_token()).boxed()
     }
 
     fn issuer(&self) -> String {

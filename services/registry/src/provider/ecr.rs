@@ -84,7 +84,7 @@ impl EcrExchange {
         }
     }
 
-    async fn ask(&self) -> Result<Token, ProviderError> {
+    async fn fetch_token(&self) -> Result<Token, ProviderError> {
         let limit = self.config.limit();
         let call = Call {
             service: "STS",
@@ -97,13 +97,13 @@ impl EcrExchange {
         // A role's keys come with a session token, which the next call sends.
         let (keys, end, sends_secret) = match &self.role {
             Some(role) => {
-                let (keys, end) = self.assume(role, &call).await?;
+                let (keys, end) = self.assume_role(role, &call).await?;
                 (keys, end, true)
             }
             None => (self.keys.clone(), None, self.sends_secret),
         };
         let call = Call { service: self.api.service(), method: "GetAuthorizationToken", sends_secret, ..call };
-        let token = self.token(keys, &call).await?;
+        let token = self.issue_token(keys, &call).await?;
         // The token ends no later than the keys that it was had with.
         let expires_at = end.map_or(token.expires_at, |end| end.min(token.expires_at));
         tracing::debug!(region = self.region, %expires_at, "ECR token received");
@@ -111,7 +111,7 @@ impl EcrExchange {
     }
 
     /// A role's keys and their end, for the time that STS gives by itself (an hour).
-    async fn assume(
+    async fn assume_role(
         &self,
         role: &AwsRole,
         call: &Call<'_>,
@@ -123,15 +123,15 @@ impl EcrExchange {
         let request = aws_sdk_sts::Client::from_conf(builder.build()).assume_role();
         let external_id = role.external_id.as_ref().map(|id| id.expose().to_owned());
         let request = request.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(external_id);
-        let answer = call.make(request.send()).await?;
-        let keys = answer.credentials().ok_or_else(|| call.unusable("an answer without keys"))?;
+        let answer = call.make_call(request.send()).await?;
+        let keys = answer.credentials().ok_or_else(|| call.unusable_error("an answer without keys"))?;
         let token = Some(keys.session_token().to_owned());
         let credentials = Credentials::new(keys.access_key_id(), keys.secret_access_key(), token, None, "waybill");
         Ok((credentials, OffsetDateTime::from_unix_timestamp(keys.expiration().secs()).ok()))
     }
 
     /// `proxyEndpoint` of an answer is left aside: the token is for the image's registry, wherever the answer says that is.
-    async fn token(&self, keys: Credentials, call: &Call<'_>) -> Result<Token, ProviderError> {
+    async fn issue_token(&self, keys: Credentials, call: &Call<'_>) -> Result<Token, ProviderError> {
         let shared = sdk_config(keys, &self.region, self.http.clone());
         let endpoint = self.config.ecr_endpoint.clone();
         let granted = match self.api {
@@ -139,21 +139,21 @@ impl EcrExchange {
                 let mut builder = aws_sdk_ecrpublic::config::Builder::from(&shared);
                 builder.set_endpoint_url(endpoint);
                 let client = aws_sdk_ecrpublic::Client::from_conf(builder.build());
-                let data = call.make(client.get_authorization_token().send()).await?.authorization_data;
+                let data = call.make_call(client.get_authorization_token().send()).await?.authorization_data;
                 data.map(|data| (data.authorization_token, data.expires_at))
             }
             Api::Private { fips, dual_stack } => {
                 let mut builder = aws_sdk_ecr::config::Builder::from(&shared).use_fips(fips).use_dual_stack(dual_stack);
                 builder.set_endpoint_url(endpoint);
                 let client = aws_sdk_ecr::Client::from_conf(builder.build());
-                let data = call.make(client.get_authorization_token().send()).await?.authorization_data;
+                let data = call.make_call(client.get_authorization_token().send()).await?.authorization_data;
                 let first = data.and_then(|data| data.into_iter().next());
                 first.map(|data| (data.authorization_token, data.expires_at))
             }
         };
-        let (token, end) = granted.ok_or_else(|| call.unusable("an answer without a token"))?;
+        let (token, end) = granted.ok_or_else(|| call.unusable_error("an answer without a token"))?;
         let login = token.as_deref().and_then(read_login);
-        let login = login.ok_or_else(|| call.unusable("a token that is not base64 of user:password"))?;
+        let login = login.ok_or_else(|| call.unusable_error("a token that is not base64 of user:password"))?;
         let issued_at = OffsetDateTime::now_utc();
         let expires_at = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end.secs()).ok());
         // Without an end it serves this once.
@@ -163,7 +163,7 @@ impl EcrExchange {
 
 impl Exchange for EcrExchange {
     fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
-        self.ask().boxed()
+        self.fetch_token().boxed()
     }
 
     fn issuer(&self) -> String {

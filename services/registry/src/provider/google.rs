@@ -21,7 +21,7 @@ use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
     CloudConfig, ProviderError,
-    oauth::{Endpoint, Http, end, host_of, within},
+    oauth::{Endpoint, Http, host_of, limit_time, token_end},
     token::{Exchange, Token},
 };
 use crate::{number::seconds, trace::trace_exchange};
@@ -69,16 +69,16 @@ impl GoogleExchange {
         Self { keys: keys.clone(), config: config.clone(), http }
     }
 
-    async fn ask(&self) -> Result<Token, ProviderError> {
-        let token = within(self.config.limit(), self.issuer(), self.token()).await?;
+    async fn fetch_token(&self) -> Result<Token, ProviderError> {
+        let token = limit_time(self.config.limit(), self.issuer(), self.exchange_keys()).await?;
         tracing::debug!(expires_at = %token.expires_at, "Google token received");
         Ok(token)
     }
 
     /// The token; its end is counted from when it was asked for.
-    async fn token(&self) -> Result<Token, ProviderError> {
+    async fn exchange_keys(&self) -> Result<Token, ProviderError> {
         let now = OffsetDateTime::now_utc();
-        let endpoint = Endpoint { http: &self.http, url: self.endpoint(), issuer: &self.issuer() };
+        let endpoint = Endpoint { http: &self.http, url: self.token_endpoint_url(), issuer: &self.issuer() };
         let answer: Answer = match &self.keys {
             GoogleKeys::ServiceAccount(account) => {
                 let assertion = assertion(account, self.keys.token_endpoint(), now)?;
@@ -92,7 +92,7 @@ impl GoogleExchange {
             GoogleKeys::External(ExternalAccount { service_account: Some(account), .. }) => {
                 self.impersonate(account, &password).await
             }
-            _ => Ok(login(password, now, end(now, answer.expires_in.as_ref().and_then(seconds)))),
+            _ => Ok(login(password, now, token_end(now, answer.expires_in.as_ref().and_then(seconds)))),
         }
     }
 
@@ -108,22 +108,22 @@ impl GoogleExchange {
         let password = endpoint.given(answer.access_token, "accessToken")?;
         let expires_at = answer.expire_time.and_then(|time| time.parse().ok()).map(Timestamp::instant);
         // Without an end it serves once.
-        Ok(login(password, now, expires_at.unwrap_or(now).min(end(now, Some(u64::MAX)))))
+        Ok(login(password, now, expires_at.unwrap_or(now).min(token_end(now, Some(u64::MAX)))))
     }
 
     /// The operator's endpoint if there is one.
-    fn endpoint(&self) -> &str {
+    fn token_endpoint_url(&self) -> &str {
         self.config.google_endpoint.as_deref().unwrap_or(self.keys.token_endpoint())
     }
 }
 
 impl Exchange for GoogleExchange {
     fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
-        trace_exchange("google token", self.ask()).boxed()
+        trace_exchange("google token", self.fetch_token()).boxed()
     }
 
     fn issuer(&self) -> String {
-        format!("Google at {}", host_of(self.endpoint()))
+        format!("Google at {}", host_of(self.token_endpoint_url()))
     }
 
     fn cred_type(&self) -> CredType {

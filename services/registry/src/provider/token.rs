@@ -116,7 +116,7 @@ impl<E: Exchange> TokenSource<E> {
     /// A token that works now, and whether it is one from before this call. While the issuer is left alone, what it said.
     pub(super) async fn token(self: &Arc<Self>) -> Result<(Token, bool), ProviderError> {
         let flight = {
-            let mut state = self.state();
+            let mut state = self.lock_state();
             if let Some(token) = state.held.clone() {
                 match token.freshness() {
                     Freshness::Fresh => return Ok((token, true)),
@@ -131,7 +131,7 @@ impl<E: Exchange> TokenSource<E> {
             if let (None, Some(kept)) = (&state.flight, resting()) {
                 return Err(kept);
             }
-            self.join(&mut state)
+            self.join_exchange(&mut state)
         };
         // What has just been issued is used, whatever it says of its end; the next one who asks judges it by that.
         flight.await.map(|token| (token, false))
@@ -139,7 +139,7 @@ impl<E: Exchange> TokenSource<E> {
 
     /// Forgets a token that the registry refused, unless it was replaced meanwhile.
     pub(super) fn forget(&self, refused: &BasicLogin) {
-        let mut state = self.state();
+        let mut state = self.lock_state();
         if state.held.as_ref().is_some_and(|token| token.login == *refused) {
             state.held = None;
         }
@@ -147,22 +147,22 @@ impl<E: Exchange> TokenSource<E> {
 
     /// Whether it holds a token that still works.
     pub(super) fn is_live(&self) -> bool {
-        self.state().held.as_ref().is_some_and(|token| token.freshness() != Freshness::Expired)
+        self.lock_state().held.as_ref().is_some_and(|token| token.freshness() != Freshness::Expired)
     }
 
     /// Whether it knows of refusals that the next one who asks must not repeat too soon.
     pub(super) fn is_resting(&self) -> bool {
-        self.state().rest.as_ref().is_some_and(|rest| rest.is_remembered(OffsetDateTime::now_utc()))
+        self.lock_state().rest.as_ref().is_some_and(|rest| rest.is_remembered(OffsetDateTime::now_utc()))
     }
 
     fn replace_ahead(self: &Arc<Self>, state: &mut State) {
         if state.rest.as_ref().is_none_or(|rest| rest.lets_replace(OffsetDateTime::now_utc())) {
-            drop(self.join(state));
+            drop(self.join_exchange(state));
         }
     }
 
     /// The exchange under way, or a new one. It runs on its own: whoever asked first may be gone before the answer comes.
-    fn join(self: &Arc<Self>, state: &mut State) -> Flight {
+    fn join_exchange(self: &Arc<Self>, state: &mut State) -> Flight {
         if let Some(flight) = &state.flight {
             return flight.clone();
         }
@@ -173,7 +173,7 @@ impl<E: Exchange> TokenSource<E> {
                 let words = "the exchange ended badly".to_owned();
                 Err(ProviderError::Unusable { issuer: source.exchange.issuer(), words })
             });
-            source.settle(&outcome);
+            source.record_outcome(&outcome);
             outcome
         };
         let flight = exchange.in_current_span().boxed().shared();
@@ -182,10 +182,10 @@ impl<E: Exchange> TokenSource<E> {
         flight
     }
 
-    fn settle(&self, outcome: &Result<Token, ProviderError>) {
+    fn record_outcome(&self, outcome: &Result<Token, ProviderError>) {
         let expiry = outcome.as_ref().ok().map(|token| token.expires_at.into());
         (self.observer)(self.exchange.cred_type(), expiry);
-        let mut state = self.state();
+        let mut state = self.lock_state();
         state.flight = None;
         match outcome {
             Ok(token) => {
@@ -204,7 +204,7 @@ impl<E: Exchange> TokenSource<E> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

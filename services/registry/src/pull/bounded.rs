@@ -21,23 +21,24 @@ use super::{
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// A manifest, which must have the wanted digest if there is one.
-pub(super) async fn manifest(answer: Response, wanted: Option<&str>) -> Result<Document, Trouble> {
-    let said = said(&answer);
-    let content_type = text(&answer, CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let encoding = text(&answer, CONTENT_ENCODING).to_owned();
+pub(super) async fn receive_manifest(answer: Response, wanted: Option<&str>) -> Result<Document, Trouble> {
+    let said = said_digest(&answer);
+    let content_type =
+        header_text(&answer, CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let encoding = header_text(&answer, CONTENT_ENCODING).to_owned();
     let body = read_bounded(answer, MOST_BYTES).await?.ok_or(Trouble::TooLarge)?;
     // A digest that fits what was sent says more than a header.
     let named = wanted.or(said.as_deref());
-    let body = match named.is_some_and(|named| verify(&body, None, Some(named)).is_ok()) {
+    let body = match named.is_some_and(|named| verify_digests(&body, None, Some(named)).is_ok()) {
         true => body,
-        false => decode(&body, &encoding)?,
+        false => decode_body(&body, &encoding)?,
     };
-    let digest = verify(&body, said.as_deref(), wanted)?;
+    let digest = verify_digests(&body, said.as_deref(), wanted)?;
     let content_type = Some(content_type).filter(|text| !text.is_empty());
     Ok(Document { body: Bytes::from(body), digest, content_type })
 }
 
-fn decode(body: &[u8], encoding: &str) -> Result<Vec<u8>, Trouble> {
+fn decode_body(body: &[u8], encoding: &str) -> Result<Vec<u8>, Trouble> {
     let mut decoder = Decoder::new(Coding::choose(encoding, None, None, body)?);
     let mut content = Vec::new();
     for piece in body.chunks(PIECE) {
@@ -50,18 +51,18 @@ fn decode(body: &[u8], encoding: &str) -> Result<Vec<u8>, Trouble> {
 }
 
 /// A blob of a size that its manifest says, written as it comes. `out` takes no more than that, which bounds it.
-pub(super) async fn blob(
+pub(super) async fn receive_blob(
     mut answer: Response,
     wanted: &str,
     size: Option<u64>,
     out: impl AsyncWrite,
 ) -> Result<(), Trouble> {
-    let said = said(&answer);
+    let said = said_digest(&answer);
     let others = said.as_deref().filter(|said| *said != wanted);
     let mut digests = std::iter::once(wanted).chain(others).map(Expected::new).collect::<Result<Vec<_>, _>>()?;
     let mut out = pin!(out);
     let mut part = answer.chunk().await?.unwrap_or_default();
-    let coding = Coding::choose(text(&answer, CONTENT_ENCODING), sent_length(&answer), size, &part)?;
+    let coding = Coding::choose(header_text(&answer, CONTENT_ENCODING), sent_length(&answer), size, &part)?;
     let mut decoder = Decoder::new(coding);
     while !part.is_empty() {
         for piece in part.chunks(PIECE) {
@@ -78,27 +79,27 @@ pub(super) async fn blob(
 
 /// Size that an answer says its content has; none where it says nothing, or of what is encoded on the way.
 pub(super) fn said_size(answer: &Response) -> Option<u64> {
-    let is_encoded = !matches!(text(answer, CONTENT_ENCODING), "" | "identity");
+    let is_encoded = !matches!(header_text(answer, CONTENT_ENCODING), "" | "identity");
     sent_length(answer).filter(|_| !is_encoded)
 }
 
 fn sent_length(answer: &Response) -> Option<u64> {
-    text(answer, CONTENT_LENGTH).parse().ok()
+    header_text(answer, CONTENT_LENGTH).parse().ok()
 }
 
-fn text(answer: &Response, name: HeaderName) -> &str {
+fn header_text(answer: &Response, name: HeaderName) -> &str {
     answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim()
 }
 
 /// What the registry says the digest is. Some say a word that is none, or nothing.
-fn said(answer: &Response) -> Option<String> {
+fn said_digest(answer: &Response) -> Option<String> {
     let header = answer.headers().get("docker-content-digest")?;
     Some(String::from_utf8_lossy(header.as_bytes()).trim().to_owned()).filter(|digest| !digest.is_empty())
 }
 
 /// The content's digest: as it was wanted, as the registry says it, or else SHA-256. What is said and what is wanted must
 /// both be right.
-fn verify(body: &[u8], said: Option<&str>, wanted: Option<&str>) -> Result<String, DigestError> {
+fn verify_digests(body: &[u8], said: Option<&str>, wanted: Option<&str>) -> Result<String, DigestError> {
     for digest in wanted.into_iter().chain(said) {
         let mut expected = Expected::new(digest)?;
         expected.update(body);
@@ -137,7 +138,7 @@ mod tests {
             (Some("nothing"), s256, None),
         ];
         for (said, wanted, expected) in cases {
-            assert_eq!(verify(body, said, wanted).ok().as_deref(), expected, "{said:?} {wanted:?}");
+            assert_eq!(verify_digests(body, said, wanted).ok().as_deref(), expected, "{said:?} {wanted:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) enum DigestError {
 }
 
 /// Algorithm and hexadecimal digits, if the text is a digest of a known algorithm.
-pub(super) fn split(digest: &str) -> Option<(&str, &str)> {
+pub(super) fn split_digest(digest: &str) -> Option<(&str, &str)> {
     let (algorithm, hex) = digest.split_once(':')?;
     let length = match algorithm {
         "sha256" => 64,
@@ -32,7 +32,7 @@ pub(super) struct Expected<'d> {
 
 impl<'d> Expected<'d> {
     pub(super) fn new(digest: &'d str) -> Result<Self, DigestError> {
-        let (algorithm, _) = split(digest).ok_or(DigestError::Unknown)?;
+        let (algorithm, _) = split_digest(digest).ok_or(DigestError::Unknown)?;
         Ok(Self { digest, hasher: Hasher::of(algorithm) })
     }
 

@@ -46,7 +46,7 @@ impl Coding {
                 let is_framed = method & 0xf == 8 && u16::from_be_bytes([*method, *check]).is_multiple_of(31);
                 Ok(if is_framed { Self::Zlib } else { Self::Deflate })
             }
-            (Some(_), _) => Err(Unreadable(crate::words::code(&said).unwrap_or("several encodings").to_owned())),
+            (Some(_), _) => Err(Unreadable(crate::words::read_code(&said).unwrap_or("several encodings").to_owned())),
         }
     }
 }

@@ -29,8 +29,8 @@ pub(super) struct NotPublic;
 
 impl NotPublic {
     /// Whether this is why an error came about.
-    pub(super) fn caused(error: &(dyn Error + 'static)) -> bool {
-        error.is::<Self>() || error.source().is_some_and(Self::caused)
+    pub(super) fn is_cause_of(error: &(dyn Error + 'static)) -> bool {
+        error.is::<Self>() || error.source().is_some_and(Self::is_cause_of)
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Unfit {
 }
 
 /// Whether a place's address may be used: by TLS, unless its host is one that is spoken to by plain HTTP.
-pub(super) fn fit(place: &Url, plain_http: &[RegistryHost]) -> Result<(), Unfit> {
+pub(super) fn check_address(place: &Url, plain_http: &[RegistryHost]) -> Result<(), Unfit> {
     let host = place.host_str().ok_or(Unfit::NoAddress)?;
     if !place.username().is_empty() || place.password().is_some() {
         return Err(Unfit::WithUser);
@@ -100,12 +100,12 @@ impl PublicOnly {
         if vouched_for(place, registry, config) {
             return Ok(());
         }
-        self.judge(place.host_str().unwrap_or_default());
+        self.restrict_name(place.host_str().unwrap_or_default());
         judge_literal(place)
     }
 
     /// From now on this name is judged.
-    fn judge(&self, name: &str) {
+    fn restrict_name(&self, name: &str) {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
     }
 
@@ -202,6 +202,6 @@ mod tests {
         assert!(!found.is_empty(), "an operator's proxy may be anywhere");
         guard.judge("localhost");
         let refused = guard.resolve("LOCALHOST".parse().unwrap()).await.err().unwrap();
-        assert!(NotPublic::caused(refused.as_ref()), "{refused}");
+        assert!(NotPublic::is_cause_of(refused.as_ref()), "{refused}");
     }
 }

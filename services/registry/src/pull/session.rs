@@ -15,7 +15,7 @@ use super::{
     PullConfig, PullError, bounded,
     challenge::Challenge,
     classify::classify,
-    guard::{Unfit, fit},
+    guard::{Unfit, check_address},
     login::{Access, Grant, Site},
     manifest::{Descriptor, Document},
     transport::{self, Transport},
@@ -74,14 +74,14 @@ impl<'p> Session<'p> {
         image: &'p ImageReference,
         login: &'p RegistryLogin,
     ) -> Result<Self, PullError> {
-        let (transport, base) = (Transport::new(config)?, transport::base(image.registry(), config));
+        let (transport, base) = (Transport::new(config)?, transport::registry_base(image.registry(), config));
         let site = Site { config, image, login, transport, base };
         let mut session = Self { site, access: Access::Anonymous, worked: false, until: None };
-        if let Some(given) = session.site.given()? {
+        if let Some(given) = session.site.given_access()? {
             session.access = given;
             return Ok(session);
         }
-        let challenges = session.site.greet().await?;
+        let challenges = session.site.greet_registry().await?;
         let next = challenges.usable.iter().find_map(|challenge| session.answer_to(challenge, false));
         if let Some(next) = next {
             session.log_in(&next).await?;
@@ -90,18 +90,20 @@ impl<'p> Session<'p> {
     }
 
     /// The manifest that the image reference names, or the one with a digest.
-    pub(super) async fn manifest(&mut self, digest: Option<&str>) -> Result<Document, PullError> {
+    pub(super) async fn fetch_manifest(&mut self, digest: Option<&str>) -> Result<Document, PullError> {
         let wanted = digest.or(self.site.image.digest());
         let name = wanted.or(self.site.image.tag()).unwrap_or("latest");
-        let answer = self.get(&format!("manifests/{name}"), MANIFEST_TYPES).await?;
-        bounded::manifest(answer, wanted).await.map_err(|trouble| self.error(&trouble))
+        let answer = self.fetch_content(&format!("manifests/{name}"), MANIFEST_TYPES).await?;
+        bounded::receive_manifest(answer, wanted).await.map_err(|trouble| self.explain_trouble(&trouble))
     }
 
     /// A blob, verified while it is written. Other addresses that a manifest may give for it are not asked: they would be the
     /// choice of whoever made the image.
-    pub(super) async fn blob(&mut self, blob: &Descriptor, out: impl AsyncWrite) -> Result<(), PullError> {
-        let answer = self.get(&format!("blobs/{}", blob.digest), ANY_TYPE).await?;
-        bounded::blob(answer, &blob.digest, blob.size, out).await.map_err(|trouble| self.error(&trouble))
+    pub(super) async fn fetch_blob(&mut self, blob: &Descriptor, out: impl AsyncWrite) -> Result<(), PullError> {
+        let answer = self.fetch_content(&format!("blobs/{}", blob.digest), ANY_TYPE).await?;
+        bounded::receive_blob(answer, &blob.digest, blob.size, out)
+            .await
+            .map_err(|trouble| self.explain_trouble(&trouble))
     }
 
     /// Asks whether the registry gives a blob, without its content. Storage that signs addresses for GET refuses HEAD, and
@@ -120,23 +122,23 @@ impl<'p> Session<'p> {
             },
             Err(Unanswered::Trouble(Trouble::Refused(_))) => {
                 let byte = Question { method: Method::GET, first_byte: true, ..head };
-                self.ask_logged_in(&byte).await.map(drop).map_err(|unanswered| self.told(unanswered))
+                self.ask_logged_in(&byte).await.map(drop).map_err(|unanswered| self.explain_unanswered(unanswered))
             }
-            Err(unanswered) => Err(self.told(unanswered)),
+            Err(unanswered) => Err(self.explain_unanswered(unanswered)),
         }
     }
 
-    async fn get(&mut self, what: &str, accept: &str) -> Result<Response, PullError> {
+    async fn fetch_content(&mut self, what: &str, accept: &str) -> Result<Response, PullError> {
         self.stay_logged_in().await?;
         let question = Question { method: Method::GET, what, accept, first_byte: false };
-        self.ask_logged_in(&question).await.map_err(|unanswered| self.told(unanswered))
+        self.ask_logged_in(&question).await.map_err(|unanswered| self.explain_unanswered(unanswered))
     }
 
     /// Asks, and again after each login that may help.
     async fn ask_logged_in(&mut self, question: &Question<'_>) -> Result<Response, Unanswered> {
         let mut tried = Vec::new();
         loop {
-            let trouble = match self.ask(question).await {
+            let trouble = match self.request_content(question).await {
                 Ok(answer) => {
                     self.worked = true;
                     return Ok(answer);
@@ -150,27 +152,27 @@ impl<'p> Session<'p> {
         }
     }
 
-    fn told(&self, unanswered: Unanswered) -> PullError {
+    fn explain_unanswered(&self, unanswered: Unanswered) -> PullError {
         match unanswered {
-            Unanswered::Trouble(trouble) => self.error(&trouble),
+            Unanswered::Trouble(trouble) => self.explain_trouble(&trouble),
             Unanswered::Login(error) => error,
         }
     }
 
-    async fn ask(&self, question: &Question<'_>) -> Result<Response, Trouble> {
+    async fn request_content(&self, question: &Question<'_>) -> Result<Response, Trouble> {
         let Site { config, image, transport, base, .. } = &self.site;
         let url = format!("{base}/v2/{}/{}", image.repository(), question.what);
         let judge = |place: &Url| {
-            fit(place, &config.plain_http)?;
+            check_address(place, &config.plain_http)?;
             Ok(transport.guard.admit(place, image.registry(), config)?)
         };
         let ask = |url: Url, at_registry: bool| {
             let request = transport.http.request(question.method.clone(), url).header(ACCEPT, question.accept);
             let request = request.header(ACCEPT_ENCODING, "identity");
             let request = if question.first_byte { request.header(RANGE, "bytes=0-0") } else { request };
-            if at_registry { self.access.on(request) } else { request }
+            if at_registry { self.access.add_to(request) } else { request }
         };
-        follow(&url, judge, ask).await
+        follow_redirects(&url, judge, ask).await
     }
 
     async fn stay_logged_in(&mut self) -> Result<(), PullError> {
@@ -202,7 +204,9 @@ impl<'p> Session<'p> {
         match (challenge, self.site.login) {
             (_, RegistryLogin::Bearer(_)) | (Challenge::Basic, RegistryLogin::Anonymous) => None,
             (Challenge::Basic, RegistryLogin::Basic(_)) => Some(Try::Password),
-            (Challenge::Bearer { .. }, _) => Grant::of(challenge, self.site.image, of_request).map(Try::Token),
+            (Challenge::Bearer { .. }, _) => {
+                Grant::from_challenge(challenge, self.site.image, of_request).map(Try::Token)
+            }
         }
     }
 
@@ -217,7 +221,7 @@ impl<'p> Session<'p> {
 
     async fn log_in(&mut self, how: &Try) -> Result<(), PullError> {
         let access = match (how, self.site.login) {
-            (Try::Token(grant), _) => self.site.token(grant).await?,
+            (Try::Token(grant), _) => self.site.fetch_token(grant).await?,
             (Try::Password | Try::UnaskedPassword, RegistryLogin::Basic(login)) => Access::Basic(login.clone()),
             (Try::Password | Try::UnaskedPassword, _) => Access::Anonymous,
         };
@@ -229,7 +233,7 @@ impl<'p> Session<'p> {
         Ok(())
     }
 
-    fn error(&self, trouble: &Trouble) -> PullError {
+    fn explain_trouble(&self, trouble: &Trouble) -> PullError {
         let sent_nothing = matches!(self.access, Access::Anonymous);
         let sent = !sent_nothing && !matches!(self.site.login, RegistryLogin::Anonymous);
         classify(trouble, self.site.asker(sent, sent_nothing))
@@ -237,7 +241,7 @@ impl<'p> Session<'p> {
 }
 
 impl Access {
-    fn on(&self, request: RequestBuilder) -> RequestBuilder {
+    fn add_to(&self, request: RequestBuilder) -> RequestBuilder {
         match self {
             Self::Anonymous => request,
             Self::Basic(login) => request.basic_auth(&login.username, Some(login.password.expose())),
@@ -251,7 +255,7 @@ const MOST_REDIRECTS: usize = 5;
 /// The content's answer, wherever the registry sends the request on. No library follows redirects for us: a registry must not
 /// send its callers into the operator's own network, nor off TLS. `ask` makes a request, with credentials if told that it goes
 /// to the registry itself: no other host gets any. `judge` looks at every other place before it is asked.
-async fn follow(
+async fn follow_redirects(
     url: &str,
     judge: impl Fn(&Url) -> Result<(), Unfit>,
     ask: impl Fn(Url, bool) -> RequestBuilder,
@@ -267,7 +271,7 @@ async fn follow(
         }
         answer = ask(next, at_registry).send().await?;
     }
-    if has_content(answer.status()) { Ok(answer) } else { Err(Refusal::read(answer, at_registry).await.into()) }
+    if has_content(answer.status()) { Ok(answer) } else { Err(Refusal::from_answer(answer, at_registry).await.into()) }
 }
 
 fn next_place(answer: &Response) -> Option<Url> {

@@ -71,10 +71,10 @@ struct Told {
 
 impl Refusal {
     /// Reads an answer. Of its body at most 256 KiB are.
-    pub(super) async fn read(answer: Response, at_registry: bool) -> Self {
+    pub(super) async fn from_answer(answer: Response, at_registry: bool) -> Self {
         let (status, headers) = (answer.status(), answer.headers());
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
-        let (challenges, retry_after) = (Challenges::of(headers), text(RETRY_AFTER).parse().ok());
+        let (challenges, retry_after) = (Challenges::from_headers(headers), text(RETRY_AFTER).parse().ok());
         let is_page = text(CONTENT_TYPE).to_ascii_lowercase().starts_with("text/html");
         let elsewhere = answer.url().host_str().filter(|_| !at_registry).map(str::to_owned);
         let body = read_bounded(answer, MOST_WORDS).await.ok().flatten().unwrap_or_default();
@@ -97,7 +97,7 @@ impl Refusal {
 }
 
 fn read_errors(errors: &[Told]) -> (Vec<String>, String) {
-    let codes = errors.iter().filter_map(|error| words::code(error.code.as_str()?).map(str::to_owned));
+    let codes = errors.iter().filter_map(|error| words::read_code(error.code.as_str()?).map(str::to_owned));
     let messages: Vec<&str> = errors.iter().filter_map(|error| error.message.as_str()).collect();
     (codes.take(MOST_CODES).collect(), messages.join("; "))
 }
