@@ -93,7 +93,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         vault: Arc::new(log.vault()),
         log: Arc::new(log),
         sealing_key: config.sealing_key,
-        tokens: TokenCache::new(config.aws).with_clouds(config.clouds).observed_by(metrics::token_exchange),
+        tokens: TokenCache::new(config.clouds).observed_by(metrics::token_exchange),
         pull: config.pull,
         running,
         identities: config.identities.map(Arc::new),

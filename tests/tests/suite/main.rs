@@ -34,6 +34,7 @@ mod log;
 mod many;
 mod metrics;
 mod node;
+mod official_clients;
 mod own_keys;
 mod permissions;
 mod quarantine;

@@ -1,4 +1,4 @@
-//! Placements: requests, ends, and the decisions about them as the log comes to hold them.
+//! Placements: requests, ends, the decisions about them as the log comes to hold them, and what workers report of them.
 
 use waybill_schemas::{
     Event, Recorded, RecordedEvent, Subject,
@@ -23,7 +23,7 @@ pub(super) fn fold_requested<F: Facts>(
         && let Some(older) = facts.placement(older)?
     {
         let withdrawal = Withdrawal { reason: WithdrawReason::Superseded, cause: cause_of(recorded) };
-        changes.extend(withdraw(older, &withdrawal, true));
+        changes.extend(withdraw_placement(older, &withdrawal, true));
     }
     let (image, secret) = image_and_secret(facts, request)?;
     let worker = facts.worker(&request.worker_id)?;
@@ -80,7 +80,7 @@ fn image_and_secret<F: Facts>(facts: &F, request: &ContainerRequested) -> Result
 ///
 /// Before the first decision is recorded, the withdrawal waits for it: the log holds them in this order, each expecting the
 /// other (invariant 5).
-pub(super) fn withdraw(placement: PlacementFact, withdrawal: &Withdrawal, over: bool) -> Vec<Change> {
+pub(super) fn withdraw_placement(placement: PlacementFact, withdrawal: &Withdrawal, over: bool) -> Vec<Change> {
     let mut changes: Vec<Change> = placement.secret_use().map(Change::RemoveUse).into_iter().collect();
     match placement.state.clone() {
         PlacementState::Requested { then } => {
@@ -152,7 +152,7 @@ pub(super) fn fold_ended<F: Facts>(
         return Ok(changes.into());
     }
     let withdrawal = Withdrawal { reason: WithdrawReason::Ended, cause: cause_of(recorded) };
-    changes.extend(withdraw(placement, &withdrawal, true));
+    changes.extend(withdraw_placement(placement, &withdrawal, true));
     Ok(changes.into())
 }
 
@@ -203,4 +203,29 @@ fn withdrawn(fact: PlacementFact) -> Vec<Change> {
         PlacementState::Withdrawing { over: true } => vec![Change::RemovePlacement(fact.number)],
         _ => Vec::new(),
     }
+}
+
+/// Folds the outcome of a provider or of a pull. Placements that are over are not looked at: their rows are gone.
+pub(super) fn fold_outcome<F: Facts>(facts: &F, recorded: &RecordedEvent) -> Result<Folded, F::Error> {
+    let Subject::ContainerOutcome { worker_id, placement, .. } = &recorded.subject else {
+        return Ok(Folded::default());
+    };
+    let Some(fact) = facts.placement(*placement)? else { return Ok(Folded::default()) };
+    // Invariant: the subject says who reports, and the server lets a worker write below its own id only.
+    if fact.worker_id != *worker_id {
+        return Ok(Anomaly::ForeignOutcome { placed_on: fact.worker_id }.into());
+    }
+    if recorded.event.container_id() != Some(&fact.container_id) {
+        return Ok(Anomaly::RepeatedOutcome.into());
+    }
+    let (repeated, settles) = match &recorded.event {
+        Event::CredentialProviderAttached(_) => (fact.provided, false),
+        Event::CredentialProviderFailed(_) => (fact.provided, true),
+        _ => (fact.settled, true),
+    };
+    if repeated {
+        return Ok(Anomaly::RepeatedOutcome.into());
+    }
+    let settled = fact.settled || settles;
+    Ok(vec![Change::PutPlacement(Box::new(PlacementFact { provided: true, settled, ..fact }))].into())
 }

@@ -67,7 +67,7 @@ const BEHIND_TRIES: u32 = 10;
 const UNANSWERED_TRIES: u32 = 2;
 
 /// Appends in a PRODUCER span, within the limit.
-pub(super) async fn append(
+pub(crate) async fn append(
     wire: &impl Wire,
     room: &Room,
     new: &NewEvent,

@@ -15,7 +15,7 @@ use crate::{metrics, trace};
 pub(super) const MAX_BATCH: usize = 500;
 
 /// Appends events in order. A batch is stored whole or not at all: whatever keeps it out, its events then go one by one.
-pub(super) async fn append_all(
+pub(crate) async fn append_all(
     wire: &impl Wire,
     room: &Room,
     events: Vec<(NewEvent, Expect, Span)>,

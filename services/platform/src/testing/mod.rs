@@ -6,18 +6,16 @@
 mod events;
 mod follow;
 mod log;
+mod memory;
 mod vault;
 mod work;
 
 pub use self::{
     events::Sample,
     log::{check_appending, check_looking_up},
+    memory::{Failure, MemoryLog, MemoryVault},
     vault::check_vault,
     work::check_work,
-};
-pub use crate::{
-    log::{Failure, MemoryLog},
-    vault::MemoryVault,
 };
 
 use crate::log::Administration;

@@ -229,7 +229,7 @@ fn encode(key: &VaultKey, entry: &VaultEntry) -> Result<Vec<u8>, VaultError> {
 
 fn decode(key: VaultKey, message: &RawMessage) -> Result<Kept, VaultError> {
     let entry = VaultEntry::from_json(&key, &message.payload)?;
-    Ok(Kept { key, sequence: message.sequence, entry })
+    Ok(Kept { key, sequence: message.sequence, at: message.at, entry })
 }
 
 fn key_of(subject: &str) -> Option<VaultKey> {

@@ -47,7 +47,7 @@ impl Transport {
     pub(super) fn new(config: &PullConfig) -> Result<Self, PullError> {
         // A provider that is installed already is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let unreadable = |file: &Path, error: io::Error| tls(format!("the CA file {}: {error}", file.display()));
+        let unreadable = |file: &Path, error: io::Error| tls_error(format!("the CA file {}: {error}", file.display()));
         let ca = match &config.ca_file {
             Some(file) => Some(read_ca_file(file).map_err(|error| unreadable(file, error))?),
             None => None,
@@ -58,16 +58,16 @@ impl Transport {
         let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(guard.clone())
-            .tls_certs_merge(certificates.map_err(unusable)?)
+            .tls_certs_merge(certificates.map_err(client_error)?)
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
             .user_agent(USER_AGENT);
-        Ok(Self { http: builder.build().map_err(unusable)?, guard, proxies })
+        Ok(Self { http: builder.build().map_err(client_error)?, guard, proxies })
     }
 }
 
 /// `scheme://host[:port]` of a registry.
-pub(super) fn base(registry: &RegistryHost, config: &PullConfig) -> String {
+pub(super) fn registry_base(registry: &RegistryHost, config: &PullConfig) -> String {
     if let Some(endpoint) = config.endpoints.get(registry) {
         return endpoint.trim_end_matches('/').to_owned();
     }
@@ -80,11 +80,11 @@ fn wire_host(host: &RegistryHost) -> &str {
     if *host == RegistryHost::docker_hub() { "index.docker.io" } else { host.as_str() }
 }
 
-fn unusable(error: impl std::error::Error + 'static) -> PullError {
-    tls(format!("no client can be made: {}", chain(&error)))
+fn client_error(error: impl std::error::Error + 'static) -> PullError {
+    tls_error(format!("no client can be made: {}", chain(&error)))
 }
 
-fn tls(detail: String) -> PullError {
+fn tls_error(detail: String) -> PullError {
     PullError::new(PullFailure::Tls, detail)
 }
 

@@ -7,7 +7,7 @@ use waybill_domain::{
     fold::ContainerKey,
     provider::CustomPlan,
 };
-use waybill_registry::provider::{EcrConfig, Provider, TokenCache};
+use waybill_registry::provider::{CloudConfig, Provider, TokenCache};
 
 use super::*;
 use crate::{
@@ -29,7 +29,7 @@ pub(in crate::node) fn placed(workspace: &str, container: &str, number: u64) -> 
 fn of(image: &str, credentials: Credentials, placement: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
     let plan = CustomPlan { registry: image.registry().clone(), credentials };
-    let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
+    let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(CloudConfig::default()));
     Attachment { provider, image, expires_at: None, placement }
 }
 

@@ -1,7 +1,8 @@
-//! The log in memory, for tests of services: the same protocol, and failures on demand.
+//! The log and the vault in memory: the same protocol, and failures on demand.
 
 mod follow;
-pub(crate) mod server;
+mod server;
+mod vault;
 mod work;
 
 use std::{
@@ -14,14 +15,17 @@ use tokio::sync::watch;
 use tracing::Span;
 use waybill_schemas::{Filter, RecordedEvent, Subject, Timestamp};
 
-use super::{
-    Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
-    Missing, NewEvent, Newest, RawMessage, StreamState, WorkQueue, append, batch,
-    publish::{Outgoing, PubAck, Wire},
-    room::Room,
+use crate::{
+    health::ComponentHandle,
+    log::{
+        Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log,
+        LogError, Missing, NewEvent, Newest, RawMessage, StreamState, WorkQueue, append, batch,
+        publish::{Outgoing, PubAck, Wire},
+        room::Room,
+    },
 };
-use crate::health::ComponentHandle;
 use server::Server;
+pub use vault::MemoryVault;
 
 /// What goes wrong with the next request of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::{
     channels::{CHANNELS, Channel, Exchange, Operation},
     schema,
 };
-use crate::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
+use waybill_schemas::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
 
 pub(super) fn document() -> Value {
     json!({

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use waybill_schemas::{VaultFilter, VaultKey};
+use waybill_schemas::{Timestamp, VaultFilter, VaultKey};
 
-use super::{Created, Kept, Vault, VaultEntry, VaultError};
-use crate::log::{LogError, memory::server::matches};
+use super::server::matches;
+use crate::{
+    log::LogError,
+    vault::{Created, Kept, Vault, VaultEntry, VaultError},
+};
 
 /// A vault in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -17,12 +20,19 @@ struct State {
     last_sequence: u64,
     entries: Vec<Kept>,
     unavailable: bool,
+    /// Time of what is written next; the present where it is not set.
+    now: Option<Timestamp>,
 }
 
 impl MemoryVault {
     /// Lets every request fail until it is told otherwise.
     pub fn set_available(&self, available: bool) {
         self.lock().unavailable = !available;
+    }
+
+    /// Lets the next entries be written at this time.
+    pub fn set_now(&self, now: Timestamp) {
+        self.lock().now = Some(now);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -46,7 +56,8 @@ impl State {
 
     fn write(&mut self, key: &VaultKey, entry: &VaultEntry) -> u64 {
         self.last_sequence = self.last_sequence.saturating_add(1);
-        self.entries.push(Kept { key: key.clone(), sequence: self.last_sequence, entry: entry.clone() });
+        let at = self.now.unwrap_or_else(crate::trace::now);
+        self.entries.push(Kept { key: key.clone(), sequence: self.last_sequence, at, entry: entry.clone() });
         self.last_sequence
     }
 }

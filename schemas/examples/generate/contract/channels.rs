@@ -1,6 +1,6 @@
 //! The channels of the log, one for each form of subject, and what each program does on it.
 
-use crate::{
+use waybill_schemas::{
     EventType::{self, *},
     Subject,
 };

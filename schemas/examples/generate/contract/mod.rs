@@ -10,13 +10,13 @@ mod yaml;
 
 use serde_json::Value;
 
-use crate::EventType;
-pub use schema::schema;
+pub(crate) use schema::schema;
+use waybill_schemas::EventType;
 
 const HEADING: &str = "Generated from the Rust types: cargo run -p waybill-schemas --example generate";
 
 /// Name, relative to `schemas/`, and text of every generated file.
-pub fn files() -> Vec<(String, String)> {
+pub(crate) fn files() -> Vec<(String, String)> {
     let schemas = EventType::ALL.iter().map(|event| (schema_file(*event), pretty(&schema(*event))));
     schemas.chain([("asyncapi.yaml".to_owned(), yaml::document(HEADING, &asyncapi::document()))]).collect()
 }

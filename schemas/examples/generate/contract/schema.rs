@@ -1,7 +1,7 @@
 //! JSON Schemas of the event bodies, in the form from which generators of other languages make plain types.
 //!
 //! Each set of words is one `enum` with a name, an optional field is one that may be left out, and an integer has a
-//! lower bound and the width that generators know. [`crate::decode()`] takes `null` for an optional field as well.
+//! lower bound and the width that generators know. `waybill_schemas::decode` takes `null` for an optional field as well.
 
 use schemars::{
     JsonSchema, Schema,
@@ -10,10 +10,10 @@ use schemars::{
 };
 use serde_json::{Value, json};
 
-use crate::{EventType, event::for_events, v1};
+use waybill_schemas::{EventType, for_events, v1};
 
 /// The JSON Schema (draft 2020-12) of an event's body in its present version.
-pub fn schema(event: EventType) -> Value {
+pub(crate) fn schema(event: EventType) -> Value {
     macro_rules! of_type {
         ($($name:ident,)+) => { match event { $(EventType::$name => root_schema::<v1::$name>(),)+ } };
     }

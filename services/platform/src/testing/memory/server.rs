@@ -237,7 +237,7 @@ fn refused(code: u64) -> PubAck {
 }
 
 /// Whether a subject matches a filter, as NATS matches them.
-pub(crate) fn matches(filter: &str, subject: &str) -> bool {
+pub(super) fn matches(filter: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for expected in filter.split('.') {
         match (expected, tokens.next()) {
