@@ -139,13 +139,13 @@ mod tests {
     fn files(home: &Path) {
         write(home, "tokens", &format!("acme {}\n", tokens::hash("t")));
         write(home, "hash", HashKey::generate().unwrap().expose());
-        write(home, "nkey", "SUAUSER");
+        write(home, "creds", &waybill_platform::testing::credentials_text());
     }
 
     fn pairs() -> Vec<(&'static str, String)> {
         let pairs = [
             ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222"),
-            ("WAYBILL_NATS_SEED_FILE", "nkey"),
+            ("WAYBILL_NATS_CREDS_FILE", "creds"),
             ("WAYBILL_GATEWAY_TOKENS_FILE", "tokens"),
             ("WAYBILL_GATEWAY_HASH_KEY_FILE", "hash"),
         ];

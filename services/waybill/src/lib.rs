@@ -79,6 +79,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Explain(arguments) => return Ok(explain::run(&home, &arguments)),
         Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
+        Command::Creds(arguments) => cli::creds(&home, &arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),

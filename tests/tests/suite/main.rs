@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, also in the functions that they share, and their tables of cases have long types"
 )]
 
+mod accounts;
 mod authority;
 mod bench;
 mod canary;

@@ -28,5 +28,5 @@ pub use work::{Delivered, WorkQueue};
 
 /// Name of the stream.
 pub const STREAM: &str = "WAYBILL";
-/// JetStream API prefix in every role's NATS account.
-pub const API_PREFIX: &str = "waybill.api";
+/// JetStream's API, which every role's account imports what it needs of.
+pub const API_PREFIX: &str = "$JS.API";

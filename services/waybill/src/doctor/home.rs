@@ -20,7 +20,7 @@ use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
 use super::{finding::Finding, health::Signal};
-use crate::init::Role;
+use crate::init::{Role, SIGNING};
 
 /// What the folder holds.
 pub(super) struct Home {
@@ -64,8 +64,8 @@ impl Home {
                 roles.insert(role, settings);
             }
         }
-        let keys = names(&home.join("keys"), ".nkey").unwrap_or_default();
-        let users = keys.iter().filter_map(|name| Role::from_name(name));
+        let keys = names(&home.join("keys"), ".creds").unwrap_or_default();
+        let users = keys.iter().filter_map(|name| Role::from_name(name)).filter(Role::uses_the_log);
         let users = users.map(|role| {
             let nats = login(home, &role.to_string(), &roles);
             (role, nats)
@@ -180,9 +180,8 @@ fn login(home: &Path, role: &str, roles: &BTreeMap<String, RoleSettings>) -> Res
         return settings.nats.clone();
     }
     let shared = Settings::load(home, role)?;
-    let seed = format!("keys/{role}.nkey");
-    let mut pairs = vec![("WAYBILL_NATS_SEED_FILE", seed)];
-    for key in ["WAYBILL_NATS_URL", "WAYBILL_NATS_CA_FILE", "WAYBILL_NATS_API_PREFIX"] {
+    let mut pairs = vec![("WAYBILL_NATS_CREDS_FILE", format!("keys/{role}.creds"))];
+    for key in ["WAYBILL_NATS_URL", "WAYBILL_NATS_CA_FILE"] {
         pairs.extend(shared.get(key).map(|value| (key, value)));
     }
     nats(&Settings::from_pairs(home, pairs.iter().map(|(key, value)| (*key, value.as_str()))), role)
@@ -200,11 +199,11 @@ fn names(folder: &Path, ending: &str) -> io::Result<Vec<String>> {
 
 fn open_files(home: &Path) -> Result<Vec<String>, String> {
     let mut open = Vec::new();
-    for folder in ["keys", "keys/scheduler", "tokens"] {
+    for folder in ["keys", "keys/scheduler", SIGNING, "tokens"] {
         let failed = |error: io::Error| format!("{folder} cannot be listed: {error}");
-        // A node's folder has no keys of the scheduler.
+        // A node's folder has the keys of its worker only.
         let path = home.join(folder);
-        let names = if path.is_dir() || folder != "keys/scheduler" { names(&path, "") } else { Ok(Vec::new()) };
+        let names = if path.is_dir() || folder == "keys" { names(&path, "") } else { Ok(Vec::new()) };
         for name in names.map_err(failed)? {
             let file = format!("{folder}/{name}");
             let mode = fs::metadata(home.join(&file)).map_err(failed)?.permissions().mode();

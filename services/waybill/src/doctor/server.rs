@@ -126,9 +126,9 @@ pub(super) fn judge_not_connected(why: &NotConnected) -> Finding {
         }
         NotConnected::Failed(InspectError::Refused) => Finding::attention(
             check,
-            "the server refuses the operator's key",
-            "restore keys/operator.nkey; or run `waybill init` again, so that nats-server.conf has the key that is \
-             there, and restart nats-server with it",
+            "the server refuses the operator's credentials",
+            "run `waybill init` again where keys/signing is: it signs credentials anew that end; if the server does not \
+             know the operator, restart it with the nats-server.conf that is there",
         ),
         NotConnected::Failed(InspectError::Unreachable(reason)) => Finding::attention(
             check,
@@ -138,7 +138,7 @@ pub(super) fn judge_not_connected(why: &NotConnected) -> Finding {
         NotConnected::Failed(InspectError::Settings(reason)) => Finding::attention(
             check,
             format!("the settings cannot be used: {reason}"),
-            "check WAYBILL_NATS_URL and the file that WAYBILL_NATS_SEED_FILE names",
+            "check WAYBILL_NATS_URL and the file that WAYBILL_NATS_CREDS_FILE names",
         ),
     }
 }
@@ -248,7 +248,7 @@ mod tests {
         let cases = [
             (NotConnected::NoSettings, Unknown, "operator.env"),
             (NotConnected::Settings(problem), Unknown, "WAYBILL_NATS_URL is missing"),
-            (NotConnected::Failed(InspectError::Refused), Attention, "refuses the operator's key"),
+            (NotConnected::Failed(InspectError::Refused), Attention, "refuses the operator's credentials"),
             (NotConnected::Failed(InspectError::Unreachable("refused".to_owned())), Attention, "no server"),
             (NotConnected::Failed(InspectError::Settings("bad".to_owned())), Attention, "bad"),
         ];

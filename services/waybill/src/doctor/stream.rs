@@ -10,7 +10,7 @@ use super::{finding::Finding, server::StreamInfo};
 use crate::init::role::vault_stream;
 
 /// How to become somebody who may change the stream: no role may.
-const CHANGE: &str = "give the account LOG in nats-server.conf a user for as long as it takes, and as that user run:";
+const CHANGE: &str = "run `waybill creds log-admin --out admin.creds`, and with `nats --creds admin.creds --inbox-prefix _INBOX_log-admin` run:";
 /// How to get a stream with a setting that no stream changes.
 const REMAKE: &str = "no stream changes this: back the log up (nats stream backup), stop the scheduler, restore it into \
                       a stream made with the right setting, and start the scheduler with --rebuild";

@@ -6,12 +6,16 @@ use super::{Plan, Report, Role};
 
 /// What to do next, one sentence each.
 pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
+    let written = |name: &str| report.written.iter().any(|file| file == Path::new(name));
     let changed = |name: &str| report.changed.iter().any(|file| file == Path::new(name));
+    let dev = format!("waybill --home {} dev", plan.home.display());
+    if written("nats-server.conf") {
+        return vec![dev];
+    }
     let mut steps = Vec::new();
     if changed("nats-server.conf") {
         steps.push(
-            "restart nats-server: a reload lets new users in, but not to the log; all reconnect by themselves"
-                .to_owned(),
+            "restart nats-server, which reads the accounts when it starts; all reconnect by themselves".to_owned(),
         );
     }
     if changed("tokens/gateway") {
@@ -22,17 +26,17 @@ pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
             "the scheduler makes consumers for the new workspace when it sees the file `readers` change".to_owned(),
         );
     }
-    if steps.is_empty() {
-        return vec![format!("waybill --home {} dev", plan.home.display())];
-    }
-    let new = |role: &Role| report.written.iter().any(|file| file == Path::new(&format!("keys/{role}.nkey")));
+    let new = |role: &Role| written(&format!("keys/{role}.creds"));
     let workers = plan.workers.iter().map(|id| (id, Role::Worker(id.clone()))).filter(|(_, role)| new(role));
     steps.extend(workers.map(|(id, role)| {
         format!(
             "give the node of {id} these files, with WAYBILL_NATS_URL as the node reaches it: \
-             waybill.env {role}.env keys/{role}.nkey keys/{role}.xkey"
+             waybill.env {role}.env keys/{role}.creds keys/{role}.xkey"
         )
     }));
+    if steps.is_empty() {
+        return vec![dev];
+    }
     steps.push("or, where `waybill dev` runs all of it: start that again".to_owned());
     steps
 }
@@ -46,19 +50,15 @@ mod tests {
     #[test]
     fn what_runs_must_learn_of_what_changed() {
         let cases: [(&[&str], &[&str], &[&str]); 4] = [
-            (&["nats-server.conf", "tokens/gateway", "keys/worker-w1.nkey"], &[], &["waybill --home h dev"]),
+            (&["nats-server.conf", "tokens/gateway", "keys/worker-w1.creds"], &[], &["waybill --home h dev"]),
             (&[], &[], &["waybill --home h dev"]),
             (
-                &["keys/worker-w1.nkey"],
-                &["nats-server.conf"],
-                &[
-                    "restart nats-server",
-                    "waybill.env worker-w1.env keys/worker-w1.nkey keys/worker-w1.xkey",
-                    "waybill dev",
-                ],
+                &["keys/worker-w1.creds"],
+                &[],
+                &["waybill.env worker-w1.env keys/worker-w1.creds keys/worker-w1.xkey", "waybill dev"],
             ),
             (
-                &["keys/orchestrator-b.nkey"],
+                &["keys/orchestrator-b.creds"],
                 &["nats-server.conf", "tokens/gateway", "readers"],
                 &["restart nats-server", "restart the gateway", "the file `readers`", "waybill dev"],
             ),

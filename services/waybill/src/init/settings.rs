@@ -32,7 +32,7 @@ fn shared(plan: &Plan) -> String {
 }
 
 fn user(role: &Role) -> String {
-    format!("WAYBILL_NATS_SEED_FILE=keys/{role}.nkey\nWAYBILL_NATS_INBOX_PREFIX={}\n", role.inbox())
+    format!("WAYBILL_NATS_CREDS_FILE=keys/{role}.creds\nWAYBILL_NATS_INBOX_PREFIX={}\n", role.inbox())
 }
 
 fn operator(plan: &Plan) -> String {

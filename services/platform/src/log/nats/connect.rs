@@ -1,16 +1,16 @@
-//! The connection: nkey authentication, a private inbox, reconnecting for ever.
+//! The connection: a user's credentials, a private inbox, reconnecting for ever.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use waybill_domain::credentials::Secret;
 
 use super::EventLog;
 use crate::{
     config::Reader,
-    log::{API_PREFIX, LogError, room::Room},
+    identity::CredentialsFile,
+    log::{LogError, room::Room},
     trace,
 };
 
@@ -24,14 +24,12 @@ const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 pub struct NatsConfig {
     /// Server addresses without any login, comma separated (`WAYBILL_NATS_URL`).
     pub url: String,
-    /// Seed of the role's user key (file `WAYBILL_NATS_SEED_FILE`); none for a server without authentication.
-    pub seed: Option<Secret>,
+    /// The role's user (`WAYBILL_NATS_CREDS_FILE`); none for a server without authentication.
+    pub credentials: Option<CredentialsFile>,
     /// Prefix of reply subjects, as the permissions have it (`WAYBILL_NATS_INBOX_PREFIX`).
     pub inbox_prefix: String,
     /// Certificate authority of the server (`WAYBILL_NATS_CA_FILE`).
     pub ca_file: Option<PathBuf>,
-    /// JetStream API prefix (`WAYBILL_NATS_API_PREFIX`).
-    pub api_prefix: String,
     /// Name of the connection, as the server lists it.
     pub name: String,
 }
@@ -39,12 +37,15 @@ pub struct NatsConfig {
 impl NatsConfig {
     /// Reads the settings of a role, such as `gateway` or `worker-w1`.
     pub fn read(reader: &mut Reader<'_>, role: &str) -> Self {
+        let file = reader.required_path("WAYBILL_NATS_CREDS_FILE");
+        let opened = CredentialsFile::open(file);
+        let note = |problem| reader.problem(format!("WAYBILL_NATS_CREDS_FILE: {problem}"));
+        let credentials = opened.map_err(note).ok();
         Self {
             url: reader.required("WAYBILL_NATS_URL", |url| hosts(url).map(|_| url.to_owned())),
-            seed: Some(reader.secret_file("WAYBILL_NATS_SEED_FILE")),
+            credentials,
             inbox_prefix: reader.or("WAYBILL_NATS_INBOX_PREFIX", text, || format!("_INBOX_{role}")),
             ca_file: reader.readable_path("WAYBILL_NATS_CA_FILE"),
-            api_prefix: reader.or("WAYBILL_NATS_API_PREFIX", text, || API_PREFIX.to_owned()),
             name: format!("waybill-{role}"),
         }
     }
@@ -66,7 +67,7 @@ fn text(value: &str) -> Result<String, &'static str> {
 pub fn hosts(url: &str) -> Result<String, &'static str> {
     let servers = servers(url).map_err(|_| "addresses such as nats://127.0.0.1:4222, with commas between them")?;
     if servers.iter().any(|server| server.username().is_some() || server.password().is_some()) {
-        return Err("addresses without a login; use WAYBILL_NATS_SEED_FILE");
+        return Err("addresses without a login; use WAYBILL_NATS_CREDS_FILE");
     }
     let host = |server: &async_nats::ServerAddr| match server.host() {
         host if host.contains(':') => format!("[{host}]:{}", server.port()),
@@ -95,9 +96,8 @@ impl EventLog {
     /// The log over a connection that stands.
     pub(super) fn over(client: async_nats::Client, config: &NatsConfig, connected: watch::Receiver<bool>) -> Self {
         Self {
-            jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
+            jetstream: jetstream::new(client.clone()),
             client,
-            api_prefix: config.api_prefix.as_str().into(),
             name: config.name.as_str().into(),
             connected,
             readings: TaskTracker::new(),
@@ -113,8 +113,9 @@ pub(super) fn servers(url: &str) -> std::io::Result<Vec<async_nats::ServerAddr>>
 
 /// Who connects, and where replies go.
 pub(super) fn login(config: &NatsConfig) -> ConnectOptions {
-    let mut options = match &config.seed {
-        Some(seed) => ConnectOptions::with_nkey(seed.expose().trim().to_owned()),
+    let mut options = match config.credentials.clone() {
+        // Asked at each connect, so that a token that was renewed meanwhile is the one that is shown.
+        Some(file) => ConnectOptions::with_auth_callback(move |nonce| std::future::ready(file.answer(&nonce))),
         None => ConnectOptions::new(),
     };
     if let Some(file) = &config.ca_file {
@@ -175,9 +176,9 @@ mod tests {
             ("a.b, tls://c.d:1", Ok("a.b:4222,c.d:1")),
             ("nats://[::1]:4222", Ok("[::1]:4222")),
             ("http://a.b", Err("such as")),
-            ("nats://user:canary@a.b:4222", Err("WAYBILL_NATS_SEED_FILE")),
-            ("nats://a.b,canary@c.d", Err("WAYBILL_NATS_SEED_FILE")),
-            ("nats://:canary@c.d", Err("WAYBILL_NATS_SEED_FILE")),
+            ("nats://user:canary@a.b:4222", Err("WAYBILL_NATS_CREDS_FILE")),
+            ("nats://a.b,canary@c.d", Err("WAYBILL_NATS_CREDS_FILE")),
+            ("nats://:canary@c.d", Err("WAYBILL_NATS_CREDS_FILE")),
         ];
         for (url, expected) in cases {
             match (hosts(url), expected) {

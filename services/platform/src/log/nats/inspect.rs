@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::timeout};
 use waybill_schemas::Filter;
 
 use super::{EventLog, NatsConfig, connect};
-use crate::log::{ConsumerState, Log as _, LogError, RawMessage, STREAM};
+use crate::log::{API_PREFIX, ConsumerState, Log as _, LogError, RawMessage, STREAM};
 
 /// How long one request may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -18,8 +18,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// No connection could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
-    /// The server does not know the key.
-    #[error("the server refuses this user's key")]
+    /// The server does not take the user: its token has ended, was revoked, or is signed by nobody that it knows.
+    #[error("the server refuses this user's credentials")]
     Refused,
     /// No server answers, or not in time.
     #[error("no server can be reached: {0}")]
@@ -107,7 +107,7 @@ impl Inspector {
     /// Asks on an API subject, given without the prefix.
     pub async fn api(&self, subject: &str, payload: &Value) -> Reply {
         let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };
-        self.ask(format!("{}.{subject}", self.log.api_prefix), &[], payload).await
+        self.ask(format!("{API_PREFIX}.{subject}"), &[], payload).await
     }
 
     /// Asks on any subject.
@@ -131,7 +131,7 @@ impl Inspector {
 
     /// Reads the first events as histories are read: one request, many answers.
     pub async fn batch(&self) -> Reply {
-        let subject = format!("{}.DIRECT.GET.{STREAM}", self.log.api_prefix);
+        let subject = format!("{API_PREFIX}.DIRECT.GET.{STREAM}");
         let all = Filter::All.to_string();
         let mut forbidden = self.forbidden.clone();
         tokio::select! {
@@ -168,7 +168,7 @@ fn unreachable(config: &NatsConfig, why: &str) -> InspectError {
 fn refused(config: &NatsConfig, error: &async_nats::ConnectError) -> InspectError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => InspectError::Refused,
-        ConnectErrorKind::Authentication => InspectError::Settings("the seed file holds no user key".to_owned()),
+        ConnectErrorKind::Authentication => InspectError::Settings("the credentials cannot be used".to_owned()),
         _ => unreachable(config, &crate::chain(error)),
     }
 }

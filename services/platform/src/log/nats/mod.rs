@@ -37,7 +37,6 @@ pub use settings::{StreamProblem, stream_problems};
 pub struct EventLog {
     pub(crate) client: async_nats::Client,
     jetstream: async_nats::jetstream::Context,
-    pub(crate) api_prefix: Arc<str>,
     /// Whose readers these are, as the server lists them.
     name: Arc<str>,
     connected: watch::Receiver<bool>,

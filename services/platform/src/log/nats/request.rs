@@ -4,12 +4,12 @@ use async_nats::{Message, Request, RequestErrorKind};
 use serde::Deserialize;
 
 use super::EventLog;
-use crate::log::{LogError, publish::ApiError};
+use crate::log::{API_PREFIX, LogError, publish::ApiError};
 
 impl EventLog {
     /// Sends a request to an API subject, given without the prefix.
     pub(crate) async fn api(&self, subject: &str, payload: Vec<u8>) -> Result<Message, LogError> {
-        let subject = format!("{}.{subject}", self.api_prefix);
+        let subject = format!("{API_PREFIX}.{subject}");
         self.ask(subject, Request::new().payload(payload.into())).await
     }
 
