@@ -35,6 +35,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 async fn connect(url: String) -> EventLog {
     let config = NatsConfig {
+        require_tls: false,
         url,
         credentials: None,
         inbox_prefix: "_INBOX".to_owned(),

@@ -71,6 +71,7 @@ impl NatsServer {
 
     pub(crate) fn config(&self) -> NatsConfig {
         NatsConfig {
+            require_tls: false,
             url: format!("nats://127.0.0.1:{}", self.port),
             credentials: None,
             inbox_prefix: "_INBOX_test".to_owned(),
