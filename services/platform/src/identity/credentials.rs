@@ -123,6 +123,11 @@ impl CredentialsFile {
         Ok(Self { path, held: Arc::new(RwLock::new(held)) })
     }
 
+    /// Credentials that are in no file.
+    pub fn in_memory(credentials: Credentials) -> Self {
+        Self { path: PathBuf::new(), held: Arc::new(RwLock::new(credentials)) }
+    }
+
     /// Where they are kept.
     pub fn path(&self) -> &Path {
         &self.path

@@ -47,12 +47,38 @@ pub(super) struct Answered {
 pub(super) struct StreamInfo {
     /// All settings.
     pub(super) config: Value,
-    /// When the stream was made.
-    pub(super) created: Timestamp,
     /// What it holds.
     pub(super) state: StreamState,
+    /// Who keeps its copies; none for a server alone.
+    #[serde(default)]
+    pub(super) cluster: Option<Copies>,
     /// The server's clock.
     ts: Option<Timestamp>,
+}
+
+/// Who keeps the copies of a stream.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Copies {
+    /// The server that takes what is published.
+    #[serde(default)]
+    pub(super) leader: String,
+    /// The others.
+    #[serde(default)]
+    pub(super) replicas: Vec<Replica>,
+}
+
+/// A copy that follows the leader.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Replica {
+    /// Its server.
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) current: bool,
+    #[serde(default)]
+    pub(super) offline: bool,
+    /// Operations that it lacks.
+    #[serde(default)]
+    pub(super) lag: u64,
 }
 
 /// What the stream holds.

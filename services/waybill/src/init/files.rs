@@ -66,13 +66,24 @@ pub(super) struct Home {
 
 impl Home {
     pub(super) fn open(root: &Path) -> Result<Self, FileError> {
+        let home = Self { root: root.to_owned(), written: Vec::new(), changed: Vec::new(), kept: 0 };
         for folder in FOLDERS {
-            let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(FileError::at("make the folder", &path))?;
-            let private = Permissions::from_mode(0o700);
-            fs::set_permissions(&path, private).map_err(FileError::at("protect the folder", &path))?;
+            home.make_folder(folder)?;
         }
-        Ok(Self { root: root.to_owned(), written: Vec::new(), changed: Vec::new(), kept: 0 })
+        Ok(home)
+    }
+
+    /// Makes a folder of this user only, and protects one that is there.
+    pub(super) fn make_folder(&self, name: &str) -> Result<(), FileError> {
+        let path = self.root.join(name);
+        fs::create_dir_all(&path).map_err(FileError::at("make the folder", &path))?;
+        let private = Permissions::from_mode(0o700);
+        fs::set_permissions(&path, private).map_err(FileError::at("protect the folder", &path))
+    }
+
+    /// True if there is a file of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.root.join(name).is_file()
     }
 
     pub(super) fn report(self) -> Report {

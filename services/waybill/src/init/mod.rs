@@ -4,6 +4,7 @@
 //! second half of their life.
 
 mod accounts;
+mod cluster;
 mod files;
 mod identities;
 mod nats_conf;
@@ -11,6 +12,7 @@ mod next;
 mod plan;
 pub mod role;
 mod settings;
+mod tls;
 
 use std::{
     collections::BTreeSet,
@@ -26,6 +28,7 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkspaceId;
 
+pub(crate) use cluster::Server;
 use files::Home;
 pub(crate) use files::{FileError, write_private};
 pub(crate) use identities::{SIGNING, Signers};
@@ -37,6 +40,10 @@ pub(crate) use role::Role;
 const HASH_KEY: &str = "keys/gateway.hash";
 /// Folder of the scheduler's sealing keys, `<unix seconds>.xkey` each; the newest name is the present one.
 const KEY_DIR: &str = "keys/scheduler";
+/// By which the servers of a cluster know each other.
+const ROUTE_PASSWORD: &str = "keys/signing/route";
+/// The servers of a cluster, one a line.
+const SERVERS: &str = "servers/list";
 /// Workspaces whose orchestrators get consumers.
 const READERS: &str = "readers";
 
@@ -55,6 +62,22 @@ pub(crate) enum InitError {
     /// Random numbers ran out.
     #[error("no key could be made: the system gave no random numbers")]
     Random,
+    /// A certificate could not be made.
+    #[error("no certificate could be made")]
+    Certificates(#[from] rcgen::Error),
+    /// The authority is another one, and did not certify this.
+    #[error(
+        "{file} is missing: tls/ca.pem is of an authority whose key is not here; put its certificate and key there"
+    )]
+    Certificate {
+        /// What is missing.
+        file: String,
+    },
+    /// Another number of servers than a cluster has.
+    #[error(
+        "a cluster has 3 or 5 servers, each with a name of its own: --servers 3, or --server NAME=HOST:PORT for each"
+    )]
+    Servers,
     /// Too many workers for the ports that follow the first one.
     #[error("--health-port leaves no ports for that many workers; choose a lower one")]
     Ports,
@@ -109,10 +132,15 @@ pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
     }
     home.replace(Path::new("tokens/gateway"), token_table(&home)?.as_bytes())?;
     home.replace(Path::new(READERS), readers(&home)?.as_bytes())?;
-    let conf = nats_conf::render(&plan.nats_listen, &tokens.operator, &tokens.system, &tokens.accounts);
-    home.replace(Path::new("nats-server.conf"), conf.as_bytes())?;
+    cluster::write_certificates(&mut home, plan)?;
+    cluster::write_servers(&mut home, plan, &tokens)?;
     for (name, text) in settings::files(plan)? {
         home.keep_or_write(Path::new(&name), || Ok(text.into_bytes()))?;
+    }
+    if !plan.servers.is_empty() {
+        // One server becomes several: settings of old are kept but for these two.
+        cluster::set_value(&mut home, "waybill.env", "WAYBILL_NATS_URL", &plan.nats_url())?;
+        cluster::set_value(&mut home, "scheduler.env", "WAYBILL_STREAM_REPLICAS", "3")?;
     }
     Ok(home.report())
 }
@@ -131,7 +159,7 @@ fn context(home: &mut Home, plan: &Plan, role: &Role) -> Result<(), InitError> {
     }
     let folder = std::path::absolute(&plan.home).unwrap_or_else(|_| plan.home.clone());
     let context = json!({
-        "description": format!("Waybill: {role}"), "url": format!("nats://{}", plan.nats_listen),
+        "description": format!("Waybill: {role}"), "url": plan.nats_url(),
         "creds": folder.join(format!("keys/{role}.creds")), "inbox_prefix": role.inbox(),
     });
     let name = format!("nats/context/{role}.json");

@@ -1,8 +1,8 @@
 //! What is left to do after `waybill init`: what runs already learns nothing by itself of the files that it changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Plan, Report, Role};
+use super::{Plan, Report, Role, Server};
 
 /// What to do next, one sentence each.
 pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
@@ -13,7 +13,22 @@ pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
         return vec![dev];
     }
     let mut steps = Vec::new();
-    if changed("nats-server.conf") {
+    let servers: Vec<&Path> =
+        report.changed.iter().map(PathBuf::as_path).filter(|file| file.ends_with("nats-server.conf")).collect();
+    let is_new = |server: &Server| {
+        report.written.iter().any(|file| *file == Path::new("servers").join(&server.name).join("nats-server.conf"))
+    };
+    for server in plan.servers.iter().filter(|server| is_new(server)) {
+        let folder = plan.home.join("servers").join(&server.name);
+        steps.push(format!("on {}, in {}: nats-server -c nats-server.conf", server.host, folder.display()));
+    }
+    if changed("waybill.env") && changed("scheduler.env") {
+        steps.push(
+            "one server becomes several: `waybill backup` before the old one stops, `waybill restore` once the new ones run"
+                .to_owned(),
+        );
+    }
+    if !servers.is_empty() {
         steps.push(
             "restart nats-server, which reads the accounts when it starts; all reconnect by themselves".to_owned(),
         );
@@ -31,20 +46,21 @@ pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
     steps.extend(workers.map(|(id, role)| {
         format!(
             "give the node of {id} these files, with WAYBILL_NATS_URL as the node reaches it: \
-             waybill.env {role}.env keys/{role}.creds keys/{role}.xkey"
+             waybill.env {role}.env keys/{role}.creds keys/{role}.xkey{}",
+            if plan.nats_tls() { " tls/ca.pem" } else { "" }
         )
     }));
     if steps.is_empty() {
         return vec![dev];
     }
-    steps.push("or, where `waybill dev` runs all of it: start that again".to_owned());
+    if plan.servers.is_empty() {
+        steps.push("or, where `waybill dev` runs all of it: start that again".to_owned());
+    }
     steps
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]
@@ -69,6 +85,7 @@ mod tests {
                 home: "h".into(),
                 workspaces: Vec::new(),
                 workers: vec!["w1".parse().unwrap()],
+                servers: Vec::new(),
                 nats_listen: "127.0.0.1:4222".to_owned(),
                 gateway_listen: "127.0.0.1:8484".to_owned(),
                 health_port: 8485,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind, ServerError};
+use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use waybill_schemas::Filter;
@@ -99,6 +100,11 @@ impl Inspector {
         Server { version: info.version, jetstream: info.jetstream }
     }
 
+    /// The connection.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The log over this connection: each of its requests is given up after two seconds.
     pub fn log(&self) -> &EventLog {
         &self.log
@@ -127,6 +133,33 @@ impl Inspector {
                 }),
             },
         }
+    }
+
+    /// Asks something that many may answer: their answers in JSON, until there are enough or the time is over.
+    pub async fn gather(
+        &self,
+        subject: &str,
+        payload: &Value,
+        limit: Duration,
+        is_enough: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let mut answers = Vec::new();
+        let gathering = async {
+            let inbox = self.client.new_inbox();
+            let mut subscription = self.client.subscribe(inbox.clone()).await.ok()?;
+            let asked = self.client.publish_with_reply(subject.to_owned(), inbox, payload.to_string().into());
+            asked.await.ok()?;
+            while let Some(message) = subscription.next().await {
+                answers.extend(serde_json::from_slice::<Value>(&message.payload).ok());
+                if is_enough(&answers) {
+                    return Some(());
+                }
+            }
+            None
+        };
+        // What has come by then is what there is.
+        let _ = timeout(limit, gathering).await;
+        answers
     }
 
     /// Reads the first events as histories are read: one request, many answers.
