@@ -26,7 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write configuration, keys, NATS accounts and gateway tokens.
     #[command(
-        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n\n\
+        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n  \
+        waybill init --server n1=nats-1.example.com:4222 \\\n    --server n2=nats-2.example.com:4222 \\\n    --server n3=nats-3.example.com:4222\n\n\
         Exit status: 0 done, 2 not done"
     )]
     Init(InitArguments),
@@ -116,6 +117,18 @@ pub(crate) enum Command {
         Exit status: 0 all well, 1 something needs attention, 2 not checked. What\n\
         cannot be checked is told, and is no reason for 1.")]
     Doctor(DoctorArguments),
+    /// Back up the log or the vault while everything runs, checked, into a file.
+    #[command(after_help = "Examples:\n  waybill backup log log.backup\n  waybill backup vault vault.backup\n\n\
+        Exit status: 0 written, 2 not written")]
+    Backup(crate::backup::BackupArguments),
+    /// Restore the log or the vault from a backup, into servers that have none.
+    #[command(after_help = "Examples:\n  waybill restore log log.backup\n  \
+        waybill restore vault vault.backup --replicas 3\n\n\
+        Exit status: 0 restored, 2 not restored")]
+    Restore(crate::backup::RestoreArguments),
+    /// Keep log and vault on more or fewer servers, while everything runs.
+    #[command(after_help = "Examples:\n  waybill replicas 3\n\nExit status: 0 changed, 2 not changed")]
+    Replicas(crate::backup::ReplicasArguments),
     /// Write a container's login as an auth.json of this user, for clients that read one; print its path.
     #[command(after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/wb\n  \
         WAYBILL_SOCKET=/run/wb/waybill.sock WAYBILL_ACCESS_FILE=/run/wb/acme/c1/access \\\n    waybill login-file\n\n\
@@ -144,6 +157,12 @@ pub(crate) struct InitArguments {
     /// Worker that gets a NATS user and a sealing key; may be given several times [new folder: worker-1]
     #[arg(long = "worker", value_name = "ID")]
     pub(crate) workers: Vec<WorkerId>,
+    /// Make the log's server a cluster of this many on this machine, to try it: 3 or 5
+    #[arg(long, value_name = "N", conflicts_with = "server")]
+    pub(crate) servers: Option<u16>,
+    /// A server of the cluster, as clients and the other servers reach it; given for each. Beyond loopback all speak TLS
+    #[arg(long, value_name = "NAME=HOST:PORT")]
+    pub(crate) server: Vec<init::Server>,
     /// Where nats-server listens [new folder: 127.0.0.1:4222]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) nats_listen: Option<String>,

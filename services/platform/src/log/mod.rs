@@ -20,7 +20,10 @@ pub use error::{AppendError, ErrorKind, LogError, ReadError};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Failure, MemoryLog};
 pub use message::RawMessage;
-pub use nats::{EventLog, InspectError, Inspector, NatsConfig, Reply, Server, StreamProblem, hosts, stream_problems};
+pub use nats::{
+    EventLog, InspectError, Inspector, NatsConfig, Reply, Server, Storage, StorageError, StreamProblem, hosts,
+    stream_problems,
+};
 pub use port::{
     Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, StreamState,
 };
