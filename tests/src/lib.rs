@@ -7,6 +7,8 @@
 pub mod authority;
 pub mod azure;
 pub mod canary;
+pub mod chaos;
+pub mod cluster;
 pub mod docker_registry;
 pub mod ecr;
 pub mod error;
@@ -17,6 +19,7 @@ pub mod google;
 pub mod http;
 pub mod image;
 pub mod jaeger;
+pub mod link;
 pub mod login;
 pub mod moto;
 pub mod nats;
