@@ -35,6 +35,11 @@ bench-explain events="1000000":
     cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin explain_bench
     @target/release/explain_bench {{ events }}
 
+# faults against a fleet of three servers for some seconds, and what they came to; a seed repeats their order
+[no-exit-message]
+chaos seconds="120" seed="": build
+    @cargo run --quiet --locked -p waybill-tests --bin chaos -- {{ seconds }} {{ seed }}
+
 # formatting, clippy and the links of the documentation, warnings denied
 lint:
     cargo fmt --all --check

@@ -11,6 +11,7 @@ mod probe;
 mod record;
 mod serve;
 mod server;
+mod tls;
 pub mod tokens;
 mod versions;
 mod withdrawals;
@@ -19,6 +20,7 @@ pub use config::{GatewayConfig, Limits};
 pub use http::openapi;
 pub use port::{NotAccepted, Unverified, Verifies, VerifyFailure};
 pub use serve::{GatewayError, run};
+pub use tls::TlsFiles;
 
 /// `ce-source` of the gateway's events.
 pub const SOURCE: &str = "/waybill/gateway";

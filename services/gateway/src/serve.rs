@@ -16,7 +16,8 @@ use crate::{
     port::Verifies,
     probe,
     record::Recorder,
-    server,
+    server::{self, Server},
+    tls::Served,
 };
 
 /// Why the gateway stopped.
@@ -25,6 +26,9 @@ pub enum GatewayError {
     /// The log's settings do not work.
     #[error("the event log cannot be used")]
     Log(#[from] LogError),
+    /// The certificate or its key cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// The address is not free, or not this machine's.
     #[error("cannot listen on {address}; is the port free? WAYBILL_GATEWAY_LISTEN sets another")]
     Listen {
@@ -46,6 +50,12 @@ pub async fn run(
 ) -> Result<(), GatewayError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
+    let (served, acceptor) = config.tls.map(Served::read).transpose().map_err(GatewayError::Tls)?.unzip();
+    let certificate = tokio::spawn(async move {
+        if let Some(served) = served {
+            served.follow().await;
+        }
+    });
     let nats = EventLog::connect(config.nats).await?;
     let vault = Arc::new(nats.vault());
     let log: Arc<dyn Log> = Arc::new(nats);
@@ -63,11 +73,13 @@ pub async fn run(
         recordings: recordings.clone(),
     };
     let router = router(Arc::new(app), &health);
-    tracing::info!(address = %listener.local_addr().unwrap_or(address), "gateway listens");
-    if !server::serve(listener, router, &recordings, &shutdown, config.limits.drain).await {
+    tracing::info!(address = %listener.local_addr().unwrap_or(address), tls = acceptor.is_some(), "gateway listens");
+    let server = Server { router, tls: acceptor, places: server::places(), drain: config.limits.drain };
+    if !server.serve(listener, &recordings, &shutdown).await {
         tracing::warn!("requests were still under way at the end of the drain time");
     }
     probing.abort();
     room.abort();
+    certificate.abort();
     Ok(())
 }

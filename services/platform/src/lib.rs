@@ -4,6 +4,7 @@ mod chain;
 pub mod config;
 pub mod explain;
 pub mod health;
+pub mod identity;
 pub mod log;
 pub mod metrics;
 pub mod sealing;

@@ -16,6 +16,7 @@ use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Subject, Timestamp
 use crate::{
     SchedulerError,
     batch::{LIVE, next_batch},
+    bounded::Bounded,
     keeper::VaultTask,
     projection::{Entry, FoldReport, Position, Projection, ProjectionError, Ruling},
     retry::Retry,
@@ -28,6 +29,8 @@ pub(crate) struct Folding {
     pub(crate) stream_created: Timestamp,
     pub(crate) folded: watch::Sender<u64>,
     pub(crate) heard: Heard,
+    /// Of lines about messages that cannot be read.
+    pub(crate) poisonings: Bounded,
 }
 
 /// Who hears of what was folded, once it is committed.
@@ -50,17 +53,23 @@ impl Folding {
     ) -> Result<(), SchedulerError> {
         let known = position.map(|position| position.identity());
         let mut messages = self.log.follow(&Filter::All, from, known);
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Ok(()),
-                batch = next_batch(&mut messages, LIVE) => batch?,
-            };
-            let Some(last) = batch.last().map(|message| message.sequence) else {
-                return Err(SchedulerError::LogEnded);
-            };
-            self.commit(batch).await?;
-            self.folded.send_replace(last);
+        let folding = async {
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok(()),
+                    batch = next_batch(&mut messages, LIVE) => batch?,
+                };
+                let Some(last) = batch.last().map(|message| message.sequence) else {
+                    return Err(SchedulerError::LogEnded);
+                };
+                self.commit(batch).await?;
+                self.folded.send_replace(last);
+            }
+        };
+        tokio::select! {
+            folded = folding => folded,
+            () = self.poisonings.tell_rest() => Err(SchedulerError::Interrupted),
         }
     }
 
@@ -89,6 +98,7 @@ impl Folding {
                     // The process goes down when nobody listens.
                     let _ = vault_task(&recorded.value.event).is_none_or(|task| self.heard.vault.send(task).is_ok());
                 }
+                Entry::Poison(poison) if !self.poisonings.is_told(poison.sequence) => {}
                 Entry::Poison(poison) => {
                     let (sequence, value) = (poison.sequence, &poison.value);
                     tracing::warn!(

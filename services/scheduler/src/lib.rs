@@ -7,6 +7,7 @@
 mod announcement;
 mod aside;
 mod batch;
+mod bounded;
 mod config;
 mod consumers;
 mod folding;

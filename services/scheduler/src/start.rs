@@ -19,6 +19,7 @@ use waybill_schemas::VaultFilter;
 use crate::{
     SchedulerConfig, SchedulerError,
     aside::Aside,
+    bounded::Bounded,
     consumers::Consumers,
     folding::{Folding, Heard},
     gauges::Gauges,
@@ -276,7 +277,14 @@ impl Loops {
                 folded: folds.clone(),
                 outbox: scheduler.health.component("outbox"),
             },
-            folding: Folding { log, projection, stream_created: stream.created, folded, heard },
+            folding: Folding {
+                log,
+                projection,
+                stream_created: stream.created,
+                folded,
+                heard,
+                poisonings: Bounded::default(),
+            },
             folds,
             last_at_start: stream.last_sequence,
         })

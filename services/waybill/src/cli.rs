@@ -1,6 +1,10 @@
 //! The command line.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
@@ -22,10 +26,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write configuration, keys, NATS accounts and gateway tokens.
     #[command(
-        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n\n\
+        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n  \
+        waybill init --server n1=nats-1.example.com:4222 \\\n    --server n2=nats-2.example.com:4222 \\\n    --server n3=nats-3.example.com:4222\n\n\
         Exit status: 0 done, 2 not done"
     )]
     Init(InitArguments),
+    /// Sign credentials of a NATS user with the keys in the folder, in a file that any NATS client takes.
+    #[command(
+        after_help = "Examples:\n  waybill creds operator --out ops.creds\n  waybill creds log-admin --hours 1 --out admin.creds\n\n\
+        Exit status: 0 written, 2 not written"
+    )]
+    Creds(CredsArguments),
     /// Run nats-server and all services here, until Ctrl-C.
     #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev\n\n\
         Exit status: 0 stopped, 1 a part could not start or ended, 2 wrong usage")]
@@ -106,6 +117,18 @@ pub(crate) enum Command {
         Exit status: 0 all well, 1 something needs attention, 2 not checked. What\n\
         cannot be checked is told, and is no reason for 1.")]
     Doctor(DoctorArguments),
+    /// Back up the log or the vault while everything runs, checked, into a file.
+    #[command(after_help = "Examples:\n  waybill backup log log.backup\n  waybill backup vault vault.backup\n\n\
+        Exit status: 0 written, 2 not written")]
+    Backup(crate::backup::BackupArguments),
+    /// Restore the log or the vault from a backup, into servers that have none.
+    #[command(after_help = "Examples:\n  waybill restore log log.backup\n  \
+        waybill restore vault vault.backup --replicas 3\n\n\
+        Exit status: 0 restored, 2 not restored")]
+    Restore(crate::backup::RestoreArguments),
+    /// Keep log and vault on more or fewer servers, while everything runs.
+    #[command(after_help = "Examples:\n  waybill replicas 3\n\nExit status: 0 changed, 2 not changed")]
+    Replicas(crate::backup::ReplicasArguments),
     /// Write a container's login as an auth.json of this user, for clients that read one; print its path.
     #[command(after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/wb\n  \
         WAYBILL_SOCKET=/run/wb/waybill.sock WAYBILL_ACCESS_FILE=/run/wb/acme/c1/access \\\n    waybill login-file\n\n\
@@ -134,6 +157,12 @@ pub(crate) struct InitArguments {
     /// Worker that gets a NATS user and a sealing key; may be given several times [new folder: worker-1]
     #[arg(long = "worker", value_name = "ID")]
     pub(crate) workers: Vec<WorkerId>,
+    /// Make the log's server a cluster of this many on this machine, to try it: 3 or 5
+    #[arg(long, value_name = "N", conflicts_with = "server")]
+    pub(crate) servers: Option<u16>,
+    /// A server of the cluster, as clients and the other servers reach it; given for each. Beyond loopback all speak TLS
+    #[arg(long, value_name = "NAME=HOST:PORT")]
+    pub(crate) server: Vec<init::Server>,
     /// Where nats-server listens [new folder: 127.0.0.1:4222]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) nats_listen: Option<String>,
@@ -143,6 +172,19 @@ pub(crate) struct InitArguments {
     /// Port of the scheduler's health checks on loopback; the workers' follow it [new folder: 8485]
     #[arg(long, value_name = "PORT")]
     pub(crate) health_port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CredsArguments {
+    /// Whose: gateway, scheduler, operator, system, log-admin, worker-<ID> or orchestrator-<WORKSPACE>.
+    #[arg(value_parser = |name: &str| init::Role::from_name(name).ok_or("no such role"))]
+    pub(crate) role: init::Role,
+    /// How long they are good [log-admin: 24, worker: 168, others: 8760]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=87600))]
+    pub(crate) hours: Option<u32>,
+    /// The file; it must not be there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -275,6 +317,24 @@ pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failur
     for step in init::steps(&plan, &report) {
         writeln!(out, "next: {step}")?;
     }
+    Ok(())
+}
+
+/// `waybill creds`: a user with a key of its own, bound to the role as every other user of it is.
+pub(crate) fn creds(home: &Path, arguments: &CredsArguments) -> Result<(), Failure> {
+    if !home.join(init::SIGNING).is_dir() {
+        let folder = home.join(init::SIGNING);
+        return Err(format!("there is no folder {}; run this where `waybill init` ran", folder.display()).into());
+    }
+    if arguments.out.exists() {
+        return Err(format!("{} is there already; choose another --out", arguments.out.display()).into());
+    }
+    let hours = arguments.hours.map(|hours| Duration::from_secs(u64::from(hours).saturating_mul(3600)));
+    let lifetime = hours.unwrap_or_else(|| arguments.role.lifetime());
+    let credentials = init::Signers::read(home)?.sign(&arguments.role, &nkeys::KeyPair::new_user(), lifetime)?;
+    init::write_private(&arguments.out, credentials.to_text().expose().as_bytes())?;
+    let inbox = arguments.role.inbox();
+    writeln!(output::stdout(), "wrote {}; its inbox prefix is {inbox}", arguments.out.display())?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `waybill <subcommand>` as a library, and the only place that names concrete wiring.
 
+mod backup;
 mod check;
 mod cli;
 mod dev;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Explain(arguments) => return Ok(explain::run(&home, &arguments)),
         Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
+        Command::Creds(arguments) => cli::creds(&home, &arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
@@ -87,6 +89,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Keys(arguments) => keys::run(&home, &arguments),
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
+        Command::Backup(arguments) => backup::back_up(&home, &arguments),
+        Command::Restore(arguments) => backup::restore(&home, &arguments),
+        Command::Replicas(arguments) => backup::set_replicas(&home, &arguments),
         Command::Replay(arguments) => replay::run(&home, &arguments),
         Command::Projection(arguments) => projection::run(&home, &arguments),
         Command::LoginFile(arguments) => node::login_file(&home, &arguments),

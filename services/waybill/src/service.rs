@@ -2,6 +2,7 @@
 
 use std::{fs, future::Future, net::SocketAddr, path::Path};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::GatewayConfig;
 use waybill_platform::{
@@ -50,6 +51,14 @@ pub(crate) fn worker(home: &Path, id: &WorkerId) -> Result<(), Failure> {
     })
 }
 
+/// Raises the soft limit of open files to the hard one. Each idle connection holds a file, and the usual soft limit of 1,024 is
+/// there for programs that use select(2).
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // A process that may not raise it works within what it has.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// What tells this process from others of its service: host and port, or a random id where it listens nowhere.
 fn instance(listen: Option<SocketAddr>) -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
@@ -69,6 +78,7 @@ where
     F: Future<Output = Result<(), Failure>>,
 {
     core_dumps::forbid()?;
+    raise_open_files();
     let telemetry = telemetry::init(name, instance, &TelemetryConfig::read(settings, "info")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async { run(shutdown::signal()).await });

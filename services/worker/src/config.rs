@@ -190,18 +190,19 @@ mod tests {
 
     use super::*;
     use crate::testing::{PrivateCa, assert_absent};
+    use waybill_platform::testing;
 
     /// A home with the worker's secret files, and the settings that name them.
     fn home(dir: &Path) -> Vec<(&'static str, String)> {
         let key = PrivateKey::generate();
         let seed = key.seed().unwrap().expose().to_owned();
-        for name in ["user.nk", "worker.xkey"] {
-            fs::write(dir.join(name), &seed).unwrap();
+        for (name, text) in [("user.creds", testing::credentials_text()), ("worker.xkey", seed)] {
+            fs::write(dir.join(name), text).unwrap();
             fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
         vec![
             ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222".to_owned()),
-            ("WAYBILL_NATS_SEED_FILE", "user.nk".to_owned()),
+            ("WAYBILL_NATS_CREDS_FILE", "user.creds".to_owned()),
             ("WAYBILL_WORKER_ID", "node-1".to_owned()),
             ("WAYBILL_WORKER_SEALING_KEY_FILE", "worker.xkey".to_owned()),
         ]

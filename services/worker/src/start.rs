@@ -25,7 +25,7 @@ use crate::{
     questions::Questions,
     register::{Registrar, Registration, Replaced},
     view::Input,
-    watch::{PERIOD, Watch, watch},
+    watch::{PERIOD, Stop, Watch, watch},
 };
 
 /// How long to wait before trying to register again.
@@ -55,6 +55,15 @@ pub enum WorkerError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// An older copy of the log was restored.
+    #[error(
+        "the log does not hold the registration of worker {worker_id} any more: an older copy of it was restored. Start the \
+         worker again: it then takes what that log says, and nothing else"
+    )]
+    OlderLog {
+        /// The worker.
+        worker_id: WorkerId,
     },
     /// Another process registered under the same id: the newest one owns it.
     #[error(
@@ -145,7 +154,10 @@ pub(crate) async fn serve(
     let work = |job: Job| handler.clone().handle(job);
     let outcome = tokio::select! {
         () = dispatch(queue, pace, work, &stop) => Ok(()),
-        Replaced { sequence, at } = watch(watched, period) => Err(WorkerError::Replaced { worker_id, sequence, at }),
+        stopped = watch(watched, period) => Err(match stopped {
+            Stop::Replaced(Replaced { sequence, at }) => WorkerError::Replaced { worker_id, sequence, at },
+            Stop::OlderLog => WorkerError::OlderLog { worker_id },
+        }),
     };
     stop.cancel();
     outcome

@@ -111,7 +111,7 @@ async fn bench() -> Result<(), Failure> {
 
 async fn read(stack: &Stack, events: u64) -> Result<(), Failure> {
     let user = stack.user("operator").await;
-    let jetstream = jetstream::with_prefix(user.client, "waybill.api");
+    let jetstream = jetstream::new(user.client);
     let stream = jetstream.get_stream("WAYBILL").await?;
     let config = Config { ack_policy: AckPolicy::None, memory_storage: true, num_replicas: 1, ..Default::default() };
     let consumer = stream.create_consumer(config).await?;

@@ -27,7 +27,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    fn parse(line: &str) -> Self {
+    /// From a line of JSON.
+    pub fn parse(line: &str) -> Self {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let text = |field: &str| line[field].as_str().unwrap_or_default();
         Self {

@@ -8,12 +8,15 @@
     reason = "tests fail by panicking, also in the functions that they share, and their tables of cases have long types"
 )]
 
+mod accounts;
 mod authority;
 mod bench;
 mod canary;
 mod chain;
+mod chaos;
 mod check;
 mod clouds;
+mod cluster;
 mod crash;
 mod default_chain;
 mod dev;
@@ -35,6 +38,7 @@ mod many;
 mod metrics;
 mod node;
 mod official_clients;
+mod operations;
 mod own_keys;
 mod permissions;
 mod quarantine;

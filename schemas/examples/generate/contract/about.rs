@@ -11,7 +11,7 @@ pub(super) const ABOUT: &str = r#"Every event is one message in the JetStream st
 
 ## Connect
 
-Use the nkey user that `waybill init` made for you (`keys/orchestrator-<workspace>.nkey`), the inbox prefix `_INBOX_orchestrator-<workspace>` and the JetStream API prefix `waybill.api`.
+Use the credentials file that `waybill init` made for you (`keys/orchestrator-<workspace>.creds`) and the inbox prefix `_INBOX_orchestrator-<workspace>`.
 
 ## Append exactly once
 
@@ -24,7 +24,7 @@ To **end** the placement, publish `ContainerEnded` on the subject of its request
 To **retry**, publish the same message again: same subject, same `ce-id`, same `Nats-Msg-Id`, same expectation.
 
 - An acknowledgement has the sequence. With `duplicate` in it, the event was recorded before, and the sequence is that of the first time.
-- Error 10071 (wrong last sequence) means that this was said before: by you, or by another process with an id of its own. Servers check the expectation before the id, so it is the usual answer to a retry. Ask `waybill.api.DIRECT.GET.WAYBILL.<subject>` for the last message of the subject: it is the request, whose `Nats-Sequence` header is the placement, or its `ContainerEnded`, whose body names the placement.
+- Error 10071 (wrong last sequence) means that this was said before: by you, or by another process with an id of its own. Servers check the expectation before the id, so it is the usual answer to a retry. Ask `$JS.API.DIRECT.GET.WAYBILL.<subject>` for the last message of the subject: it is the request, whose `Nats-Sequence` header is the placement, or its `ContainerEnded`, whose body names the placement.
 - No acknowledgement, no responders and other errors of JetStream say nothing about the event: wait and retry.
 
 ## Read
@@ -36,7 +36,7 @@ The scheduler makes every consumer; nobody else may. Those of a workspace's orch
 | `orchestrator-<workspace>-decisions` | `waybill.events.decision.*.container.<workspace>.*.*` |
 | `orchestrator-<workspace>-outcomes` | `waybill.events.outcome.*.<workspace>.*.*` |
 
-Fetch from `waybill.api.CONSUMER.MSG.NEXT.WAYBILL.<consumer>` and acknowledge each message. A message may come more than once: what it says of a placement is told apart by `ce-id`. All processes of a workspace share its consumers.
+Fetch from `$JS.API.CONSUMER.MSG.NEXT.WAYBILL.<consumer>`, asking for 30 s at most or with heartbeats, since the server forgets a request that has had no answer for 35 s, and acknowledge each message. A message may come more than once: what it says of a placement is told apart by `ce-id`. All processes of a workspace share its consumers.
 
 A placement has one `ContainerCredentialsAttached` or `ContainerCredentialsSkipped`, and later at most one `ContainerCredentialsWithdrawn`. Its outcomes come in order: provider (attached or failed), then pull (succeeded or failed), then its end on the node. A renewed secret is said once for each worker, not for each container. What programs of a node ask a worker (`ContainerLoginAsked`, `NodeLoginAsked`) stands on subjects of its own, `waybill.events.outcome.<worker_id>.question…`, which these consumers do not deliver: nothing follows from it.
 

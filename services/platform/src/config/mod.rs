@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use reader::{Reader, read_private};
+pub use reader::{Reader, is_private, read_private};
 
 /// Settings as text, each with where it came from.
 #[derive(Clone)]

@@ -13,9 +13,9 @@ pub enum ErrorKind {
     Never,
 }
 
-/// Codes of JetStream that speak of the server at this moment: it starts, moves a leader, lost its quorum, has JetStream off,
-/// or has the same id in hand just now.
-const AGAIN: [u64; 10] = [10003, 10004, 10008, 10009, 10039, 10059, 10076, 10118, 10158, 10189];
+/// Codes of JetStream that speak of the server at this moment: it starts, knows no other servers yet, moves a leader, lost its
+/// quorum, has JetStream off, or has the same id in hand just now.
+const AGAIN: [u64; 11] = [10003, 10004, 10005, 10008, 10009, 10039, 10059, 10076, 10118, 10158, 10189];
 /// Codes for a server, an account or a disk without room, or with too many requests in hand.
 const FULL: [u64; 6] = [10002, 10023, 10028, 10047, 10077, 10167];
 /// Words of a disk without room, whatever the code beside them.
@@ -193,6 +193,7 @@ mod tests {
     #[test]
     fn an_error_asks_for_one_of_three_things() {
         let cases = [
+            (10005, "no suitable peers for placement", ErrorKind::Again),
             (10008, "JetStream system temporarily unavailable", ErrorKind::Again),
             (10009, "JetStream cluster can not handle request", ErrorKind::Again),
             (10158, "duplicate message id is in process", ErrorKind::Again),

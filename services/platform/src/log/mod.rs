@@ -16,7 +16,10 @@ pub(crate) mod work;
 pub use append::{Appended, Expect, NewEvent};
 pub use error::{AppendError, ErrorKind, LogError, ReadError};
 pub use message::RawMessage;
-pub use nats::{EventLog, InspectError, Inspector, NatsConfig, Reply, Server, StreamProblem, hosts, stream_problems};
+pub use nats::{
+    EventLog, InspectError, Inspector, NatsConfig, Reply, Server, Storage, StorageError, StreamProblem, hosts,
+    stream_problems,
+};
 pub use port::{
     Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, StreamState,
 };
@@ -27,5 +30,5 @@ pub use crate::testing::{Failure, MemoryLog};
 
 /// Name of the stream.
 pub const STREAM: &str = "WAYBILL";
-/// JetStream API prefix in every role's NATS account.
-pub const API_PREFIX: &str = "waybill.api";
+/// JetStream's API, which every role's account imports what it needs of.
+pub const API_PREFIX: &str = "$JS.API";

@@ -85,7 +85,10 @@ pub(crate) enum DevError {
 
 /// `waybill dev`.
 pub(crate) fn run(home: PathBuf, arguments: DevArguments) -> Result<(), Failure> {
-    if !home.join("nats-server.conf").exists() {
+    if home.join("nats-server.conf").exists() {
+        // Everything may have been off for longer than credentials live, and the keys that sign them are here.
+        crate::init::init(&crate::init::Plan::of(home.clone(), InitArguments::default())?)?;
+    } else {
         crate::cli::init(home.clone(), InitArguments::default())?;
     }
     // Children die with the thread that made them, so they are made on this one, by a runtime that has no other.

@@ -1,6 +1,9 @@
 //! One question to the gateway, with the workspace's token.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use reqwest::{Method, StatusCode, Url, redirect::Policy};
 use serde_json::Value;
@@ -22,6 +25,8 @@ pub(super) struct Gateway {
     base: Url,
     workspace: WorkspaceId,
     token: Secret,
+    /// Who vouches for the gateway's certificate, where it is no public authority (`WAYBILL_GATEWAY_CA_FILE`).
+    authority: Option<PathBuf>,
 }
 
 /// What is asked of it.
@@ -70,18 +75,23 @@ impl Gateway {
             url.filter(|url| !url.cannot_be_a_base()).ok_or("the gateway's address, such as http://127.0.0.1:8484")
         });
         let file = reader.path("WAYBILL_GATEWAY_TOKEN_FILE");
+        let authority = reader.readable_path("WAYBILL_GATEWAY_CA_FILE");
         reader.finish()?;
         let Some(base) = base else { return Err("WAYBILL_GATEWAY_URL is missing".into()) };
         let file = file.unwrap_or_else(|| home.join(format!("tokens/{workspace}.token")));
         let token = read_private(&file).map_err(|problem| AskError::Token { workspace: workspace.clone(), problem })?;
-        Ok(Self { base, workspace, token })
+        Ok(Self { base, workspace, token, authority })
     }
 
     /// Asks, and waits for the answer.
     pub(super) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let client = reqwest::Client::builder().redirect(Policy::none()).timeout(LIMIT).build()?;
+            let mut client = reqwest::Client::builder().redirect(Policy::none()).timeout(LIMIT);
+            if let Some(file) = &self.authority {
+                client = client.tls_certs_only([reqwest::Certificate::from_pem(&std::fs::read(file)?)?]);
+            }
+            let client = client.build()?;
             let mut asked =
                 client.request(request.method.clone(), self.address(request)).bearer_auth(self.token.expose());
             if let Some(body) = &request.body {
@@ -122,7 +132,7 @@ mod tests {
 
     fn gateway(base: &str) -> Gateway {
         let (base, workspace) = (base.parse().unwrap(), "acme".parse().unwrap());
-        Gateway { base, workspace, token: Secret::from(CANARY.to_owned()) }
+        Gateway { base, workspace, token: Secret::from(CANARY.to_owned()), authority: None }
     }
 
     fn request(name: Option<&str>, verb: Option<&'static str>) -> Request {

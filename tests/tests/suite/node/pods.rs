@@ -7,7 +7,7 @@ use super::{
 use serde_json::Value;
 use waybill_tests::{
     canary::{Canary, Search},
-    cluster::{AUDIENCE, Cluster, ISSUER},
+    kubernetes::{AUDIENCE, Cluster, ISSUER},
     require,
     stack::Recorded,
 };

@@ -12,7 +12,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 
 use super::EventLog;
-use crate::log::{LogError, RawMessage};
+use crate::log::{API_PREFIX, LogError, RawMessage};
 
 /// Most messages for one request.
 pub(crate) const BATCH: usize = 1000;
@@ -78,7 +78,7 @@ impl EventLog {
     }
 
     fn direct_get(&self, stream: &str) -> String {
-        format!("{}.DIRECT.GET.{stream}", self.api_prefix)
+        format!("{API_PREFIX}.DIRECT.GET.{stream}")
     }
 }
 

@@ -4,11 +4,13 @@ mod connect;
 mod direct;
 mod inspect;
 mod newest;
+mod patience;
 mod publish;
 mod read;
 mod readers;
 mod request;
 mod settings;
+mod storage;
 mod stream;
 mod work;
 
@@ -20,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 use waybill_schemas::{Filter, Subject, Timestamp};
 
+use self::patience::Patience;
 use super::{
     Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
     Missing, NewEvent, Newest, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
@@ -31,18 +34,20 @@ pub(crate) use direct::BATCH;
 pub use inspect::{InspectError, Inspector, Reply, Server};
 pub(crate) use request::{parse_answer, refused};
 pub use settings::{StreamProblem, stream_problems};
+pub use storage::{Storage, StorageError};
 
 /// A connection to the log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EventLog {
     pub(crate) client: async_nats::Client,
     jetstream: async_nats::jetstream::Context,
-    pub(crate) api_prefix: Arc<str>,
     /// Whose readers these are, as the server lists them.
     name: Arc<str>,
     connected: watch::Receiver<bool>,
     readings: TaskTracker,
     pub(crate) room: Room,
+    patience: Patience,
+    has_many_servers: bool,
 }
 
 #[async_trait]

@@ -158,16 +158,7 @@ impl Server {
 
     /// Whether this is the log that somebody read.
     pub(super) fn compare(&self, known: &Identity) -> Result<(), ReadError> {
-        if self.created != known.created {
-            return Err(ReadError::Recreated { found: self.created, expected: known.created });
-        }
-        if self.last_sequence() < known.sequence {
-            return Err(ReadError::Shrunk { last: self.last_sequence(), read: known.sequence });
-        }
-        match self.message_at(known.sequence) {
-            Some(message) if message.at != known.at => Err(ReadError::Replaced { sequence: known.sequence }),
-            _ => Ok(()),
-        }
+        known.compare(&self.state(), self.message_at(known.sequence).map(|message| message.at))
     }
 
     pub(super) fn ensure_consumer(&mut self, spec: &ConsumerSpec) -> bool {
