@@ -5,13 +5,17 @@
 //! Only whether an open hop waits or is lost needs more: how far the readers of the log are, and the present time.
 
 mod again;
+mod case;
+mod clocks;
 mod concern;
 mod container;
+mod difference;
 mod history;
 mod image;
 mod missing;
 mod notes;
 mod open;
+mod prove;
 mod provider;
 mod pull;
 mod readers;
@@ -27,10 +31,14 @@ mod withdrawn;
 use serde::Serialize;
 use waybill_schemas::{Timestamp, WorkerId, WorkspaceId, v1::CredentialSecretSkipped};
 
+pub use case::{Asked, Case};
 pub use concern::Concern;
 pub use container::explain_container;
+pub use difference::Difference;
 pub use history::{Entry, History, Seen};
 pub use image::explain_image;
+pub use prove::{Proof, prove_remedy};
+pub(crate) use pull::wants_credentials;
 pub use readers::{ReaderState, ReaderStatus, Readers};
 pub use secret::explain_secret;
 pub use step::{Step, StepOutcome};

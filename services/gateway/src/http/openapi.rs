@@ -15,7 +15,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    builds, containers, explain,
+    builds, containers, events, explain, failures, fleet,
     problem::{Problem, no_such_route},
     secret_list, secrets, withdrawals,
 };
@@ -28,12 +28,12 @@ use super::{
                        answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
     paths(
-        builds::post, containers::post, containers::ended,
+        builds::post, fleet::containers, containers::post, containers::ended, events::list, failures::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
         explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json
     ),
-    components(schemas(Problem, builds::Credentials)),
+    components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer)),
     modifiers(&Bearer)
 )]
 struct Document;

@@ -22,7 +22,7 @@ pub use memory::{Failure, MemoryLog};
 pub use message::RawMessage;
 pub use nats::{EventLog, InspectError, Inspector, NatsConfig, Reply, Server, StreamProblem, hosts, stream_problems};
 pub use port::{
-    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, StreamState,
+    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, Page, StreamState,
 };
 pub use work::{Delivered, WorkQueue};
 
