@@ -102,7 +102,7 @@ fn print(out: &mut impl Write, answer: &Answer, workspace: &WorkspaceId, coloure
             field("code"),
             field("hop")
         );
-        for (index, line) in textwrap::wrap(&said, output::width().saturating_sub(18)).iter().enumerate() {
+        for (index, line) in textwrap::wrap(&said, output::width().saturating_sub(20)).iter().enumerate() {
             let before = if index == 0 { first.as_str() } else { "                    " };
             writeln!(out, "{before}{line}")?;
         }

@@ -57,8 +57,9 @@ impl Fleet {
                 WithdrawReason::Superseded | WithdrawReason::Ended => self.forget(event.placement),
                 WithdrawReason::SecretRevoked | WithdrawReason::SecretShredded => {
                     self.update(event.placement, now, |row| {
-                        let already = matches!(row.standing, Standing::Broken(_));
-                        (!already).then(|| Err(row.withdraw(event.reason)))
+                        // A failure after that follows from it: the worker broke off what it was doing.
+                        let first = matches!(row.standing, Standing::Broken(_)) && row.since.0 < event.caused_by;
+                        (!first).then(|| Err(row.withdraw(event.reason)))
                     });
                 }
             },
@@ -220,11 +221,11 @@ impl Fleet {
                 (Event::CredentialProviderFailed(event), Standing::Open(Code::AwaitingProvider)) => {
                     Some(Err(row.fail_provider(event.reason, now.1)))
                 }
-                (Event::ImagePullSucceeded(_), Standing::Open(Code::AwaitingPull)) => {
+                (Event::ImagePullSucceeded(_), Standing::Open(Code::AwaitingProvider | Code::AwaitingPull)) => {
                     row.pulled = true;
                     Some(Ok(Standing::Pulled))
                 }
-                (Event::ImagePullFailed(event), Standing::Open(Code::AwaitingPull)) => {
+                (Event::ImagePullFailed(event), Standing::Open(Code::AwaitingProvider | Code::AwaitingPull)) => {
                     Some(Err(row.fail_pull(event.reason, now.1)))
                 }
                 _ => None,

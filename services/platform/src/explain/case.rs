@@ -4,13 +4,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use waybill_domain::explain::{Asked, Case, Entry, Explanation, History, Readers, Seen, Verdict};
-use waybill_schemas::{Recorded, RecordedEvent, Timestamp, WorkspaceId, decode, header};
+use waybill_schemas::{Recorded, RecordedEvent, Subject, Timestamp, WorkspaceId, decode, header};
 
 use super::redact::redact;
 
 /// Largest file, in bytes.
 pub const LARGEST_CASE: usize = 50_000;
 const FORMAT: u32 = 1;
+/// Messages about images and secrets that are kept of the beginning, where not all are.
+const FIRST: usize = 4;
 /// Headers of a message that say nothing which the rest does not.
 const REPEATED: [&str; 4] = [header::NATS_MSG_ID, header::SUBJECT, header::DATASCHEMA, header::DATACONTENTTYPE];
 
@@ -99,20 +101,37 @@ pub fn write_case(case: &Case, redacted: bool) -> Result<String, CaseError> {
     if text.len() <= LARGEST_CASE {
         return Ok(text);
     }
-    // The oldest messages go first, as long as the answer stays.
-    let entries = case.history.entries();
-    for kept in [100, 50, 30, 20, 10] {
-        let first = entries.len().saturating_sub(kept);
-        let newest: Vec<Entry> = entries.iter().skip(first).cloned().collect();
-        let from = newest.first().map_or(0, |entry| entry.sequence).max(case.history.is_complete_from());
-        let history = History::new(newest, case.history.elsewhere().to_vec()).complete_from(from);
-        let less = Case { history, ..case.clone() };
-        let text = to_text(&less, &told)?;
-        if text.len() <= LARGEST_CASE && Told::from(&less.explain().verdict) == told {
-            return Ok(text);
-        }
-    }
-    Err(CaseError::TooLarge)
+    [40, 20, 10, 5]
+        .into_iter()
+        .find_map(|kept| {
+            let less = shorten(&case, kept);
+            let text = to_text(&less, &told).ok()?;
+            (text.len() <= LARGEST_CASE && Told::from(&less.explain().verdict) == told).then_some(text)
+        })
+        .ok_or(CaseError::TooLarge)
+}
+
+/// Without most of what was said of images and secrets: the placement rests on its beginning, and the present on its end.
+fn shorten(case: &Case, kept: usize) -> Case {
+    let of_placement = |entry: &Entry| {
+        matches!(
+            entry.value.subject(),
+            Some(
+                Subject::Container { .. }
+                    | Subject::ContainerDecision { .. }
+                    | Subject::ContainerOutcome { .. }
+                    | Subject::Worker { .. }
+            )
+        )
+    };
+    let (mut entries, others): (Vec<Entry>, Vec<Entry>) =
+        case.history.entries().iter().cloned().partition(of_placement);
+    let newest = others.len().saturating_sub(kept);
+    let from = others.get(newest).map_or(0, |entry| entry.sequence).max(case.history.is_complete_from());
+    let others = others.into_iter().enumerate().filter(|(at, _)| *at < FIRST || *at >= newest);
+    entries.extend(others.map(|(_, entry)| entry));
+    let history = History::new(entries, case.history.elsewhere().to_vec()).complete_from(from);
+    Case { history, ..case.clone() }
 }
 
 fn to_text(case: &Case, told: &Told) -> Result<String, CaseError> {
