@@ -126,11 +126,11 @@ struct World {
 impl World {
     fn new(case: &Case, container_id: &ContainerId) -> Option<Self> {
         let entries = case.history.entries().to_vec();
-        let request = case.history.events().filter_map(|recorded| match &recorded.value.event {
+        let mut request = case.history.events().filter_map(|recorded| match &recorded.value.event {
             Event::ContainerRequested(request) if request.container_id == *container_id => Some(request.clone()),
             _ => None,
         });
-        let mut request = request.last()?;
+        let mut request = request.next_back()?;
         // A container that builds images is given none, whatever is mended.
         request.build_container = false;
         let sequence = entries.last()?.sequence;

@@ -26,6 +26,11 @@ pub use cause::{About, Cause};
 pub use groups::{Example, Group, Place};
 pub use list::{Listed, Wanted, WorkerLoad};
 
+/// An image of a workspace.
+type Image = (Arc<str>, Box<str>);
+/// The sequence of the event that says that something failed, and the placement: a renewal fails for many at once.
+type FailureKey = (u64, u64);
+
 /// How long failures are kept, by the log's clock.
 pub const KEPT_HOURS: i64 = 24;
 /// Most failures that are kept; the newest.
@@ -45,11 +50,10 @@ pub struct Fleet {
     /// Placements that wait for a decision or a report.
     open: BTreeSet<u64>,
     /// Why the newest build of an image has no secret. Public images are left out: most images are.
-    builds: BTreeMap<(Arc<str>, Box<str>), SaveSkipReason>,
-    /// What failed, by the sequence of the event that says so and the placement: a renewal fails for many at once.
-    failures: BTreeMap<(u64, u64), Failure>,
+    builds: BTreeMap<Image, SaveSkipReason>,
+    failures: BTreeMap<FailureKey, Failure>,
     /// Failures of placements whose image no build was recorded for.
-    unbuilt: BTreeMap<(Arc<str>, Box<str>), Vec<(u64, u64)>>,
+    unbuilt: BTreeMap<Image, Vec<FailureKey>>,
     /// When each worker was last heard of.
     heard: BTreeMap<Arc<str>, Moment>,
     /// Everything that failed since then is kept.
