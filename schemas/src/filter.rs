@@ -90,6 +90,19 @@ impl From<Subject> for Filter {
     }
 }
 
+/// True if every subject that matches `inner` matches `outer`, by NATS's rules: `*` is one token, `>` all that follow.
+pub fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(expected), Some(token)) if expected == token => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Name of the vault: a JetStream key-value bucket.
 pub const VAULT_BUCKET: &str = "WAYBILL_VAULT";
 
@@ -214,6 +227,25 @@ mod tests {
         }
         let grants = VaultFilter::SecretGrants(None, "ws".parse().unwrap(), secret);
         assert_eq!(grants.to_string(), "$KV.WAYBILL_VAULT.grant.*.ws.a=b.*");
+    }
+
+    #[test]
+    fn subjects_cover_as_in_nats() {
+        let cases = [
+            ("a.>", "a.b", true),
+            ("a.>", "a.*.>", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b", true),
+            ("a.*", "a.*", true),
+            ("a.*", "a.>", false),
+            ("a.*", "a.b.c", false),
+            ("a.b", "a.*", false),
+            ("a.b", "a.b", true),
+            ("a.b.c", "a.b", false),
+        ];
+        for (outer, inner, expected) in cases {
+            assert_eq!(covers(outer, inner), expected, "{outer} {inner}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod credentials;
 pub mod decision;
 pub mod explain;
+pub mod fleet;
 pub mod fold;
 pub mod identity;
 pub mod provider;

@@ -2,6 +2,7 @@
 
 mod builds;
 mod config;
+mod feed;
 mod http;
 mod idempotency;
 mod operations;

@@ -116,15 +116,14 @@ impl Session {
         Ok(message.and_then(|message| decode(&message).ok()))
     }
 
-    /// The last event on each subject that matches a filter, at most `most`, and whether there are more. What cannot be decoded is
-    /// left out.
+    /// The last event on each subject that matches a filter, at most `most`. What cannot be decoded is left out.
     pub(crate) async fn lasts(
         &self,
         filter: &Filter,
         most: usize,
-    ) -> Result<(Vec<Recorded<RecordedEvent>>, bool), RecordError> {
+    ) -> Result<Vec<Recorded<RecordedEvent>>, RecordError> {
         let lasts = self.in_time(self.recorder.log.lasts(filter, most)).await??;
-        Ok((lasts.messages.iter().filter_map(|message| decode(message).ok()).collect(), lasts.more))
+        Ok(lasts.messages.iter().filter_map(|message| decode(message).ok()).collect())
     }
 
     /// The vault's entry at a key. What cannot be read there counts as none.

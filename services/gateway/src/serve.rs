@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
     explain::{Explainer, Moment, Scope},
@@ -12,7 +12,8 @@ use waybill_platform::{
 
 use crate::{
     GatewayConfig,
-    http::{App, router},
+    feed::Feed,
+    http::{App, MOST_STREAMS, router},
     port::Verifies,
     probe,
     record::Recorder,
@@ -62,10 +63,15 @@ pub async fn run(
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
     let room = tokio::spawn(probe::keep_room(log.clone(), health.component("log has room")));
+    let feed = Arc::new(Feed::new(log.clone(), shutdown.clone()));
+    let reading = feed.clone();
+    let reading = tokio::spawn(async move { reading.run().await });
     let recordings = TaskTracker::new();
     let hash_key = Arc::new(config.hash_key);
     let app = App {
         explainer: Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now },
+        feed,
+        streams: Arc::new(Semaphore::new(MOST_STREAMS)),
         verifies,
         recorder: Recorder { log, vault, hash_key, limit: config.limits.append },
         tokens: config.tokens,
@@ -81,5 +87,6 @@ pub async fn run(
     probing.abort();
     room.abort();
     certificate.abort();
+    reading.abort();
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod chain;
 pub mod config;
+pub mod events;
 pub mod explain;
 pub mod health;
 pub mod identity;

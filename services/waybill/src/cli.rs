@@ -7,9 +7,10 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use waybill_platform::events::Place;
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
-use crate::{Failure, init, output, place::Place};
+use crate::{Failure, init, output};
 
 /// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
 #[derive(Debug, Parser)]
@@ -64,11 +65,17 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  waybill explain container c1\n  waybill explain image img-1 --workspace acme --json\n  \
         waybill explain secret oci-registry-ghcr-io\n  \
-        waybill explain container c1 --at 2026-01-31T12:00:00Z\n\n\
+        waybill explain container c1 --at 2026-01-31T12:00:00Z\n  \
+        waybill explain container c1 --diff 120\n  waybill explain --since 1h\n  waybill explain --case case.json\n\n\
         Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration,\n\
         log away), 3 in flight"
     )]
     Explain(ExplainArguments),
+    /// Write everything that an explanation rests on as one file, which is explained anywhere. Holds no secret.
+    #[command(after_help = "Examples:\n  waybill case container c1 > case.json\n  \
+        waybill case container c1 --redact > case.json\n\n\
+        Exit status: 0 written, 2 not written")]
+    Case(crate::explain::case::CaseArguments),
     /// Tell what the gateway would make of credentials for an image, and whether the registry takes them. Needs no server.
     #[command(after_help = "Examples:\n  waybill check registry.example.com/team/app:1 --creds creds.json --live\n  \
         waybill check ghcr.io/team/app --docker-config ~/.docker/config.json\n  \
@@ -90,6 +97,11 @@ pub(crate) enum Command {
         waybill secrets revoke team --reason 'the account was closed'\n\n\
         Exit status: 0 done, 1 refused by the gateway, 2 not asked or not answered")]
     Secrets(crate::secrets::SecretsArguments),
+    /// List a workspace's containers: where each runs, and how it stands.
+    #[command(after_help = "Examples:\n  waybill containers --state broken\n  \
+        waybill containers --worker node-2 --workspace acme --json\n\n\
+        Exit status: 0 listed, 1 refused by the gateway, 2 not asked or not answered")]
+    Containers(crate::containers::ContainersArguments),
     /// List the scheduler's sealing keys, add one, or destroy those that nothing needs.
     #[command(after_help = "Examples:\n  waybill keys list\n  waybill keys rotate\n  waybill keys retire\n\n\
         Exit status: 0 done, 1 an old key is still needed, 2 not done")]
@@ -208,7 +220,7 @@ pub(crate) struct WorkerArguments {
     pub(crate) id: WorkerId,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EventsArguments {
     /// Go on with new events as they come.
     #[arg(long, short)]
@@ -253,13 +265,31 @@ pub(crate) struct EventsArguments {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
     #[command(subcommand)]
-    pub(crate) question: Question,
+    pub(crate) question: Option<Question>,
+    /// What failed since then, by root cause: 30m, 1h, 2d, a sequence or a time.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) since: Option<String>,
+    /// With --since: of every workspace.
+    #[arg(long, requires = "since", conflicts_with = "workspace")]
+    pub(crate) all: bool,
+    /// What a file of `waybill case` leads to. Needs no log.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "all"])]
+    pub(crate) case: Option<PathBuf>,
     /// Whose image, container or secret it is [env: WAYBILL_WORKSPACE]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) workspace: Option<WorkspaceId>,
     /// As it was at this sequence or time (RFC 3339).
     #[arg(long, global = true, value_name = "SEQUENCE|TIME")]
     pub(crate) at: Option<Place>,
+    /// What changed since this sequence or time.
+    #[arg(long, global = true, value_name = "SEQUENCE|TIME")]
+    pub(crate) diff: Option<Place>,
+    /// Fold the log with what the remedy would bring, and show what follows.
+    #[arg(long, global = true, conflicts_with_all = ["short", "diff", "since"])]
+    pub(crate) prove: bool,
+    /// The verdict and one line a hop: what fits on one screen.
+    #[arg(long, global = true, conflicts_with_all = ["json", "diff"])]
+    pub(crate) short: bool,
     /// One JSON object.
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -3,16 +3,17 @@
 mod backup;
 mod check;
 mod cli;
+mod containers;
 mod dev;
 mod doctor;
 mod events;
 mod explain;
+mod gateway;
 pub mod init;
 mod keys;
 mod node;
 mod operator;
 mod output;
-mod place;
 mod projection;
 mod quarantine;
 mod replay;
@@ -59,6 +60,7 @@ pub fn run_command_line() -> ExitCode {
 fn is_finding(failure: &Failure) -> bool {
     failure.is::<doctor::NeedsAttention>()
         || failure.is::<keys::StillNeeded>()
+        || failure.is::<explain::case::CasesChanged>()
         || matches!(failure.downcast_ref(), Some(replay::ReplayError::Diverges { .. }))
 }
 
@@ -78,6 +80,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let home = cli.home;
     match cli.command {
         Command::Explain(arguments) => return Ok(explain::run(&home, &arguments)),
+        Command::Case(arguments) => explain::case::write(&home, &arguments),
         Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
         Command::Creds(arguments) => cli::creds(&home, &arguments),
@@ -86,6 +89,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Containers(arguments) => return Ok(containers::run(&home, &arguments)),
         Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Keys(arguments) => keys::run(&home, &arguments),
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),

@@ -56,6 +56,7 @@ impl Stack {
         let mut child = self.waybill();
         child.args(arguments);
         let log_dir = self.scratch.folder("commands").expect("a folder for output");
+        child.current_dir(&log_dir);
         Process::run("waybill", child, &log_dir, READ).await.expect("the command ends")
     }
 

@@ -2,18 +2,19 @@
 
 use waybill_schemas::{
     ContainerId, Event, Recorded, Subject, Timestamp, WorkspaceId,
-    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed, PullFailure},
+    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed},
 };
 
 use super::{
     Concern, Earlier, Explanation, History, Readers,
     again::{ASK_AGAIN, Again},
     asked::find_refusal,
+    clocks::compare_clocks,
     missing::missing,
     notes::{notes_on, unreadable},
     open::{Owed, Undecided, await_decision, await_worker},
     provider::{Failed, no_provider},
-    pull::no_image,
+    pull::{no_image, wants_credentials},
     replay::Replay,
     step::{StepOutcome, steps},
     story::{Provided, Pulled, Renewal, Story},
@@ -66,6 +67,7 @@ pub fn explain_container(
         let view = View { readers, ..view };
         let verdict = judge(&view, newest);
         explanation.notes = notes_on(&view, newest, verdict.state);
+        explanation.notes.extend(compare_clocks(newest.events.iter().copied()));
         explanation.verdict = newer_request(&history, newest).unwrap_or(verdict);
         explanation.timeline = steps(timeline(&view, newest));
         (explanation.placement, explanation.worker_id) = (Some(newest.number()), Some(newest.worker().clone()));
@@ -246,15 +248,6 @@ fn blame(
     }
     // What broke is known since the pull.
     Verdict { sentence: format!("{}; {}", cause.sentence, pull.sentence), ..cause }
-}
-
-/// True if credentials would have made a difference.
-fn wants_credentials(reason: PullFailure, cause: Code) -> bool {
-    match reason {
-        PullFailure::Unauthorized | PullFailure::Denied | PullFailure::NoImageReference => true,
-        PullFailure::NotFound => !matches!(cause, Code::PublicRegistry | Code::ImageModified),
-        _ => false,
-    }
 }
 
 /// The scheduler has not decided about the request.

@@ -6,13 +6,17 @@
 
 mod again;
 mod asked;
+mod case;
+mod clocks;
 mod concern;
 mod container;
+mod difference;
 mod history;
 mod image;
 mod missing;
 mod notes;
 mod open;
+mod prove;
 mod provider;
 mod pull;
 mod readers;
@@ -31,10 +35,14 @@ use waybill_schemas::{
     v1::{CredentialSecretSkipped, LoginQuestion},
 };
 
+pub use case::{Asked, Case};
 pub use concern::Concern;
 pub use container::explain_container;
+pub use difference::Difference;
 pub use history::{Entry, History, Seen};
 pub use image::explain_image;
+pub use prove::{Proof, prove_remedy};
+pub(crate) use pull::wants_credentials;
 pub use readers::{ReaderState, ReaderStatus, Readers};
 pub use secret::explain_secret;
 pub use step::{Step, StepOutcome};

@@ -158,7 +158,8 @@ fn version(name: &str, stored: &SecretVersion) -> String {
         Some(_) => ", and the registry does not take it",
         None => "",
     };
-    format!("{name} version {} ({}) for {}{expiry}{verified}", stored.version, stored.cred_type, stored.registry)
+    let note = stored.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
+    format!("{name} version {} ({}) for {}{expiry}{verified}{note}", stored.version, stored.cred_type, stored.registry)
 }
 
 fn withdrawn(reason: &'static str, what: String, why: Option<&str>) -> Words {

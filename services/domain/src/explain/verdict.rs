@@ -19,6 +19,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] = &[Self::Healthy, Self::Broken, Self::InFlight];
+
     /// The word in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +53,10 @@ pub enum Hop {
 }
 
 impl Hop {
+    /// Every hop, in order.
+    pub const ALL: &'static [Self] =
+        &[Self::Saved, Self::Requested, Self::Attached, Self::Provider, Self::Pull, Self::Withdrawn];
+
     /// The word in JSON and in the timeline.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,9 @@
 )]
 
 mod bodies;
+mod fleet;
 mod life;
+mod prove;
 mod readers;
 #[path = "../support/rows.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

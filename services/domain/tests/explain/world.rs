@@ -147,6 +147,7 @@ impl World {
             expires_at,
             credentials_length: 42,
             digest: format!("sha256:{}", "0".repeat(64)),
+            note: None,
             verified: None,
         }
     }

@@ -5,7 +5,10 @@ mod answer;
 mod body;
 mod builds;
 mod containers;
+mod events;
 mod explain;
+mod failures;
+mod fleet;
 mod json;
 pub mod openapi;
 mod problem;
@@ -25,12 +28,14 @@ use axum::{
     Router, middleware,
     routing::{MethodRouter, get, post},
 };
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 use waybill_platform::{explain::Explainer, health::HealthState};
 
 use crate::{
     config::Limits,
+    feed::Feed,
     port::Verifies,
     record::{RecordError, Recorder},
     tokens::Tokens,
@@ -41,6 +46,10 @@ use problem::Problem;
 pub(crate) struct App {
     pub(crate) recorder: Recorder,
     pub(crate) explainer: Explainer,
+    /// The log as it comes.
+    pub(crate) feed: Arc<Feed>,
+    /// Streams of events that may be open at a time.
+    pub(crate) streams: Arc<Semaphore>,
     /// Who asks registries; none where that is off.
     pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
@@ -63,11 +72,16 @@ impl App {
     }
 }
 
+/// Most streams of events that are open at a time.
+pub(crate) const MOST_STREAMS: usize = 256;
+
 /// The routes that need a token, each with the path under which the document has it.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 13] {
     [
         ("/v1/builds", post(builds::post)),
-        ("/v1/containers", post(containers::post)),
+        ("/v1/events", get(events::list)),
+        ("/v1/failures", get(failures::list)),
+        ("/v1/containers", get(fleet::containers).post(containers::post)),
         ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/{workspace}", get(secret_list::list)),
         ("/v1/secrets/{workspace}/{name}", get(secret_list::get).put(secrets::put).delete(withdrawals::delete)),

@@ -20,7 +20,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use waybill_schemas::{ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
-    builds, containers, explain,
+    builds, containers, events, explain, failures, fleet,
     problem::{Problem, no_such_route},
     secret_list, secrets, withdrawals,
 };
@@ -33,12 +33,12 @@ use super::{
                        answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
     paths(
-        builds::post, containers::post, containers::ended,
+        builds::post, fleet::containers, containers::post, containers::ended, events::list, failures::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
         explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json
     ),
-    components(schemas(Problem, builds::Credentials)),
+    components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer)),
     modifiers(&Bearer, &Patterns)
 )]
 struct Document;

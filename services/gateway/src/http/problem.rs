@@ -180,6 +180,18 @@ pub(crate) fn log_unread(reason: &str) -> Problem {
         .header(&RETRY)
 }
 
+/// The gateway has only just begun to read the log.
+pub(crate) fn still_reading(position: u64) -> Problem {
+    let detail = format!("the gateway is still reading the log, and is at sequence {position}");
+    unavailable("still_reading", &detail).remedy("ask again").header(&RETRY)
+}
+
+pub(crate) fn too_many_streams() -> Problem {
+    unavailable("too_many_streams", "others have all the streams of events that this gateway serves")
+        .remedy("read events page by page")
+        .header(&RETRY_FULL)
+}
+
 fn log_full(reason: &str) -> Problem {
     tracing::warn!(reason, "the event log has no room");
     unavailable("log_full", "the event log has no room; whether it holds the event is not known")

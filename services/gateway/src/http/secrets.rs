@@ -99,6 +99,10 @@ pub(super) struct VersionAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// What was dropped from the values before they were saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    note: Option<String>,
     /// What the registry said of them, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -292,6 +296,7 @@ fn answer(saved: Saved) -> Result<Response, Problem> {
         cred_type: stored.cred_type.as_str(),
         unchanged,
         expires_at: stored.expires_at,
+        note: stored.note,
         verified: stored.verified.map(VerifiedAnswer::from),
         place: Place::from(&receipt),
     };

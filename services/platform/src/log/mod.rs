@@ -21,7 +21,7 @@ pub use nats::{
     stream_problems,
 };
 pub use port::{
-    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, StreamState,
+    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, Page, StreamState,
 };
 pub use work::{Delivered, WorkQueue};
 

@@ -79,6 +79,15 @@ pub struct Newest {
     pub end: u64,
 }
 
+/// The first messages that match a filter from a sequence on.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// In the log's order.
+    pub messages: Vec<RawMessage>,
+    /// True if more follow.
+    pub more: bool,
+}
+
 /// A durable consumer: its acknowledgement wait is 30 s, and at most 10,000 of its messages are unacknowledged at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerSpec {
@@ -169,6 +178,13 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`LogError`] when the log does not answer, or by a replica that does not reach to `end` yet.
     async fn newest_on(&self, filter: &Filter, most: usize, end: u64) -> Result<Newest, LogError>;
+
+    /// The first messages that match a filter from a sequence on: at most `most`, a thousand, and 8 MiB, but one if there is any.
+    /// A replica that is behind knows of fewer. For readers of the whole log.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    async fn read_page(&self, filter: &Filter, from: u64, most: usize) -> Result<Page, LogError>;
 
     /// How many messages match a filter from a sequence on. For readers of the whole log.
     ///

@@ -229,10 +229,19 @@ async fn look_up_moments(log: &dyn Administration, sample: &Sample, stored: &[u6
     assert_eq!(newest(Some("a"), 9, stored[2]).await, [stored[0], stored[2]]);
     assert_eq!(newest(Some("nothing"), 9, u64::MAX).await, [0_u64; 0]);
 
+    let page = async |container, from, most| {
+        let page = log.read_page(&sample.containers(container), from, most).await.unwrap();
+        (sequences(&page.messages), page.more)
+    };
+    assert_eq!(page(None, 0, 9).await, (vec![stored[0], stored[1], stored[2], end], false));
+    assert_eq!(page(None, stored[1], 2).await, (vec![stored[1], stored[2]], true));
+    assert_eq!(page(Some("b"), stored[2], 9).await, (Vec::new(), false));
+
     assert_eq!(log.pending(&sample.containers(None), stored[1]).await.unwrap(), 3);
     assert_eq!(log.pending(&sample.containers(Some("b")), stored[2]).await.unwrap(), 0);
     let at = log.message_at(stored[1]).await.unwrap().unwrap().at;
     assert_eq!(log.sequence_at(at).await.unwrap(), stored[1]);
+    assert_eq!(log.sequence_at("2000-01-01T00:00:00Z".parse().unwrap()).await.unwrap(), 1);
     let state = log.stream_state().await.unwrap().unwrap();
     assert!(state.last_sequence >= end && state.first_sequence == 1);
     let future = Timestamp::from(at.instant() + time::Duration::days(1));

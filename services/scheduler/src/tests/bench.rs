@@ -109,6 +109,7 @@ impl Bench {
                 expires_at: None,
                 credentials_length: 40,
                 digest,
+                note: None,
                 verified: None,
             },
         };

@@ -1,45 +1,18 @@
 //! One event as one line.
 
-use serde_json::{Map, Value, json};
 use waybill_domain::explain::describe_question;
 use waybill_platform::log::RawMessage;
 use waybill_schemas::{
-    Event, RecordedEvent, header,
+    Event,
     v1::{LoginQuestion, SecretVersion},
 };
 
 use crate::{
-    Failure,
-    output::{self, Colour, WIDTH},
+    output::{self, Colour},
     text::printable,
 };
 
-/// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text,
-/// as the CloudEvents sequence extension has it), `recordedtime` and `natssubject`. What is no event has `error` instead
-/// of `data`; its body stays in the log.
-pub(super) fn json(message: &RawMessage) -> Result<String, Failure> {
-    let mut line = Map::new();
-    line.insert("sequence".to_owned(), json!(message.sequence.to_string()));
-    line.insert("recordedtime".to_owned(), json!(message.at));
-    line.insert("natssubject".to_owned(), json!(message.subject));
-    match message.decode() {
-        Ok(RecordedEvent { subject, envelope, event }) => {
-            for (name, value) in envelope.to_headers(event.event_type(), &subject) {
-                if name != header::NATS_MSG_ID {
-                    let name = name.strip_prefix("ce-").unwrap_or(name);
-                    line.insert(name.to_owned(), json!(value));
-                }
-            }
-            line.insert("data".to_owned(), serde_json::from_slice::<Value>(&event.to_json()?)?);
-        }
-        Err(error) => {
-            line.insert("error".to_owned(), json!(error.to_string()));
-        }
-    }
-    Ok(serde_json::to_string(&line)?)
-}
-
-/// For people: sequence, time, event and whom it is about; below, what it says. At most 80 columns, and no control characters:
+/// For people: sequence, time, event and whom it is about; below, what it says. As wide as the terminal, and no control characters:
 /// whoever may publish chooses what most fields say.
 pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
     let time = message.at.to_string();
@@ -62,7 +35,7 @@ pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
 const INDENT: &str = "                  ";
 
 fn wrapped(text: &str) -> String {
-    textwrap::fill(text, textwrap::Options::new(WIDTH).subsequent_indent(INDENT))
+    textwrap::fill(text, textwrap::Options::new(output::width()).subsequent_indent(INDENT))
 }
 
 /// What an event is about, what it says, and true if it is bad news.
@@ -177,6 +150,8 @@ fn with_detail(reason: &str, detail: Option<&str>) -> String {
 mod tests {
     use std::{fs, path::Path};
 
+    use serde_json::{Map, Value, json};
+
     use super::*;
 
     /// Sets a terminal's title, and clears it.
@@ -199,7 +174,7 @@ mod tests {
 
     fn assert_harmless(text: &str) {
         assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= output::width()), "{text}");
     }
 
     /// Every event with every field, one of which somebody chose badly.

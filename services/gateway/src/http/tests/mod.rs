@@ -4,7 +4,9 @@ mod builds;
 mod canary;
 mod connections;
 mod contract;
+mod events;
 mod explain;
+mod fleet;
 mod idempotency;
 #[path = "../../../../registry/src/testing/lines.rs"]
 mod lines;

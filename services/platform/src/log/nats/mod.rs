@@ -25,7 +25,7 @@ use waybill_schemas::{Filter, Subject, Timestamp};
 use self::patience::Patience;
 use super::{
     Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
-    Missing, NewEvent, Newest, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
+    Missing, NewEvent, Newest, Page, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
 };
 use crate::health::ComponentHandle;
 
@@ -78,6 +78,11 @@ impl Log for EventLog {
 
     async fn newest_on(&self, filter: &Filter, most: usize, end: u64) -> Result<Newest, LogError> {
         self.read_newest(&filter.to_string(), most, end).await
+    }
+
+    async fn read_page(&self, filter: &Filter, from: u64, most: usize) -> Result<Page, LogError> {
+        let batch = self.matching(STREAM, &filter.to_string(), from.max(1), most.min(BATCH)).await?;
+        Ok(Page { messages: batch.messages, more: batch.more })
     }
 
     async fn pending(&self, filter: &Filter, from: u64) -> Result<u64, LogError> {

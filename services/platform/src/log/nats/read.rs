@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
@@ -69,33 +69,30 @@ impl EventLog {
         Ok(waiting)
     }
 
+    /// Halves the log by look-ups: a consumer that starts at a time would need the permission to make one.
     pub(super) async fn find_sequence_at(&self, time: Timestamp) -> Result<u64, LogError> {
-        let policy = DeliverPolicy::ByStartTime { start_time: time.instant() };
-        let (consumer, waiting) = self.create_consumer(&Filter::All.to_string(), policy).await?;
-        let first = match waiting {
-            0 => None,
-            _ => std::pin::pin!(Self::messages_of(&consumer).await?).try_next().await?,
-        };
-        self.delete_reader(&consumer).await;
-        // A server asked for a time to come starts anywhere.
-        match first.filter(|message| message.at >= time) {
-            Some(message) => Ok(message.sequence),
-            None => Ok(self.read_stream_state().await?.map_or(1, |state| state.last_sequence.saturating_add(1))),
+        let last = self.last_in(STREAM, &Filter::All.to_string()).await?;
+        let (mut before, mut after) = (0, last.map_or(1, |last| last.sequence.saturating_add(1)));
+        while after.saturating_sub(before) > 1 {
+            let middle = before.midpoint(after);
+            match self.message_in(STREAM, middle).await? {
+                Some(message) if message.at >= time => after = middle,
+                Some(_) => before = middle,
+                // Nothing is ever deleted, so that a replica has not got there yet.
+                None => return Err(LogError::behind(format!("find {time}"))),
+            }
         }
+        Ok(after)
     }
 
     /// A consumer without acknowledgements, and how many messages wait for it.
     async fn create_reader(&self, filter: &str, from: u64) -> Result<(Reader, u64), LogError> {
-        self.create_consumer(filter, DeliverPolicy::ByStartSequence { start_sequence: from.max(1) }).await
-    }
-
-    async fn create_consumer(&self, filter: &str, deliver_policy: DeliverPolicy) -> Result<(Reader, u64), LogError> {
         // A name, and the filter in the API subject, are what permissions can speak of.
         let name = format!("{}-{}", self.name, uuid::Uuid::new_v4().simple());
         let config = pull::Config {
             name: Some(name),
             filter_subject: filter.to_owned(),
-            deliver_policy,
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
             ack_policy: AckPolicy::None,
             memory_storage: true,
             num_replicas: 1,

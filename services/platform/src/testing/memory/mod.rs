@@ -19,7 +19,7 @@ use crate::{
     health::ComponentHandle,
     log::{
         Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log,
-        LogError, Missing, NewEvent, Newest, RawMessage, StreamState, WorkQueue, append, batch,
+        LogError, Missing, NewEvent, Newest, Page, RawMessage, StreamState, WorkQueue, append, batch,
         publish::{Outgoing, PubAck, Wire},
         room::Room,
     },
@@ -197,6 +197,14 @@ impl Log for MemoryLog {
         messages.retain(|message| message.sequence <= end);
         let surplus = messages.len().saturating_sub(most);
         Ok(Newest { messages: messages.split_off(surplus), end: end.min(server.last_sequence()) })
+    }
+
+    async fn read_page(&self, filter: &Filter, from: u64, most: usize) -> Result<Page, LogError> {
+        let server = self.reading()?;
+        let filter = filter.to_string();
+        let mut matching = server.matching(&filter, from);
+        let messages = matching.by_ref().take(most).collect();
+        Ok(Page { messages, more: matching.next().is_some() })
     }
 
     async fn pending(&self, filter: &Filter, from: u64) -> Result<u64, LogError> {

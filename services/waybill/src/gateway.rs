@@ -12,40 +12,41 @@ use waybill_platform::{
     chain,
     config::{Settings, read_private},
 };
-use waybill_schemas::{SecretName, WorkspaceId};
+use waybill_schemas::WorkspaceId;
 
 use crate::Failure;
 
 /// How long the gateway may take. It answers when the log has the event, which may wait for room there.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Most of one page, as the gateway has it.
+const PAGE: usize = 1000;
+
 /// Where the gateway is asked, and for whom.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     base: Url,
-    workspace: WorkspaceId,
     token: Secret,
     /// Who vouches for the gateway's certificate, where it is no public authority (`WAYBILL_GATEWAY_CA_FILE`).
     authority: Option<PathBuf>,
 }
 
 /// What is asked of it.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: Method,
-    /// The secret; none for all of the workspace.
-    pub(super) name: Option<SecretName>,
-    /// What is done to it, below its address.
-    pub(super) verb: Option<&'static str>,
-    pub(super) body: Option<Value>,
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// Path below `/v1`.
+    pub(crate) path: Vec<String>,
+    pub(crate) query: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Value>,
 }
 
 /// What it answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// False where it refused.
-    pub(super) is_good: bool,
-    pub(super) body: Value,
+    pub(crate) is_good: bool,
+    pub(crate) body: Value,
 }
 
 /// Why there is no answer.
@@ -58,8 +59,8 @@ enum AskError {
     Token { workspace: WorkspaceId, problem: String },
     #[error(
         "the gateway at {base} does not answer: {reason}; start it (`waybill gateway`), or correct WAYBILL_GATEWAY_URL in \
-         operator.env. Whether it did what was asked is unknown: look (`waybill secrets show`), and ask again with \
-         --if-version"
+         operator.env. Whether it did what was asked is unknown: look \
+         (`waybill secrets show`) before you ask again"
     )]
     Silent { base: Url, reason: String },
     #[error("what answers at {base} is no gateway (status {status}); correct WAYBILL_GATEWAY_URL in operator.env")]
@@ -68,7 +69,7 @@ enum AskError {
 
 impl Gateway {
     /// Reads the operator's settings and the workspace's token.
-    pub(super) fn read(home: &Path, settings: &Settings, workspace: WorkspaceId) -> Result<Self, Failure> {
+    pub(crate) fn read(home: &Path, settings: &Settings, workspace: WorkspaceId) -> Result<Self, Failure> {
         let mut reader = settings.reader();
         let base: Option<Url> = reader.needed("WAYBILL_GATEWAY_URL", |text| {
             let url: Option<Url> = text.parse().ok();
@@ -79,12 +80,12 @@ impl Gateway {
         reader.finish()?;
         let Some(base) = base else { return Err("WAYBILL_GATEWAY_URL is missing".into()) };
         let file = file.unwrap_or_else(|| home.join(format!("tokens/{workspace}.token")));
-        let token = read_private(&file).map_err(|problem| AskError::Token { workspace: workspace.clone(), problem })?;
-        Ok(Self { base, workspace, token, authority })
+        let token = read_private(&file).map_err(|problem| AskError::Token { workspace, problem })?;
+        Ok(Self { base, token, authority })
     }
 
     /// Asks, and waits for the answer.
-    pub(super) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+    pub(crate) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut client = reqwest::Client::builder().redirect(Policy::none()).timeout(LIMIT);
@@ -107,13 +108,43 @@ impl Gateway {
         })
     }
 
-    fn address(&self, Request { name, verb, .. }: &Request) -> Url {
+    fn address(&self, Request { path, query, .. }: &Request) -> Url {
         let mut address = self.base.clone();
-        if let Ok(mut path) = address.path_segments_mut() {
-            path.pop_if_empty().extend(["v1", "secrets", self.workspace.as_str()]);
-            path.extend(name.as_ref().map(SecretName::as_str)).extend(*verb);
+        if let Ok(mut segments) = address.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        if !query.is_empty() {
+            address.query_pairs_mut().extend_pairs(query);
         }
         address
+    }
+
+    /// Asks for a list page by page, until it has no more or `most` are read. The last answer has all of them, and `next` where
+    /// there are more.
+    pub(crate) fn ask_all(
+        &self,
+        request: &Request,
+        list: &str,
+        cursor: &'static str,
+        most: usize,
+    ) -> Result<Answer, Failure> {
+        let (mut listed, mut next) = (Vec::new(), None);
+        loop {
+            let left = most.saturating_sub(listed.len()).clamp(1, PAGE);
+            let mut page = request.clone();
+            page.query.push(("limit", left.to_string()));
+            page.query.extend(next.take().map(|next| (cursor, next)));
+            let mut answer = self.ask(&page)?;
+            let Some(found) = answer.body.get_mut(list).and_then(Value::as_array_mut) else { return Ok(answer) };
+            listed.append(found);
+            next = answer.body.get("next").map(crate::text::plain);
+            if next.is_none() || listed.len() >= most {
+                if let Some(all) = answer.body.get_mut(list) {
+                    *all = Value::Array(listed);
+                }
+                return Ok(answer);
+            }
+        }
     }
 
     fn silent(&self, error: reqwest::Error) -> AskError {
@@ -131,23 +162,24 @@ mod tests {
     const CANARY: &str = "wb_canary-5up3r-s3cr3t";
 
     fn gateway(base: &str) -> Gateway {
-        let (base, workspace) = (base.parse().unwrap(), "acme".parse().unwrap());
-        Gateway { base, workspace, token: Secret::from(CANARY.to_owned()), authority: None }
+        Gateway { base: base.parse().unwrap(), token: Secret::from(CANARY.to_owned()), authority: None }
     }
 
-    fn request(name: Option<&str>, verb: Option<&'static str>) -> Request {
-        Request { method: Method::GET, name: name.map(|name| name.parse().unwrap()), verb, body: None }
+    fn request(path: &[&str], query: &[(&'static str, &str)]) -> Request {
+        let path = path.iter().map(ToString::to_string).collect();
+        let query = query.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        Request { method: Method::GET, path, query, body: None }
     }
 
     #[test]
-    fn a_secret_has_an_address() {
-        let cases = [
-            ("http://h:1", None, None, "http://h:1/v1/secrets/acme"),
-            ("http://h:1/", Some("a.b"), None, "http://h:1/v1/secrets/acme/a.b"),
-            ("https://h/waybill/", Some("s"), Some("rotate"), "https://h/waybill/v1/secrets/acme/s/rotate"),
+    fn a_question_has_an_address() {
+        let cases: [(&str, &[&str], &[(&'static str, &str)], &str); 3] = [
+            ("http://h:1", &["secrets", "acme"], &[], "http://h:1/v1/secrets/acme"),
+            ("http://h:1/", &["secrets", "acme", "a.b"], &[], "http://h:1/v1/secrets/acme/a.b"),
+            ("https://h/waybill/", &["containers"], &[("state", "a b")], "https://h/waybill/v1/containers?state=a+b"),
         ];
-        for (base, name, verb, expected) in cases {
-            assert_eq!(gateway(base).address(&request(name, verb)).as_str(), expected);
+        for (base, path, query, expected) in cases {
+            assert_eq!(gateway(base).address(&request(path, query)).as_str(), expected);
         }
     }
 
@@ -155,7 +187,8 @@ mod tests {
     fn a_gateway_that_is_away_is_named_with_a_remedy() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = gateway(&format!("http://{free}")).ask(&request(None, None)).unwrap_err().to_string();
+        let error =
+            gateway(&format!("http://{free}")).ask(&request(&["secrets", "acme"], &[])).unwrap_err().to_string();
         assert!(error.contains(&free.to_string()) && error.contains("waybill gateway"), "{error}");
         assert!(!error.contains(CANARY), "{error}");
     }
