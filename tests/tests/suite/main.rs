@@ -14,6 +14,7 @@ mod canary;
 mod chain;
 mod check;
 mod clouds;
+mod console;
 mod crash;
 mod default_chain;
 mod dev;

@@ -15,7 +15,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    builds, containers, events, explain, failures, fleet,
+    builds, containers, events, explain, failures, fleet, now,
     problem::{Problem, no_such_route},
     secret_list, secrets, withdrawals,
 };
@@ -28,7 +28,7 @@ use super::{
                        answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
     paths(
-        builds::post, fleet::containers, containers::post, containers::ended, events::list, failures::list,
+        builds::post, fleet::containers, containers::post, containers::ended, events::list, now::show, failures::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
         explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json

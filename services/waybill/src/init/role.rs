@@ -162,7 +162,8 @@ fn read_by_consumers() -> [Grant; 6] {
 }
 
 fn gateway_grants() -> BTreeSet<Grant> {
-    let events = [Filter::Secrets(None), Filter::Image(None, None), Filter::Container(None, None)];
+    // What an operator says of quarantined messages comes in by the console.
+    let events = [Filter::Secrets(None), Filter::Image(None, None), Filter::Container(None, None), Filter::Quarantine];
     let vault = [write(VaultFilter::Secrets), read_vault(VaultFilter::Secrets)];
     events.iter().flat_map(write_and_read).chain(look_up_everything()).chain(vault).collect()
 }
