@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod azure;
+pub mod browser;
 pub mod canary;
 pub mod chaos;
 pub mod cluster;

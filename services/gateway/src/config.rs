@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     /// Whether builds may have their credentials tried at the registry (`WAYBILL_GATEWAY_VERIFY`): the gateway then speaks to
     /// hosts that its clients choose.
     pub verify: bool,
+    /// Where traces can be looked at, for the console's links (`WAYBILL_JAEGER_URL`).
+    pub traces: Option<String>,
     /// Limits of one request.
     pub limits: Limits,
 }
@@ -69,12 +71,15 @@ impl GatewayConfig {
         let hash_key = reader.secret_file("WAYBILL_GATEWAY_HASH_KEY_FILE");
         let tls = tls_files(&mut reader, listen);
         let verify = reader.or("WAYBILL_GATEWAY_VERIFY", on_or_off, || false);
+        let traces = reader.optional("WAYBILL_JAEGER_URL", trace_pages);
         let limits = limits(&mut reader);
         let tokens = in_file(&mut reader, "WAYBILL_GATEWAY_TOKENS_FILE", &tokens, |text| text.expose().parse());
         let hash_key = in_file(&mut reader, "WAYBILL_GATEWAY_HASH_KEY_FILE", &hash_key, HashKey::from_hex);
         reader.finish()?;
         match (tokens, hash_key) {
-            (Some(tokens), Some(hash_key)) => Ok(Self { nats, listen, tls, tokens, hash_key, verify, limits }),
+            (Some(tokens), Some(hash_key)) => {
+                Ok(Self { nats, listen, tls, tokens, hash_key, verify, traces, limits })
+            }
             _ => Err(ConfigError { problems: vec![EMPTY_FILE.to_owned()] }),
         }
     }
@@ -138,6 +143,15 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
     }
 }
 
+/// Address of Jaeger's pages, without a slash at its end.
+///
+/// # Errors
+/// What it should be.
+pub fn trace_pages(text: &str) -> Result<String, &'static str> {
+    let valid = text.starts_with("http://") || text.starts_with("https://");
+    if valid { Ok(text.trim_end_matches('/').to_owned()) } else { Err("an http:// or https:// address") }
+}
+
 fn on_or_off(text: &str) -> Result<bool, &'static str> {
     match text {
         "on" => Ok(true),
@@ -199,7 +213,7 @@ mod tests {
         let config = read(home.path(), &pairs()).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8484");
         assert_eq!((config.limits.body_bytes, config.limits.append), (256 * 1024, Duration::from_secs(5)));
-        assert_eq!(config.tokens.holder("t").unwrap().workspace().as_str(), "acme");
+        assert_eq!(config.tokens.holder("t").unwrap().actor(), "token/acme");
     }
 
     #[test]
@@ -221,6 +235,7 @@ mod tests {
             ("WAYBILL_GATEWAY_TLS_KEY", "bad", "WAYBILL_GATEWAY_TLS_CERT is missing"),
             ("WAYBILL_GATEWAY_BODY_LIMIT", "1", "a number of bytes"),
             ("WAYBILL_GATEWAY_APPEND_SECONDS", "0", "a number of seconds"),
+            ("WAYBILL_JAEGER_URL", "jaeger:16686", "an http:// or https:// address"),
         ];
         for (key, value, expected) in cases {
             let mut pairs = good.clone();

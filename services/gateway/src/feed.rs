@@ -18,8 +18,11 @@ use waybill_domain::fleet::Fleet;
 use waybill_platform::{
     chain,
     log::{Log, LogError, RawMessage},
+    trace,
 };
 use waybill_schemas::{Filter, Recorded, Subject, Timestamp};
+
+use crate::console::Pulse;
 
 /// Messages of one question; the server sends no more.
 const BATCH: usize = 1000;
@@ -37,6 +40,8 @@ const MISSING: u32 = 50;
 pub(crate) struct Feed {
     log: Arc<dyn Log>,
     fleet: RwLock<Fleet>,
+    /// Rates, and what nobody can read.
+    pub(crate) pulse: Pulse,
     /// True once the end of the log was reached.
     complete: AtomicBool,
     news: broadcast::Sender<Arc<RawMessage>>,
@@ -63,8 +68,8 @@ pub(crate) enum Advance {
 
 impl Feed {
     pub(crate) fn new(log: Arc<dyn Log>, stopping: CancellationToken) -> Self {
-        let (fleet, complete) = (RwLock::default(), AtomicBool::new(false));
-        Self { log, fleet, complete, news: broadcast::channel(AHEAD).0, stopping }
+        let (fleet, complete, pulse) = (RwLock::default(), AtomicBool::new(false), Pulse::default());
+        Self { log, fleet, pulse, complete, news: broadcast::channel(AHEAD).0, stopping }
     }
 
     /// Reads until the gateway stops.
@@ -105,6 +110,7 @@ impl Feed {
                 _ => {
                     *reading = Reading::default();
                     *self.fleet.write().unwrap_or_else(PoisonError::into_inner) = Fleet::default();
+                    self.pulse.clear();
                     self.complete.store(false, Ordering::Relaxed);
                     return Ok(Advance::Replaced);
                 }
@@ -125,10 +131,12 @@ impl Feed {
     }
 
     fn fold(&self, messages: &[RawMessage]) {
+        let now = trace::now();
         let mut fleet = self.fleet.write().unwrap_or_else(PoisonError::into_inner);
         for message in messages {
-            let (sequence, at) = (message.sequence, message.at);
-            match message.decode() {
+            let (sequence, at, decoded) = (message.sequence, message.at, message.decode());
+            self.pulse.note(message, &decoded, now);
+            match decoded {
                 Ok(value) => fleet.apply(Recorded { sequence, at, value: &value }),
                 Err(_) => fleet.pass_unreadable(sequence, at, message.subject.parse::<Subject>().ok().as_ref()),
             }

@@ -2,6 +2,7 @@
 
 mod builds;
 mod config;
+mod console;
 mod feed;
 mod http;
 mod idempotency;
@@ -17,7 +18,7 @@ pub mod tokens;
 mod versions;
 mod withdrawals;
 
-pub use config::{GatewayConfig, Limits};
+pub use config::{GatewayConfig, Limits, trace_pages};
 pub use http::openapi;
 pub use port::{NotAccepted, Unverified, Verifies, VerifyFailure};
 pub use serve::{GatewayError, run};

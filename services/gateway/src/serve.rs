@@ -12,6 +12,7 @@ use waybill_platform::{
 
 use crate::{
     GatewayConfig,
+    console::Console,
     feed::Feed,
     http::{App, MOST_STREAMS, router},
     port::Verifies,
@@ -76,6 +77,7 @@ pub async fn run(
         recorder: Recorder { log, vault, hash_key, limit: config.limits.append },
         tokens: config.tokens,
         limits: config.limits,
+        console: Console { traces: config.traces, ..Console::default() },
         recordings: recordings.clone(),
     };
     let router = router(Arc::new(app), &health);

@@ -97,6 +97,10 @@ pub(crate) enum Command {
         waybill secrets revoke team --reason 'the account was closed'\n\n\
         Exit status: 0 done, 1 refused by the gateway, 2 not asked or not answered")]
     Secrets(crate::secrets::SecretsArguments),
+    /// Watch what flows and what fails, by cause, in the terminal.
+    #[command(after_help = "Examples:\n  waybill top\n  waybill top --all\n  waybill top --once\n\n\
+        Keys: q, Esc or Ctrl-C end it")]
+    Top(crate::top::TopArguments),
     /// List a workspace's containers: where each runs, and how it stands.
     #[command(after_help = "Examples:\n  waybill containers --state broken\n  \
         waybill containers --worker node-2 --workspace acme --json\n\n\

@@ -1,4 +1,4 @@
-//! One question to the gateway, with the workspace's token.
+//! One question to the gateway, with the workspace's token or the operator's.
 
 use std::{
     path::{Path, PathBuf},
@@ -57,6 +57,8 @@ enum AskError {
          name its file in WAYBILL_GATEWAY_TOKEN_FILE"
     )]
     Token { workspace: WorkspaceId, problem: String },
+    #[error("the operator's token cannot be used: {0}; `waybill init` writes it to operator.token")]
+    OperatorToken(String),
     #[error(
         "the gateway at {base} does not answer: {reason}; start it (`waybill gateway`), or correct WAYBILL_GATEWAY_URL in \
          operator.env. Whether it did what was asked is unknown: look \
@@ -70,6 +72,16 @@ enum AskError {
 impl Gateway {
     /// Reads the operator's settings and the workspace's token.
     pub(crate) fn read(home: &Path, settings: &Settings, workspace: WorkspaceId) -> Result<Self, Failure> {
+        let token = home.join(format!("tokens/{workspace}.token"));
+        Self::read_with(settings, &token, Some(workspace))
+    }
+
+    /// Reads the operator's settings and token, which opens every workspace.
+    pub(crate) fn read_as_operator(home: &Path, settings: &Settings) -> Result<Self, Failure> {
+        Self::read_with(settings, &home.join("operator.token"), None)
+    }
+
+    fn read_with(settings: &Settings, token: &Path, workspace: Option<WorkspaceId>) -> Result<Self, Failure> {
         let mut reader = settings.reader();
         let base: Option<Url> = reader.needed("WAYBILL_GATEWAY_URL", |text| {
             let url: Option<Url> = text.parse().ok();
@@ -79,8 +91,11 @@ impl Gateway {
         let authority = reader.readable_path("WAYBILL_GATEWAY_CA_FILE");
         reader.finish()?;
         let Some(base) = base else { return Err("WAYBILL_GATEWAY_URL is missing".into()) };
-        let file = file.unwrap_or_else(|| home.join(format!("tokens/{workspace}.token")));
-        let token = read_private(&file).map_err(|problem| AskError::Token { workspace, problem })?;
+        let file = file.unwrap_or_else(|| token.to_owned());
+        let token = read_private(&file).map_err(|problem| match workspace {
+            Some(workspace) => AskError::Token { workspace, problem },
+            None => AskError::OperatorToken(problem),
+        })?;
         Ok(Self { base, token, authority })
     }
 

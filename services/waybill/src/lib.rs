@@ -20,6 +20,7 @@ mod replay;
 mod secrets;
 mod service;
 mod text;
+mod top;
 mod verify;
 
 use std::process::ExitCode;
@@ -89,6 +90,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
         Command::Worker(arguments) => service::worker(&home, &arguments.id),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Top(arguments) => top::run(&home, &arguments),
         Command::Containers(arguments) => return Ok(containers::run(&home, &arguments)),
         Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Keys(arguments) => keys::run(&home, &arguments),

@@ -17,6 +17,7 @@ mod chaos;
 mod check;
 mod clouds;
 mod cluster;
+mod console;
 mod crash;
 mod default_chain;
 mod dev;

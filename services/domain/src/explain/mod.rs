@@ -45,7 +45,7 @@ pub use prove::{Proof, prove_remedy};
 pub(crate) use pull::wants_credentials;
 pub use readers::{ReaderState, ReaderStatus, Readers};
 pub use secret::explain_secret;
-pub use step::{Step, StepOutcome};
+pub use step::{Step, StepOutcome, Words, describe};
 pub use verdict::{Code, Hop, State, Verdict};
 
 /// What a build that saves nothing is explained with: a sentence and a remedy.

@@ -103,11 +103,16 @@ fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 /// An event in words.
-struct Words {
-    hop: Hop,
-    outcome: StepOutcome,
-    reason: Option<&'static str>,
-    says: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// The hop that it is of.
+    pub hop: Hop,
+    /// Whether the hop did what it is for.
+    pub outcome: StepOutcome,
+    /// Reason code of a skip or a failure.
+    pub reason: Option<&'static str>,
+    /// What it says.
+    pub says: String,
 }
 
 impl Words {
@@ -121,7 +126,8 @@ impl Words {
     }
 }
 
-fn describe(event: &Event) -> Option<Words> {
+/// An event in the words of a timeline; none for one that is no step of it, such as a worker's registration.
+pub fn describe(event: &Event) -> Option<Words> {
     Some(match event {
         Event::CredentialSecretSaved(e) => Words::done(Hop::Saved, version(e.secret_name.as_str(), &e.stored)),
         Event::CredentialSecretRotated(e) => Words::done(Hop::Saved, version(e.secret_name.as_str(), &e.stored)),

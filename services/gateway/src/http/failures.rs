@@ -158,7 +158,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 }
 
 /// What a group's example is explained with stands for the group.
-async fn explain_all(
+pub(crate) async fn explain_all(
     explainer: &Explainer,
     groups: Vec<Group>,
 ) -> Result<Vec<Remedied>, waybill_platform::log::LogError> {

@@ -1,23 +1,24 @@
-//! The HTTP surface: routes that answer when the log has the event, routes that tell what it holds, health, and the document
-//! that describes them.
+//! The HTTP surface: routes that answer when the log has the event, routes that tell what it holds, the console, health, and the
+//! document that describes them.
 
 mod answer;
-mod body;
+pub(crate) mod body;
 mod builds;
 mod containers;
 mod events;
 mod explain;
-mod failures;
+pub(crate) mod failures;
 mod fleet;
 mod json;
+pub(crate) mod now;
 pub mod openapi;
-mod problem;
-mod request;
-mod secret_list;
-mod secrets;
+pub(crate) mod problem;
+pub(crate) mod request;
+pub(crate) mod secret_list;
+pub(crate) mod secrets;
 mod span;
 mod verify;
-mod withdrawals;
+pub(crate) mod withdrawals;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use waybill_platform::{explain::Explainer, health::HealthState};
 
 use crate::{
     config::Limits,
+    console::{self, Console},
     feed::Feed,
     port::Verifies,
     record::{RecordError, Recorder},
@@ -54,13 +56,14 @@ pub(crate) struct App {
     pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
+    pub(crate) console: Console,
     /// Recordings under way.
     pub(crate) recordings: TaskTracker,
 }
 
 impl App {
     /// Runs something to its end, also when the client goes away in the middle: what the log takes gets its log line.
-    async fn see_through<T: Send + 'static>(
+    pub(crate) async fn see_through<T: Send + 'static>(
         &self,
         recording: impl Future<Output = Result<T, RecordError>> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -76,10 +79,11 @@ impl App {
 pub(crate) const MOST_STREAMS: usize = 256;
 
 /// The routes that need a token, each with the path under which the document has it.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 13] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 14] {
     [
         ("/v1/builds", post(builds::post)),
         ("/v1/events", get(events::list)),
+        ("/v1/now", get(now::show)),
         ("/v1/failures", get(failures::list)),
         ("/v1/containers", get(fleet::containers).post(containers::post)),
         ("/v1/containers/ended", post(containers::ended)),
@@ -99,6 +103,7 @@ pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
+        .merge(console::routes())
         .route_layer(middleware::from_fn(span::trace))
         .with_state(app)
         .merge(health.routes())

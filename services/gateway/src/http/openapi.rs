@@ -20,7 +20,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use waybill_schemas::{ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
-    builds, containers, events, explain, failures, fleet,
+    builds, containers, events, explain, failures, fleet, now,
     problem::{Problem, no_such_route},
     secret_list, secrets, withdrawals,
 };
@@ -33,7 +33,7 @@ use super::{
                        answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
     paths(
-        builds::post, fleet::containers, containers::post, containers::ended, events::list, failures::list,
+        builds::post, fleet::containers, containers::post, containers::ended, events::list, now::show, failures::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
         explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json

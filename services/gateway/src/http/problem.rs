@@ -121,6 +121,25 @@ impl Problem {
         self
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Short name of the status.
+    pub(crate) fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    /// What is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The remedy, where there is one.
+    pub(crate) fn what_to_do(&self) -> Option<&'static str> {
+        self.remedy
+    }
+
     fn refusal(&self) -> Refusal {
         Refusal { code: self.code, field: self.field.clone().filter(|_| !self.foreign_field) }
     }

@@ -23,16 +23,16 @@ pub(super) fn authenticate<'a>(app: &'a App, headers: &HeaderMap) -> Result<&'a 
 }
 
 /// The workspace that a request names, if the token is for it.
-pub(super) fn authorize(workspace: String, holder: &Holder) -> Result<WorkspaceId, Problem> {
+pub(crate) fn authorize(workspace: String, holder: &Holder) -> Result<WorkspaceId, Problem> {
     let workspace: WorkspaceId = id(workspace)?;
-    if workspace == *holder.workspace() { Ok(workspace) } else { Err(problem::another_workspace()) }
+    if holder.opens(&workspace) { Ok(workspace) } else { Err(problem::another_workspace()) }
 }
 
 /// The workspace that a question is about: the token's own, which it may name. None stands for all.
 pub(super) fn scope(workspace: Option<String>, holder: &Holder) -> Result<Option<WorkspaceId>, Problem> {
     match workspace {
         Some(workspace) => authorize(workspace, holder).map(Some),
-        None => Ok(Some(holder.workspace().clone())),
+        None => Ok(holder.workspace().cloned()),
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem>
 }
 
 /// What the log answers to a question, within the time that it has.
-pub(super) async fn in_time<T>(app: &App, asking: impl Future<Output = Result<T, LogError>>) -> Result<T, Problem> {
+pub(crate) async fn in_time<T>(app: &App, asking: impl Future<Output = Result<T, LogError>>) -> Result<T, Problem> {
     match tokio::time::timeout(app.limits.append, asking).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(problem::log_unread(&chain(&error))),
@@ -79,7 +79,7 @@ pub(super) async fn in_time<T>(app: &App, asking: impl Future<Output = Result<T,
 }
 
 /// A valid id, or a problem that names its field.
-pub(super) fn id<T: TryFrom<String, Error = IdError>>(text: String) -> Result<T, Problem> {
+pub(crate) fn id<T: TryFrom<String, Error = IdError>>(text: String) -> Result<T, Problem> {
     T::try_from(text).map_err(|error| Problem::invalid(error.field(), error.to_string()))
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema, openapi::ObjectBuilder};
 use uuid::Uuid;
 use waybill_domain::{fold::SecretState, secret::SecretHead};
-use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Timestamp, v1::CredType};
+use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Timestamp, WorkspaceId, v1::CredType};
 
 use super::{
     App,
@@ -126,17 +126,27 @@ pub(super) async fn list(
     let workspace = request::authorize(workspace, holder)?;
     let SecretsQuery { after, limit } = request::query(&uri)?;
     let limit = request::limit(limit)?;
-    let session = app.recorder.begin(&holder.actor());
     // The log cannot look up by a part of a name: a page costs what all secrets of the workspace do.
-    let recorded = session.lasts(&Filter::Secrets(Some(workspace)), usize::MAX).await?;
-    let heads = recorded.into_iter().filter_map(Head::from_recorded);
-    let mut secrets: Vec<SecretAnswer> = heads.filter_map(|head| describe(head.head, &head.recorded)).collect();
+    let heads = read_heads(&app, &holder.actor(), Some(workspace)).await?;
+    let mut secrets: Vec<SecretAnswer> =
+        heads.into_iter().filter_map(|head| describe(head.head, &head.recorded)).collect();
     secrets.retain(|secret| after.as_ref().is_none_or(|after| secret.secret_name > *after));
-    secrets.sort_by(|one, other| one.secret_name.cmp(&other.secret_name));
     let more = secrets.len() > limit;
     secrets.truncate(limit);
     let next = secrets.last().filter(|_| more).map(|last| last.secret_name.clone());
     Ok(Json(SecretsAnswer { secrets, next }).into_response())
+}
+
+/// The heads of a workspace's secrets, or of all, by name.
+pub(crate) async fn read_heads(app: &App, actor: &str, workspace: Option<WorkspaceId>) -> Result<Vec<Head>, Problem> {
+    let recorded = app.recorder.begin(actor).lasts(&Filter::Secrets(workspace), usize::MAX).await?;
+    let mut heads: Vec<Head> = recorded.into_iter().filter_map(Head::from_recorded).collect();
+    let name = |head: &Head| {
+        let event = &head.recorded.value.event;
+        (event.secret_name().cloned(), event.workspace().cloned())
+    };
+    heads.sort_by_key(name);
+    Ok(heads)
 }
 
 /// Shows a secret.

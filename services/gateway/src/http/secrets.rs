@@ -169,7 +169,7 @@ pub(super) async fn put(
         event_id: operation_event_id("put", &subject, key.as_ref()),
         verify: image.zip(verifies),
     };
-    record(&app, secret.holder, operation).await
+    answer(save(&app, secret.holder.actor(), operation).await?)
 }
 
 fn verify_image(text: &str, registry: &RegistryHost) -> Result<ImageReference, Problem> {
@@ -231,7 +231,7 @@ pub(super) async fn rotate(
         event_id: operation_event_id("rotate", &subject, key.as_ref()),
         verify: None,
     };
-    record(&app, secret.holder, operation).await
+    answer(save(&app, secret.holder.actor(), operation).await?)
 }
 
 /// A secret that a path names, and who asks.
@@ -249,8 +249,9 @@ impl<'a> Addressed<'a> {
     }
 }
 
-async fn record(app: &App, holder: &Holder, operation: Operation) -> Result<Response, Problem> {
-    let (recorder, actor) = (app.recorder.clone(), holder.actor());
+/// Records new credentials of a secret for an actor.
+pub(crate) async fn save(app: &App, actor: String, operation: Operation) -> Result<Saved, Problem> {
+    let recorder = app.recorder.clone();
     let recording = async move {
         let saved = record_operation(&recorder, &actor, &operation).await?;
         if let Saved::New { receipt, .. } = &saved {
@@ -258,7 +259,7 @@ async fn record(app: &App, holder: &Holder, operation: Operation) -> Result<Resp
         }
         Ok(saved)
     };
-    answer(app.see_through(recording).await?)
+    app.see_through(recording).await
 }
 
 fn log_version(receipt: &Receipt) {

@@ -209,19 +209,24 @@ async fn withdraw(
     let reason = read_reason(body.reason)?;
     let subject = secret_subject(&secret.workspace, &secret.name);
     let event_id = operation_event_id(if shred { "shred" } else { "revoke" }, &subject, key.as_ref());
-    let session = app.recorder.begin(&secret.holder.actor());
-    let Addressed { workspace, name, .. } = secret;
-    let recording = async move {
-        let (workspace, secret_name, if_version) = (&workspace, &name, body.if_version);
-        let withdrawal = Withdrawal { workspace, secret_name, shred, reason, if_version, event_id };
+    let Addressed { workspace, name: secret_name, holder } = secret;
+    let withdrawal = Withdrawal { workspace, secret_name, shred, reason, if_version: body.if_version, event_id };
+    answer(&record(app, &holder.actor(), withdrawal).await?)
+}
+
+/// Records a withdrawal for an actor.
+pub(crate) async fn record(app: &App, actor: &str, withdrawal: Withdrawal) -> Result<Receipt, Problem> {
+    let session = app.recorder.begin(actor);
+    app.see_through(async move {
         let receipt = record_withdrawal(&session, &withdrawal).await?;
         log_withdrawn(&receipt);
         Ok(receipt)
-    };
-    answer(&app.see_through(recording).await?)
+    })
+    .await
 }
 
-fn read_reason(reason: Option<String>) -> Result<Option<String>, Problem> {
+/// The reason that somebody gives, if it can stand in an event.
+pub(crate) fn read_reason(reason: Option<String>) -> Result<Option<String>, Problem> {
     let reason = reason.filter(|reason| !reason.is_empty());
     let fits = |text: &String| text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
     match reason {

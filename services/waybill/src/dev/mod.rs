@@ -195,6 +195,7 @@ impl Places {
         let mut out = output::stdout();
         let workers: Vec<&str> = self.workers.iter().map(|worker| worker.id.as_str()).collect();
         writeln!(out, "waybill is ready")?;
+        writeln!(out, "  console   http://{}/", self.gateway)?;
         writeln!(out, "  gateway   http://{}/v1/builds   docs: http://{}/docs", self.gateway, self.gateway)?;
         writeln!(out, "  nats      nats://{}   stream WAYBILL", self.nats)?;
         writeln!(out, "  workers   {}", workers.join(", "))?;

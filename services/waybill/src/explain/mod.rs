@@ -111,10 +111,7 @@ pub(crate) struct Traces(Option<String>);
 impl Traces {
     pub(crate) fn read(settings: &Settings) -> Result<Self, Failure> {
         let mut reader = settings.reader();
-        let url = reader.optional("WAYBILL_JAEGER_URL", |text| {
-            let valid = text.starts_with("http://") || text.starts_with("https://");
-            if valid { Ok(text.trim_end_matches('/').to_owned()) } else { Err("an http:// or https:// address") }
-        });
+        let url = reader.optional("WAYBILL_JAEGER_URL", waybill_gateway::trace_pages);
         reader.finish()?;
         Ok(Self(url))
     }

@@ -26,7 +26,6 @@ use waybill_platform::{
     config::ConfigError,
     sealing::{HashKey, KeyError, PrivateKey},
 };
-use waybill_schemas::WorkspaceId;
 
 pub(crate) use cluster::Server;
 use files::Home;
@@ -44,6 +43,8 @@ const KEY_DIR: &str = "keys/scheduler";
 const ROUTE_PASSWORD: &str = "keys/signing/route";
 /// The servers of a cluster, one a line.
 const SERVERS: &str = "servers/list";
+/// Opens every workspace at the gateway. It lies outside of `tokens`, where a workspace may have any name.
+const OPERATOR_TOKEN: &str = "operator.token";
 /// Workspaces whose orchestrators get consumers.
 const READERS: &str = "readers";
 
@@ -120,8 +121,9 @@ pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
     for worker in &plan.workers {
         sealing_key(&mut home, Path::new(&format!("keys/worker-{worker}.xkey")))?;
     }
+    let operator = token(&mut home, OPERATOR_TOKEN)?;
     for workspace in &plan.workspaces {
-        token(&mut home, workspace)?;
+        token(&mut home, &format!("tokens/{workspace}.token"))?;
     }
     let (signers, tokens) = Signers::prepare(&mut home)?;
     let mut roles = roles(plan);
@@ -130,7 +132,7 @@ pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
         signers.keep_or_sign(&mut home, role)?;
         context(&mut home, plan, role)?;
     }
-    home.replace(Path::new("tokens/gateway"), token_table(&home)?.as_bytes())?;
+    home.replace(Path::new("tokens/gateway"), token_table(&home, &operator)?.as_bytes())?;
     home.replace(Path::new(READERS), readers(&home)?.as_bytes())?;
     cluster::write_certificates(&mut home, plan)?;
     cluster::write_servers(&mut home, plan, &tokens)?;
@@ -210,11 +212,8 @@ fn readers(home: &Home) -> Result<String, InitError> {
     Ok(text)
 }
 
-fn token(home: &mut Home, workspace: &WorkspaceId) -> Result<(), InitError> {
-    home.keep_or_write(&PathBuf::from(format!("tokens/{workspace}.token")), || {
-        Ok(format!("wb_{}{}", random_hex(), random_hex()).into_bytes())
-    })?;
-    Ok(())
+fn token(home: &mut Home, name: &str) -> Result<Vec<u8>, InitError> {
+    home.keep_or_write(Path::new(name), || Ok(format!("wb_{}{}", random_hex(), random_hex()).into_bytes()))
 }
 
 /// 122 random bits.
@@ -222,10 +221,11 @@ fn random_hex() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// The gateway's side of the tokens: a hash for each, of every workspace that has one.
-fn token_table(home: &Home) -> Result<String, InitError> {
-    let mut table = String::from("# workspace and the SHA-256 of a bearer token for it\n");
-    for (name, token) in home.list("tokens", ".token")? {
+/// The gateway's side of the tokens: a hash for the operator's, and one for each workspace that has one.
+fn token_table(home: &Home, operator: &[u8]) -> Result<String, InitError> {
+    let mut table = String::from("# workspace (* for the operator) and the SHA-256 of a bearer token for it\n");
+    let workspaces = home.list("tokens", ".token")?;
+    for (name, token) in [("*".to_owned(), operator.to_vec())].into_iter().chain(workspaces) {
         let hash = waybill_gateway::tokens::hash(String::from_utf8_lossy(&token).trim());
         table.push_str(&format!("{name} {hash}\n"));
     }

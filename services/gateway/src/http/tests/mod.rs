@@ -3,6 +3,7 @@
 mod builds;
 mod canary;
 mod connections;
+mod console;
 mod contract;
 mod events;
 mod explain;

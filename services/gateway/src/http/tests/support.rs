@@ -135,6 +135,7 @@ impl Gateway {
             verifies,
             tokens: file.parse().unwrap(),
             limits,
+            console: crate::console::Console::default(),
             recordings: recordings.clone(),
         };
         let router = router(Arc::new(app), &health);
