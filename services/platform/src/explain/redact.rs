@@ -9,7 +9,8 @@ use waybill_schemas::{
 };
 
 /// Members that hold an id.
-const IDS: [&str; 5] = ["workspace", "container_id", "image_id", "worker_id", "secret_name"];
+const IDS: [&str; 7] =
+    ["workspace", "container_id", "image_id", "worker_id", "secret_name", "namespace", "service_account"];
 /// Members that hold words.
 const WORDS: [&str; 3] = ["detail", "note", "account"];
 /// Events whose `reason` is words of a person; of the others it is a code.
@@ -86,7 +87,7 @@ impl Names {
             let replaced = match (name.as_str(), &*member) {
                 (name, Value::String(text)) if IDS.contains(&name) => Some(self.hash(text)),
                 ("registry", Value::String(host)) => Some(self.host(host)),
-                ("image_ref", Value::String(image)) => {
+                ("image_ref" | "image", Value::String(image)) => {
                     let (host, rest) = image.split_once('/').unwrap_or((image, ""));
                     Some(format!("{}/{}", self.host(host), self.hash(rest)))
                 }
@@ -138,6 +139,14 @@ impl Names {
                     placement: *placement,
                 }
             }
+            Subject::ContainerQuestion { worker_id, workspace: owner, container_id, placement } => {
+                Subject::ContainerQuestion {
+                    worker_id: worker(worker_id)?,
+                    workspace: workspace(owner)?,
+                    container_id: container(container_id)?,
+                    placement: *placement,
+                }
+            }
             Subject::SecretDecision { worker_id, workspace: owner, secret, version } => Subject::SecretDecision {
                 worker_id: worker(worker_id)?,
                 workspace: workspace(owner)?,
@@ -151,6 +160,7 @@ impl Names {
                 version: *version,
             },
             Subject::Worker { worker_id } => Subject::Worker { worker_id: worker(worker_id)? },
+            Subject::NodeQuestion { worker_id } => Subject::NodeQuestion { worker_id: worker(worker_id)? },
             Subject::SchedulerKeys | Subject::Quarantine { .. } => subject.clone(),
         })
     }
