@@ -151,24 +151,24 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
         }),
         Err(CredentialError::Public) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(CredType::Public),
-            ..skipped(SaveSkipReason::PublicRegistry, Some(target))
+            ..new_skip(SaveSkipReason::PublicRegistry, Some(target))
         })),
         Err(CredentialError::Unrecognized) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(CredType::Unknown),
-            ..skipped(SaveSkipReason::UnrecognizedCredentials, Some(target))
+            ..new_skip(SaveSkipReason::UnrecognizedCredentials, Some(target))
         })),
         Err(CredentialError::Incomplete { cred_type, missing }) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(cred_type),
             missing_key: Some(missing.to_owned()),
-            ..skipped(SaveSkipReason::IncompleteCredentials, Some(target))
+            ..new_skip(SaveSkipReason::IncompleteCredentials, Some(target))
         })),
         // Whoever sends a whole configuration file names nobody for this image, which may be a public one.
         Err(no_entry @ CredentialError::NoEntry { .. }) => {
-            Ok(BuildDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..without(target) }))
+            Ok(BuildDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..skip_without_credentials(target) }))
         }
         Err(mismatch @ CredentialError::RegistryMismatch { .. }) => Ok(BuildDecision::Skip(SaveSkip {
             detail: Some(mismatch.to_string()),
-            ..skipped(SaveSkipReason::RegistryMismatch, Some(target))
+            ..new_skip(SaveSkipReason::RegistryMismatch, Some(target))
         })),
         Err(source) => Err(BuildError::Credentials { field: credentials_field, source }),
     }
@@ -180,7 +180,7 @@ pub fn skip_bound_elsewhere(target: Target, secret_name: SecretName, bound_to: &
     SaveSkip {
         secret_name: Some(secret_name),
         detail: Some(detail),
-        ..skipped(SaveSkipReason::RegistryMismatch, Some(target))
+        ..new_skip(SaveSkipReason::RegistryMismatch, Some(target))
     }
 }
 
@@ -190,7 +190,7 @@ pub fn skip_refused(target: Target, secret_name: SecretName, cred_type: CredType
         secret_name: Some(secret_name),
         cred_type: Some(cred_type),
         detail: Some(why),
-        ..skipped(SaveSkipReason::VerificationFailed, Some(target))
+        ..new_skip(SaveSkipReason::VerificationFailed, Some(target))
     }
 }
 

@@ -26,51 +26,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What every helper prints that has nothing for the server.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
-/// Why a program gave no credentials.
+/// Why a program gave no credentials. Nothing that it printed is repeated.
 #[derive(Debug, thiserror::Error)]
-pub enum HelperError {
-    /// It is not there, or no program.
-    #[error("{program} ({field}) cannot be started; install it, or put it on PATH")]
-    Start {
-        /// The program.
-        program: String,
-        /// Field of the configuration that names it.
-        field: &'static str,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It does not end.
-    #[error("{program} ({field}) did not answer within {seconds} s")]
-    TimedOut {
-        /// The program.
-        program: String,
-        /// Field of the configuration that names it.
-        field: &'static str,
-        /// How long it was waited for.
-        seconds: u64,
-    },
-    /// It failed.
-    #[error("{program} ({field}) failed: {status}; run `{program} get` with {server} as its input to see why")]
-    Failed {
-        /// The program.
-        program: String,
-        /// Field of the configuration that names it.
-        field: &'static str,
-        /// How it ended.
-        status: String,
-        /// What it was asked for.
-        server: String,
-    },
-    /// It printed something else.
-    #[error("{program} did not answer as a credential helper does")]
-    Answer {
-        /// The program.
-        program: String,
-        /// What is wrong with it.
-        #[source]
-        source: waybill_domain::credentials::CredentialError,
-    },
+#[error("{words}")]
+pub struct HelperError {
+    words: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl From<String> for HelperError {
+    fn from(words: String) -> Self {
+        Self { words, source: None }
+    }
 }
 
 /// What a Docker configuration of this machine has for an image: in the file, or what the program says that the file names
@@ -89,22 +56,25 @@ pub fn credentials(config: DockerConfig, image: &ImageReference) -> Result<Crede
 /// The credentials that the program has for the server; none where it says that it has none.
 fn ask_helper(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
     let program = format!("docker-credential-{}", helper.name);
-    let field = helper.field;
-    let not_started = |source| HelperError::Start { program: program.clone(), field, source };
-    let mut child = start_helper(&program).map_err(not_started)?;
+    let called = format!("{program} ({})", helper.field);
+    let mut child = start_helper(&program).map_err(|source| HelperError {
+        words: format!("{called} cannot be started; install it, or put it on PATH"),
+        source: Some(source.into()),
+    })?;
     let answered = read_answer(&mut child, &helper.server, limit);
     // It may have ended already.
     let _ = child.kill();
     let _ = child.wait();
     match answered {
-        None => Err(HelperError::TimedOut { program, field, seconds: limit.as_secs() }),
-        Some((status, printed)) if status.success() => {
-            let keys = helper.answer(&printed).map_err(|source| HelperError::Answer { program, source })?;
-            Ok(keys)
-        }
+        None => Err(format!("{called} did not answer within {} s", limit.as_secs()).into()),
+        Some((status, printed)) if status.success() => helper.answer(&printed).map_err(|source| HelperError {
+            words: format!("{program} did not answer as a credential helper does"),
+            source: Some(source.into()),
+        }),
         Some((_, printed)) if printed.trim() == NOT_FOUND => Ok(None),
         Some((status, _)) => {
-            Err(HelperError::Failed { program, field, status: status.to_string(), server: helper.server.clone() })
+            let why = format!("run `{program} get` with {} as its input to see why", helper.server);
+            Err(format!("{called} failed: {status}; {why}").into())
         }
     }
 }

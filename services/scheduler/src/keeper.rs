@@ -224,10 +224,13 @@ impl Keeper {
             // The projection may be behind, or a message in quarantine: the log itself is asked.
             let subject = Subject::Secret { workspace: secret.workspace, secret: secret.secret_name };
             let head = newest_version(self.log.last(&subject).await.map_err(VaultError::from)?.as_ref());
-            let kept = self.vault.get(&key).await;
-            if kept.is_ok_and(|kept| kept.is_some_and(|kept| is_orphan(version_of(&key), head, kept.at, now))) {
-                tracing::info!(%key, "erasing a version whose event never came");
-                self.erase(vec![key]).await?;
+            match self.vault.get(&key).await {
+                Ok(Some(kept)) if is_orphan(version_of(&key), head, kept.at, now) => {
+                    tracing::info!(%key, "erasing a version whose event never came");
+                    self.erase(vec![key]).await?;
+                }
+                Ok(_) | Err(VaultError::Entry { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         for key in grants {

@@ -72,6 +72,15 @@ impl Family {
     }
 }
 
+/// Keys that mean something beside others only.
+static FURTHER: [&str; 3] = ["AWS_EXTERNAL_ID", "AWS_ROLE_SESSION_NAME", "CI_REGISTRY"];
+
+/// Every key with a meaning.
+pub(super) fn known_keys() -> impl Iterator<Item = &'static str> {
+    let of_families = FAMILIES.iter().flat_map(|family| family.telling.iter().chain(family.supporting));
+    of_families.chain(&FURTHER).copied()
+}
+
 /// The family of a kind under its plain names.
 pub(super) fn find_plain(cred_type: CredType) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.cred_type == cred_type)

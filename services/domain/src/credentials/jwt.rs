@@ -36,8 +36,8 @@ pub fn expires_at(text: &Secret) -> Option<Timestamp> {
     if signature.is_empty() || !signature.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
         return None;
     }
-    object::<Header>(header)?;
-    let seconds = object::<Claims>(claims)?.exp?.as_f64().filter(|seconds| *seconds > 0.0)?;
+    decode_object::<Header>(header)?;
+    let seconds = decode_object::<Claims>(claims)?.exp?.as_f64().filter(|seconds| *seconds > 0.0)?;
     let since = Duration::checked_seconds_f64(seconds)?;
     OffsetDateTime::UNIX_EPOCH.checked_add(since).map(Timestamp::from)
 }

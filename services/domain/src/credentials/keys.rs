@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use waybill_schemas::v1::CredType;
 
-use super::{CredentialError, Secret};
+use super::{CredentialError, Secret, families::known_keys};
 
 /// The values of one kind of credentials, under the names they are carried by.
 pub(super) type Values = BTreeMap<&'static str, Secret>;
@@ -14,51 +14,8 @@ pub(super) fn collect_values<const N: usize>(pairs: [(&'static str, Option<Secre
     pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-/// Every key with a meaning. A client's key is one of these whatever its case (`username`, `aws_access_key_id`).
-const KNOWN: [&str; 40] = [
-    "USERNAME",
-    "PASSWORD",
-    "REGISTRY_USERNAME",
-    "REGISTRY_PASSWORD",
-    "TOKEN",
-    "REGISTRY_TOKEN",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_CREDENTIAL_EXPIRATION",
-    "AWS_ROLE_ARN",
-    "AWS_EXTERNAL_ID",
-    "AWS_ROLE_SESSION_NAME",
-    "GCP_ACCESS_TOKEN",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_SUBJECT_TOKEN",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-    "DOCKERHUB_USERNAME",
-    "DOCKERHUB_PASSWORD",
-    "DOCKERHUB_TOKEN",
-    "GITHUB_USERNAME",
-    "GITHUB_TOKEN",
-    "NGC_API_KEY",
-    "CI_REGISTRY",
-    "CI_REGISTRY_USER",
-    "CI_REGISTRY_PASSWORD",
-    "CI_DEPLOY_USER",
-    "CI_DEPLOY_PASSWORD",
-    "CI_JOB_TOKEN",
-    "GITLAB_USERNAME",
-    "GITLAB_TOKEN",
-    "QUAY_USERNAME",
-    "QUAY_PASSWORD",
-    "QUAY_TOKEN",
-    "HARBOR_USERNAME",
-    "HARBOR_PASSWORD",
-];
-
-/// A client's keys: the known ones under their one name, without those that have no value.
+/// A client's keys: the known ones under their one name, whatever the case in which they came, without those that have no
+/// value.
 #[derive(Default)]
 pub(super) struct Keys {
     known: BTreeMap<&'static str, Secret>,
@@ -73,7 +30,7 @@ impl Keys {
     /// Sorts what was given. Where two spellings of a key have a value, the exact one wins, then the first in byte order.
     pub(super) fn sort_given(given: &BTreeMap<String, Secret>) -> Result<Self, CredentialError> {
         let mut keys = Keys::default();
-        let exact = |key: &str| KNOWN.contains(&key);
+        let exact = |key: &str| known_keys().any(|known| known == key);
         for (key, value) in
             given.iter().filter(|(key, _)| exact(key)).chain(given.iter().filter(|(key, _)| !exact(key)))
         {
@@ -83,7 +40,7 @@ impl Keys {
     }
 
     fn add_key(&mut self, key: &str, value: &Secret) -> Result<(), CredentialError> {
-        let Some(known) = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(key)) else {
+        let Some(known) = known_keys().find(|known| known.eq_ignore_ascii_case(key)) else {
             self.has_unknown |= !value.is_empty();
             return Ok(());
         };

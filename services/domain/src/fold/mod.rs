@@ -6,7 +6,6 @@
 mod decide;
 mod facts;
 mod memory;
-mod outcomes;
 mod placements;
 mod secrets;
 
@@ -168,7 +167,7 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
         | Event::ImagePullSucceeded(_)
-        | Event::ImagePullFailed(_) => outcomes::fold_outcome(facts, &recorded.value),
+        | Event::ImagePullFailed(_) => placements::fold_outcome(facts, &recorded.value),
         Event::SchedulerKeyPublished(_)
         | Event::SecretRenewalApplied(_)
         | Event::SecretRenewalFailed(_)

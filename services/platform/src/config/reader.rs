@@ -24,11 +24,7 @@ impl<'s> Reader<'s> {
 
     /// A setting that must be there. `parse` returns what the value must be when it is not.
     pub fn required<T: Default>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> T {
-        let value = self.optional(key, parse);
-        if self.settings.get(key).is_none() {
-            self.problems.push(format!("{key} is missing; `waybill init` writes it, or set it in the environment"));
-        }
-        value.unwrap_or_default()
+        self.needed(key, parse).unwrap_or_default()
     }
 
     /// As [`required`](Self::required), for types without a default value: none only where a problem was noted.

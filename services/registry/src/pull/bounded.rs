@@ -50,30 +50,36 @@ fn decode_body(body: &[u8], encoding: &str) -> Result<Vec<u8>, Trouble> {
     Ok(content)
 }
 
-/// A blob of a size that its manifest says, written as it comes. `out` takes no more than that, which bounds it.
+/// A blob of the size that its manifest says, written as it comes: a registry must not fill the disk.
 pub(super) async fn receive_blob(
     mut answer: Response,
     wanted: &str,
-    size: Option<u64>,
+    size: u64,
     out: impl AsyncWrite,
 ) -> Result<(), Trouble> {
     let said = said_digest(&answer);
     let others = said.as_deref().filter(|said| *said != wanted);
     let mut digests = std::iter::once(wanted).chain(others).map(Expected::new).collect::<Result<Vec<_>, _>>()?;
-    let mut out = pin!(out);
-    let mut part = answer.chunk().await?.unwrap_or_default();
-    let coding = Coding::choose(header_text(&answer, CONTENT_ENCODING), sent_length(&answer), size, &part)?;
+    let (mut out, mut left) = (pin!(out), size);
+    let mut next = answer.chunk().await?;
+    let first = next.as_deref().unwrap_or_default();
+    let coding = Coding::choose(header_text(&answer, CONTENT_ENCODING), sent_length(&answer), Some(size), first)?;
     let mut decoder = Decoder::new(coding);
-    while !part.is_empty() {
+    while let Some(part) = next {
         for piece in part.chunks(PIECE) {
             let content = decoder.decode(piece)?;
+            let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+            left = left.checked_sub(length).ok_or(DigestError::TooLong)?;
             digests.iter_mut().for_each(|digest| digest.update(&content));
             out.write_all(&content).await?;
         }
-        part = answer.chunk().await?.unwrap_or_default();
+        next = answer.chunk().await?;
     }
     // Only flushing tells of a write that failed in the background.
     out.flush().await?;
+    if left > 0 {
+        return Err(DigestError::TooShort.into());
+    }
     Ok(digests.into_iter().try_for_each(Expected::check)?)
 }
 

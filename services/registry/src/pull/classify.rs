@@ -1,7 +1,5 @@
 //! A failed request as a reason code and a sentence.
 
-use std::io;
-
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
@@ -11,7 +9,6 @@ use super::{
     proxy::Proxies,
     trouble::Refusal,
     trouble::Trouble,
-    within::TooLong,
 };
 use crate::{provider::RegistryLogin, words};
 
@@ -74,7 +71,7 @@ pub(super) fn classify(trouble: &Trouble, asker: Asker<'_>) -> PullError {
         Trouble::Digest(digest) => error(PullFailure::DigestMismatch, digest.to_string()),
         Trouble::Transport(cause) if NotPublic::is_cause_of(cause) => redirect_error(host, NotPublic.into()),
         Trouble::Transport(cause) => transport_error(cause, asker, "sent us on to"),
-        Trouble::Write(cause) => error(reason_of_io(cause), cause.to_string()),
+        Trouble::Write(cause) => error(PullFailure::Storage, cause.to_string()),
         Trouble::SentTo(unfit) => redirect_error(host, *unfit),
     }
 }
@@ -149,12 +146,6 @@ fn login_words(refusal: &Refusal, asker: Asker<'_>) -> &'static str {
 fn describe_patience(refusal: &Refusal) -> String {
     let seconds = refusal.retry_after.filter(|_| matches!(refusal.status, 429 | 503));
     seconds.map_or_else(String::new, |seconds| format!("; it asks to come back in {seconds} s"))
-}
-
-/// Files are written while the registry sends, so both can be to blame.
-fn reason_of_io(error: &io::Error) -> PullFailure {
-    let is_registrys = error.get_ref().is_some_and(|inner| inner.is::<TooLong>());
-    if is_registrys { PullFailure::DigestMismatch } else { PullFailure::Storage }
 }
 
 /// The host that a request went to, if that is not the registry's.
@@ -266,8 +257,8 @@ mod tests {
             (Trouble::TooLarge, P::RegistryError, "more than 4 MiB"),
             (Trouble::SentTo(Unfit::WithoutTls), P::RegistryError, "without TLS"),
             (Trouble::Digest(DigestError::Unknown), P::DigestMismatch, "no known algorithm"),
-            (Trouble::Write(io::ErrorKind::StorageFull.into()), P::Storage, "no storage space"),
-            (Trouble::Write(io::Error::other(TooLong)), P::DigestMismatch, "more bytes came"),
+            (Trouble::Write(std::io::ErrorKind::StorageFull.into()), P::Storage, "no storage space"),
+            (DigestError::TooLong.into(), P::DigestMismatch, "more bytes came"),
         ];
         for (trouble, reason, words) in cases {
             let error = told(&trouble, &ada(), true);

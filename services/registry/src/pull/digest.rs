@@ -9,6 +9,10 @@ pub(super) enum DigestError {
     Mismatch { expected: String, actual: String },
     #[error("a digest is of no known algorithm, or none; sha256, sha384 and sha512 are")]
     Unknown,
+    #[error("more bytes came than the manifest says")]
+    TooLong,
+    #[error("fewer bytes came than the manifest says")]
+    TooShort,
 }
 
 /// Algorithm and hexadecimal digits, if the text is a digest of a known algorithm.

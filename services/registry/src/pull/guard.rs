@@ -200,7 +200,7 @@ mod tests {
         let guard = PublicOnly::default();
         let found: Vec<_> = guard.resolve("localhost".parse().unwrap()).await.unwrap().collect();
         assert!(!found.is_empty(), "an operator's proxy may be anywhere");
-        guard.judge("localhost");
+        guard.restrict_name("localhost");
         let refused = guard.resolve("LOCALHOST".parse().unwrap()).await.err().unwrap();
         assert!(NotPublic::is_cause_of(refused.as_ref()), "{refused}");
     }

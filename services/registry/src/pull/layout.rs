@@ -14,7 +14,6 @@ use super::{
     manifest::{Descriptor, Document, Pulled},
     scratch::Scratch,
     session::Session,
-    within::Within,
 };
 
 /// Writes an image to its place, whole or not at all.
@@ -46,12 +45,9 @@ async fn fetch_blob(session: &mut Session<'_>, descriptor: &Descriptor, blobs: &
     let path = blob_path(blobs, &descriptor.digest).await?;
     let size = descriptor.size.ok_or_else(|| mismatch_error("a layer without a size"))?;
     let failed = |error: io::Error| storage_error(&path, &error);
-    let mut file = Within::new(fs::File::create(&path).await.map_err(failed)?, size);
-    session.fetch_blob(descriptor, &mut file).await?;
-    if file.missing() > 0 {
-        return Err(mismatch_error("fewer bytes came than the manifest says"));
-    }
-    file.into_inner().sync_all().await.map_err(failed)
+    let mut file = fs::File::create(&path).await.map_err(failed)?;
+    session.fetch_blob(&descriptor.digest, size, &mut file).await?;
+    file.sync_all().await.map_err(failed)
 }
 
 async fn save_file(path: &Path, content: &[u8]) -> Result<(), PullError> {

@@ -17,7 +17,6 @@ mod scratch;
 mod session;
 mod transport;
 mod trouble;
-mod within;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

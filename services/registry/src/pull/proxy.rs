@@ -79,7 +79,7 @@ fn host_of(address: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn from_variables(pairs: &[(&str, &str)]) -> Result<Proxies, MalformedProxy> {
+    fn read(pairs: &[(&str, &str)]) -> Result<Proxies, MalformedProxy> {
         Proxies::from_variables(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 

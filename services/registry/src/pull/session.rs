@@ -99,11 +99,9 @@ impl<'p> Session<'p> {
 
     /// A blob, verified while it is written. Other addresses that a manifest may give for it are not asked: they would be the
     /// choice of whoever made the image.
-    pub(super) async fn fetch_blob(&mut self, blob: &Descriptor, out: impl AsyncWrite) -> Result<(), PullError> {
-        let answer = self.fetch_content(&format!("blobs/{}", blob.digest), ANY_TYPE).await?;
-        bounded::receive_blob(answer, &blob.digest, blob.size, out)
-            .await
-            .map_err(|trouble| self.explain_trouble(&trouble))
+    pub(super) async fn fetch_blob(&mut self, digest: &str, size: u64, out: impl AsyncWrite) -> Result<(), PullError> {
+        let answer = self.fetch_content(&format!("blobs/{digest}"), ANY_TYPE).await?;
+        bounded::receive_blob(answer, digest, size, out).await.map_err(|trouble| self.explain_trouble(&trouble))
     }
 
     /// Asks whether the registry gives a blob, without its content. Storage that signs addresses for GET refuses HEAD, and

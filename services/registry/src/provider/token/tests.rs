@@ -100,7 +100,7 @@ async fn many_share_one_failure_and_the_next_ones_are_told_of_it_until_its_rest_
         }
         assert_eq!(source.exchange.calls.load(SeqCst), number + 1);
         assert!(source.is_resting() && !source.is_live());
-        source.state().rest = Some(failed(Duration::minutes(1)));
+        source.lock_state().rest = Some(failed(Duration::minutes(1)));
     }
     source.exchange.fail.store(0, SeqCst);
     source.exchange.gate.add_permits(2);
@@ -131,7 +131,7 @@ fn failed(ago: Duration) -> Rest {
 async fn whoever_asks_during_a_rest_waits_for_an_exchange_that_is_under_way() {
     let source = Fake::source(Duration::hours(1));
     let first = under_way(&source).await;
-    source.state().rest = Some(failed(Duration::ZERO));
+    source.lock_state().rest = Some(failed(Duration::ZERO));
     assert_eq!(ask(&source, 1).await.remove(0).unwrap(), "token-1");
     assert!(first.await.unwrap().is_ok());
 }
@@ -139,7 +139,7 @@ async fn whoever_asks_during_a_rest_waits_for_an_exchange_that_is_under_way() {
 #[tokio::test]
 async fn keys_that_are_no_good_in_themselves_rest_nobody() {
     let source = Fake::source(Duration::hours(1));
-    source.settle(&Err(ProviderError::Keys { words: "no key".to_owned() }));
+    source.record_outcome(&Err(ProviderError::Keys { words: "no key".to_owned() }));
     assert!(!source.is_resting());
 }
 
@@ -167,7 +167,7 @@ async fn an_ageing_token_is_used_while_one_request_replaces_it() {
     assert_eq!(source.exchange.calls.load(SeqCst), 2, "one replacement is under way");
     source.exchange.fail.store(1, SeqCst);
     source.exchange.gate.add_permits(1);
-    while source.state().flight.is_some() {
+    while source.lock_state().flight.is_some() {
         tokio::task::yield_now().await;
     }
     assert_eq!(source.token().await.unwrap().0.login.password.expose(), "token-1", "a failure costs nothing yet");
@@ -205,7 +205,7 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
     for (name, left, rest, calls, password) in cases {
         let source = Fake::source(Duration::hours(12));
         source.exchange.gate.add_permits(1);
-        *source.state() = State { held: left.map(held), flight: None, rest: rest.map(failed) };
+        *source.lock_state() = State { held: left.map(held), flight: None, rest: rest.map(failed) };
         match source.token().await {
             Ok((token, from_before)) => {
                 assert_eq!((token.login.password.expose(), from_before), (password, password == "held"), "{name}");
@@ -216,7 +216,7 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
                 continue;
             }
         }
-        while source.state().flight.is_some() {
+        while source.lock_state().flight.is_some() {
             tokio::task::yield_now().await;
         }
         assert_eq!(source.exchange.calls.load(SeqCst), calls, "{name}");
@@ -224,14 +224,14 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
         let (next, from_before) = source.token().await.unwrap();
         let expected = if calls == 0 { "held" } else { "token-1" };
         assert_eq!((next.login.password.expose(), from_before), (expected, true), "{name}");
-        assert_eq!(source.state().rest.is_some(), rest.is_some() && calls == 0, "{name}");
+        assert_eq!(source.lock_state().rest.is_some(), rest.is_some() && calls == 0, "{name}");
     }
 }
 
 #[tokio::test]
 async fn whoever_was_refused_waits_for_the_replacement_that_is_under_way() {
     let source = Fake::source(Duration::hours(12));
-    source.state().held = Some(held(Duration::minutes(4)));
+    source.lock_state().held = Some(held(Duration::minutes(4)));
     let (token, _) = source.token().await.unwrap();
     source.forget(&token.login);
     for answer in ask(&source, 10).await {

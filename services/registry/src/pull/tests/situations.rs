@@ -246,7 +246,10 @@ async fn unasked_encodings_are_undone() {
     }
     type Encode = fn(&[u8]) -> Vec<u8>;
     let as_it_is: Encode = <[u8]>::to_vec;
-    let bare: Encode = |content| zlib(content)[2..].to_vec();
+    let bare: Encode = |content| {
+        let framed = zlib(content);
+        framed[2..framed.len() - 4].to_vec()
+    };
     let twice: Encode = |content| gzip(&gzip(content));
     let cases: [(&'static str, Encode, Option<&str>); 9] = [
         ("gzip", gzip, None),
