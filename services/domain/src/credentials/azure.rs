@@ -86,7 +86,7 @@ mod tests {
     fn said(host: &str, tenant: &str) -> String {
         let values =
             format!(r#"{{"AZURE_CLIENT_ID":"app","AZURE_CLIENT_SECRET":"hunter2","AZURE_TENANT_ID":"{tenant}"}}"#);
-        let text = format!(r#"{{"registry":"{host}","type":"azure","credentials":{collect_values}}}"#);
+        let text = format!(r#"{{"registry":"{host}","type":"azure","credentials":{values}}}"#);
         let read = Credentials::from_json(&Secret::from(text));
         assert!(!format!("{read:?}").contains("hunter2"));
         match read {
