@@ -75,21 +75,15 @@ class Waybill:
         return run([self.program, "--home", self.home, *words], check=check)
 
     def connection(self, role):
-        """How a NATS client connects as a role, by what `waybill init` wrote: credentials, or a key and a prefix of the API."""
-        told = {"url": self.nats_url, "inbox": f"_INBOX_{role}"}
-        credentials = self.home / "keys" / f"{role}.creds"
-        if credentials.is_file():
-            return {**told, "creds": str(credentials)}
-        return {**told, "seed": str(self.home / "keys" / f"{role}.nkey"), "api": "waybill.api"}
+        """How a NATS client connects as a role: the server, its key, its inbox prefix and its prefix of the JetStream API."""
+        key = self.home / "keys" / f"{role}.nkey"
+        return {"url": self.nats_url, "seed": str(key), "inbox": f"_INBOX_{role}", "api": "waybill.api"}
 
     def nats_arguments(self, role):
-        """The same as options of the nats CLI, and its environment: the contexts that `waybill init` wrote, if it did."""
-        env = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.home)}
-        if (self.home / "nats" / "context").is_dir():
-            return ["--context", role], env
+        """The same as options of the nats CLI."""
         told = self.connection(role)
         where = ["--server", told["url"], "--nkey", told["seed"]]
-        return [*where, "--inbox-prefix", told["inbox"], "--js-api-prefix", told["api"]], env
+        return [*where, "--inbox-prefix", told["inbox"], "--js-api-prefix", told["api"]]
 
     def post(self, path, body, method="POST"):
         return fetch_json(self.gateway_url + path, token=self.token, body=body, method=method)

@@ -9,10 +9,11 @@ PACKAGE, VERSION = "github.com/nats-io/natscli/nats", "v0.5.0"
 
 def check(world):
     nats, waybill = go_tool("nats", PACKAGE, VERSION), world.waybill()
+    home = world.scratch("nats")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
 
     def ask(*words):
-        who, env = waybill.nats_arguments("operator")
-        return run([nats, *who, *words], env=env).stdout
+        return run([nats, *waybill.nats_arguments("operator"), *words], env=env).stdout
 
     stream = json.loads(ask("stream", "info", "WAYBILL", "--json"))
     assert stream["state"]["messages"] > 0, f"the stream is told empty: {stream['state']}"

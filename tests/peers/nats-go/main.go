@@ -19,7 +19,7 @@ import (
 
 type question struct {
 	Connection struct {
-		URL, Creds, Seed, Inbox, API string
+		URL, Seed, Inbox, API string
 	}
 	Consumer, Subject, ID, Type, Source string
 	Body                                json.RawMessage
@@ -49,20 +49,16 @@ func orchestrate(ctx context.Context) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
 		return err
 	}
-	who, prefix := nats.UserCredentials(asked.Connection.Creds), jetstream.DefaultAPIPrefix
-	if asked.Connection.Creds == "" {
-		key, err := nats.NkeyOptionFromSeed(asked.Connection.Seed)
-		if err != nil {
-			return err
-		}
-		who, prefix = key, asked.Connection.API
+	key, err := nats.NkeyOptionFromSeed(asked.Connection.Seed)
+	if err != nil {
+		return err
 	}
-	client, err := nats.Connect(asked.Connection.URL, who, nats.CustomInboxPrefix(asked.Connection.Inbox))
+	client, err := nats.Connect(asked.Connection.URL, key, nats.CustomInboxPrefix(asked.Connection.Inbox))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	stream, err := jetstream.NewWithAPIPrefix(client, prefix)
+	stream, err := jetstream.NewWithAPIPrefix(client, asked.Connection.API)
 	if err != nil {
 		return err
 	}

@@ -1,15 +1,14 @@
 // An orchestrator in JavaScript: what the CloudEvents SDK writes is published, and what is read goes through it.
 import { readFileSync } from "node:fs";
-import { connect, credsAuthenticator, headers, nkeyAuthenticator } from "@nats-io/transport-node";
+import { connect, headers, nkeyAuthenticator } from "@nats-io/transport-node";
 import { jetstream, JetStreamApiError } from "@nats-io/jetstream";
 import { CloudEvent, HTTP } from "cloudevents";
 
 const question = JSON.parse(readFileSync(0, "utf8"));
-const { url, creds, seed, inbox, api } = question.connection;
-const key = () => nkeyAuthenticator(new TextEncoder().encode(readFileSync(seed, "utf8").trim()));
-const authenticator = creds ? credsAuthenticator(readFileSync(creds)) : key();
+const { url, seed, inbox, api } = question.connection;
+const authenticator = nkeyAuthenticator(new TextEncoder().encode(readFileSync(seed, "utf8").trim()));
 const client = await connect({ servers: url, authenticator, inboxPrefix: inbox });
-const stream = jetstream(client, api ? { apiPrefix: api } : {});
+const stream = jetstream(client, { apiPrefix: api });
 
 const { id, source, type, body } = question;
 const written = HTTP.binary(new CloudEvent({ id, source, type, data: body }));

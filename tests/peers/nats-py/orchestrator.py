@@ -12,9 +12,10 @@ from cloudevents.core.v1.event import CloudEvent
 
 async def main(question):
     connection = question["connection"]
-    who = {"user_credentials": connection.get("creds"), "nkeys_seed": connection.get("seed")}
-    client = await nats.connect(connection["url"], inbox_prefix=connection["inbox"].encode(), **who)
-    stream = client.jetstream(prefix=connection.get("api", "$JS.API"))
+    client = await nats.connect(
+        connection["url"], nkeys_seed=connection["seed"], inbox_prefix=connection["inbox"].encode()
+    )
+    stream = client.jetstream(prefix=connection["api"])
     attributes = {name: question[name] for name in ("id", "source", "type")}
     message = to_binary_event(CloudEvent(attributes={**attributes, "specversion": "1.0"}, data=question["body"]))
     headers = {**message.headers, "Nats-Expected-Last-Subject-Sequence": "0", "Nats-Msg-Id": question["id"]}
