@@ -74,7 +74,7 @@ def build():
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
         "dist": {"name": "otelcol", "output_path": str(folder), "go": str(go()), "version": VERSION.removeprefix("v")},
-        "providers": [{"gomod": f"{CORE}/confmap/provider/{name}provider {STABLE}"} for name in ("file", "yaml")],
+        "providers": [{"gomod": f"{CORE}/confmap/provider/{name}provider {STABLE}"} for name in ("env", "file", "yaml")],
         **{kind: [{"gomod": module} for module in modules.values()] for kind, modules in COMPONENTS.items()},
     }
     text = CONFIG.read_text("utf-8")
