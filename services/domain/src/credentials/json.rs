@@ -60,7 +60,11 @@ pub(super) fn read_object(text: &str) -> Result<Object, JsonError> {
     let object = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let field = match error.path().iter().next() {
             Some(Segment::Map { key }) => FIELDS.into_iter().find(|field| field == key),
-            _ => None,
+            // A field that is given twice has no value whose path there could be.
+            _ => {
+                let words = error.inner().to_string();
+                FIELDS.into_iter().find(|field| words.starts_with(&format!("duplicate field `{field}`")))
+            }
         };
         describe_error(error.inner(), field)
     })?;

@@ -80,17 +80,17 @@ impl AzureExchange {
             ("scope", SCOPE),
         ];
         let AccessToken { access_token } = entra.post(&fields).await?;
-        let access_token = entra.given(access_token, "access_token")?;
+        let access_token = entra.given(access_token, "an access_token")?;
         let issuer = format!("the registry {}", self.registry);
         let registry = Endpoint { http: &self.http, url: &self.exchange_url, issuer: &issuer };
         let fields = [
-            ("grant_type", "access_token"),
+            ("grant_type", "an access_token"),
             ("service", self.registry.as_str()),
             ("tenant", &self.keys.tenant),
             ("access_token", access_token.expose()),
         ];
         let RefreshToken { refresh_token } = registry.post(&fields).await?;
-        registry.given(refresh_token, "refresh_token")
+        registry.given(refresh_token, "a refresh_token")
     }
 }
 

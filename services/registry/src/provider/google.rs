@@ -87,7 +87,7 @@ impl GoogleExchange {
             GoogleKeys::User(user) => endpoint.post(&refresh(user)).await?,
             GoogleKeys::External(account) => endpoint.post(&exchange(account)).await?,
         };
-        let password = endpoint.given(answer.access_token, "access_token")?;
+        let password = endpoint.given(answer.access_token, "an access_token")?;
         match &self.keys {
             GoogleKeys::External(ExternalAccount { service_account: Some(account), .. }) => {
                 self.impersonate(account, &password).await
@@ -105,7 +105,7 @@ impl GoogleExchange {
         let now = OffsetDateTime::now_utc();
         let body = json!({ "scope": [SCOPE], "lifetime": "3600s" });
         let answer: Impersonated = endpoint.post_json(&body, identity).await?;
-        let password = endpoint.given(answer.access_token, "accessToken")?;
+        let password = endpoint.given(answer.access_token, "an accessToken")?;
         let expires_at = answer.expire_time.and_then(|time| time.parse().ok()).map(Timestamp::instant);
         // Without an end it serves once.
         Ok(login(password, now, expires_at.unwrap_or(now).min(token_end(now, Some(u64::MAX)))))
@@ -184,7 +184,7 @@ fn exchange(account: &ExternalAccount) -> [(&'static str, &str); 6] {
 /// RFC 6749, section 6. Without a scope the token is for what its owner consented to.
 fn refresh(user: &GoogleUser) -> [(&'static str, &str); 4] {
     [
-        ("grant_type", "refresh_token"),
+        ("grant_type", "a refresh_token"),
         ("client_id", &user.client_id),
         ("client_secret", user.client_secret.expose()),
         ("refresh_token", user.refresh_token.expose()),

@@ -87,9 +87,9 @@ impl Endpoint<'_> {
     }
 
     /// The token in an answer, which must have one.
-    pub(super) fn given(&self, token: Option<Secret>, field: &str) -> Result<Secret, ProviderError> {
+    pub(super) fn given(&self, token: Option<Secret>, a_field: &str) -> Result<Secret, ProviderError> {
         let token = token.filter(|token| !token.is_empty());
-        token.ok_or_else(|| self.unusable_error(&format!("an answer without {field}")))
+        token.ok_or_else(|| self.unusable_error(&format!("an answer without {a_field}")))
     }
 
     async fn ask_patiently<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
