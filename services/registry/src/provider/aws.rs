@@ -129,7 +129,7 @@ impl Call<'_> {
             SdkError::TimeoutError(_) => self.timed_out(),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => self.timed_out(),
             SdkError::DispatchFailure(failure) => {
-                let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost);
+                let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost_cause);
                 ProviderError::Unreachable { issuer: self.issuer(), words: cause }
             }
             SdkError::ResponseError(_) => self.unusable_error("an answer that cannot be read"),

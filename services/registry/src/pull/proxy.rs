@@ -50,7 +50,7 @@ impl Proxies {
     /// # Errors
     /// [`MalformedProxy`].
     pub(crate) fn from_env() -> Result<Self, MalformedProxy> {
-        Self::from_values(|variable| std::env::var(variable).ok())
+        Self::from_variables(|variable| std::env::var(variable).ok())
     }
 
     /// The proxy that requests to an address go through.
