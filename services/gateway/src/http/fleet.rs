@@ -135,7 +135,7 @@ pub(super) async fn containers(State(app): State<Arc<App>>, uri: Uri, headers: H
     let query: ContainersQuery = request::query(&uri)?;
     let workspace = request::scope(query.workspace, holder)?;
     let wanted = Wanted {
-        workspace: workspace.map(String::from),
+        workspace: workspace.map(|id| id.to_string()),
         worker: checked::<WorkerId>(query.worker)?,
         image: checked::<ImageId>(query.image)?,
         secret: checked::<SecretName>(query.secret)?,
