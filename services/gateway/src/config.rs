@@ -77,9 +77,7 @@ impl GatewayConfig {
         let hash_key = in_file(&mut reader, "WAYBILL_GATEWAY_HASH_KEY_FILE", &hash_key, HashKey::from_hex);
         reader.finish()?;
         match (tokens, hash_key) {
-            (Some(tokens), Some(hash_key)) => {
-                Ok(Self { nats, listen, tls, tokens, hash_key, verify, traces, limits })
-            }
+            (Some(tokens), Some(hash_key)) => Ok(Self { nats, listen, tls, tokens, hash_key, verify, traces, limits }),
             _ => Err(ConfigError { problems: vec![EMPTY_FILE.to_owned()] }),
         }
     }

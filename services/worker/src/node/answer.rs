@@ -107,7 +107,9 @@ impl Answerer {
             Asker::Workspace(workspace) => {
                 let host =
                     host.ok_or_else(|| Error::because(Code::BadRequest, "with a workspace's key, name a registry"))?;
-                self.login_in(&workspace, &host, repository.as_deref(), asked).await?
+                let given = self.login_in(&workspace, &host, repository.as_deref(), asked).await?;
+                self.asker(access, asked)?;
+                given
             }
         };
         log_given(&given, asked);
@@ -159,7 +161,10 @@ impl Answerer {
         let attachment = self.attached.attached(placed).await?;
         let host = host.unwrap_or_else(|| attachment.provider.registry().clone());
         asked.asked.registry = Some(host.to_string());
-        login(&attachment, &host).await
+        let given = login(&attachment, &host).await?;
+        // Invariant 8: an exchange takes its time, and what was withdrawn meanwhile is not handed out.
+        self.attached.attached(placed).await?;
+        Ok(given)
     }
 
     /// The login that a workspace's containers have for an image.
@@ -177,7 +182,12 @@ impl Answerer {
             placements.retain(|placed| placed.number == only.placement);
             placements.iter().for_each(|placed| asked.note_placed(placed));
         }
-        one_login(&selected, host).await
+        let given = one_login(&selected, host).await?;
+        // As above: at least one container must still have what was exchanged.
+        let attached = self.attachments(workspace).await?;
+        let still = select(&attached, host, repository);
+        let is_kept = still.iter().any(|left| selected.iter().any(|before| before.placement == left.placement));
+        if is_kept { Ok(given) } else { Err(no_credentials(host)) }
     }
 
     /// Hosts with one login; those with several, or none that can be told, are left out.
@@ -274,10 +284,13 @@ fn log_given(given: &GivenLogin, asked: &Asked) {
     tracing::info!(workspace, container_id, registry = given.registry, "login given to a program of the node");
 }
 
+fn no_credentials(host: &RegistryHost) -> Error {
+    Error::because(Code::NotFound, format!("there are no credentials for {host}"))
+}
+
 /// The login that all of these give. Different ones are refused: a guess would pull as somebody else.
 async fn one_login(selected: &[&Attachment], host: &RegistryHost) -> Result<GivenLogin, Error> {
-    let none = || Error::because(Code::NotFound, format!("there are no credentials for {host}"));
-    let (first, others) = selected.split_first().ok_or_else(none)?;
+    let (first, others) = selected.split_first().ok_or_else(|| no_credentials(host))?;
     let given = login(first, host).await?;
     for other in others {
         let other = login(other, host).await?;
@@ -318,7 +331,7 @@ fn expressible(login: RegistryLogin, host: &RegistryHost) -> Result<BasicLogin, 
             let words = "is a bearer token, which no user name and password can express";
             Err(Error::because(Code::NotExpressible, format!("the login for {host} {words}")))
         }
-        RegistryLogin::Anonymous => Err(Error::because(Code::NotFound, format!("there are no credentials for {host}"))),
+        RegistryLogin::Anonymous => Err(no_credentials(host)),
     }
 }
 

@@ -180,6 +180,33 @@ async fn a_placement_without_credentials_has_a_key() {
     assert_eq!(node.get(&node.key("ws"), Some("a.b"), None).await, "not_found");
 }
 
+/// Credentials that are withdrawn while their login is exchanged: after they were looked at once.
+struct WithdrawnMeanwhile(Attachments);
+
+impl Attached for WithdrawnMeanwhile {
+    fn attached<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<Attachment, Error>> {
+        Box::pin(async move {
+            let found = self.0.attached(placed).await;
+            self.0.remove(placed);
+            found
+        })
+    }
+
+    fn ended<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.ended(placed)
+    }
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_during_an_exchange_is_not_handed_out() {
+    for owner in ["ws/c1", "ws"] {
+        let attachments = Attachments::default();
+        let node = Node::with(attachments.clone(), WithdrawnMeanwhile(attachments));
+        node.put("ws", "c1", attachment("a.b/app:1", "u", 5));
+        assert_eq!(node.get(&node.key(owner), Some("a.b"), None).await, "not_found", "{owner}");
+    }
+}
+
 /// A log that takes no ends.
 struct NoEnds(Attachments);
 
