@@ -142,16 +142,10 @@ impl Browser {
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": look.theme }] });
         let tools = self.driver.cdp();
         tools.send_raw("Emulation.setEmulatedMedia", media).await.expect("the theme is taken");
-        tools
-            .send_raw("Emulation.setDeviceMetricsOverride", metrics(900))
-            .await
-            .expect("the width is taken");
+        tools.send_raw("Emulation.setDeviceMetricsOverride", metrics(900)).await.expect("the width is taken");
         let height = self.run("return Math.ceil(document.documentElement.scrollHeight)").await.as_u64().unwrap_or(900);
         let metrics = metrics(height.clamp(700, 4000));
-        tools
-            .send_raw("Emulation.setDeviceMetricsOverride", metrics)
-            .await
-            .expect("the height is taken");
+        tools.send_raw("Emulation.setDeviceMetricsOverride", metrics).await.expect("the height is taken");
     }
 
     /// Keeps a picture of the page, in a folder that Git ignores.
