@@ -140,18 +140,12 @@ impl Browser {
         let metrics =
             |height| json!({ "width": look.width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": look.theme }] });
-        let tools = ChromeDevTools::new(self.driver.handle.clone());
-        tools.execute_cdp_with_params("Emulation.setEmulatedMedia", media).await.expect("the theme is taken");
-        tools
-            .execute_cdp_with_params("Emulation.setDeviceMetricsOverride", metrics(900))
-            .await
-            .expect("the width is taken");
+        let tools = self.driver.cdp();
+        tools.send_raw("Emulation.setEmulatedMedia", media).await.expect("the theme is taken");
+        tools.send_raw("Emulation.setDeviceMetricsOverride", metrics(900)).await.expect("the width is taken");
         let height = self.run("return Math.ceil(document.documentElement.scrollHeight)").await.as_u64().unwrap_or(900);
         let metrics = metrics(height.clamp(700, 4000));
-        tools
-            .execute_cdp_with_params("Emulation.setDeviceMetricsOverride", metrics)
-            .await
-            .expect("the height is taken");
+        tools.send_raw("Emulation.setDeviceMetricsOverride", metrics).await.expect("the height is taken");
     }
 
     /// Keeps a picture of the page, in a folder that Git ignores.

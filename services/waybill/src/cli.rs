@@ -289,7 +289,7 @@ pub(crate) struct ExplainArguments {
     #[arg(long, global = true, value_name = "SEQUENCE|TIME")]
     pub(crate) diff: Option<Place>,
     /// Fold the log with what the remedy would bring, and show what follows.
-    #[arg(long, global = true, conflicts_with_all = ["short", "diff", "since"])]
+    #[arg(long, global = true, conflicts_with_all = ["short", "diff"])]
     pub(crate) prove: bool,
     /// The verdict and one line a hop: what fits on one screen.
     #[arg(long, global = true, conflicts_with_all = ["json", "diff"])]

@@ -52,7 +52,7 @@ fn list(home: &Path, arguments: &ContainersArguments) -> Result<bool, Failure> {
     let settings = operator::settings(home)?;
     let workspace = operator::workspace(&settings, arguments.workspace.as_ref())?;
     let gateway = Gateway::read(home, &settings, workspace.clone())?;
-    let answer = gateway.ask_all(&request(arguments, &workspace), "containers", "until", arguments.limit)?;
+    let answer = gateway.ask_all(&request(arguments, &workspace), "containers", "up_to", arguments.limit)?;
     let mut out = output::stdout();
     match arguments.json {
         true => writeln!(out, "{}", answer.body)?,

@@ -176,7 +176,7 @@ impl World {
         let facts = Replay::from_history(&self.history()).facts;
         for pending in facts.pending.values() {
             let decision = &pending.decision;
-            self.append(decision.subject(), decision.to_event());
+            self.append(pending.event_id(), decision.subject(), decision.to_event());
         }
         let history = self.history();
         let readers = Readers::unknown();
@@ -185,9 +185,8 @@ impl World {
         Proof::Proven { events: self.done.clone(), verdict }
     }
 
-    fn append(&mut self, subject: Subject, event: Event) {
+    fn append(&mut self, id: Uuid, subject: Subject, event: Event) {
         self.sequence = self.sequence.saturating_add(1);
-        let id = Uuid::from_u128(u128::from(self.sequence));
         let value = RecordedEvent { subject, envelope: Envelope::new(id, "/proof"), event };
         let value = Seen::Event(Box::new(value));
         self.entries.push(Recorded { sequence: self.sequence, at: self.now, value });
@@ -229,7 +228,7 @@ impl World {
             }
         };
         self.done.push(event.event_type().as_str());
-        self.append(subject, event);
+        self.append(Uuid::from_u128(u128::from(self.sequence)), subject, event);
         Some(())
     }
 }

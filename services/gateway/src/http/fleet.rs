@@ -44,7 +44,7 @@ pub(super) struct ContainersQuery {
     /// Only those with this code, such as `unauthorized`.
     code: Option<String>,
     /// Only placements up to this number, as `next` of the page before has it.
-    until: Option<String>,
+    up_to: Option<String>,
     /// Most containers of one page, 1 to 1000; 100 if it is not given.
     limit: Option<String>,
 }
@@ -57,7 +57,7 @@ pub(super) struct ContainersAnswer {
     containers: Vec<Listed>,
     /// Sequence of the last event that counts.
     position: u64,
-    /// With it as `until`, the next page follows. Absent where there is none.
+    /// With it as `up_to`, the next page follows. Absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next: Option<u64>,
@@ -142,7 +142,7 @@ pub(super) async fn containers(State(app): State<Arc<App>>, uri: Uri, headers: H
         state: one_of("state", query.state, Standing::ALL, Standing::as_str)?,
         code: one_of("code", query.code, Code::ALL, Code::as_str)?,
     };
-    let until = query.until.map_or(Ok(u64::MAX), |text| request::number("until", &text))?;
+    let until = query.up_to.map_or(Ok(u64::MAX), |text| request::number("up_to", &text))?;
     let limit = request::limit(query.limit)?;
     let looked = app.feed.look(|fleet| (fleet.list(&wanted, until, limit), fleet.position()));
     let ((containers, next), position) = looked.ok_or_else(|| problem::still_reading(app.feed.position()))?;

@@ -17,12 +17,13 @@ use utoipa::{
     },
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
-use waybill_schemas::{ID_PATTERN, SECRET_NAME_PATTERN};
+use waybill_domain::explain::{Code, State};
+use waybill_schemas::{EventType, ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
     builds, containers, events, explain, failures, fleet, now,
     problem::{Problem, no_such_route},
-    secret_list, secrets, withdrawals,
+    request, secret_list, secrets, withdrawals,
 };
 
 #[derive(OpenApi)]
@@ -57,6 +58,21 @@ impl Modify for Bearer {
     }
 }
 
+/// A sequence or a time.
+const PLACE: &str = "[0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z";
+
+fn text(pattern: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
+}
+
+fn integer(least: usize) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least))
+}
+
+fn any(words: impl Iterator<Item = &'static str>) -> String {
+    words.collect::<Vec<_>>().join("|")
+}
+
 /// What a parameter may hold, by its name: a client that is made from the document refuses the rest before it is sent.
 struct Patterns;
 
@@ -68,14 +84,26 @@ impl Modify for Patterns {
             });
         for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
             let RefOr::T(parameter) = parameter else { continue };
-            let pattern = match parameter.name.as_str() {
-                "workspace" | "id" => ID_PATTERN,
-                "name" => SECRET_NAME_PATTERN,
-                "Idempotency-Key" => "^[!-~]{1,128}$",
+            let schema = match parameter.name.as_str() {
+                "workspace" | "id" | "worker" | "image" | "container" => text(ID_PATTERN),
+                "name" | "secret" | "after" => text(SECRET_NAME_PATTERN),
+                "Idempotency-Key" => text("^[!-~]{1,128}$"),
+                "trace" => text("^[0-9a-f]{32}$"),
+                "from" | "until" | "as_of" | "diff" => text(&format!("^({PLACE})$")),
+                "since" => text(&format!("^([1-9][0-9]{{0,4}}[smhd]|{PLACE})$")),
+                "state" => text(&format!("^({})$", any(State::ALL.iter().map(|state| state.as_str())))),
+                "code" => text(&format!("^({})$", any(Code::ALL.iter().map(|code| code.as_str())))),
+                "order" => text("^(oldest|newest)$"),
+                "type" => {
+                    let types = any(EventType::ALL.iter().map(|kind| kind.as_str()));
+                    text(&format!("^({types})(,({types}))*$"))
+                }
+                "reason" => text("^[^\\u0000-\\u001f\\u007f-\\u009f]{0,200}$"),
+                "limit" => integer(1).maximum(Some(request::LARGEST_PAGE)),
+                "up_to" | "if_version" | "Last-Event-ID" => integer(0),
                 _ => continue,
             };
-            let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
-            parameter.schema = Some(text.build().into());
+            parameter.schema = Some(schema.build().into());
         }
     }
 }

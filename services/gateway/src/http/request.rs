@@ -54,7 +54,7 @@ pub(super) fn number(field: &str, text: &str) -> Result<u64, Problem> {
 
 /// How much a page holds where nothing is said of it, and at most.
 const PAGE: usize = 100;
-const LARGEST_PAGE: usize = 1000;
+pub(super) const LARGEST_PAGE: usize = 1000;
 
 /// How much a page may hold.
 pub(super) fn limit(text: Option<String>) -> Result<usize, Problem> {

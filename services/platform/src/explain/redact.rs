@@ -82,7 +82,8 @@ impl Names {
     }
 
     fn members(&self, members: &mut Map<String, Value>, reasoned: bool) {
-        members.retain(|name, _| !WORDS.contains(&name.as_str()) && !(reasoned && name == "reason"));
+        let is_words = |name: &str| WORDS.contains(&name) || (reasoned && name == "reason");
+        members.retain(|name, _| !is_words(name));
         for (name, member) in members.iter_mut() {
             let replaced = match (name.as_str(), &*member) {
                 (name, Value::String(text)) if IDS.contains(&name) => Some(self.hash(text)),

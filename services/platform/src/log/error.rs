@@ -149,7 +149,7 @@ impl AppendError {
 pub enum ReadError {
     /// The stream was deleted and made anew.
     #[error(
-        "the stream was created anew at {found} while it was read (it was made at {expected}); check the log, then start again"
+        "the stream was created anew at {found} while it was read (it was made at {expected}): it is another log, or an older copy; restore the newer one, or start the scheduler with --rebuild to go on from this one"
     )]
     Recreated {
         /// When the stream there now was created.

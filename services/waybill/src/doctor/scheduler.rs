@@ -129,9 +129,13 @@ fn judge_position(look: &Result<Look, String>, log: Option<Log>, moved: bool) ->
     };
     let is_foreign = look.position.is_some_and(|position| log.at_position.is_some_and(|at| at != position.at));
     if is_foreign || at > log.last_sequence {
-        let remedy =
-            "restore the log that it was made from, or fold the one that is there: waybill scheduler --rebuild";
-        return Finding::attention(check, "its projection was folded from another log", remedy);
+        let remedy = "the log was cut short, damaged or replaced. Restore the one that it was made from, from a server that has it or a \
+             backup (waybill restore log FILE), or go on from the one that is there: waybill scheduler --rebuild";
+        return Finding::attention(
+            check,
+            "its projection was folded from another log, or from more of this one",
+            remedy,
+        );
     }
     match log.last_sequence.saturating_sub(at) {
         0 => Finding::ok(check, format!("has folded the whole log, up to sequence {at}")),

@@ -246,7 +246,7 @@ async fn routes_and_methods() {
     }
     for (method, path, allow) in [
         ("GET", "/v1/builds", "POST"),
-        ("DELETE", "/v1/containers", "POST"),
+        ("DELETE", "/v1/containers", "GET,HEAD,POST"),
         ("POST", "/healthz", "GET,HEAD"),
         ("POST", "/readyz", "GET,HEAD"),
         ("PUT", "/openapi.json", "GET,HEAD"),

@@ -27,6 +27,8 @@ const AHEAD: usize = 256;
 const AHEAD_KIB: u32 = 8 * 1024;
 /// A stream may be away while a server starts; after this long it counts as gone.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
+/// How often a reader makes sure that its server still knows the log's leader.
+const LEADER_INTERVAL: Duration = Duration::from_secs(2);
 /// A server that does not answer keeps no process from ending.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -208,10 +210,12 @@ impl Reading {
             Ok(created) => created,
             Err(error) => return Ended::Consumer(error),
         };
+        let log = self.log.clone();
         let ended = match EventLog::messages_of(&consumer).await {
             Ok(messages) => tokio::select! {
                 ended = self.forward(messages, sender) => ended,
                 () = reconnection(&mut connected) => interrupted("the connection was made anew"),
+                () = ask_leader(log) => interrupted("the log's leader is asked no more"),
             },
             Err(error) => Ended::Consumer(error),
         };
@@ -297,6 +301,18 @@ impl Reading {
 
 fn interrupted(reason: &str) -> Ended {
     Ended::Consumer(LogError::Unavailable { what: "read messages".to_owned(), reason: reason.to_owned() })
+}
+
+/// Asks the log's leader now and then, for as long as somebody reads. A server that is cut off from the others goes on serving
+/// a reader from its own copy, with heartbeats and without what is new; that requests fail there is what makes the connection
+/// leave it.
+async fn ask_leader(log: EventLog) {
+    loop {
+        sleep(LEADER_INTERVAL).await;
+        if let Err(error) = log.read_stream_state().await {
+            tracing::debug!(%error, "the log's leader does not answer");
+        }
+    }
 }
 
 /// Waits until the connection was lost and stands again.
