@@ -82,23 +82,23 @@ impl Intent {
         Ok(Self { action, workspace, name, head, impact })
     }
 
-    fn page(&self, ask: &Ask, refused: Option<&Problem>) -> Page {
+    fn render_page(&self, ask: &Ask, refused: Option<&Problem>) -> Page {
         Page {
             title: format!("{} {}", self.action.label(), self.name),
             here: Here::Secrets,
-            body: page(self, &ask.base(), refused),
+            body: render_page(self, &ask.base(), refused),
         }
     }
 }
 
 /// `GET /secrets/{workspace}/{name}/{action}`.
-pub(super) async fn form(ask: Ask, Path(place): Path<(String, String, String)>) -> Response {
+pub(super) async fn show_form(ask: Ask, Path(place): Path<(String, String, String)>) -> Response {
     let page = Intent::read(&ask, place).await.map(|intent| intent.page(&ask, None));
     ask.answer(page)
 }
 
 /// `POST /secrets/{workspace}/{name}/{action}`.
-pub(super) async fn run(ask: Ask, Path(place): Path<(String, String, String)>, content: Body) -> Response {
+pub(super) async fn carry_out_form(ask: Ask, Path(place): Path<(String, String, String)>, content: Body) -> Response {
     if !session::is_same_origin(&ask.headers) {
         return ask.answer(Err(ask::foreign_form()));
     }
@@ -159,7 +159,7 @@ fn read_credentials(text: &str) -> Result<CredentialInput, Problem> {
     Ok(keys.unwrap_or_else(|| CredentialInput::Text(Secret::new(text.to_owned()))))
 }
 
-fn page(intent: &Intent, base: &str, refused: Option<&Problem>) -> Markup {
+fn render_page(intent: &Intent, base: &str, refused: Option<&Problem>) -> Markup {
     let Intent { action, workspace, name, head, impact } = intent;
     let secret = format!("/secrets/{workspace}/{name}");
     let (command, verb) = (action.as_str(), action.label());
@@ -171,30 +171,30 @@ fn page(intent: &Intent, base: &str, refused: Option<&Problem>) -> Markup {
         }
         @if let Some(problem) = refused {
             div.notice.bad role="alert" {
-                p { (layout::sentence(problem.detail())) }
-                @if let Some(remedy) = problem.what_to_do() { p { (layout::prose(&layout::sentence(remedy))) } }
+                p { (layout::to_sentence(problem.detail())) }
+                @if let Some(remedy) = problem.what_to_do() { p { (layout::render_prose(&layout::to_sentence(remedy))) } }
             }
         }
         div.columns {
             section.section {
                 h2 { "What will happen" }
-                ul { @for line in foretell(*action, impact) { li { (line) } } }
+                ul { @for line in foretell_effects(*action, impact) { li { (line) } } }
                 (impact.table())
             }
             form.card action={ (secret) "/" (command) } method="post" {
                 input type="hidden" name="if_version" value=(head.version);
-                (fields(*action, name))
+                (render_fields(*action, name))
                 div.actions.field {
                     button.danger[*action != Action::Rotate] type="submit" { (verb) " " (name) }
                     a.button.plain href=(secret) { "Leave it as it is" }
                 }
             }
         }
-        (layout::the_same(&same(intent, base)))
+        (layout::render_same(&list_same(intent, base)))
     }
 }
 
-fn fields(action: Action, name: &SecretName) -> Markup {
+fn render_fields(action: Action, name: &SecretName) -> Markup {
     html! {
         @if action == Action::Rotate {
             div.field {
@@ -222,7 +222,7 @@ fn fields(action: Action, name: &SecretName) -> Markup {
 }
 
 /// What an action comes to, in sentences.
-fn foretell(action: Action, impact: &Impact) -> Vec<String> {
+fn foretell_effects(action: Action, impact: &Impact) -> Vec<String> {
     let reach = impact.in_words();
     let lines: &[&str] = match action {
         Action::Rotate => &[
@@ -243,7 +243,7 @@ fn foretell(action: Action, impact: &Impact) -> Vec<String> {
     [format!("{reach}.")].into_iter().chain(lines.iter().map(|line| (*line).to_owned())).collect()
 }
 
-fn same(intent: &Intent, base: &str) -> Vec<Same> {
+fn list_same(intent: &Intent, base: &str) -> Vec<Same> {
     let Intent { action, workspace, name, head, .. } = intent;
     let (verb, version) = (action.as_str(), head.version);
     let (flag, json) = match action {
@@ -282,7 +282,7 @@ mod tests {
         for (workers, reach) in cases {
             let impact = Impact { workers };
             for action in Action::ALL {
-                assert_eq!(foretell(action, &impact).first().unwrap(), reach);
+                assert_eq!(foretell_effects(action, &impact).first().unwrap(), reach);
             }
         }
     }

@@ -47,7 +47,7 @@ impl FromRequestParts<Arc<App>> for Ask {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        let found = session::find(&parts.headers, &app.recorder.hash_key, &app.tokens, &app.console.ended);
+        let found = session::find_session(&parts.headers, &app.recorder.hash_key, &app.tokens, &app.console.ended);
         let Some((session, holder)) = found else { return Err(sign_in_first(parts)) };
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         Ok(Self {
@@ -104,7 +104,7 @@ impl Ask {
     pub(super) fn answer(&self, page: Result<Page, Problem>) -> Response {
         let (status, page) = match page {
             Ok(page) => (StatusCode::OK, page),
-            Err(problem) => (problem.status(), refused(&problem)),
+            Err(problem) => (problem.status(), render_problem(&problem)),
         };
         let actor = self.holder.actor();
         let frame = Frame {
@@ -114,25 +114,25 @@ impl Ask {
             address: &self.uri.to_string(),
             sought: self.parameter("q").unwrap_or_default(),
         };
-        respond(status, &self.headers, &layout::page(&frame, &page.title, &page.body))
+        respond_with(status, &self.headers, &layout::render_document(&frame, &page.title, &page.body))
     }
 
     /// Answers with a part of a page, for a script that puts it in its place.
     pub(super) fn answer_part(&self, part: Result<Markup, Problem>) -> Response {
         match part {
-            Ok(part) => respond(StatusCode::OK, &self.headers, &part),
-            Err(problem) => respond(problem.status(), &self.headers, &refused(&problem).body),
+            Ok(part) => respond_with(StatusCode::OK, &self.headers, &part),
+            Err(problem) => respond_with(problem.status(), &self.headers, &render_problem(&problem).body),
         }
     }
 }
 
-fn refused(problem: &Problem) -> Page {
+fn render_problem(problem: &Problem) -> Page {
     let (title, detail) = (problem.title(), problem.detail());
     let body = html! {
         div.lead { h1 { (title) } }
         div.notice.bad {
-            p { (layout::sentence(detail)) }
-            @if let Some(remedy) = problem.what_to_do() { p { (layout::prose(&layout::sentence(remedy))) } }
+            p { (layout::to_sentence(detail)) }
+            @if let Some(remedy) = problem.what_to_do() { p { (layout::render_prose(&layout::to_sentence(remedy))) } }
         }
         p { a href="/" { "Back to what happens now" } }
     };
@@ -140,7 +140,7 @@ fn refused(problem: &Problem) -> Page {
 }
 
 /// HTML, compressed where the browser takes it.
-pub(super) fn respond(status: StatusCode, headers: &HeaderMap, markup: &Markup) -> Response {
+pub(super) fn respond_with(status: StatusCode, headers: &HeaderMap, markup: &Markup) -> Response {
     let media_type = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     let text = markup.0.as_bytes();
     match assets::takes_gzip(headers) {
@@ -154,7 +154,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The headers of every answer of the console. Pages are not kept: somebody else may sit at the browser next.
-pub(super) async fn protect(mut response: Response) -> Response {
+pub(super) async fn add_headers(mut response: Response) -> Response {
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -35,12 +35,12 @@ static COMPRESSED: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| ASSETS.iter().map(|asset| compress(asset.content, Compression::best())).collect());
 
 /// Address of an asset.
-pub(super) fn address(name: &str) -> String {
+pub(super) fn asset_address(name: &str) -> String {
     format!("/assets/{}/{name}", *STAMP)
 }
 
 /// `GET /assets/{stamp}/{name}`: the same for everybody, so that no session is asked for.
-pub(super) async fn get(Path((_, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
+pub(super) async fn serve_asset(Path((_, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let found = ASSETS.iter().zip(COMPRESSED.iter()).find(|(asset, _)| asset.name == name);
     let Some((asset, compressed)) = found else { return StatusCode::NOT_FOUND.into_response() };
     let fixed = [

@@ -17,22 +17,22 @@ use crate::http::{
 };
 
 /// `GET /events/{sequence}`, and its fields alone for the page of a story.
-pub(super) async fn one(ask: Ask, Path(sequence): Path<String>) -> Response {
-    let message = read(&ask, &sequence).await;
+pub(super) async fn show_event(ask: Ask, Path(sequence): Path<String>) -> Response {
+    let message = read_message(&ask, &sequence).await;
     if ask.parameter("part").is_some() {
-        return ask.answer_part(message.map(|message| fields(&message)));
+        return ask.answer_part(message.map(|message| render_fields(&message)));
     }
     let page = message.map(|message| Page {
         title: format!("event {}", message.sequence),
         here: Here::Elsewhere,
-        body: page(&message, &ask.base()),
+        body: render_page(&message, &ask.base()),
     });
     ask.answer(page)
 }
 
 /// The message, if the token opens its workspace. What belongs to no workspace is shown to everybody who is signed in, but for
 /// what nobody can read: whose it is cannot be told.
-async fn read(ask: &Ask, sequence: &str) -> Result<RawMessage, Problem> {
+async fn read_message(ask: &Ask, sequence: &str) -> Result<RawMessage, Problem> {
     let number = sequence.parse().map_err(|_| Problem::invalid("sequence", "a sequence is a number"))?;
     let message = request::in_time(&ask.app, ask.app.explainer.log.message_at(number)).await?;
     let message = message.ok_or_else(problem::no_such_route)?;
@@ -44,17 +44,17 @@ async fn read(ask: &Ask, sequence: &str) -> Result<RawMessage, Problem> {
     if opens { Ok(message) } else { Err(problem::another_workspace()) }
 }
 
-fn page(message: &RawMessage, base: &str) -> Markup {
+fn render_page(message: &RawMessage, base: &str) -> Markup {
     let event = message.decode().ok();
     let name = event.as_ref().map_or("a message that cannot be read", |recorded| recorded.event.event_type().as_str());
-    let about = event.as_ref().map(|recorded| things(&recorded.event)).unwrap_or_default();
+    let about = event.as_ref().map(|recorded| list_things(&recorded.event)).unwrap_or_default();
     let sequence = message.sequence;
     html! {
         div.lead {
             p.crumbs { "event at sequence " span.num { (sequence) } }
             h1 { (name) }
             p.soft {
-                (layout::moment(message.at))
+                (layout::render_time(message.at))
                 @for thing in &about { " · " (thing.kind) " " (thing.link()) }
             }
             p {
@@ -62,8 +62,8 @@ fn page(message: &RawMessage, base: &str) -> Markup {
                 a href={ "/events/" (sequence.saturating_add(1)) } rel="next" { "after →" }
             }
         }
-        div.card { (fields(message)) }
-        (layout::the_same(&[
+        div.card { (render_fields(message)) }
+        (layout::render_same(&[
             Same::command(format_args!("events --from {sequence} --until {sequence} --json")),
             Same::get(base, &format!("/v1/events?from={sequence}&until={sequence}")),
         ]))
@@ -71,7 +71,7 @@ fn page(message: &RawMessage, base: &str) -> Markup {
 }
 
 /// What an event is about, as far as it has pages.
-pub(super) fn things(event: &waybill_schemas::Event) -> Vec<Thing> {
+pub(super) fn list_things(event: &waybill_schemas::Event) -> Vec<Thing> {
     let Some(workspace) = event.workspace().map(ToString::to_string) else { return Vec::new() };
     let named = [
         ("container", event.container_id().map(ToString::to_string)),
@@ -83,7 +83,7 @@ pub(super) fn things(event: &waybill_schemas::Event) -> Vec<Thing> {
     named.into_iter().filter_map(thing).collect()
 }
 
-fn fields(message: &RawMessage) -> Markup {
+fn render_fields(message: &RawMessage) -> Markup {
     let body: Result<Value, String> = match message.decode() {
         Ok(_) => serde_json::from_slice(&message.payload).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -94,7 +94,7 @@ fn fields(message: &RawMessage) -> Markup {
             dt { "recorded" } dd { code { (message.at) } }
             @for (name, value) in message.header_pairs() { dt { (name) } dd { code { (value) } } }
             @match &body {
-                Ok(Value::Object(members)) => @for (name, value) in members { dt { (name) } dd { code { (plain(value)) } } },
+                Ok(Value::Object(members)) => @for (name, value) in members { dt { (name) } dd { code { (spell_value(value)) } } },
                 Ok(other) => { dt { "body" } dd { code { (other) } } },
                 Err(why) => { dt { "body" } dd.bad { "cannot be read: " (why) ", " (message.payload.len()) " bytes" } },
             }
@@ -102,6 +102,6 @@ fn fields(message: &RawMessage) -> Markup {
     }
 }
 
-fn plain(value: &Value) -> String {
+fn spell_value(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -15,7 +15,7 @@ use waybill_schemas::{ContainerId, Filter, ImageId, Subject, WorkerId, Workspace
 use super::{
     ask::{Ask, Page},
     flow,
-    impact::look,
+    impact::look_at_fleet,
     layout::{self, Here, Same},
     lists,
     story::Thing,
@@ -42,22 +42,22 @@ struct Found {
 }
 
 /// `GET /find`.
-pub(super) async fn find(ask: Ask) -> Response {
+pub(super) async fn show_found(ask: Ask) -> Response {
     let sought = ask.parameter("q").unwrap_or_default().trim().to_owned();
-    match search(&ask, &sought).await {
+    match search_everything(&ask, &sought).await {
         Ok(found) => match found.only().filter(|_| ask.parameter("all").is_none()) {
             Some(path) => Redirect::to(&path).into_response(),
             None => ask.answer(Ok(Page {
                 title: format!("Find {sought}"),
                 here: Here::Elsewhere,
-                body: page(&sought, &found, &ask.base()),
+                body: render_page(&sought, &found, &ask.base()),
             })),
         },
         Err(problem) => ask.answer(Err(problem)),
     }
 }
 
-async fn search(ask: &Ask, sought: &str) -> Result<Found, Problem> {
+async fn search_everything(ask: &Ask, sought: &str) -> Result<Found, Problem> {
     let mut found = Found::default();
     if sought.is_empty() {
         return Ok(found);
@@ -72,8 +72,10 @@ async fn search(ask: &Ask, sought: &str) -> Result<Found, Problem> {
     found.containers = match lists::find_code(sought) {
         Some(code) => {
             let workspace = ask.holder.workspace().map(ToString::to_string);
-            look(ask, |fleet| fleet.list(&Wanted { workspace, code: Some(code), ..Wanted::default() }, u64::MAX, MOST))?
-                .0
+            look_at_fleet(ask, |fleet| {
+                fleet.list(&Wanted { workspace, code: Some(code), ..Wanted::default() }, u64::MAX, MOST)
+            })?
+            .0
         }
         None => search_fleet(ask, sought)?,
     };
@@ -91,7 +93,7 @@ fn search_fleet(ask: &Ask, sought: &str) -> Result<Vec<Listed>, Problem> {
     };
     let (mut hits, mut until, mut seen) = (Vec::new(), Some(u64::MAX), 0_usize);
     while let Some(end) = until.filter(|_| hits.len() < MOST && seen < MOST_SEEN) {
-        let (listed, next) = look(ask, |fleet| fleet.list(&wanted, end, LOOK))?;
+        let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, end, LOOK))?;
         seen = seen.saturating_add(listed.len());
         hits.extend(listed.into_iter().filter(matches));
         until = next;
@@ -140,7 +142,7 @@ async fn search_log(ask: &Ask, sought: &str, found: &mut Found) -> Result<(), Pr
             found.things.insert(("secret", workspace.to_string(), name.to_string()));
         }
     }
-    let workers = look(ask, |fleet| fleet.workers(own.as_ref().map(|own| own.as_str())))?;
+    let workers = look_at_fleet(ask, |fleet| fleet.workers(own.as_ref().map(|own| own.as_str())))?;
     found.workers = workers.into_iter().map(|load| load.worker_id).filter(|id| id.contains(sought)).collect();
     if found.workers.is_empty()
         && own.is_none()
@@ -172,13 +174,13 @@ impl Found {
     }
 }
 
-fn page(sought: &str, found: &Found, base: &str) -> Markup {
+fn render_page(sought: &str, found: &Found, base: &str) -> Markup {
     let nothing =
         found.containers.is_empty() && found.things.is_empty() && found.workers.is_empty() && found.events.is_empty();
     html! {
         div.lead { h1 { "Find " q { (sought) } } }
         @if nothing {
-            (layout::empty("Nothing has this name.", "Try a part of it: a container, an image, a secret, a worker, a registry host, a reason such as `unauthorized`, a sequence, or the 32 digits of a trace."))
+            (layout::render_empty("Nothing has this name.", "Try a part of it: a container, an image, a secret, a worker, a registry host, a reason such as `unauthorized`, a sequence, or the 32 digits of a trace."))
         }
         @if !found.things.is_empty() || !found.workers.is_empty() {
             section.section {
@@ -193,12 +195,12 @@ fn page(sought: &str, found: &Found, base: &str) -> Markup {
             }
         }
         @if !found.containers.is_empty() {
-            section.section { h2 { "Containers" } (lists::containers_table(&found.containers, trace::now())) }
+            section.section { h2 { "Containers" } (lists::render_containers(&found.containers, trace::now())) }
         }
         @if !found.events.is_empty() {
-            section.section { h2 { "Events" } ul.flow { @for message in &found.events { (flow::line(message, false)) } } }
+            section.section { h2 { "Events" } ul.flow { @for message in &found.events { (flow::render_line(message, false)) } } }
         }
-        (layout::the_same(&[
+        (layout::render_same(&[
             Same::command("containers"),
             Same::command("secrets list"),
             Same::command(format_args!("events | grep -F -- '{}'", sought.replace('\'', "'\\''"))),
@@ -223,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_was_looked_for_is_text() {
-        let text = page("<b>x", &Found::default(), "http://h").into_string();
+        let text = render_page("<b>x", &Found::default(), "http://h").into_string();
         assert!(text.contains("&lt;b&gt;x") && text.contains("Nothing has this name."), "{text}");
     }
 }

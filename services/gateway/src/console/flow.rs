@@ -5,7 +5,7 @@ use waybill_domain::explain::{StepOutcome, describe as describe_step};
 use waybill_platform::log::RawMessage;
 use waybill_schemas::{Event, Subject, WorkspaceId};
 
-use super::{event::things, layout};
+use super::{event::list_things, layout};
 
 /// True if a message may be shown: those of other workspaces are not a workspace's business, nor what belongs to none.
 pub(super) fn is_visible(message: &RawMessage, own: Option<&WorkspaceId>) -> bool {
@@ -14,16 +14,16 @@ pub(super) fn is_visible(message: &RawMessage, own: Option<&WorkspaceId>) -> boo
 }
 
 /// One line; `fresh` for one that has just come.
-pub(super) fn line(message: &RawMessage, fresh: bool) -> Markup {
+pub(super) fn render_line(message: &RawMessage, fresh: bool) -> Markup {
     let recorded = message.decode();
     let (class, what, says) = match &recorded {
-        Ok(recorded) => describe(&recorded.event),
+        Ok(recorded) => describe_event(&recorded.event),
         Err(error) => ("bad", "cannot be read", error.to_string()),
     };
-    let about = recorded.as_ref().map(|recorded| things(&recorded.event)).unwrap_or_default();
+    let about = recorded.as_ref().map(|recorded| list_things(&recorded.event)).unwrap_or_default();
     html! {
         li.fresh[fresh] {
-            a href={ "/events/" (message.sequence) } title={ "sequence " (message.sequence) } { (layout::time_of_day(message.at)) }
+            a href={ "/events/" (message.sequence) } title={ "sequence " (message.sequence) } { (layout::render_clock(message.at)) }
             span class={ "what " (class) } { (what) }
             span.who {
                 @match about.first() {
@@ -36,7 +36,7 @@ pub(super) fn line(message: &RawMessage, fresh: bool) -> Markup {
     }
 }
 
-fn describe(event: &Event) -> (&'static str, &'static str, String) {
+fn describe_event(event: &Event) -> (&'static str, &'static str, String) {
     let Some(step) = describe_step(event) else {
         return ("", plain_name(event), String::new());
     };

@@ -44,7 +44,7 @@ struct Station<'e> {
 /// Every container goes this way; withdrawing comes last, where it happens.
 const WAY: [Hop; 5] = [Hop::Saved, Hop::Requested, Hop::Attached, Hop::Provider, Hop::Pull];
 
-fn stations(explanation: &Explanation) -> Vec<Station<'_>> {
+fn list_stations(explanation: &Explanation) -> Vec<Station<'_>> {
     let verdict = &explanation.verdict;
     let last_step = |hop: Hop| {
         let mut believed = explanation.timeline.iter().filter(|step| step.outcome != StepOutcome::Ignored);
@@ -75,14 +75,14 @@ fn stations(explanation: &Explanation) -> Vec<Station<'_>> {
 }
 
 /// The picture.
-pub(super) fn picture(explanation: &Explanation) -> Markup {
+pub(super) fn draw_way(explanation: &Explanation) -> Markup {
     html! {
         section.section aria-label="The way" {
             ol.hops {
-                @for Station { hop, mark, step, after } in stations(explanation) {
+                @for Station { hop, mark, step, after } in list_stations(explanation) {
                     @let (class, word) = mark.words();
                     li class=(class) {
-                        (ring(mark))
+                        (draw_ring(mark))
                         @if let Some(after) = after { span.gap { "+" (spell_ms(after)) } }
                         p.name { (hop.as_str()) }
                         p.state.small { (word) @if let Some(reason) = step.and_then(|step| step.reason) { ": " (reason) } }
@@ -94,7 +94,7 @@ pub(super) fn picture(explanation: &Explanation) -> Markup {
     }
 }
 
-fn ring(mark: Mark) -> Markup {
+fn draw_ring(mark: Mark) -> Markup {
     let sign = match mark {
         Mark::Done => "M8.5 14.5l3.8 3.8 7.2-8",
         Mark::Failed => "M10 10l8 8M18 10l-8 8",
@@ -138,11 +138,11 @@ mod tests {
         ];
         for (name, timeline, hop, state, expected) in cases {
             let explanation = explanation("container", hop, state, timeline);
-            let marks: Vec<Mark> = stations(&explanation).iter().map(|station| station.mark).collect();
+            let marks: Vec<Mark> = list_stations(&explanation).iter().map(|station| station.mark).collect();
             assert_eq!(marks, expected, "{name}");
         }
         let explanation = explanation("container", Pull, State::Healthy, way.to_vec());
-        let after: Vec<_> = stations(&explanation).iter().map(|station| station.after).collect();
+        let after: Vec<_> = list_stations(&explanation).iter().map(|station| station.after).collect();
         assert_eq!(after, [None, Some(1000), Some(12), None, None]);
     }
 
@@ -150,7 +150,7 @@ mod tests {
     fn a_secret_shows_the_hops_that_it_went() {
         let withdrawn = Step { outcome: StepOutcome::Withdrawn, ..step(Hop::Withdrawn, 2, 9) };
         let explanation = explanation("secret", Hop::Saved, State::Broken, vec![step(Hop::Saved, 1, 0), withdrawn]);
-        let hops: Vec<_> = stations(&explanation).iter().map(|station| (station.hop, station.mark)).collect();
+        let hops: Vec<_> = list_stations(&explanation).iter().map(|station| (station.hop, station.mark)).collect();
         assert_eq!(hops, [(Hop::Saved, Mark::Failed), (Hop::Withdrawn, Mark::Withdrawn)]);
     }
 }

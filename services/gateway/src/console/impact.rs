@@ -26,7 +26,7 @@ pub(super) fn find_impact(ask: &Ask, workspace: &WorkspaceId, name: &SecretName)
     let wanted = Wanted { workspace: Some(workspace.to_string()), secret: Some(name.to_string()), ..Wanted::default() };
     let (mut counts, mut until) = (BTreeMap::<String, usize>::new(), Some(u64::MAX));
     while let Some(end) = until {
-        let (listed, next) = look(ask, |fleet| fleet.list(&wanted, end, PAGE))?;
+        let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, end, PAGE))?;
         // One that lost its login already loses nothing.
         for one in listed.into_iter().filter(|one| one.state != State::Broken) {
             let count = counts.entry(one.worker_id).or_default();
@@ -40,7 +40,7 @@ pub(super) fn find_impact(ask: &Ask, workspace: &WorkspaceId, name: &SecretName)
 }
 
 /// Looks at the fleet, once the gateway has read the log.
-pub(super) fn look<T>(ask: &Ask, look: impl FnOnce(&Fleet) -> T) -> Result<T, Problem> {
+pub(super) fn look_at_fleet<T>(ask: &Ask, look: impl FnOnce(&Fleet) -> T) -> Result<T, Problem> {
     ask.app.feed.look(look).ok_or_else(|| problem::still_reading(ask.app.feed.position()))
 }
 
@@ -51,7 +51,7 @@ impl Impact {
 
     /// How many have it.
     pub(super) fn in_words(&self) -> String {
-        let workers = layout::count(self.workers.len(), "worker");
+        let workers = layout::spell_count(self.workers.len(), "worker");
         match self.containers() {
             0 => "No container has it now".to_owned(),
             1 => format!("1 container on {workers} has it"),

@@ -40,7 +40,7 @@ pub(super) struct Frame<'a> {
 const HTMX: &str = r#"{"includeIndicatorCSS":false,"extensions":"sse","history":true}"#;
 
 /// A whole document.
-pub(super) fn page(frame: &Frame<'_>, title: &str, body: &Markup) -> Markup {
+pub(super) fn render_document(frame: &Frame<'_>, title: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" data-theme=(frame.theme.as_str()) {
@@ -49,25 +49,25 @@ pub(super) fn page(frame: &Frame<'_>, title: &str, body: &Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="htmx-config" content=(HTMX);
                 title { (title) " · Waybill" }
-                link rel="icon" type="image/svg+xml" href=(assets::address("icon.svg"));
-                link rel="stylesheet" href=(assets::address("console.css"));
+                link rel="icon" type="image/svg+xml" href=(assets::asset_address("icon.svg"));
+                link rel="stylesheet" href=(assets::asset_address("console.css"));
                 @if frame.actor.is_some() {
-                    script defer src=(assets::address("htmx.js")) {}
-                    script defer src=(assets::address("sse.js")) {}
-                    script defer src=(assets::address("console.js")) {}
+                    script defer src=(assets::asset_address("htmx.js")) {}
+                    script defer src=(assets::asset_address("sse.js")) {}
+                    script defer src=(assets::asset_address("console.js")) {}
                 }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
-                (bar(frame))
+                (render_bar(frame))
                 main #main { (body) }
-                (foot(frame))
+                (render_foot(frame))
             }
         }
     }
 }
 
-fn bar(frame: &Frame<'_>) -> Markup {
+fn render_bar(frame: &Frame<'_>) -> Markup {
     html! {
         header.bar {
             a.mark href="/" { "Waybill" }
@@ -93,7 +93,7 @@ fn bar(frame: &Frame<'_>) -> Markup {
     }
 }
 
-fn foot(frame: &Frame<'_>) -> Markup {
+fn render_foot(frame: &Frame<'_>) -> Markup {
     html! {
         footer {
             span { "Waybill " (env!("CARGO_PKG_VERSION")) }
@@ -129,7 +129,7 @@ impl Same {
 }
 
 /// Everything that a page shows has its command and its endpoint.
-pub(super) fn the_same(same: &[Same]) -> Markup {
+pub(super) fn render_same(same: &[Same]) -> Markup {
     html! {
         section.section {
             h2 { "The same without this page" }
@@ -143,7 +143,7 @@ pub(super) fn the_same(same: &[Same]) -> Markup {
 }
 
 /// Sentences of the domain, whose commands stand in backquotes.
-pub(super) fn prose(text: &str) -> Markup {
+pub(super) fn render_prose(text: &str) -> Markup {
     html! {
         @for (index, part) in text.split('`').enumerate() {
             @if index % 2 == 1 { code { (part) } } @else { (part) }
@@ -152,7 +152,7 @@ pub(super) fn prose(text: &str) -> Markup {
 }
 
 /// A verdict's sentence begins with a capital and ends with a full stop.
-pub(super) fn sentence(words: &str) -> String {
+pub(super) fn to_sentence(words: &str) -> String {
     let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str().trim_end_matches('.'))
@@ -168,20 +168,20 @@ pub(super) fn state_word(state: State) -> &'static str {
 }
 
 /// Date and time to the millisecond, in UTC.
-pub(super) fn moment(at: Timestamp) -> Markup {
+pub(super) fn render_time(at: Timestamp) -> Markup {
     let text = at.to_string();
     let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
-    html! { time datetime=(text) title=(text) { (date) " " (clock(rest)) } }
+    html! { time datetime=(text) title=(text) { (date) " " (cut_clock(rest)) } }
 }
 
 /// The time of day to the millisecond, in UTC.
-pub(super) fn time_of_day(at: Timestamp) -> Markup {
+pub(super) fn render_clock(at: Timestamp) -> Markup {
     let text = at.to_string();
     let rest = text.split_once('T').map_or("", |(_, rest)| rest);
-    html! { time datetime=(text) title=(text) { (clock(rest)) } }
+    html! { time datetime=(text) title=(text) { (cut_clock(rest)) } }
 }
 
-fn clock(rest: &str) -> String {
+fn cut_clock(rest: &str) -> String {
     let rest = rest.trim_end_matches('Z');
     let (clock, fraction) = rest.split_once('.').unwrap_or((rest, ""));
     let milliseconds: String = fraction.chars().chain("000".chars()).take(3).collect();
@@ -189,7 +189,7 @@ fn clock(rest: &str) -> String {
 }
 
 /// How long ago something was, in the largest unit that fits.
-pub(super) fn ago(since: Timestamp, now: Timestamp) -> String {
+pub(super) fn spell_ago(since: Timestamp, now: Timestamp) -> String {
     let elapsed = (now.instant() - since.instant()).whole_milliseconds().max(0);
     format!("{} ago", spell_ms(i64::try_from(elapsed).unwrap_or(i64::MAX)))
 }
@@ -206,18 +206,18 @@ pub(super) fn spell_ms(ms: i64) -> String {
 }
 
 /// A number and its noun.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(super) fn spell_count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
 /// What stands where there is nothing to show: why, and what would make it show something.
-pub(super) fn empty(what: &str, how: &str) -> Markup {
-    html! { div.empty { strong { (what) } p { (prose(how)) } } }
+pub(super) fn render_empty(what: &str, how: &str) -> Markup {
+    html! { div.empty { strong { (what) } p { (render_prose(how)) } } }
 }
 
 /// Nothing.
-pub(super) fn nothing() -> Markup {
+pub(super) fn no_markup() -> Markup {
     PreEscaped(String::new())
 }
 
@@ -229,13 +229,13 @@ mod tests {
     fn what_others_wrote_is_text() {
         let hostile = "<script>alert(1)</script>`<b>`\"";
         for markup in [
-            prose(hostile),
-            empty(hostile, hostile),
-            the_same(&[Same::command(hostile)]),
-            page(
+            render_prose(hostile),
+            render_empty(hostile, hostile),
+            render_same(&[Same::command(hostile)]),
+            render_document(
                 &Frame { here: Here::Now, theme: Theme::Dark, actor: Some(hostile), address: hostile, sought: hostile },
                 hostile,
-                &nothing(),
+                &no_markup(),
             ),
         ] {
             let text = markup.into_string();
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_page_holds_no_inline_script_or_style() {
         let frame = Frame { here: Here::Now, theme: Theme::System, actor: Some("operator"), address: "/", sought: "" };
-        let text = page(&frame, "Now", &nothing()).into_string();
+        let text = render_document(&frame, "Now", &no_markup()).into_string();
         assert!(!text.contains("style=") && !text.contains("onclick") && !text.contains("<style"), "{text}");
         assert_eq!(text.matches("<script").count(), text.matches("<script defer src=\"/assets/").count());
     }

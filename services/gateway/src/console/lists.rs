@@ -12,7 +12,7 @@ use waybill_schemas::Timestamp;
 
 use super::{
     ask::{Ask, Page},
-    impact::look,
+    impact::look_at_fleet,
     layout::{self, Here, Same},
     stories::state_word,
 };
@@ -25,7 +25,7 @@ use crate::{
 const MOST: usize = 100;
 
 /// `GET /secrets`.
-pub(super) async fn secrets(ask: Ask) -> Response {
+pub(super) async fn show_secrets(ask: Ask) -> Response {
     let page = read_secrets(&ask).await;
     ask.answer(page)
 }
@@ -34,10 +34,10 @@ async fn read_secrets(ask: &Ask) -> Result<Page, Problem> {
     let own = ask.holder.workspace();
     let mut heads = read_heads(&ask.app, &ask.holder.actor(), own.cloned()).await?;
     let after = ask.parameter("after").unwrap_or_default();
-    heads.retain(|head| name(head).is_some_and(|name| name > after));
+    heads.retain(|head| secret_name_of(head).is_some_and(|name| name > after));
     let more = heads.len() > MOST;
     heads.truncate(MOST);
-    let last = heads.last().and_then(name).filter(|_| more);
+    let last = heads.last().and_then(secret_name_of).filter(|_| more);
     let workspace = own.map_or_else(|| "WORKSPACE".to_owned(), ToString::to_string);
     let same = [
         Same::command(format_args!("secrets list --workspace {workspace}")),
@@ -45,21 +45,21 @@ async fn read_secrets(ask: &Ask) -> Result<Page, Problem> {
     ];
     let body = html! {
         div.lead { h1 { "Secrets" } p.soft { "Named credentials, each for one registry. A page never holds a value." } }
-        (secrets_table(&heads, trace::now()))
+        (render_secrets(&heads, trace::now()))
         @if let Some(last) = last { p { a.button.plain href={ "/secrets?after=" (last) } rel="next" { "Further ones" } } }
-        (layout::the_same(&same))
+        (layout::render_same(&same))
     };
     Ok(Page { title: "Secrets".to_owned(), here: Here::Secrets, body })
 }
 
-fn name(head: &Head) -> Option<&str> {
+fn secret_name_of(head: &Head) -> Option<&str> {
     head.recorded.value.event.secret_name().map(|name| name.as_str())
 }
 
-fn secrets_table(heads: &[Head], now: Timestamp) -> Markup {
+fn render_secrets(heads: &[Head], now: Timestamp) -> Markup {
     html! {
         @if heads.is_empty() {
-            (layout::empty("There are no secrets.", "A build that brings credentials saves one; `waybill secrets put NAME --registry HOST --creds FILE` does so without a build."))
+            (layout::render_empty("There are no secrets.", "A build that brings credentials saves one; `waybill secrets put NAME --registry HOST --creds FILE` does so without a build."))
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Secrets" {
                 table {
@@ -67,16 +67,16 @@ fn secrets_table(heads: &[Head], now: Timestamp) -> Markup {
                         th scope="col" { "Secret" } th scope="col" { "Workspace" } th scope="col" { "Registry" } th.num scope="col" { "Version" }
                         th scope="col" { "State" } th scope="col" { "Works until" } th scope="col" { "Changed" }
                     } }
-                    tbody { @for head in heads { (secret_row(head, now)) } }
+                    tbody { @for head in heads { (render_secret(head, now)) } }
                 }
             }
         }
     }
 }
 
-fn secret_row(Head { head, recorded }: &Head, now: Timestamp) -> Markup {
+fn render_secret(Head { head, recorded }: &Head, now: Timestamp) -> Markup {
     let event = &recorded.value.event;
-    let (Some(workspace), Some(name)) = (event.workspace(), event.secret_name()) else { return layout::nothing() };
+    let (Some(workspace), Some(name)) = (event.workspace(), event.secret_name()) else { return layout::no_markup() };
     let expires = head.stored.as_ref().and_then(|stored| stored.expires_at);
     let expired = expires.is_some_and(|expiry| expiry <= now);
     html! {
@@ -86,14 +86,14 @@ fn secret_row(Head { head, recorded }: &Head, now: Timestamp) -> Markup {
             td { code { (head.registry) } }
             td.num { (head.version) }
             td.bad[head.state != SecretState::Active] { (state_word(head.state)) }
-            td.bad[expired] { @match expires { Some(expiry) => (layout::moment(expiry)), None => span.soft { "no end" } } }
-            td.nowrap { (layout::ago(recorded.at, now)) }
+            td.bad[expired] { @match expires { Some(expiry) => (layout::render_time(expiry)), None => span.soft { "no end" } } }
+            td.nowrap { (layout::spell_ago(recorded.at, now)) }
         }
     }
 }
 
 /// `GET /containers`.
-pub(super) async fn containers(ask: Ask) -> Response {
+pub(super) async fn show_containers(ask: Ask) -> Response {
     let page = read_containers(&ask);
     ask.answer(page)
 }
@@ -111,15 +111,15 @@ fn read_containers(ask: &Ask) -> Result<Page, Problem> {
     let [worker, image, secret] = ["worker", "image", "secret"].map(text);
     let wanted = Wanted { workspace: own, worker, image, secret, state, code };
     let until = ask.number("until")?.unwrap_or(u64::MAX);
-    let (listed, next) = look(ask, |fleet| fleet.list(&wanted, until, MOST))?;
-    let query = query(&wanted);
+    let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, until, MOST))?;
+    let query = to_query(&wanted);
     let body = html! {
         div.lead { h1 { "Containers" } p.soft { "The newest placement of each that goes on, the newest first." } }
-        (choice(&wanted))
-        (containers_table(&listed, trace::now()))
+        (render_choice(&wanted))
+        (render_containers(&listed, trace::now()))
         @if let Some(next) = next { p { a.button.plain href={ "/containers?" (query) "until=" (next) } rel="next" { "Older ones" } } }
-        (layout::the_same(&[
-            Same::command(format_args!("containers{}", flags(&wanted))),
+        (layout::render_same(&[
+            Same::command(format_args!("containers{}", to_flags(&wanted))),
             Same::get(&ask.base(), &format!("/v1/containers?{query}limit={MOST}")),
         ]))
     };
@@ -132,7 +132,7 @@ pub(super) fn find_code(word: &str) -> Option<Code> {
 }
 
 /// What is asked for, by name.
-fn chosen(wanted: &Wanted) -> impl Iterator<Item = (&'static str, &str)> {
+fn list_chosen(wanted: &Wanted) -> impl Iterator<Item = (&'static str, &str)> {
     let pairs = [
         ("worker", wanted.worker.as_deref()),
         ("image", wanted.image.as_deref()),
@@ -144,18 +144,18 @@ fn chosen(wanted: &Wanted) -> impl Iterator<Item = (&'static str, &str)> {
 }
 
 /// The same as flags of the command.
-fn flags(wanted: &Wanted) -> String {
-    chosen(wanted).map(|(name, value)| format!(" --{name} {value}")).collect()
+fn to_flags(wanted: &Wanted) -> String {
+    list_chosen(wanted).map(|(name, value)| format!(" --{name} {value}")).collect()
 }
 
 /// The same as a query, ready for a further parameter.
-fn query(wanted: &Wanted) -> String {
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(chosen(wanted)).finish();
+fn to_query(wanted: &Wanted) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(list_chosen(wanted)).finish();
     if query.is_empty() { query } else { format!("{query}&") }
 }
 
 /// The filter as a form.
-fn choice(wanted: &Wanted) -> Markup {
+fn render_choice(wanted: &Wanted) -> Markup {
     let kept = [("worker", &wanted.worker), ("image", &wanted.image), ("secret", &wanted.secret)];
     html! {
         form.filter action="/containers" method="get" {
@@ -182,10 +182,10 @@ fn choice(wanted: &Wanted) -> Markup {
 }
 
 /// Containers, each with how it stands.
-pub(super) fn containers_table(listed: &[Listed], now: Timestamp) -> Markup {
+pub(super) fn render_containers(listed: &[Listed], now: Timestamp) -> Markup {
     html! {
         @if listed.is_empty() {
-            (layout::empty("No container is here.", "Ask for one with `POST /v1/containers`, or choose less narrowly."))
+            (layout::render_empty("No container is here.", "Ask for one with `POST /v1/containers`, or choose less narrowly."))
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Containers" {
                 table {
@@ -193,14 +193,14 @@ pub(super) fn containers_table(listed: &[Listed], now: Timestamp) -> Markup {
                         th scope="col" { "Container" } th scope="col" { "Stands" } th scope="col" { "Since" } th scope="col" { "Worker" }
                         th scope="col" { "Image" } th scope="col" { "Secret" } th.num scope="col" { "Placement" }
                     } }
-                    tbody { @for one in listed { (container_row(one, now)) } }
+                    tbody { @for one in listed { (render_container(one, now)) } }
                 }
             }
         }
     }
 }
 
-fn container_row(one: &Listed, now: Timestamp) -> Markup {
+fn render_container(one: &Listed, now: Timestamp) -> Markup {
     let class = match one.state {
         State::Healthy => "good",
         State::Broken => "bad",
@@ -213,7 +213,7 @@ fn container_row(one: &Listed, now: Timestamp) -> Markup {
         tr {
             td { a href={ "/containers/" (one.workspace) "/" (one.container_id) } { (one.container_id) } " " span.soft.small { (one.workspace) } }
             td class=(class) { code { (one.code.as_str()) } span.small { " at " (one.hop.as_str()) } }
-            td.nowrap { (layout::ago(one.since, now)) }
+            td.nowrap { (layout::spell_ago(one.since, now)) }
             td { a href={ "/workers/" (one.worker_id) } { (one.worker_id) } }
             td { (named("image", one.image_id.as_ref())) }
             td { (named("secret", one.secret_name.as_ref())) }
@@ -237,7 +237,7 @@ mod tests {
             ),
         ];
         for (wanted, expected) in cases {
-            assert_eq!(query(&wanted), expected);
+            assert_eq!(to_query(&wanted), expected);
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
             sequence: 9,
             since: at,
         };
-        let text = containers_table(&[one], at).into_string();
+        let text = render_containers(&[one], at).into_string();
         assert!(
             text.contains("class=\"bad\"><code>denied") && text.contains("none") && text.contains("/secrets/acme/team"),
             "{text}"

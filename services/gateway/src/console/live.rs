@@ -33,7 +33,7 @@ struct Watching {
 }
 
 /// Follows the log for one page.
-pub(super) async fn follow(ask: Ask) -> Response {
+pub(super) async fn follow_log(ask: Ask) -> Response {
     let Ok(permit) = ask.app.streams.clone().try_acquire_owned() else {
         return problem::too_many_streams().into_response();
     };
@@ -97,11 +97,11 @@ impl Watching {
         html! {
             @if !lines.is_empty() {
                 hx-partial hx-target="#flow" hx-swap="afterbegin" {
-                    @for message in lines.iter().rev().take(MOST_LINES) { (flow::line(message, true)) }
+                    @for message in lines.iter().rev().take(MOST_LINES) { (flow::render_line(message, true)) }
                 }
             }
-            @if let Some(figures) = figures { hx-partial hx-target="#figures" hx-swap="innerHTML" { (now::tiles(&figures)) } }
-            @if let Some(failing) = failing { hx-partial hx-target="#causes" hx-swap="innerHTML" { (now::causes(&failing, trace::now())) } }
+            @if let Some(figures) = figures { hx-partial hx-target="#figures" hx-swap="innerHTML" { (now::render_tiles(&figures)) } }
+            @if let Some(failing) = failing { hx-partial hx-target="#causes" hx-swap="innerHTML" { (now::render_causes(&failing, trace::now())) } }
         }
     }
 }

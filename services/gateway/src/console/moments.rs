@@ -6,7 +6,7 @@ use waybill_schemas::Timestamp;
 
 use super::{
     layout,
-    story::{Story, verdict},
+    story::{Story, render_verdict},
 };
 
 /// A place in the log at which the story changed.
@@ -40,7 +40,7 @@ pub(super) fn find_stops(explanation: &Explanation) -> Vec<Stop> {
 }
 
 /// The slider over the stops, and the moment to compare with. Both are one form, which works without scripts.
-pub(super) fn choice(moments: &Moments, path: &str) -> Markup {
+pub(super) fn render_choice(moments: &Moments, path: &str) -> Markup {
     let stops = &moments.stops;
     let step =
         moments.at.and_then(|at| stops.iter().rposition(|stop| stop.sequence <= at)).map_or(stops.len(), |i| i + 1);
@@ -69,13 +69,13 @@ pub(super) fn choice(moments: &Moments, path: &str) -> Markup {
 }
 
 /// Which moment the page is about, where it is not the present.
-pub(super) fn heading(moments: &Moments) -> Markup {
+pub(super) fn render_heading(moments: &Moments) -> Markup {
     let stop = moments.at.and_then(|at| moments.stops.iter().rfind(|stop| stop.sequence <= at));
     html! {
         @if let Some(at) = moments.at {
             p.notice {
                 "As of sequence " strong { (at) }
-                @if let Some(stop) = stop { ", " (layout::moment(stop.time)) ", after " (stop.event) }
+                @if let Some(stop) = stop { ", " (layout::render_time(stop.time)) ", after " (stop.event) }
                 ". What came later does not count here."
             }
         }
@@ -83,8 +83,8 @@ pub(super) fn heading(moments: &Moments) -> Markup {
 }
 
 /// What happened between two moments, and both verdicts.
-pub(super) fn difference(story: &Story) -> Markup {
-    let Some((from, before)) = &story.moments.before else { return layout::nothing() };
+pub(super) fn render_difference(story: &Story) -> Markup {
+    let Some((from, before)) = &story.moments.before else { return layout::no_markup() };
     let added: Vec<&Step> = story.explanation.timeline.iter().filter(|step| step.sequence > *from).collect();
     let same = before.verdict == story.explanation.verdict;
     html! {
@@ -92,19 +92,19 @@ pub(super) fn difference(story: &Story) -> Markup {
             h2 {
                 "Since sequence " (from) ": "
                 @if same { "the verdict is the same" } @else { "another verdict" }
-                ", " (layout::count(added.len(), "new event"))
+                ", " (layout::spell_count(added.len(), "new event"))
             }
             div.moments {
-                div { p.small.soft { "as of sequence " (from) } (verdict(&before.verdict, story.now)) }
+                div { p.small.soft { "as of sequence " (from) } (render_verdict(&before.verdict, story.now)) }
                 div {
                     p.small.soft { @match story.moments.at { Some(at) => { "as of sequence " (at) }, None => "now" } }
-                    (verdict(&story.explanation.verdict, story.now))
+                    (render_verdict(&story.explanation.verdict, story.now))
                 }
             }
             ul.flow {
                 @for step in added {
                     li {
-                        (layout::time_of_day(step.time))
+                        (layout::render_clock(step.time))
                         span.what { "+ " (step.hop.as_str()) }
                         span.who { (step.event) @if let Some(reason) = step.reason { " " code { (reason) } } }
                         span { (step.says) }
@@ -121,13 +121,13 @@ const WIDTH: f64 = 1000.0;
 const MOST_LANES: usize = 12;
 
 /// One lane for each placement, from its request to the next one's.
-pub(super) fn placements(explanation: &Explanation, now: Timestamp) -> Markup {
+pub(super) fn draw_placements(explanation: &Explanation, now: Timestamp) -> Markup {
     let Some(newest) = explanation.timeline.iter().find(|step| Some(step.sequence) == explanation.placement) else {
-        return layout::nothing();
+        return layout::no_markup();
     };
     let hidden = explanation.earlier.len().saturating_sub(MOST_LANES);
     let earlier: Vec<&Earlier> = explanation.earlier.iter().skip(hidden).collect();
-    let Some(first) = earlier.first() else { return layout::nothing() };
+    let Some(first) = earlier.first() else { return layout::no_markup() };
     let place = |at: Timestamp| {
         let whole = (now.instant() - first.time.instant()).as_seconds_f64().max(0.001);
         ((at.instant() - first.time.instant()).as_seconds_f64() / whole * WIDTH).clamp(0.0, WIDTH)
@@ -138,18 +138,18 @@ pub(super) fn placements(explanation: &Explanation, now: Timestamp) -> Markup {
             h2 { "Placements" @if hidden > 0 { span.soft { ", without " (hidden) " earlier ones" } } }
             ol.lanes {
                 @for (one, end) in earlier.iter().zip(ends) {
-                    (lane(one.worker_id.as_str(), one.sequence, one.state.as_str(), one.code.as_str(), (place(one.time), place(end))))
+                    (draw_lane(one.worker_id.as_str(), one.sequence, one.state.as_str(), one.code.as_str(), (place(one.time), place(end))))
                 }
                 @if let Some(worker) = &explanation.worker_id {
                     @let verdict = &explanation.verdict;
-                    (lane(worker.as_str(), newest.sequence, verdict.state.as_str(), verdict.code.as_str(), (place(newest.time), WIDTH)))
+                    (draw_lane(worker.as_str(), newest.sequence, verdict.state.as_str(), verdict.code.as_str(), (place(newest.time), WIDTH)))
                 }
             }
         }
     }
 }
 
-fn lane(worker: &str, sequence: u64, state: &str, code: &str, (from, to): (f64, f64)) -> Markup {
+fn draw_lane(worker: &str, sequence: u64, state: &str, code: &str, (from, to): (f64, f64)) -> Markup {
     // A placement that was superseded at once is still seen.
     let width = (to - from).max(6.0);
     html! {
@@ -202,19 +202,19 @@ mod tests {
         let stops = find_stops(&moved());
         for (at, value) in [(None, 4), (Some(33), 4), (Some(31), 3), (Some(5), 2), (Some(2), 1)] {
             let moments = Moments { stops: stops.clone(), at, before: None };
-            let text = choice(&moments, "/containers/acme/c-1").into_string();
+            let text = render_choice(&moments, "/containers/acme/c-1").into_string();
             assert!(text.contains(&format!("max=\"4\" value=\"{value}\"")), "{at:?}: {text}");
         }
-        assert_eq!(choice(&Moments::default(), "/x").into_string(), "", "nothing to choose from");
+        assert_eq!(render_choice(&Moments::default(), "/x").into_string(), "", "nothing to choose from");
     }
 
     #[test]
     fn a_container_that_moved_has_a_lane_for_each_place() {
         let now = "2026-01-31T12:02:10Z".parse().unwrap();
-        let text = placements(&moved(), now).into_string();
+        let text = draw_placements(&moved(), now).into_string();
         assert_eq!(text.matches("<li>").count(), 2, "{text}");
         assert!(text.contains("class=\"lane healthy\" x=\"0\" y=\"0\" width=\"417\""), "{text}");
         let unmoved = Explanation { earlier: Vec::new(), ..moved() };
-        assert_eq!(placements(&unmoved, now).into_string(), "");
+        assert_eq!(draw_placements(&unmoved, now).into_string(), "");
     }
 }

@@ -14,7 +14,7 @@ use waybill_schemas::Timestamp;
 use super::{
     ask::{Ask, Page},
     flow,
-    impact::look,
+    impact::look_at_fleet,
     layout::{self, Here, Same},
     workers,
 };
@@ -35,12 +35,12 @@ const MOST_EVENTS: usize = 30;
 pub(super) const QUIET: i64 = 120;
 
 /// `GET /`.
-pub(super) async fn show(ask: Ask) -> Response {
-    let page = read(&ask).await;
+pub(super) async fn show_now(ask: Ask) -> Response {
+    let page = read_page(&ask).await;
     ask.answer(page)
 }
 
-async fn read(ask: &Ask) -> Result<Page, Problem> {
+async fn read_page(ask: &Ask) -> Result<Page, Problem> {
     let own = ask.holder.workspace();
     let (figures, failing) = (read_figures(&ask.app, own).await?, read_failing(ask).await?);
     let events = read_recent(ask).await?;
@@ -48,22 +48,22 @@ async fn read(ask: &Ask) -> Result<Page, Problem> {
     let body = html! {
         h1.hidden { "Now" }
         div hx-sse:connect="/live" hx-swap="none" {}
-        dl #figures.tiles { (tiles(&figures)) }
+        dl #figures.tiles { (render_tiles(&figures)) }
         div.columns {
             section.section {
                 div.head { h2 { "What failed in the last hour, by cause" } }
-                ul #causes.causes { (causes(&failing, now)) }
+                ul #causes.causes { (render_causes(&failing, now)) }
             }
             section.section {
                 div.head { h2 { "As it happens" } a.small href="/containers" { "all containers" } }
-                ul #flow.flow { @for message in &events { (flow::line(message, false)) } }
+                ul #flow.flow { @for message in &events { (flow::render_line(message, false)) } }
                 @if events.is_empty() {
-                    (layout::empty("Nothing has happened yet.", "Build an image with `POST /v1/builds`, then ask for a container: it shows here as it comes."))
+                    (layout::render_empty("Nothing has happened yet.", "Build an image with `POST /v1/builds`, then ask for a container: it shows here as it comes."))
                 }
             }
         }
-        section.section { div.head { h2 { "Workers" } } (workers::table(&figures.workers, now)) }
-        (layout::the_same(&[
+        section.section { div.head { h2 { "Workers" } } (workers::render_table(&figures.workers, now)) }
+        (layout::render_same(&[
             Same::command("top"),
             Same::command("explain --since 1h"),
             Same::command("events --follow"),
@@ -90,12 +90,12 @@ pub(super) async fn read_failing(ask: &Ask) -> Result<Vec<Remedied>, Problem> {
     let now = trace::now();
     let since = Timestamp::from(now.instant() - std::time::Duration::from_secs(SPAN));
     let own = ask.holder.workspace().map(|own| own.as_str());
-    let mut groups = look(ask, |fleet| fleet.group_failures(own, since, now))?;
+    let mut groups = look_at_fleet(ask, |fleet| fleet.group_failures(own, since, now))?;
     groups.truncate(MOST_CAUSES);
     request::in_time(&ask.app, explain_all(&ask.explainer(Moment::Now), groups)).await
 }
 
-pub(super) fn tiles(figures: &Figures) -> Markup {
+pub(super) fn render_tiles(figures: &Figures) -> Markup {
     let Figures { builds, requests, decisions, pulls, failing, placements, lag, unreadable, .. } = figures;
     html! {
         @for (name, count) in [("Builds", builds), ("Requests", requests), ("Decisions", decisions), ("Pulls", pulls)] { div { dt { (name) } dd { (count) " " small { "/min" } } } }
@@ -113,14 +113,14 @@ pub(super) fn tiles(figures: &Figures) -> Markup {
     }
 }
 
-pub(super) fn causes(failing: &[Remedied], now: Timestamp) -> Markup {
+pub(super) fn render_causes(failing: &[Remedied], now: Timestamp) -> Markup {
     html! {
-        @if failing.is_empty() { li { (layout::empty("Nothing failed.", "A cause shows here with the first container that it stops.")) } }
-        @for one in failing { (cause(one, now)) }
+        @if failing.is_empty() { li { (layout::render_empty("Nothing failed.", "A cause shows here with the first container that it stops.")) } }
+        @for one in failing { (render_cause(one, now)) }
     }
 }
 
-fn cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp) -> Markup {
+fn render_cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp) -> Markup {
     let (kind, name) = group.cause.about.parts();
     let example = &group.example;
     let story = format!("/containers/{}/{}", example.workspace, example.container_id);
@@ -129,18 +129,18 @@ fn cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp) -> Mar
         li {
             p.line {
                 span { code class=(class) { (group.cause.code.as_str()) } " at " (group.cause.hop.as_str()) ", " (kind) @if let Some(name) = name { " " strong { (name) } } }
-                span.soft.small { (layout::ago(group.last.time, now)) }
+                span.soft.small { (layout::spell_ago(group.last.time, now)) }
             }
             p.reach {
-                a href={ "/containers?code=" (group.cause.code.as_str()) } { strong { (layout::count(group.containers, "container")) } }
+                a href={ "/containers?code=" (group.cause.code.as_str()) } { strong { (layout::spell_count(group.containers, "container")) } }
                 @if group.still < group.containers { " (" (group.still) " still)" }
-                " · " (layout::count(group.images, "image"))
-                " · " (layout::count(group.workers, "worker"))
-                " · " (layout::count(group.secrets, "secret"))
+                " · " (layout::spell_count(group.images, "image"))
+                " · " (layout::spell_count(group.workers, "worker"))
+                " · " (layout::spell_count(group.secrets, "secret"))
                 " · e.g. " a href=(story) { (example.container_id) }
             }
-            @if !sentence.is_empty() { p { (layout::prose(&layout::sentence(sentence))) } }
-            @if !remedy.is_empty() { p.small { "→ " (layout::prose(remedy)) } }
+            @if !sentence.is_empty() { p { (layout::render_prose(&layout::to_sentence(sentence))) } }
+            @if !remedy.is_empty() { p.small { "→ " (layout::render_prose(remedy)) } }
         }
     }
 }
@@ -175,7 +175,7 @@ mod tests {
     fn a_cause_says_how_far_it_reaches_and_what_to_do() {
         let now = "2026-01-31T12:10:00Z".parse().unwrap();
         let (sentence, remedy) = ("it broke".to_owned(), "Ask again, or `waybill secrets rotate a`.".to_owned());
-        let text = causes(&[Remedied { group: group(), sentence, remedy }], now).into_string();
+        let text = render_causes(&[Remedied { group: group(), sentence, remedy }], now).into_string();
         for part in [
             "1000 containers",
             "(999 still)",
@@ -209,7 +209,7 @@ mod tests {
             (Figures { unreadable: 2, ..good.clone() }, ">2<", true),
         ];
         for (figures, part, bad) in cases {
-            let text = tiles(&figures).into_string();
+            let text = render_tiles(&figures).into_string();
             assert!(text.contains(part) && text.contains("class=\"bad\"") == bad, "{text}");
         }
     }

@@ -25,20 +25,20 @@ use crate::{
 };
 
 /// `GET /quarantine`.
-pub(super) async fn list(ask: Ask) -> Response {
+pub(super) async fn show_list(ask: Ask) -> Response {
     let own = ask.holder.workspace();
     let unreadable = ask.app.feed.pulse.list_unreadable(own);
     let done = ask.number("done");
     let page = done.map(|done| Page {
         title: "Quarantine".to_owned(),
         here: Here::Elsewhere,
-        body: page(&unreadable, own.is_none(), done),
+        body: render_page(&unreadable, own.is_none(), done),
     });
     ask.answer(page)
 }
 
 /// `POST /quarantine/{sequence}/{action}`: an event, which the scheduler folds.
-pub(super) async fn run(ask: Ask, Path((sequence, action)): Path<(u64, String)>, content: Body) -> Response {
+pub(super) async fn record_choice(ask: Ask, Path((sequence, action)): Path<(u64, String)>, content: Body) -> Response {
     let asked = async {
         if !session::is_same_origin(&ask.headers) {
             return Err(ask::foreign_form());
@@ -55,7 +55,7 @@ pub(super) async fn run(ask: Ask, Path((sequence, action)): Path<(u64, String)>,
             }
             _ => return Err(ask::not_there()),
         };
-        record(&ask, sequence, event).await
+        record_event(&ask, sequence, event).await
     };
     match asked.await {
         Ok(done) => Redirect::to(&format!("/quarantine?done={done}")).into_response(),
@@ -63,7 +63,7 @@ pub(super) async fn run(ask: Ask, Path((sequence, action)): Path<(u64, String)>,
     }
 }
 
-async fn record(ask: &Ask, sequence: u64, event: Event) -> Result<u64, Problem> {
+async fn record_event(ask: &Ask, sequence: u64, event: Event) -> Result<u64, Problem> {
     let session = ask.app.recorder.begin(&ask.holder.actor());
     ask.app
         .see_through(async move {
@@ -77,7 +77,7 @@ async fn record(ask: &Ask, sequence: u64, event: Event) -> Result<u64, Problem> 
         .await
 }
 
-fn page(unreadable: &[Unreadable], may_act: bool, done: Option<u64>) -> Markup {
+fn render_page(unreadable: &[Unreadable], may_act: bool, done: Option<u64>) -> Markup {
     html! {
         div.lead {
             h1 { "Quarantine" }
@@ -90,10 +90,10 @@ fn page(unreadable: &[Unreadable], may_act: bool, done: Option<u64>) -> Markup {
             }
         }
         @if unreadable.is_empty() {
-            (layout::empty("Every message can be read.", "`waybill quarantine list --all` shows those that were given up."))
+            (layout::render_empty("Every message can be read.", "`waybill quarantine list --all` shows those that were given up."))
         } @else {
-            ul.causes { @for one in unreadable { (row(one, may_act)) } }
-            (layout::the_same(&[
+            ul.causes { @for one in unreadable { (render_message(one, may_act)) } }
+            (layout::render_same(&[
                 Same::command("quarantine list"),
                 Same::command("quarantine retry SEQUENCE"),
                 Same::command("quarantine discard SEQUENCE --reason TEXT"),
@@ -102,13 +102,13 @@ fn page(unreadable: &[Unreadable], may_act: bool, done: Option<u64>) -> Markup {
     }
 }
 
-fn row(one: &Unreadable, may_act: bool) -> Markup {
+fn render_message(one: &Unreadable, may_act: bool) -> Markup {
     let sequence = one.sequence;
     html! {
         li {
             p.line {
                 span { a href={ "/events/" (sequence) } { "sequence " (sequence) } " " code { (one.subject) } }
-                span.soft.small { (layout::moment(one.at)) " · " (one.bytes) " bytes" }
+                span.soft.small { (layout::render_time(one.at)) " · " (one.bytes) " bytes" }
             }
             p.bad { (one.error) }
             @if may_act {
@@ -141,10 +141,10 @@ mod tests {
             bytes: 3,
         };
         for may_act in [true, false] {
-            let text = page(std::slice::from_ref(&one), may_act, None).into_string();
+            let text = render_page(std::slice::from_ref(&one), may_act, None).into_string();
             assert_eq!(text.contains("/quarantine/17/discard"), may_act, "{text}");
             assert!(text.contains("waybill.events.&lt;b&gt;"), "{text}");
         }
-        assert!(page(&[], true, Some(9)).into_string().contains("Every message can be read."));
+        assert!(render_page(&[], true, Some(9)).into_string().contains("Every message can be read."));
     }
 }

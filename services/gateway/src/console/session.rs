@@ -36,7 +36,11 @@ pub(super) struct Session {
 impl Session {
     /// A new session of a token.
     pub(super) fn begin(token: &str) -> Self {
-        Self { token: tokens::hash(token), ends: now().saturating_add(LENGTH), id: Uuid::new_v4().simple().to_string() }
+        Self {
+            token: tokens::hash(token),
+            ends: unix_now().saturating_add(LENGTH),
+            id: Uuid::new_v4().simple().to_string(),
+        }
     }
 
     fn claims(&self) -> String {
@@ -62,16 +66,16 @@ impl Session {
 
     /// The header that hands the session to the browser. Browsers keep a secure cookie from connections without TLS.
     pub(super) fn set_cookie(&self, key: &HashKey, secure: bool) -> String {
-        cookie(COOKIE, &self.seal(key), LENGTH, secure)
+        format_cookie(COOKIE, &self.seal(key), LENGTH, secure)
     }
 }
 
 /// The header that takes the session from the browser.
 pub(super) fn clear_cookie() -> String {
-    cookie(COOKIE, "", 0, false)
+    format_cookie(COOKIE, "", 0, false)
 }
 
-fn cookie(name: &str, value: &str, seconds: i64, secure: bool) -> String {
+fn format_cookie(name: &str, value: &str, seconds: i64, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
@@ -83,7 +87,7 @@ pub(crate) struct Ended(Mutex<BTreeMap<String, i64>>);
 impl Ended {
     pub(super) fn add(&self, session: &Session) {
         let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = now();
+        let now = unix_now();
         ended.retain(|_, ends| *ends > now);
         if ended.len() < MOST_ENDED {
             ended.insert(session.id.clone(), session.ends);
@@ -96,13 +100,13 @@ impl Ended {
 }
 
 /// The session that a request comes with, and who holds its token.
-pub(super) fn find<'t>(
+pub(super) fn find_session<'t>(
     headers: &HeaderMap,
     key: &HashKey,
     tokens: &'t Tokens,
     ended: &Ended,
 ) -> Option<(Session, &'t Holder)> {
-    let session = Session::open(&read_cookie(headers, COOKIE)?, key, now())?;
+    let session = Session::open(&read_cookie(headers, COOKIE)?, key, unix_now())?;
     let holder = tokens.holder_by_hash(&session.token)?;
     (!ended.holds(&session)).then_some((session, holder))
 }
@@ -162,11 +166,11 @@ impl Theme {
     }
 
     pub(super) fn set_cookie(self) -> String {
-        cookie(THEME_COOKIE, self.as_str(), THEME_LENGTH, false)
+        format_cookie(THEME_COOKIE, self.as_str(), THEME_LENGTH, false)
     }
 }
 
-fn now() -> i64 {
+fn unix_now() -> i64 {
     trace::now().instant().unix_timestamp()
 }
 
@@ -218,11 +222,14 @@ mod tests {
             HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(&pairs).unwrap())])
         };
         let (session, unknown) = (Session::begin("one"), Session::begin("two"));
-        assert_eq!(find(&with(&session), &key, &tokens, &ended).unwrap().1.actor(), "token/acme");
-        assert!(find(&with(&unknown), &key, &tokens, &ended).is_none(), "no such token any more");
+        assert_eq!(find_session(&with(&session), &key, &tokens, &ended).unwrap().1.actor(), "token/acme");
+        assert!(find_session(&with(&unknown), &key, &tokens, &ended).is_none(), "no such token any more");
         ended.add(&session);
-        assert!(find(&with(&session), &key, &tokens, &ended).is_none(), "signed out");
-        assert!(find(&with(&Session::begin("one")), &key, &tokens, &ended).is_some(), "another one of the same token");
+        assert!(find_session(&with(&session), &key, &tokens, &ended).is_none(), "signed out");
+        assert!(
+            find_session(&with(&Session::begin("one")), &key, &tokens, &ended).is_some(),
+            "another one of the same token"
+        );
     }
 
     #[test]

@@ -25,24 +25,24 @@ pub(super) struct Back {
 }
 
 /// `GET /signin`.
-pub(super) async fn form(Query(Back { back }): Query<Back>, headers: HeaderMap) -> Response {
-    show(&headers, StatusCode::OK, &back, None)
+pub(super) async fn show_form(Query(Back { back }): Query<Back>, headers: HeaderMap) -> Response {
+    render_form(&headers, StatusCode::OK, &back, None)
 }
 
-fn show(headers: &HeaderMap, status: StatusCode, back: &str, problem: Option<&str>) -> Response {
+fn render_form(headers: &HeaderMap, status: StatusCode, back: &str, problem: Option<&str>) -> Response {
     let back = ask::safe_path(back);
     let frame =
         Frame { here: Here::Elsewhere, theme: Theme::read(headers), actor: None, address: "/signin", sought: "" };
-    ask::respond(status, headers, &layout::page(&frame, "Sign in", &page(back, problem)))
+    ask::respond_with(status, headers, &layout::render_document(&frame, "Sign in", &render_page(back, problem)))
 }
 
-fn page(back: &str, problem: Option<&str>) -> Markup {
+fn render_page(back: &str, problem: Option<&str>) -> Markup {
     html! {
         div.lead {
             h1 { "Sign in" }
             p.soft { "See every pull credential's way, from the build to the container that uses it." }
         }
-        @if let Some(problem) = problem { p.notice.bad role="alert" { (layout::prose(problem)) } }
+        @if let Some(problem) = problem { p.notice.bad role="alert" { (layout::render_prose(problem)) } }
         form.card.narrow action="/signin" method="post" {
             input type="hidden" name="back" value=(back);
             div.field {
@@ -61,7 +61,7 @@ fn page(back: &str, problem: Option<&str>) -> Markup {
 }
 
 /// `POST /signin`: the token becomes a session, and is forgotten.
-pub(super) async fn begin(State(app): State<Arc<App>>, headers: HeaderMap, content: Body) -> Response {
+pub(super) async fn begin_session(State(app): State<Arc<App>>, headers: HeaderMap, content: Body) -> Response {
     if !session::is_same_origin(&headers) {
         return ask::foreign_form().into_response();
     }
@@ -73,7 +73,7 @@ pub(super) async fn begin(State(app): State<Arc<App>>, headers: HeaderMap, conte
     let Some(holder) = app.tokens.holder(token) else {
         tracing::warn!("somebody tried to sign in to the console with a token that is none");
         let problem = "That is no token of this gateway. `waybill init` wrote them into its home folder.";
-        return show(&headers, StatusCode::UNAUTHORIZED, back, Some(problem));
+        return render_form(&headers, StatusCode::UNAUTHORIZED, back, Some(problem));
     };
     tracing::info!(actor = holder.actor(), "signed in to the console");
     let cookie = Session::begin(token).set_cookie(&app.recorder.hash_key, session::is_secure(&headers));
@@ -81,7 +81,7 @@ pub(super) async fn begin(State(app): State<Arc<App>>, headers: HeaderMap, conte
 }
 
 /// `POST /signout`.
-pub(super) async fn end(asked: Ask) -> Response {
+pub(super) async fn end_session(asked: Ask) -> Response {
     if !session::is_same_origin(&asked.headers) {
         return asked.answer(Err(ask::foreign_form()));
     }
@@ -90,7 +90,7 @@ pub(super) async fn end(asked: Ask) -> Response {
 }
 
 /// `POST /theme`: changes nothing but how pages look in this browser.
-pub(super) async fn theme(State(app): State<Arc<App>>, headers: HeaderMap, content: Body) -> Response {
+pub(super) async fn choose_theme(State(app): State<Arc<App>>, headers: HeaderMap, content: Body) -> Response {
     match body::read_form(&headers, content, app.limits).await {
         Ok(form) => {
             let cookie = Theme::parse(form.get("theme")).set_cookie();

@@ -23,37 +23,42 @@ use crate::http::{
 };
 
 /// `GET /containers/{workspace}/{id}`.
-pub(super) async fn container(ask: Ask, Path((workspace, id)): Path<(String, String)>) -> Response {
+pub(super) async fn show_container(ask: Ask, Path((workspace, id)): Path<(String, String)>) -> Response {
     let question = request::id(id).map(Asked::Container);
-    let page = show(&ask, workspace, question, Here::Containers).await;
+    let page = read_page(&ask, workspace, question, Here::Containers).await;
     ask.answer(page)
 }
 
 /// `GET /images/{workspace}/{id}`.
-pub(super) async fn image(ask: Ask, Path((workspace, id)): Path<(String, String)>) -> Response {
+pub(super) async fn show_image(ask: Ask, Path((workspace, id)): Path<(String, String)>) -> Response {
     let question = request::id(id).map(Asked::Image);
-    let page = show(&ask, workspace, question, Here::Elsewhere).await;
+    let page = read_page(&ask, workspace, question, Here::Elsewhere).await;
     ask.answer(page)
 }
 
 /// `GET /secrets/{workspace}/{name}`.
-pub(super) async fn secret(ask: Ask, Path((workspace, name)): Path<(String, String)>) -> Response {
+pub(super) async fn show_secret(ask: Ask, Path((workspace, name)): Path<(String, String)>) -> Response {
     let question = request::id(name).map(Asked::Secret);
-    let page = show(&ask, workspace, question, Here::Secrets).await;
+    let page = read_page(&ask, workspace, question, Here::Secrets).await;
     ask.answer(page)
 }
 
-async fn show(ask: &Ask, workspace: String, question: Result<Asked, Problem>, here: Here) -> Result<Page, Problem> {
+async fn read_page(
+    ask: &Ask,
+    workspace: String,
+    question: Result<Asked, Problem>,
+    here: Here,
+) -> Result<Page, Problem> {
     let (workspace, question) = (ask.workspace(workspace)?, question?);
-    let present = explain(ask, &workspace, &question, Moment::Now).await?;
+    let present = explain_at(ask, &workspace, &question, Moment::Now).await?;
     let stops = find_stops(&present);
-    let at = chosen(ask, &stops)?;
+    let at = find_moment(ask, &stops)?;
     let explanation = match at {
-        Some(at) => explain(ask, &workspace, &question, moment_at(ask, at).await?).await?,
+        Some(at) => explain_at(ask, &workspace, &question, moment_at(ask, at).await?).await?,
         None => present,
     };
     let before = match ask.number("diff")? {
-        Some(from) => Some((from, explain(ask, &workspace, &question, moment_at(ask, from).await?).await?)),
+        Some(from) => Some((from, explain_at(ask, &workspace, &question, moment_at(ask, from).await?).await?)),
         None => None,
     };
     let story = Story {
@@ -67,11 +72,11 @@ async fn show(ask: &Ask, workspace: String, question: Result<Asked, Problem>, he
         explanation,
     };
     let title = format!("{} {}", story.explanation.kind, story.explanation.id);
-    Ok(Page { title, here, body: story::page(&story) })
+    Ok(Page { title, here, body: story::render_page(&story) })
 }
 
 /// The moment that the query names: a sequence, or the slider's step. None for the present.
-fn chosen(ask: &Ask, stops: &[super::moments::Stop]) -> Result<Option<u64>, Problem> {
+fn find_moment(ask: &Ask, stops: &[super::moments::Stop]) -> Result<Option<u64>, Problem> {
     if let Some(at) = ask.number("as_of")? {
         return Ok(Some(at));
     }
@@ -92,7 +97,12 @@ async fn moment_at(ask: &Ask, sequence: u64) -> Result<Moment, Problem> {
     Ok(Moment::Past { sequence, at: message.at })
 }
 
-async fn explain(ask: &Ask, workspace: &WorkspaceId, question: &Asked, moment: Moment) -> Result<Explanation, Problem> {
+async fn explain_at(
+    ask: &Ask,
+    workspace: &WorkspaceId,
+    question: &Asked,
+    moment: Moment,
+) -> Result<Explanation, Problem> {
     request::in_time(&ask.app, ask.explainer(moment).explain(workspace, question)).await
 }
 
@@ -139,7 +149,7 @@ async fn newest_event(ask: &Ask, filter: &Filter) -> Result<Option<Event>, LogEr
 
 /// What can be done with a secret that is there.
 fn offer_actions(workspace: &WorkspaceId, question: &Asked, explanation: &Explanation) -> Markup {
-    let Asked::Secret(name) = question else { return layout::nothing() };
+    let Asked::Secret(name) = question else { return layout::no_markup() };
     let actions: &[Action] = match explanation.verdict.code {
         Code::SecretNotFound | Code::Quarantined => &[],
         Code::SecretShredded => &[Action::Rotate],

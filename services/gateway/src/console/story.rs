@@ -62,34 +62,34 @@ impl Story {
 }
 
 /// The whole page.
-pub(super) fn page(story: &Story) -> Markup {
+pub(super) fn render_page(story: &Story) -> Markup {
     let explanation = &story.explanation;
     html! {
         div.lead {
             p.crumbs { (explanation.kind) " in workspace " (explanation.workspace) }
             div.head { h1 { (explanation.id) } (story.actions) }
-            (places(story))
+            (render_places(story))
         }
         @if let Some(done) = story.done {
             p.notice role="status" { "Recorded at sequence " a href={ "/events/" (done) } { (done) } ". What follows from it is in the log as it happens." }
         }
-        (moments::choice(&story.moments, &story.thing().path()))
+        (moments::render_choice(&story.moments, &story.thing().path()))
         div #story.columns aria-live="polite" {
             div.columns-all {
-                (moments::heading(&story.moments))
-                (verdict(&explanation.verdict, story.now))
+                (moments::render_heading(&story.moments))
+                (render_verdict(&explanation.verdict, story.now))
             }
-            (moments::difference(story))
-            div.card { (hops::picture(explanation)) }
-            (notes(&explanation.notes))
-            (moments::placements(explanation, story.now))
-            (events(story))
+            (moments::render_difference(story))
+            div.card { (hops::draw_way(explanation)) }
+            (render_notes(&explanation.notes))
+            (moments::draw_placements(explanation, story.now))
+            (render_events(story))
         }
-        (layout::the_same(&story.same()))
+        (layout::render_same(&story.same()))
     }
 }
 
-fn places(story: &Story) -> Markup {
+fn render_places(story: &Story) -> Markup {
     let Explanation { placement, worker_id, .. } = &story.explanation;
     html! {
         p.soft {
@@ -105,29 +105,29 @@ fn places(story: &Story) -> Markup {
 }
 
 /// The verdict, with its remedy.
-pub(super) fn verdict(verdict: &Verdict, now: Timestamp) -> Markup {
+pub(super) fn render_verdict(verdict: &Verdict, now: Timestamp) -> Markup {
     html! {
         div.card.verdict.(verdict.state.as_str()) {
             p {
                 span.word { (layout::state_word(verdict.state)) }
                 " at " strong { (verdict.hop.as_str()) } ": " code { (verdict.code.as_str()) }
-                @if let Some(since) = verdict.since { span.soft { " · " (layout::ago(since, now)) } }
+                @if let Some(since) = verdict.since { span.soft { " · " (layout::spell_ago(since, now)) } }
                 @if let Some(sequence) = verdict.sequence {
                     span.soft { " · sequence " a href={ "/events/" (sequence) } { (sequence) } }
                 }
             }
-            p.says { (layout::prose(&layout::sentence(&verdict.sentence))) }
-            @if !verdict.remedy.is_empty() { p.remedy { (layout::prose(&verdict.remedy)) } }
+            p.says { (layout::render_prose(&layout::to_sentence(&verdict.sentence))) }
+            @if !verdict.remedy.is_empty() { p.remedy { (layout::render_prose(&verdict.remedy)) } }
         }
     }
 }
 
-fn notes(notes: &[String]) -> Markup {
+fn render_notes(notes: &[String]) -> Markup {
     html! {
         @if !notes.is_empty() {
             section.section {
                 h2 { "Worth knowing" }
-                ul { @for note in notes { li { (layout::prose(&layout::sentence(note))) } } }
+                ul { @for note in notes { li { (layout::render_prose(&layout::to_sentence(note))) } } }
             }
         }
     }
@@ -144,13 +144,13 @@ fn outcome_words(outcome: StepOutcome) -> (&'static str, &'static str) {
     }
 }
 
-fn events(story: &Story) -> Markup {
+fn render_events(story: &Story) -> Markup {
     let timeline = &story.explanation.timeline;
     html! {
         section.section {
             h2 { "Events" }
             @if timeline.is_empty() {
-                (layout::empty("The log holds no event about it.", "Is the id right, and the workspace? `waybill events` shows what was said last."))
+                (layout::render_empty("The log holds no event about it.", "Is the id right, and the workspace? `waybill events` shows what was said last."))
             } @else {
                 div.scroll tabindex="0" role="region" aria-label="Events" {
                     table.stack {
@@ -158,7 +158,7 @@ fn events(story: &Story) -> Markup {
                             th.num scope="col" { "Sequence" } th scope="col" { "Time (UTC)" } th.num.wideonly scope="col" { "After" }
                             th scope="col" { "Hop" } th scope="col" { "Outcome" } th scope="col" { "What it says" }
                         } }
-                        tbody { @for step in timeline { (row(step, story)) } }
+                        tbody { @for step in timeline { (render_step(step, story)) } }
                     }
                 }
             }
@@ -166,13 +166,13 @@ fn events(story: &Story) -> Markup {
     }
 }
 
-fn row(step: &Step, story: &Story) -> Markup {
+fn render_step(step: &Step, story: &Story) -> Markup {
     let (class, word) = outcome_words(step.outcome);
     let fields = format!("/events/{}", step.sequence);
     html! {
         tr {
             td.num { a href=(fields) { (step.sequence) } }
-            td.nowrap { (layout::moment(step.time)) }
+            td.nowrap { (layout::render_time(step.time)) }
             td.num.nowrap.wideonly { @if let Some(after) = step.after_ms { "+" (layout::spell_ms(after)) } }
             td { (step.hop.as_str()) }
             td class=(class) { (word) }
@@ -182,7 +182,7 @@ fn row(step: &Step, story: &Story) -> Markup {
                     (step.event) " by " (step.service)
                     @if let Some(version) = &step.version { " " (version) }
                     @if let Some(actor) = &step.actor { " for " (actor) }
-                    @if let Some(trace) = &step.trace_id { " · " (trace_link(trace, story.traces.as_deref())) }
+                    @if let Some(trace) = &step.trace_id { " · " (render_trace(trace, story.traces.as_deref())) }
                 }
                 details hx-get={ (fields) "?part=fields" } hx-trigger="toggle once" hx-target="find .body" {
                     summary { "every field" }
@@ -194,7 +194,7 @@ fn row(step: &Step, story: &Story) -> Markup {
 }
 
 /// A trace, with a link where its address is known.
-pub(super) fn trace_link(trace_id: &str, traces: Option<&str>) -> Markup {
+pub(super) fn render_trace(trace_id: &str, traces: Option<&str>) -> Markup {
     let short: String = trace_id.chars().take(8).collect();
     html! {
         @match traces {
@@ -221,7 +221,7 @@ mod tests {
             now,
             moments: Moments::default(),
             related: vec![Thing { kind: "secret", workspace: "acme".to_owned(), id: "a.b".to_owned() }],
-            actions: layout::nothing(),
+            actions: layout::no_markup(),
             done: None,
             traces: Some("http://jaeger.example".to_owned()),
             base,
@@ -237,7 +237,7 @@ mod tests {
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".to_owned()),
             ..step(Hop::Pull, 17, 0)
         };
-        let text = page(&story(explanation("container", Hop::Pull, State::Broken, vec![failed]))).into_string();
+        let text = render_page(&story(explanation("container", Hop::Pull, State::Broken, vec![failed]))).into_string();
         for part in [
             "BROKEN",
             "class=\"card verdict broken\"",
@@ -256,14 +256,14 @@ mod tests {
 
     #[test]
     fn nothing_known_is_said_and_not_shown_as_an_empty_table() {
-        let text = page(&story(explanation("image", Hop::Saved, State::Broken, vec![]))).into_string();
+        let text = render_page(&story(explanation("image", Hop::Saved, State::Broken, vec![]))).into_string();
         assert!(text.contains("The log holds no event about it.") && !text.contains("<table"), "{text}");
     }
 
     #[test]
     fn a_long_story_is_a_small_page() {
         let timeline = (1..=40).map(|sequence| step(Hop::Pull, sequence, 0)).collect();
-        let text = page(&story(explanation("container", Hop::Pull, State::Healthy, timeline))).into_string();
+        let text = render_page(&story(explanation("container", Hop::Pull, State::Healthy, timeline))).into_string();
         assert!(text.len() < 60_000, "{} bytes", text.len());
     }
 }

@@ -11,7 +11,7 @@ use waybill_schemas::{Event, Recorded, Subject, Timestamp, WorkerId, v1::WorkerR
 
 use super::{
     ask::{self, Ask, Page},
-    impact::look,
+    impact::look_at_fleet,
     layout::{self, Here, Same},
     lists, now,
 };
@@ -31,26 +31,26 @@ struct Worker {
 }
 
 /// `GET /workers`.
-pub(super) async fn list(ask: Ask) -> Response {
+pub(super) async fn show_list(ask: Ask) -> Response {
     let own = ask.holder.workspace().map(|own| own.as_str());
-    let workers = look(&ask, |fleet| fleet.workers(own));
+    let workers = look_at_fleet(&ask, |fleet| fleet.workers(own));
     let page = workers.map(|workers| Page {
         title: "Workers".to_owned(),
         here: Here::Workers,
         body: html! {
             div.lead { h1 { "Workers" } p.soft { "What is placed on each, and when the log last heard of it." } }
-            (table(&workers, trace::now()))
-            (layout::the_same(&[Same::command("top"), Same::get(&ask.base(), "/v1/now")]))
+            (render_table(&workers, trace::now()))
+            (layout::render_same(&[Same::command("top"), Same::get(&ask.base(), "/v1/now")]))
         },
     });
     ask.answer(page)
 }
 
 /// The table of workers, also on the page of the present.
-pub(super) fn table(workers: &[WorkerLoad], now: Timestamp) -> Markup {
+pub(super) fn render_table(workers: &[WorkerLoad], now: Timestamp) -> Markup {
     html! {
         @if workers.is_empty() {
-            (layout::empty("No worker is known.", "Start one with `waybill worker --id w1`: it registers by itself."))
+            (layout::render_empty("No worker is known.", "Start one with `waybill worker --id w1`: it registers by itself."))
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Workers" {
                 table.tight {
@@ -66,7 +66,7 @@ pub(super) fn table(workers: &[WorkerLoad], now: Timestamp) -> Markup {
                                 td.num.warn[load.in_flight > 0] { (load.in_flight) }
                                 td.num.bad[load.broken > 0] { (load.broken) }
                                 td.warn[is_quiet(load, now)] {
-                                    @match load.heard_at { Some(at) => (layout::ago(at, now)), None => "never" }
+                                    @match load.heard_at { Some(at) => (layout::spell_ago(at, now)), None => "never" }
                                 }
                             }
                         }
@@ -84,21 +84,21 @@ fn is_quiet(load: &WorkerLoad, now: Timestamp) -> bool {
 }
 
 /// `GET /workers/{id}`.
-pub(super) async fn one(ask: Ask, Path(id): Path<String>) -> Response {
-    let page = read(&ask, id).await.map(|worker| Page {
+pub(super) async fn show_worker(ask: Ask, Path(id): Path<String>) -> Response {
+    let page = read_worker(&ask, id).await.map(|worker| Page {
         title: format!("worker {}", worker.id),
         here: Here::Workers,
-        body: page(&worker, &ask.base(), trace::now()),
+        body: render_page(&worker, &ask.base(), trace::now()),
     });
     ask.answer(page)
 }
 
-async fn read(ask: &Ask, id: String) -> Result<Worker, Problem> {
+async fn read_worker(ask: &Ask, id: String) -> Result<Worker, Problem> {
     let id: WorkerId = request::id(id)?;
     let own = ask.holder.workspace();
     let wanted = Wanted { worker: Some(id.to_string()), workspace: own.map(ToString::to_string), ..Wanted::default() };
     let (loads, (placements, next)) =
-        look(ask, |fleet| (fleet.workers(own.map(|own| own.as_str())), fleet.list(&wanted, u64::MAX, MOST)))?;
+        look_at_fleet(ask, |fleet| (fleet.workers(own.map(|own| own.as_str())), fleet.list(&wanted, u64::MAX, MOST)))?;
     let load = loads.into_iter().find(|load| load.worker_id == id.as_str());
     // Which workers there are is no business of a workspace that has nothing on them.
     if load.is_none() && own.is_some() {
@@ -119,7 +119,7 @@ async fn read(ask: &Ask, id: String) -> Result<Worker, Problem> {
     Ok(Worker { id, registered, queue, load, placements, more: next.is_some() })
 }
 
-fn page(worker: &Worker, base: &str, now: Timestamp) -> Markup {
+fn render_page(worker: &Worker, base: &str, now: Timestamp) -> Markup {
     let Worker { id, registered, queue, load, placements, more } = worker;
     html! {
         div.lead {
@@ -127,7 +127,7 @@ fn page(worker: &Worker, base: &str, now: Timestamp) -> Markup {
             h1 { (id) }
             @match registered {
                 Some(Recorded { sequence, at, value }) => p.soft {
-                    "registered " (layout::ago(*at, now)) " at sequence " a href={ "/events/" (sequence) } { (sequence) }
+                    "registered " (layout::spell_ago(*at, now)) " at sequence " a href={ "/events/" (sequence) } { (sequence) }
                     ", instance " code { (value.instance) }
                 },
                 None => p.bad { "The log holds no registration of it: nothing can be attached for it." },
@@ -138,7 +138,7 @@ fn page(worker: &Worker, base: &str, now: Timestamp) -> Markup {
                 div { dt { "Placements" } dd { (load.placements) } }
                 div { dt { "Waiting" } dd.warn[load.in_flight > 0] { (load.in_flight) } }
                 div { dt { "Failing" } dd.bad[load.broken > 0] { (load.broken) } }
-                div { dt { "Last heard of" } dd { @match load.heard_at { Some(at) => (layout::ago(at, now)), None => "never" } } }
+                div { dt { "Last heard of" } dd { @match load.heard_at { Some(at) => (layout::spell_ago(at, now)), None => "never" } } }
             }
             @match queue {
                 Some(queue) => {
@@ -153,9 +153,9 @@ fn page(worker: &Worker, base: &str, now: Timestamp) -> Markup {
                 h2 { "Newest placements" }
                 @if *more { a.small href={ "/containers?worker=" (id) } { "all of them" } }
             }
-            (lists::containers_table(placements, now))
+            (lists::render_containers(placements, now))
         }
-        (layout::the_same(&[
+        (layout::render_same(&[
             Same::command(format_args!("containers --worker {id}")),
             Same::command(format_args!("events --worker {id}")),
             Same::get(base, &format!("/v1/containers?worker={id}")),
@@ -185,7 +185,7 @@ mod tests {
         ];
         for (load, quiet) in cases {
             assert_eq!(is_quiet(&load, now), quiet, "{load:?}");
-            assert!(table(&[load], now).into_string().contains("href=\"/workers/w1\""));
+            assert!(render_table(&[load], now).into_string().contains("href=\"/workers/w1\""));
         }
     }
 }
