@@ -78,12 +78,17 @@ def check_compose(home, problems):
 
 def check_keys(services, problems):
     """A service has its own role's keys only."""
-    roles = {"gateway": "gateway", "scheduler": "scheduler", "worker": "worker-node-1"}
+    roles = {
+        "gateway": ["gateway"],
+        "issuer": ["issuer", "claims", "signing"],
+        "scheduler": ["scheduler"],
+        "worker": ["worker-node-1"],
+    }
     for name, service in services.items():
         for volume in service.get("volumes", []):
             found = re.search(r"/(?:keys|tokens)/([^:.]+)", volume.split(":/")[0])
             if found:
-                problems.need(found[1] == roles.get(name), f"compose.yaml: {name} is given the key of {found[1]}")
+                problems.need(found[1] in roles.get(name, []), f"compose.yaml: {name} is given the key of {found[1]}")
             whole = any(volume.startswith(f"{HOME}{folder}:") for folder in ("", "/data", "/keys", "/tokens"))
             problems.need(not whole, f"compose.yaml: {name} is given more than its own files: {volume}")
 

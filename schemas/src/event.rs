@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{ContainerId, ImageId, SecretName, Subject, WorkerId, WorkspaceId, v1};
+use crate::{ContainerId, ImageId, SecretName, Subject, TokenId, WorkerId, WorkspaceId, v1};
 
 macro_rules! events {
     ($($name:ident,)+) => {
@@ -70,6 +70,11 @@ macro_rules! for_events {
             CredentialSecretSkipped,
             ContainerRequested,
             ContainerEnded,
+            WorkspaceAdded,
+            TokenCreated,
+            TokenRevoked,
+            WorkerJoined,
+            WorkerRetired,
             WorkerRegistered,
             SchedulerKeyPublished,
             ContainerCredentialsAttached,
@@ -184,6 +189,9 @@ impl Event {
                     && self.worker_id() == Some(worker_id)
             }
             Subject::Worker { worker_id } | Subject::NodeQuestion { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::WorkerIdentity { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::Workspace { workspace } => self.workspace() == Some(workspace),
+            Subject::Token { token_id } => self.token_id() == Some(token_id),
             Subject::SchedulerKeys => true,
             Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
         }
@@ -196,7 +204,8 @@ impl Event {
             ImageSecretNamed CredentialSecretSkipped ContainerRequested ContainerEnded
             ContainerCredentialsAttached ContainerCredentialsSkipped ContainerCredentialsWithdrawn
             WorkerCredentialsRenewed CredentialProviderAttached CredentialProviderFailed
-            ImagePullSucceeded ImagePullFailed SecretRenewalApplied SecretRenewalFailed ContainerLoginAsked,
+            ImagePullSucceeded ImagePullFailed SecretRenewalApplied SecretRenewalFailed ContainerLoginAsked
+            WorkspaceAdded,
             or NodeLoginAsked)
     }
 
@@ -248,10 +257,19 @@ impl Event {
     /// The worker that the event names.
     pub fn worker_id(&self) -> Option<&WorkerId> {
         member!(self.worker_id of
-            ContainerRequested WorkerRegistered ContainerCredentialsAttached ContainerCredentialsSkipped
+            ContainerRequested WorkerJoined WorkerRetired WorkerRegistered ContainerCredentialsAttached ContainerCredentialsSkipped
             ContainerCredentialsWithdrawn WorkerCredentialsRenewed CredentialProviderAttached
             CredentialProviderFailed ImagePullSucceeded ImagePullFailed SecretRenewalApplied
             SecretRenewalFailed ContainerLoginAsked NodeLoginAsked, or)
+    }
+
+    /// The bearer token that the event is about.
+    pub fn token_id(&self) -> Option<&TokenId> {
+        match self {
+            Self::TokenCreated(body) => Some(&body.token_id),
+            Self::TokenRevoked(body) => Some(&body.token_id),
+            _ => None,
+        }
     }
 
     /// Sequence of the quarantined message that the event is about.

@@ -33,6 +33,14 @@ pub enum Filter {
     ContainerQuestions(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
     /// Registrations.
     Workers(Option<WorkerId>),
+    /// Workers that joined or retired, workspaces, and tokens.
+    Identities,
+    /// Workers that joined or retired.
+    WorkerIdentities,
+    /// Workspaces.
+    Workspaces,
+    /// Bearer tokens.
+    Tokens,
     /// What the operator says of quarantined messages.
     Quarantine,
 }
@@ -79,6 +87,10 @@ impl fmt::Display for Filter {
                 write!(f, "waybill.events.outcome.{worker}.question.{workspace}.{}.*", token(container.as_ref()))
             }
             Self::Workers(worker) => write!(f, "waybill.events.worker.{}", token(worker.as_ref())),
+            Self::Identities => f.write_str("waybill.events.identity.>"),
+            Self::WorkerIdentities => f.write_str("waybill.events.identity.worker.*"),
+            Self::Workspaces => f.write_str("waybill.events.identity.workspace.*"),
+            Self::Tokens => f.write_str("waybill.events.identity.token.*"),
             Self::Quarantine => f.write_str("waybill.events.quarantine.*"),
         }
     }

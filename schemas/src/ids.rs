@@ -143,6 +143,10 @@ checked_text!(
     /// A request or a build: what makes it one, however often it is sent. Derived from its idempotency key, or fresh.
     RequestId, ID_PATTERN, IdError, |text| check("request", text)
 );
+id!(
+    /// Name of a bearer token.
+    TokenId, "token_id"
+);
 
 /// The pattern every secret name matches, as a JSON Schema regular expression.
 pub const SECRET_NAME_PATTERN: &str = "^[A-Za-z0-9_.-]{1,128}$";

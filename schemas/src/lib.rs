@@ -37,7 +37,8 @@ pub use envelope::{Envelope, Headers, TraceParent, header};
 pub use event::{Event, EventType};
 pub use filter::{Filter, VAULT_BUCKET, VaultFilter, VaultKey, covers};
 pub use ids::{
-    ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, WorkerId, WorkspaceId,
+    ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, TokenId, WorkerId,
+    WorkspaceId,
 };
 pub use sealed::Sealed;
 pub use sealing_key::{PublicSealingKey, SEALING_KEY_PATTERN, SealingKeyError};

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{ContainerId, EventType, IdError, ImageId, RequestId, SecretName, WorkerId, WorkspaceId};
+use crate::{ContainerId, EventType, IdError, ImageId, RequestId, SecretName, TokenId, WorkerId, WorkspaceId};
 
 const ROOT: [&str; 2] = ["waybill", "events"];
 
@@ -102,6 +102,21 @@ pub enum Subject {
         /// The worker.
         worker_id: WorkerId,
     },
+    /// `waybill.events.identity.worker.<worker_id>`: that a worker joined, with which key, and that it retired.
+    WorkerIdentity {
+        /// The worker.
+        worker_id: WorkerId,
+    },
+    /// `waybill.events.identity.workspace.<workspace>`: that there is a workspace.
+    Workspace {
+        /// The workspace.
+        workspace: WorkspaceId,
+    },
+    /// `waybill.events.identity.token.<token_id>`: a bearer token, and its revocation.
+    Token {
+        /// Its name.
+        token_id: TokenId,
+    },
     /// `waybill.events.scheduler.keys`: the scheduler's public keys.
     SchedulerKeys,
     /// `waybill.events.quarantine.<sequence>`: what the operator says of a message that cannot be read.
@@ -141,6 +156,9 @@ impl Subject {
             Self::ContainerQuestion { .. } => &[Type::ContainerLoginAsked],
             Self::NodeQuestion { .. } => &[Type::NodeLoginAsked],
             Self::Worker { .. } => &[Type::WorkerRegistered],
+            Self::WorkerIdentity { .. } => &[Type::WorkerJoined, Type::WorkerRetired],
+            Self::Workspace { .. } => &[Type::WorkspaceAdded],
+            Self::Token { .. } => &[Type::TokenCreated, Type::TokenRevoked],
             Self::SchedulerKeys => &[Type::SchedulerKeyPublished],
             Self::Quarantine { .. } => &[Type::QuarantineRetried, Type::QuarantineDiscarded],
         }
@@ -165,6 +183,9 @@ impl Subject {
             }
             Self::NodeQuestion { .. } => "waybill.events.outcome.{worker_id}.question",
             Self::Worker { .. } => "waybill.events.worker.{worker_id}",
+            Self::WorkerIdentity { .. } => "waybill.events.identity.worker.{worker_id}",
+            Self::Workspace { .. } => "waybill.events.identity.workspace.{workspace}",
+            Self::Token { .. } => "waybill.events.identity.token.{token_id}",
             Self::SchedulerKeys => "waybill.events.scheduler.keys",
             Self::Quarantine { .. } => "waybill.events.quarantine.{sequence}",
         }
@@ -180,8 +201,14 @@ impl Subject {
             | Self::SecretDecision { workspace, .. }
             | Self::ContainerOutcome { workspace, .. }
             | Self::SecretOutcome { workspace, .. }
-            | Self::ContainerQuestion { workspace, .. } => Some(workspace),
-            Self::NodeQuestion { .. } | Self::Worker { .. } | Self::SchedulerKeys | Self::Quarantine { .. } => None,
+            | Self::ContainerQuestion { workspace, .. }
+            | Self::Workspace { workspace } => Some(workspace),
+            Self::NodeQuestion { .. }
+            | Self::Worker { .. }
+            | Self::WorkerIdentity { .. }
+            | Self::Token { .. }
+            | Self::SchedulerKeys
+            | Self::Quarantine { .. } => None,
         }
     }
 }
@@ -212,6 +239,9 @@ impl fmt::Display for Subject {
             }
             Self::NodeQuestion { worker_id } => write!(f, "outcome.{worker_id}.question"),
             Self::Worker { worker_id } => write!(f, "worker.{worker_id}"),
+            Self::WorkerIdentity { worker_id } => write!(f, "identity.worker.{worker_id}"),
+            Self::Workspace { workspace } => write!(f, "identity.workspace.{workspace}"),
+            Self::Token { token_id } => write!(f, "identity.token.{token_id}"),
             Self::SchedulerKeys => f.write_str("scheduler.keys"),
             Self::Quarantine { sequence } => write!(f, "quarantine.{sequence}"),
         }
@@ -282,6 +312,9 @@ impl FromStr for Subject {
             }),
             ["outcome", worker_id, "question"] => Ok(Self::NodeQuestion { worker_id: worker_id.parse()? }),
             ["worker", worker_id] => Ok(Self::Worker { worker_id: worker_id.parse()? }),
+            ["identity", "worker", worker_id] => Ok(Self::WorkerIdentity { worker_id: worker_id.parse()? }),
+            ["identity", "workspace", workspace] => Ok(Self::Workspace { workspace: workspace.parse()? }),
+            ["identity", "token", token_id] => Ok(Self::Token { token_id: token_id.parse()? }),
             ["scheduler", "keys"] => Ok(Self::SchedulerKeys),
             ["quarantine", sequence] => Ok(Self::Quarantine { sequence: number(sequence)? }),
             _ => Err(SubjectError::Form),
@@ -314,6 +347,9 @@ mod tests {
             "waybill.events.outcome.w1.question.ws1.17",
             "waybill.events.outcome.w1.question",
             "waybill.events.worker.w1",
+            "waybill.events.identity.worker.w1",
+            "waybill.events.identity.workspace.ws1",
+            "waybill.events.identity.token.ci-main",
             "waybill.events.scheduler.keys",
             "waybill.events.quarantine.12",
         ] {

@@ -3,6 +3,7 @@
 
 mod container;
 mod decision;
+mod identity;
 mod image;
 mod outcome;
 mod quarantine;
@@ -15,6 +16,7 @@ pub use decision::{
     AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerCredentialsWithdrawn,
     RenewCause, WithdrawReason, WorkerCredentialsRenewed,
 };
+pub use identity::{TokenCreated, TokenRevoked, TokenRole, WorkerJoined, WorkerRetired, WorkspaceAdded, is_user_key};
 pub use image::{CredentialSecretSkipped, CredentialSource, ImageSecretNamed, SaveSkipReason};
 pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,

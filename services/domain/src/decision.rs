@@ -40,6 +40,8 @@ pub enum Cause {
     End,
     /// A newer request placed the container again.
     Superseded,
+    /// The worker is no more.
+    Retirement,
     /// A worker registered another sealing key.
     KeyChange,
 }
@@ -167,6 +169,7 @@ impl Decision {
             Outcome::Withdrawn { reason, .. } => match reason {
                 WithdrawReason::Superseded => Cause::Superseded,
                 WithdrawReason::Ended => Cause::End,
+                WithdrawReason::WorkerRetired => Cause::Retirement,
                 WithdrawReason::SecretRevoked | WithdrawReason::SecretShredded => Cause::Revocation,
             },
             Outcome::Renewed { cause: RenewCause::Rotation, .. } => Cause::Rotation,

@@ -60,6 +60,7 @@ pub async fn run(
     });
     let nats = EventLog::connect(config.nats).await?;
     let vault = Arc::new(nats.vault());
+    let issuer = nats.clone();
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
@@ -76,6 +77,7 @@ pub async fn run(
         verifies,
         recorder: Recorder { log, vault, hash_key, limit: config.limits.append },
         tokens: config.tokens,
+        issuer: Some(issuer),
         limits: config.limits,
         console: Console { traces: config.traces, ..Console::default() },
         recordings: recordings.clone(),

@@ -11,12 +11,13 @@ use waybill_platform::{
     metrics,
     trace::{self, Delivery},
 };
-use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Subject, Timestamp, WorkerId};
+use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Subject, Timestamp};
 
 use crate::{
     SchedulerError,
     batch::{LIVE, next_batch},
     bounded::Bounded,
+    consumers::Reader,
     keeper::VaultTask,
     projection::{Entry, FoldReport, Position, Projection, ProjectionError, Ruling},
     retry::Retry,
@@ -35,8 +36,8 @@ pub(crate) struct Folding {
 
 /// Who hears of what was folded, once it is committed.
 pub(crate) struct Heard {
-    /// Of workers that registered.
-    pub(crate) registered: mpsc::UnboundedSender<BTreeSet<WorkerId>>,
+    /// Of whose consumers are to be made or removed.
+    pub(crate) readers: mpsc::UnboundedSender<BTreeSet<Reader>>,
     /// Of what is to be done in the vault.
     pub(crate) vault: mpsc::UnboundedSender<VaultTask>,
     /// Of quarantined messages that are to be read again.
@@ -89,12 +90,12 @@ impl Folding {
     }
 
     fn tell(&self, entries: &[Entry], report: FoldReport) {
-        let mut workers = BTreeSet::new();
+        let mut readers = BTreeSet::new();
         for entry in entries {
             match entry {
                 Entry::Event(recorded) => {
                     metrics::consumed(&recorded.value.subject);
-                    workers.extend(registration(&recorded.value.event));
+                    readers.extend(Reader::from_event(&recorded.value.event));
                     // The process goes down when nobody listens.
                     let _ = vault_task(&recorded.value.event).is_none_or(|task| self.heard.vault.send(task).is_ok());
                 }
@@ -111,8 +112,8 @@ impl Folding {
                 }
             }
         }
-        if !workers.is_empty() {
-            let _ = self.heard.registered.send(workers);
+        if !readers.is_empty() {
+            let _ = self.heard.readers.send(readers);
         }
         report.anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, anomaly));
         report.rulings.into_iter().for_each(|ruling| self.tell_ruling(ruling));
@@ -127,13 +128,6 @@ impl Folding {
             Ruling::Discarded { sequence } => tracing::info!(sequence, "quarantined event discarded"),
             Ruling::NotThere { sequence } => tracing::warn!(sequence, "no such event in quarantine"),
         }
-    }
-}
-
-fn registration(event: &Event) -> Option<WorkerId> {
-    match event {
-        Event::WorkerRegistered(worker) => Some(worker.worker_id.clone()),
-        _ => None,
     }
 }
 

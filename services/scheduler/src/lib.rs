@@ -19,7 +19,6 @@ mod keys;
 pub mod origin;
 pub mod projection;
 mod publisher;
-mod readers;
 mod refold;
 mod retry;
 mod start;
@@ -33,7 +32,6 @@ use waybill_platform::{
 
 pub use config::SchedulerConfig;
 pub use keys::{KeyFolderError, PublishKeysError, read_keys};
-pub use readers::Readers;
 pub use refold::rebuild;
 pub use start::run;
 

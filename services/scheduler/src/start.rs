@@ -20,7 +20,7 @@ use crate::{
     SchedulerConfig, SchedulerError,
     aside::Aside,
     bounded::Bounded,
-    consumers::Consumers,
+    consumers::{Consumers, Reader},
     folding::{Folding, Heard},
     gauges::Gauges,
     grants::Grants,
@@ -29,7 +29,6 @@ use crate::{
     origin::{ForeignLog, LogState, resume},
     projection::{Position, Projection, ProjectionError},
     publisher::Publisher,
-    readers::Readers,
     retry::{Candidate, Retries, Retry},
 };
 
@@ -55,7 +54,6 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
         projection: config.projection,
         key_folder: config.key_folder,
         keys: watch::channel(Arc::new(config.keys)).0,
-        readers: config.readers,
         replicas: config.replicas,
         health,
     };
@@ -75,7 +73,6 @@ pub(crate) struct Scheduler {
     pub(crate) projection: PathBuf,
     pub(crate) key_folder: PathBuf,
     pub(crate) keys: watch::Sender<Arc<KeyRing>>,
-    pub(crate) readers: Readers,
     pub(crate) replicas: usize,
     pub(crate) health: HealthState,
 }
@@ -243,17 +240,17 @@ impl Loops {
     ) -> Result<Self, ProjectionError> {
         let Scheduler { log, vault, .. } = scheduler;
         let (folded, folds) = watch::channel(from.saturating_sub(1));
-        let (registered, registrations) = mpsc::unbounded_channel();
+        let (readers, named) = mpsc::unbounded_channel();
         let (vault_tasks, tasks) = mpsc::unbounded_channel();
         let (retries, asked) = mpsc::unbounded_channel();
         // Consumers that are missing for workers known from earlier: making one that is there changes nothing.
-        let _ = registered.send(projection.workers()?);
+        let _ = readers.send(projection.workers()?.into_iter().map(Reader::Worker).collect());
         // What a crash left undone in the vault.
         let _ = vault_tasks.send(VaultTask::Sweep);
         for retry in open_retries(projection)? {
             let _ = retries.send(retry);
         }
-        let heard = Heard { registered, vault: vault_tasks, retries };
+        let heard = Heard { readers, vault: vault_tasks, retries };
         let grants = Arc::new(Grants::new(vault.clone(), scheduler.keys.subscribe()));
         let aside = Arc::new(Aside::default());
         let (log, projection) = (log.clone(), projection.clone());
@@ -268,7 +265,7 @@ impl Loops {
                 keys: scheduler.keys.clone(),
                 tasks,
             },
-            consumers: Consumers { log: log.clone(), projection: projection.clone(), registered: registrations },
+            consumers: Consumers { log: log.clone(), projection: projection.clone(), readers: named },
             retries: Retries { log: log.clone(), stream, projection: projection.clone(), folded: folds.clone(), asked },
             gauges: Gauges {
                 log: log.clone(),
@@ -310,7 +307,7 @@ impl Loops {
             tokio::select! {
                 published = publisher.run(shutdown) => published.map(|()| None),
                 kept = keeper.run(shutdown) => kept.map(|()| None),
-                made = consumers.run(&scheduler.readers, shutdown) => made.map(|()| None),
+                made = consumers.run(shutdown) => made.map(|()| None),
                 candidate = retries.run(shutdown) => candidate.map(Some),
             }
         };

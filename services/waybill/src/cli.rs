@@ -7,10 +7,14 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use waybill_platform::events::Place;
+use waybill_platform::{events::Place, identity::lifetime};
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
-use crate::{Failure, init, output};
+use crate::{
+    Failure,
+    identities::{JoinTokenCommand, WorkerCommand, WorkspaceCommand},
+    init, output,
+};
 
 /// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
 #[derive(Debug, Parser)]
@@ -50,10 +54,22 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill scheduler\n  waybill scheduler --rebuild\n\n\
         Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
     Scheduler(SchedulerArguments),
-    /// Run the worker of this node: builds providers, pulls, reports.
-    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2\n\n\
+    /// Run the issuer: signs NATS users, ends them, records who may do what.
+    #[command(after_help = "Examples:\n  waybill issuer\n  waybill --home /srv/waybill issuer\n\n\
         Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
+    Issuer,
+    /// Run the worker of this node: builds providers, pulls, reports. Or have a node join, or retire one.
+    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2\n  \
+        waybill worker join --token-file token --gateway http://10.0.0.2:8484\n  waybill worker retire node-2\n\n\
+        Exit status: 0 stopped or done, 1 it could not start or go on, or was refused,\n2 wrong usage")]
     Worker(WorkerArguments),
+    /// Make tokens by which workers join.
+    #[command(after_help = "Examples:\n  waybill join-token create --ttl 1h --uses 20 --prefix node-\n\n\
+        Exit status: 0 done, 2 not done")]
+    JoinToken(JoinTokenArguments),
+    /// Add a workspace while everything runs.
+    #[command(after_help = "Examples:\n  waybill workspace add acme\n\nExit status: 0 done, 2 not done")]
+    Workspace(WorkspaceArguments),
     /// Read the log.
     #[command(after_help = "Examples:\n  waybill events --follow\n  waybill events --container c1 --json\n  \
         waybill events --type ImagePullFailed --from 2026-01-31T12:00:00Z\n  \
@@ -161,7 +177,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it runs until it is stopped, and does not answer a question.
     pub(crate) fn runs(&self) -> bool {
-        matches!(self, Self::Dev(_) | Self::Gateway | Self::Scheduler(_) | Self::Worker(_))
+        matches!(self, Self::Dev(_) | Self::Gateway | Self::Issuer | Self::Scheduler(_) | Self::Worker(_))
     }
 }
 
@@ -218,7 +234,22 @@ pub(crate) struct SchedulerArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct JoinTokenArguments {
+    #[command(subcommand)]
+    pub(crate) command: JoinTokenCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkspaceArguments {
+    #[command(subcommand)]
+    pub(crate) command: WorkspaceCommand,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct WorkerArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<WorkerCommand>,
     /// Which worker this is: its settings are in `worker-<ID>.env`.
     #[arg(long, env = "WAYBILL_WORKER_ID", default_value = "worker-1")]
     pub(crate) id: WorkerId,
@@ -364,7 +395,7 @@ pub(crate) fn creds(home: &Path, arguments: &CredsArguments) -> Result<(), Failu
         return Err(format!("{} is there already; choose another --out", arguments.out.display()).into());
     }
     let hours = arguments.hours.map(|hours| Duration::from_secs(u64::from(hours).saturating_mul(3600)));
-    let lifetime = hours.unwrap_or_else(|| arguments.role.lifetime());
+    let lifetime = hours.unwrap_or_else(|| lifetime(arguments.role.kind()));
     let credentials = init::Signers::read(home)?.sign(&arguments.role, &nkeys::KeyPair::new_user(), lifetime)?;
     init::write_private(&arguments.out, credentials.to_text().expose().as_bytes())?;
     let inbox = arguments.role.inbox();

@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod explain;
 mod gateway;
+mod identities;
 pub mod init;
 mod keys;
 mod node;
@@ -88,7 +89,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
-        Command::Worker(arguments) => service::worker(&home, &arguments.id),
+        Command::Issuer => service::issuer(&home),
+        Command::Worker(arguments) => match &arguments.command {
+            Some(command) => identities::worker(&home, command),
+            None => service::worker(&home, &arguments.id),
+        },
+        Command::JoinToken(arguments) => identities::join_token(&home, &arguments.command),
+        Command::Workspace(arguments) => identities::workspace(&home, &arguments.command),
         Command::Events(arguments) => events::run(&home, &arguments),
         Command::Top(arguments) => top::run(&home, &arguments),
         Command::Containers(arguments) => return Ok(containers::run(&home, &arguments)),

@@ -52,7 +52,7 @@ fn log_in_as(settings: &Settings, role: &Role, credentials: CredentialsFile) -> 
     let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
     let (inbox_prefix, name) = (role.inbox(), format!("waybill-{role}"));
-    Ok(NatsConfig { credentials: Some(credentials), inbox_prefix, name, ..nats })
+    Ok(NatsConfig { credentials: Some(credentials), inbox_prefix, name, renews: None, ..nats })
 }
 
 /// The workspace that a question is about: the flag, or `WAYBILL_WORKSPACE`.

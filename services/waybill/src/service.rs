@@ -5,6 +5,7 @@ use std::{fs, future::Future, net::SocketAddr, path::Path};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::GatewayConfig;
+use waybill_issuer::IssuerConfig;
 use waybill_platform::{
     config::Settings,
     shutdown,
@@ -26,6 +27,14 @@ pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
     serve("waybill-gateway", &instance, &settings, |shutdown| async {
         Ok(waybill_gateway::run(config, verifies, shutdown).await?)
     })
+}
+
+/// `waybill issuer`.
+pub(crate) fn issuer(home: &Path) -> Result<(), Failure> {
+    let settings = Settings::load(home, "issuer")?;
+    let config = IssuerConfig::read(&settings)?;
+    let instance = instance(config.health);
+    serve("waybill-issuer", &instance, &settings, |shutdown| async { Ok(waybill_issuer::run(config, shutdown).await?) })
 }
 
 /// `waybill scheduler`.

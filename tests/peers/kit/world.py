@@ -75,15 +75,14 @@ class Waybill:
         return run([self.program, "--home", self.home, *words], check=check)
 
     def connection(self, role):
-        """How a NATS client connects as a role: the server, its key, its inbox prefix and its prefix of the JetStream API."""
-        key = self.home / "keys" / f"{role}.nkey"
-        return {"url": self.nats_url, "seed": str(key), "inbox": f"_INBOX_{role}", "api": "waybill.api"}
+        """How a NATS client connects as a role: the server, its credentials file and its inbox prefix."""
+        credentials = self.home / "keys" / f"{role}.creds"
+        return {"url": self.nats_url, "creds": str(credentials), "inbox": f"_INBOX_{role}"}
 
     def nats_arguments(self, role):
         """The same as options of the nats CLI."""
         told = self.connection(role)
-        where = ["--server", told["url"], "--nkey", told["seed"]]
-        return [*where, "--inbox-prefix", told["inbox"], "--js-api-prefix", told["api"]]
+        return ["--server", told["url"], "--creds", told["creds"], "--inbox-prefix", told["inbox"]]
 
     def post(self, path, body, method="POST"):
         return fetch_json(self.gateway_url + path, token=self.token, body=body, method=method)
@@ -138,7 +137,7 @@ class World:
 
     def serve(self, name, argv, **options):
         """A server of a peer's, which ends with the run at the latest."""
-        service = Service(argv, LOGS / f"{name}-server.log", **options)
+        service = Service(argv, LOGS / f"{name}.log", **options)
         self.started.append(service)
         return service
 

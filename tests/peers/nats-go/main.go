@@ -19,7 +19,7 @@ import (
 
 type question struct {
 	Connection struct {
-		URL, Seed, Inbox, API string
+		URL, Creds, Inbox string
 	}
 	Consumer, Subject, ID, Type, Source string
 	Body                                json.RawMessage
@@ -49,16 +49,13 @@ func orchestrate(ctx context.Context) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
 		return err
 	}
-	key, err := nats.NkeyOptionFromSeed(asked.Connection.Seed)
-	if err != nil {
-		return err
-	}
-	client, err := nats.Connect(asked.Connection.URL, key, nats.CustomInboxPrefix(asked.Connection.Inbox))
+	user := nats.UserCredentials(asked.Connection.Creds)
+	client, err := nats.Connect(asked.Connection.URL, user, nats.CustomInboxPrefix(asked.Connection.Inbox))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	stream, err := jetstream.NewWithAPIPrefix(client, asked.Connection.API)
+	stream, err := jetstream.New(client)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,14 @@
 // An orchestrator in JavaScript: what the CloudEvents SDK writes is published, and what is read goes through it.
 import { readFileSync } from "node:fs";
-import { connect, headers, nkeyAuthenticator } from "@nats-io/transport-node";
+import { connect, headers, credsAuthenticator } from "@nats-io/transport-node";
 import { jetstream, JetStreamApiError } from "@nats-io/jetstream";
 import { CloudEvent, HTTP } from "cloudevents";
 
 const question = JSON.parse(readFileSync(0, "utf8"));
-const { url, seed, inbox, api } = question.connection;
-const authenticator = nkeyAuthenticator(new TextEncoder().encode(readFileSync(seed, "utf8").trim()));
+const { url, creds, inbox } = question.connection;
+const authenticator = credsAuthenticator(readFileSync(creds));
 const client = await connect({ servers: url, authenticator, inboxPrefix: inbox });
-const stream = jetstream(client, { apiPrefix: api });
+const stream = jetstream(client);
 
 const { id, source, type, body } = question;
 const written = HTTP.binary(new CloudEvent({ id, source, type, data: body }));

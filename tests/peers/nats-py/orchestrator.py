@@ -13,9 +13,9 @@ from cloudevents.core.v1.event import CloudEvent
 async def main(question):
     connection = question["connection"]
     client = await nats.connect(
-        connection["url"], nkeys_seed=connection["seed"], inbox_prefix=connection["inbox"].encode()
+        connection["url"], user_credentials=connection["creds"], inbox_prefix=connection["inbox"].encode()
     )
-    stream = client.jetstream(prefix=connection["api"])
+    stream = client.jetstream()
     attributes = {name: question[name] for name in ("id", "source", "type")}
     message = to_binary_event(CloudEvent(attributes={**attributes, "specversion": "1.0"}, data=question["body"]))
     headers = {**message.headers, "Nats-Expected-Last-Subject-Sequence": "0", "Nats-Msg-Id": question["id"]}

@@ -44,6 +44,8 @@ pub enum Service {
     Gateway,
     /// Another gateway of the same log.
     SecondGateway,
+    /// `waybill issuer`
+    Issuer,
     /// `waybill scheduler`
     Scheduler,
     /// Another scheduler of the same log, with a projection of its own.
@@ -57,6 +59,7 @@ impl Service {
         match self {
             Self::Gateway => "gateway".to_owned(),
             Self::SecondGateway => "gateway-2".to_owned(),
+            Self::Issuer => "issuer".to_owned(),
             Self::Scheduler => "scheduler".to_owned(),
             Self::SecondScheduler => "scheduler-2".to_owned(),
             Self::Worker(id) => format!("worker-{id}"),
@@ -66,6 +69,7 @@ impl Service {
     fn arguments(&self) -> Vec<String> {
         match self {
             Self::Gateway | Self::SecondGateway => vec!["gateway".to_owned()],
+            Self::Issuer => vec!["issuer".to_owned()],
             Self::Scheduler | Self::SecondScheduler => vec!["scheduler".to_owned()],
             Self::Worker(id) => vec!["worker".to_owned(), "--id".to_owned(), id.clone()],
         }
@@ -180,7 +184,8 @@ impl Stack {
         let mut ports = BTreeMap::new();
         let workers = plan.workers.iter().cloned().map(Service::Worker);
         let second = [Service::SecondScheduler, Service::SecondGateway].into_iter().filter(|_| plan.clustered);
-        for service in [Service::Scheduler, Service::Gateway].into_iter().chain(second).chain(workers) {
+        let single = [Service::Scheduler, Service::Issuer, Service::Gateway];
+        for service in single.into_iter().chain(second).chain(workers) {
             ports.insert(service, Port::reserve().map_err(StartError::setup("a free port"))?);
         }
         let running = BTreeMap::new();
@@ -244,11 +249,17 @@ impl Stack {
 
     /// The binary with this stack's home and settings, ready for a subcommand.
     pub fn waybill(&self) -> std::process::Command {
+        self.waybill_in(&self.home)
+    }
+
+    /// As [`waybill`](Self::waybill), with another home.
+    pub fn waybill_in(&self, home: &Path) -> std::process::Command {
         let mut child = command(&self.binary);
-        child.arg("--home").arg(&self.home).envs(&self.plan.environment).env("WAYBILL_NATS_URL", self.nats_url());
+        child.arg("--home").arg(home).envs(&self.plan.environment).env("WAYBILL_NATS_URL", self.nats_url());
         for (service, port) in &self.ports {
             let key = match service {
                 Service::Gateway => "WAYBILL_GATEWAY_LISTEN",
+                Service::Issuer => "WAYBILL_ISSUER_HEALTH_LISTEN",
                 Service::Scheduler => "WAYBILL_SCHEDULER_HEALTH_LISTEN",
                 Service::Worker(_) | Service::SecondGateway | Service::SecondScheduler => continue,
             };

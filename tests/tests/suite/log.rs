@@ -41,6 +41,7 @@ async fn connect(url: String) -> EventLog {
         inbox_prefix: "_INBOX".to_owned(),
         ca_file: None,
         name: "test".to_owned(),
+        renews: None,
     };
     EventLog::connect(config).await.unwrap()
 }

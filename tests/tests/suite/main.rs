@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod attacks;
 mod authority;
 mod bench;
 mod canary;
@@ -33,6 +34,7 @@ mod forge;
 mod guide;
 mod harness;
 mod hostile;
+mod identities;
 mod isolation;
 mod log;
 mod many;

@@ -10,6 +10,7 @@ const ORCHESTRATOR: &str = "orchestrator";
 const SCHEDULER: &str = "scheduler";
 const WORKER: &str = "worker";
 const OPERATOR: &str = "operator";
+const ISSUER: &str = "issuer";
 
 /// A form of subject as clients see it.
 pub(super) struct Channel {
@@ -60,7 +61,7 @@ const fn receive(name: &'static str, by: &'static [&'static str], summary: &'sta
 }
 
 /// Every channel. "Expects" is the value of `Nats-Expected-Last-Subject-Sequence`.
-pub(super) const CHANNELS: [Channel; 12] = [
+pub(super) const CHANNELS: [Channel; 15] = [
     Channel {
         name: "secret",
         sample: "waybill.events.secret.w.s",
@@ -279,6 +280,55 @@ pub(super) const CHANNELS: [Channel; 12] = [
                 &[WORKER, SCHEDULER, GATEWAY, OPERATOR],
                 "A worker reads the last message of its own subject, and stops when a later instance stands there; the scheduler \
                  and the operator read it in the log's order, the gateway reads it to explain.",
+            ),
+        ],
+    },
+    Channel {
+        name: "workerIdentity",
+        sample: "waybill.events.identity.worker.n",
+        about: "That a worker joined, with the key of its user, and that it retired. The last message says which.",
+        operations: &[
+            send(
+                "admitWorker",
+                &[ISSUER],
+                &[WorkerJoined, WorkerRetired],
+                "The issuer gives a worker credentials, or ends them. It expects the last sequence here.",
+            ),
+            receive(
+                "readWorkerIdentity",
+                &[ISSUER, SCHEDULER, GATEWAY, OPERATOR],
+                "The scheduler withdraws what was placed on a worker that retired; the issuer reads what it said before.",
+            ),
+        ],
+    },
+    Channel {
+        name: "workspace",
+        sample: "waybill.events.identity.workspace.w",
+        about: "That there is a workspace.",
+        operations: &[
+            send("addWorkspace", &[ISSUER], &[WorkspaceAdded], "There is a workspace more. The issuer expects 0."),
+            receive(
+                "readWorkspace",
+                &[ISSUER, SCHEDULER, GATEWAY, OPERATOR],
+                "The scheduler makes the consumers of the workspace's orchestrators.",
+            ),
+        ],
+    },
+    Channel {
+        name: "token",
+        sample: "waybill.events.identity.token.t",
+        about: "A bearer token, by a hash of its hash, and its revocation. The last message says which.",
+        operations: &[
+            send(
+                "changeToken",
+                &[ISSUER],
+                &[TokenCreated, TokenRevoked],
+                "There is a token, or it is good no more. The issuer expects the last sequence here.",
+            ),
+            receive(
+                "readToken",
+                &[ISSUER, GATEWAY, SCHEDULER, OPERATOR],
+                "Gateways read the last message of each token to know who asks.",
             ),
         ],
     },

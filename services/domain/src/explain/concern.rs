@@ -108,6 +108,10 @@ impl Concern {
             }
             Subject::NodeQuestion { worker_id } => self.container.is_some() && sequence >= self.from && on(worker_id),
             Subject::Worker { worker_id } => self.workers.as_ref().is_some_and(|workers| workers.contains(worker_id)),
+            Subject::WorkerIdentity { worker_id } => {
+                self.workers.as_ref().is_some_and(|workers| workers.contains(worker_id))
+            }
+            Subject::Workspace { .. } | Subject::Token { .. } => false,
             Subject::SchedulerKeys | Subject::Quarantine { .. } => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use waybill_schemas::{
     ContainerId, Event, Recorded, Subject, Timestamp, WorkspaceId,
-    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed},
+    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed, WithdrawReason},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     step::{StepOutcome, steps},
     story::{Provided, Pulled, Renewal, Story},
     verdict::{Code, Hop, Verdict},
-    withdrawn::{is_revocation, over, revoked},
+    withdrawn::{is_revocation, over, retired, revoked},
 };
 use crate::decision::{Credential, Decision, Outcome, SkippedImage, differing_fields};
 
@@ -136,6 +136,9 @@ fn judge(view: &View<'_>, story: &Story<'_>) -> Verdict {
     };
     if let Some(failure) = find_failure(view, story).filter(came_first) {
         return failure;
+    }
+    if let Some(withdrawing) = withdrawing.filter(|withdrawing| withdrawing.reason == WithdrawReason::WorkerRetired) {
+        return retired(view, story, withdrawing);
     }
     match withdrawing.filter(|withdrawing| is_revocation(withdrawing.reason)) {
         Some(withdrawing) => revoked(view, story, withdrawing),

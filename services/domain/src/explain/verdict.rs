@@ -100,6 +100,8 @@ codes! {
     Superseded = "superseded",
     /// The placement has ended.
     Ended = "ended",
+    /// The worker is no more.
+    WorkerRetired = "worker_retired",
     /// The scheduler has not decided yet.
     AwaitingDecision = "awaiting_decision",
     /// The worker has not made a provider yet.
@@ -273,6 +275,7 @@ impl From<WithdrawReason> for Code {
             WithdrawReason::Ended => Self::Ended,
             WithdrawReason::SecretRevoked => Self::SecretRevoked,
             WithdrawReason::SecretShredded => Self::SecretShredded,
+            WithdrawReason::WorkerRetired => Self::WorkerRetired,
         }
     }
 }

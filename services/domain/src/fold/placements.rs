@@ -2,7 +2,7 @@
 
 use waybill_schemas::{
     Event, Recorded, RecordedEvent, Subject,
-    v1::{ContainerEnded, ContainerRequested, WithdrawReason},
+    v1::{ContainerEnded, ContainerRequested, WithdrawReason, WorkerRetired},
 };
 
 use super::{
@@ -105,7 +105,7 @@ pub(super) fn withdraw_placement(placement: PlacementFact, withdrawal: &Withdraw
 }
 
 fn is_over(reason: WithdrawReason) -> bool {
-    matches!(reason, WithdrawReason::Superseded | WithdrawReason::Ended)
+    matches!(reason, WithdrawReason::Superseded | WithdrawReason::Ended | WithdrawReason::WorkerRetired)
 }
 
 fn withdrawal_of(placement: &PlacementFact, withdrawal: &Withdrawal, decided_by: u64) -> Change {
@@ -153,6 +153,24 @@ pub(super) fn fold_ended<F: Facts>(
     }
     let withdrawal = Withdrawal { reason: WithdrawReason::Ended, cause: cause_of(recorded) };
     changes.extend(withdraw_placement(placement, &withdrawal, true));
+    Ok(changes.into())
+}
+
+/// A worker is no more: every placement on it is over, and a request for it is one for a worker that nobody knows.
+pub(super) fn fold_retired<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    retired: &WorkerRetired,
+) -> Result<Folded, F::Error> {
+    let mut changes = vec![Change::RemoveWorker(retired.worker_id.clone())];
+    let withdrawal = Withdrawal { reason: WithdrawReason::WorkerRetired, cause: cause_of(recorded) };
+    for placement in facts.placements_on(&retired.worker_id)? {
+        let container = placement.container();
+        if facts.newest_placement(&container)? == Some(placement.number) {
+            changes.push(Change::RemoveNewest(container));
+        }
+        changes.extend(withdraw(placement, &withdrawal, true));
+    }
     Ok(changes.into())
 }
 

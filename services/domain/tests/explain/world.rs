@@ -112,6 +112,7 @@ impl World {
             "rotated" => self.version(true, until, "a.b"),
             "revoked" => self.revoked(),
             "shredded" => self.shredded(),
+            "retired" => self.retired(),
             "skipped" => self.fresh(image_subject(), skipped(detail)),
             "requested" => self.requested(detail),
             "decided" => self.decide(),
@@ -199,6 +200,12 @@ impl World {
             reason: Some("the account was closed".to_owned()),
         };
         self.fresh(secret_subject(), event.into());
+    }
+
+    fn retired(&mut self) {
+        let worker_id = worker("w1");
+        let event = v1::WorkerRetired { worker_id: worker_id.clone(), token_id: None, revoked_keys: Vec::new() };
+        self.fresh(Subject::WorkerIdentity { worker_id }, event.into());
     }
 
     fn shredded(&mut self) {

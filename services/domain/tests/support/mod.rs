@@ -17,7 +17,7 @@ use waybill_domain::{
     verify::Verifier,
 };
 use waybill_schemas::{
-    Envelope, Event, Recorded, RecordedEvent, RequestId, Subject, Timestamp, Uuid,
+    Envelope, Event, Recorded, RecordedEvent, RequestId, Subject, Timestamp, Uuid, WorkerId,
     v1::{self, CredType, ProviderFailure, PullFailure, SecretVersion},
 };
 
@@ -79,6 +79,12 @@ impl Story {
         let next = RequestId::try_from(format!("r{}", self.next())).unwrap();
         match *words {
             ["worker", worker] => (worker_subject(worker), registered(worker, "A").into()),
+            ["retire", worker] => {
+                let worker_id: WorkerId = worker.parse().unwrap();
+                let retired =
+                    v1::WorkerRetired { worker_id: worker_id.clone(), token_id: None, revoked_keys: Vec::new() };
+                (Subject::WorkerIdentity { worker_id }, retired.into())
+            }
             ["worker", worker, key] => (worker_subject(worker), registered(worker, key).into()),
             ["save", name, registry] => {
                 let stored = self.version(name, registry, None);

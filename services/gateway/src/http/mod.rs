@@ -9,6 +9,7 @@ mod events;
 mod explain;
 pub(crate) mod failures;
 mod fleet;
+mod identities;
 mod json;
 pub(crate) mod now;
 pub mod openapi;
@@ -32,7 +33,7 @@ use axum::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use waybill_platform::{explain::Explainer, health::HealthState};
+use waybill_platform::{explain::Explainer, health::HealthState, log::EventLog};
 
 use crate::{
     config::Limits,
@@ -55,6 +56,8 @@ pub(crate) struct App {
     /// Who asks registries; none where that is off.
     pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
+    /// The way to the issuer, over the servers of the log; none where there are none, as in tests.
+    pub(crate) issuer: Option<EventLog>,
     pub(crate) limits: Limits,
     pub(crate) console: Console,
     /// Recordings under way.
@@ -102,6 +105,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 14] {
 pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
     routes()
         .into_iter()
+        .chain(identities::routes())
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .merge(console::routes())
         .route_layer(middleware::from_fn(span::trace))

@@ -21,7 +21,7 @@ use waybill_domain::explain::{Code, State};
 use waybill_schemas::{EventType, ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
-    builds, containers, events, explain, failures, fleet, now,
+    builds, containers, events, explain, failures, fleet, identities, now,
     problem::{Problem, no_such_route},
     request, secret_list, secrets, withdrawals,
 };
@@ -37,7 +37,9 @@ use super::{
         builds::post, fleet::containers, containers::post, containers::ended, events::list, now::show, failures::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
-        explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json
+        explain::image, explain::container, explain::secret,
+        identities::join, identities::retire, identities::add_workspace, identities::create_token,
+        identities::revoke_token, healthz, readyz, metrics, openapi_json
     ),
     components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer)),
     modifiers(&Bearer, &Patterns)

@@ -116,7 +116,7 @@ impl Problem {
         self
     }
 
-    fn header(mut self, header: &'static (&'static str, &'static str)) -> Self {
+    pub(crate) fn header(mut self, header: &'static (&'static str, &'static str)) -> Self {
         self.header = Some(header);
         self
     }
@@ -178,10 +178,10 @@ pub(crate) fn no_such_secret() -> Problem {
         .remedy("see GET /v1/secrets/<workspace>")
 }
 
-const RETRY: (&str, &str) = ("retry-after", "2");
+pub(crate) const RETRY: (&str, &str) = ("retry-after", "2");
 const RETRY_FULL: (&str, &str) = ("retry-after", "30");
 
-fn unavailable(code: &'static str, detail: &str) -> Problem {
+pub(crate) fn unavailable(code: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
 

@@ -14,12 +14,16 @@ use crate::{
     tokens::Holder,
 };
 
+/// The request's bearer token.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Who holds the request's bearer token.
 pub(super) fn authenticate<'a>(app: &'a App, headers: &HeaderMap) -> Result<&'a Holder, Problem> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token =
-        value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
-    token.and_then(|token| app.tokens.holder(token.trim())).ok_or_else(problem::unauthenticated)
+    bearer(headers).and_then(|token| app.tokens.holder(token)).ok_or_else(problem::unauthenticated)
 }
 
 /// The workspace that a request names, if the token is for it.

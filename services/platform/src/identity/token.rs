@@ -96,6 +96,13 @@ impl Claims {
     }
 }
 
+/// Claims about a user of an account, whose permissions its signing key's template holds. The name must be an id that was
+/// parsed: the server checks none, and takes `*` for every user of the kind.
+pub fn user_claims(account: &str, name: &str, user_key: &str, end: i64) -> Claims {
+    let nats = serde_json::json!({ "type": "user", "version": 2, "issuer_account": account });
+    Claims::new(user_key, name, nats).ending(end)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

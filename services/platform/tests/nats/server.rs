@@ -77,6 +77,7 @@ impl NatsServer {
             inbox_prefix: "_INBOX_test".to_owned(),
             ca_file: None,
             name: "waybill-test".to_owned(),
+            renews: None,
         }
     }
 

@@ -92,6 +92,7 @@ impl<'t> TransactionFacts<'t> {
             Change::PutImage(key, fact) => self.images.put(&image_key(&key), &fact),
             Change::PutSecret(key, fact) => self.secrets.put(&secret_key(&key), &fact),
             Change::PutWorker(id, fact) => self.workers.put(id.as_str(), &fact),
+            Change::RemoveWorker(id) => self.workers.remove(id.as_str()),
             Change::PutPlacement(fact) => {
                 let (key, value) = placement::encode(*fact)?;
                 self.placements.table.insert(key.as_str(), value.as_slice())?;
@@ -157,6 +158,18 @@ impl Facts for TransactionFacts<'_> {
 
     fn secrets_of_worker(&self, id: &WorkerId) -> Result<Vec<SecretKey>, ProjectionError> {
         self.worker_secrets.rows_below(&format!("{id}/"))
+    }
+
+    fn placements_on(&self, id: &WorkerId) -> Result<Vec<PlacementFact>, ProjectionError> {
+        let mut found = Vec::new();
+        for row in self.placements.table.iter()? {
+            let (key, value) = row?;
+            let placement = placement::decode(key.value(), value.value())?;
+            if placement.worker_id == *id {
+                found.push(placement);
+            }
+        }
+        Ok(found)
     }
 
     fn pending(&self, key: &PendingKey) -> Result<Option<Pending>, ProjectionError> {

@@ -127,6 +127,7 @@ async fn start(home: &Path, arguments: &DevArguments, children: &mut Children) -
     let http = |address: &str| Probe::Http(client.clone(), address.to_owned());
     children.nats_server(&arguments.nats_server, home)?;
     children.until_ready("nats-server", Probe::Tcp(places.nats.clone())).await?;
+    children.waybill("issuer", home, &["issuer"])?;
     children.waybill("scheduler", home, &["scheduler"])?;
     children.until_ready("scheduler", http(&places.scheduler_health)).await?;
     for worker in &places.workers {

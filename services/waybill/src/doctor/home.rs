@@ -9,6 +9,7 @@ use std::{
 };
 
 use waybill_gateway::GatewayConfig;
+use waybill_issuer::IssuerConfig;
 use waybill_platform::{
     config::{ConfigError, Settings, is_private},
     log::NatsConfig,
@@ -146,6 +147,7 @@ fn problems(settings: &Settings, role: &str, telemetry: Option<&ConfigError>) ->
     let own = match role {
         "gateway" => GatewayConfig::read(settings).err(),
         "scheduler" => SchedulerConfig::read(settings).err(),
+        "issuer" => IssuerConfig::read(settings).err(),
         "operator" => nats(settings, role).err(),
         _ => WorkerConfig::read(settings).err(),
     };
@@ -156,6 +158,7 @@ fn health_key(role: &str) -> Option<&'static str> {
     match role {
         "gateway" => Some("WAYBILL_GATEWAY_LISTEN"),
         "scheduler" => Some("WAYBILL_SCHEDULER_HEALTH_LISTEN"),
+        "issuer" => Some("WAYBILL_ISSUER_HEALTH_LISTEN"),
         "operator" => None,
         _ => Some("WAYBILL_WORKER_HEALTH_LISTEN"),
     }

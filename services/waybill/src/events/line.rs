@@ -86,6 +86,17 @@ fn says(event: &Event) -> (String, bool) {
         }
         Event::ContainerEnded(e) => (format!("placement {} ended", e.placement), false),
         Event::WorkerRegistered(e) => (format!("key {}, instance {}", e.sealing_key, e.instance), false),
+        Event::WorkspaceAdded(e) => (e.workspace.to_string(), false),
+        Event::TokenCreated(e) => {
+            let roles: Vec<&str> = e.roles.iter().map(|role| role.as_str()).collect();
+            (format!("{}: {}", e.token_id, roles.join(", ")), false)
+        }
+        Event::TokenRevoked(e) => (e.token_id.to_string(), true),
+        Event::WorkerJoined(e) => {
+            let by = e.token_id.as_ref().map_or_else(String::new, |token| format!(" by token {token}"));
+            (format!("user {}{by}", e.user_key), false)
+        }
+        Event::WorkerRetired(e) => (format!("{} keys revoked", e.revoked_keys.len()), true),
         Event::SchedulerKeyPublished(e) => {
             (format!("key {}, and {} earlier ones", e.sealing_key, e.earlier_keys.len()), false)
         }

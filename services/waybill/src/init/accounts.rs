@@ -3,16 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use waybill_platform::{identity::Claims, log::API_PREFIX};
+use waybill_platform::{
+    identity::{ASK, Claims, RENEW},
+    log::API_PREFIX,
+};
 use waybill_schemas::{Filter, VaultFilter};
 
-use super::role::{LOG_ACCOUNT, Role, STREAM, SYSTEM_ACCOUNT, covers, imported, templated, vault_stream};
+use super::role::{
+    ISSUER_ACCOUNT, LOG_ACCOUNT, Role, STREAM, SYSTEM_ACCOUNT, covers, imported, templated, vault_stream,
+};
 
 /// No limit, in the words of the claims.
 const UNLIMITED: i64 = -1;
 /// How long one that asks for messages may stay without any: the server forgets the request then, answered or not. Longer
 /// than the 30 s that clients wait without heartbeats; a request whose reply nobody hears would else be kept for ever.
 const RESPONSE_THRESHOLD_NS: u64 = 35_000_000_000;
+/// How long a request may be answered.
+const ANSWER_WITHIN_NS: u64 = 60_000_000_000;
 
 /// Names of all accounts.
 pub(super) fn names() -> BTreeSet<&'static str> {
@@ -50,10 +57,15 @@ pub(super) fn account_claims(account: &str, public: &BTreeMap<String, String>) -
             "streams": UNLIMITED, "consumer": UNLIMITED,
         },
     });
-    if account == LOG_ACCOUNT {
-        set(&mut nats, "exports", exports().iter().map(Export::claim).collect());
-    } else if account != SYSTEM_ACCOUNT {
-        let import = |subject: String| json!({ "name": subject, "subject": subject, "account": key(LOG_ACCOUNT), "type": "service" });
+    let exports: Vec<Value> = exports(account).iter().map(Export::claim).collect();
+    if !exports.is_empty() {
+        set(&mut nats, "exports", json!(exports));
+    }
+    if roles.iter().any(Role::uses_the_log) {
+        let import = |subject: String| {
+            let from = key(exporter(&subject));
+            json!({ "name": subject, "subject": subject, "account": from, "type": "service" })
+        };
         set(&mut nats, "imports", imports(&roles).into_iter().map(import).collect());
     }
     Claims::new(key(account), account, nats)
@@ -62,13 +74,19 @@ pub(super) fn account_claims(account: &str, public: &BTreeMap<String, String>) -
 /// The signing key of a kind of role: what it signs may do this and nothing else, whatever the user's token asks for.
 fn scope(role: &Role, key: &str) -> Value {
     let all = |subjects: BTreeSet<String>| subjects.iter().map(|subject| templated(subject)).collect::<Vec<_>>();
-    json!({
-        "kind": "user_scope", "key": key, "role": role.kind(),
-        "template": {
-            "pub": { "allow": all(role.grants()) }, "sub": { "allow": all(role.subscriptions()) },
-            "subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED, "allowed_connection_types": ["STANDARD"],
-        },
-    })
+    let mut template = json!({
+        "pub": { "allow": all(role.grants()) }, "sub": { "allow": all(role.subscriptions()) },
+        "subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED, "allowed_connection_types": ["STANDARD"],
+    });
+    if role.answers() {
+        set(&mut template, "resp", json!({ "max": 1, "ttl": ANSWER_WITHIN_NS }));
+    }
+    json!({ "kind": "user_scope", "key": key, "role": role.kind(), "template": template })
+}
+
+/// The account that answers a subject.
+fn exporter(subject: &str) -> &'static str {
+    if subject == ASK || subject.starts_with(RENEW) { ISSUER_ACCOUNT } else { LOG_ACCOUNT }
 }
 
 /// What an account of these roles imports; none covers another, which the server would refuse.
@@ -82,7 +100,7 @@ fn imports(roles: &[Role]) -> BTreeSet<String> {
     subjects.iter().filter(|subject| !is_covered(subject)).cloned().collect()
 }
 
-/// A subject that the account of the streams lets others import, and whether one request there has many answers.
+/// A subject that an account lets others import, and whether one request there has many answers.
 struct Export {
     subject: String,
     answered_by_many: bool,
@@ -100,8 +118,19 @@ impl Export {
     }
 }
 
-/// Everything that any role's grants need. What is not here, nobody can be granted.
-fn exports() -> Vec<Export> {
+/// Everything that any role's grants need of an account. What is not here, nobody can be granted.
+fn exports(account: &str) -> Vec<Export> {
+    match account {
+        LOG_ACCOUNT => exports_of_log(),
+        ISSUER_ACCOUNT => {
+            let subjects = [ASK.to_owned(), format!("{RENEW}.*.*")];
+            subjects.map(|subject| Export { subject, answered_by_many: false }).into()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn exports_of_log() -> Vec<Export> {
     let vault = vault_stream();
     let mut subjects = vec![Filter::All.to_string(), VaultFilter::All.to_string(), format!("$JS.ACK.{STREAM}.>")];
     for stream in [STREAM, vault.as_str()] {
@@ -132,7 +161,7 @@ mod tests {
     /// An import without an export is a request that nobody hears.
     #[test]
     fn every_grant_is_covered_by_an_import_and_an_export() {
-        let exports = exports();
+        let exports: Vec<Export> = names().into_iter().flat_map(exports).collect();
         for role in of_the_log() {
             let imports = imports(std::slice::from_ref(&role));
             for grant in role.grants() {
@@ -146,9 +175,10 @@ mod tests {
     #[test]
     fn every_export_is_needed_by_a_grant_and_covers_no_other() {
         let grants: BTreeSet<String> = of_the_log().flat_map(|role| role.grants()).collect();
-        for Export { subject, .. } in exports() {
+        let all = || names().into_iter().flat_map(exports);
+        for Export { subject, .. } in all() {
             assert!(grants.iter().any(|grant| covers(&subject, grant)), "{subject}");
-            let others = exports().into_iter().filter(|other| covers(&other.subject, &subject)).count();
+            let others = all().filter(|other| covers(&other.subject, &subject)).count();
             assert_eq!(others, 1, "{subject}");
         }
     }
@@ -157,7 +187,8 @@ mod tests {
     #[test]
     fn requests_with_many_answers_are_exported_as_such() {
         let claim = |subject: &str| {
-            let found = exports().into_iter().find(|export| export.subject == format!("{API_PREFIX}.{subject}"));
+            let found =
+                exports(LOG_ACCOUNT).into_iter().find(|export| export.subject == format!("{API_PREFIX}.{subject}"));
             found.unwrap().claim()
         };
         for subject in ["DIRECT.GET.WAYBILL", "DIRECT.GET.KV_WAYBILL_VAULT", "CONSUMER.MSG.NEXT.WAYBILL.*"] {

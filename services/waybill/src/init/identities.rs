@@ -7,10 +7,10 @@ use std::{
 };
 
 use nkeys::{KeyPair, KeyPairType};
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use waybill_domain::credentials::Secret;
-use waybill_platform::identity::{Claims, Credentials};
+use waybill_platform::identity::{Claims, Credentials, lifetime, user_claims};
 
 use super::{
     InitError,
@@ -65,11 +65,21 @@ impl Signers {
         let mut accounts = Vec::new();
         for name in names() {
             let mut wanted = account_claims(name, &public);
-            let known = present.remove(name);
-            if let Some(revoked) = known.as_ref().and_then(|(_, known)| known.nats.get("revocations")) {
-                set(&mut wanted.nats, "revocations", revoked.clone());
-            }
-            let token = keep_or_sign(home, &token_file(name), known, wanted.clone(), &signing)?;
+            let same = |known: &Claims| known.iss == signing.public_key() && bare(known).says_the_same(&wanted);
+            let token = match present.remove(name) {
+                Some((token, known)) if same(&known) => {
+                    home.keep();
+                    token
+                }
+                _ => {
+                    // What a server starts with must not let in whom the issuer has revoked.
+                    let revoked = home.read(&PathBuf::from(format!("{TOKENS}/{name}.revoked")))?;
+                    if let Some(revoked) = revoked.and_then(|text| serde_json::from_slice(&text).ok()) {
+                        set(&mut wanted.nats, "revocations", revoked);
+                    }
+                    keep_or_sign(home, &token_file(name), None, wanted.clone(), &signing)?
+                }
+            };
             accounts.push((name.to_owned(), wanted.sub, token));
         }
         let accounts_by_name = accounts.iter().map(|(name, key, _)| (name.clone(), key.clone())).collect();
@@ -92,16 +102,17 @@ impl Signers {
         let missing = || InitError::Key { path: format!("{SIGNING}/{}.nk", role.kind()).into() };
         let signer = self.kinds.get(role.kind()).ok_or_else(missing)?;
         let account = self.accounts.get(role.account()).ok_or_else(missing)?;
-        let nats = json!({ "type": "user", "version": 2, "issuer_account": account });
-        let end = OffsetDateTime::now_utc() + lifetime;
-        let claims = Claims::new(&key.public_key(), role.user_name(), nats).ending(end.unix_timestamp());
-        let token = claims.sign(signer).map_err(|_| InitError::Random)?;
+        let end = (OffsetDateTime::now_utc() + lifetime).unix_timestamp();
+        let token = user_claims(account, role.user_name(), &key.public_key(), end)
+            .sign(signer)
+            .map_err(|_| InitError::Random)?;
         let seed = key.seed().map_err(|_| InitError::Random)?;
         Ok(Credentials::new(token, Secret::new(seed)))
     }
 
-    /// A role's credentials file: kept while more than half of its life is left, else signed again for the same key.
-    pub(super) fn keep_or_sign(&self, home: &mut Home, role: &Role) -> Result<(), InitError> {
+    /// A role's credentials file: kept while more than half of its life is left, else signed again for the same key, whose public
+    /// half is returned.
+    pub(super) fn keep_or_sign(&self, home: &mut Home, role: &Role) -> Result<String, InitError> {
         let path = PathBuf::from(format!("keys/{role}.creds"));
         let invalid = || InitError::Key { path: path.clone() };
         let present = home.read(&path)?.map(|text| {
@@ -111,20 +122,21 @@ impl Signers {
         let key = match present.transpose()? {
             Some(known) if self.is_fresh(role, &known) => {
                 home.keep();
-                return Ok(());
+                return known.claims().map(|claims| claims.sub).map_err(|_| invalid());
             }
             Some(known) => known.key().map_err(|_| invalid())?,
             None => KeyPair::new_user(),
         };
-        let credentials = self.sign(role, &key, role.lifetime())?;
-        Ok(home.replace(&path, credentials.to_text().expose().as_bytes())?)
+        let credentials = self.sign(role, &key, lifetime(role.kind()))?;
+        home.replace(&path, credentials.to_text().expose().as_bytes())?;
+        Ok(key.public_key())
     }
 
     fn is_fresh(&self, role: &Role, known: &Credentials) -> bool {
         let Ok(claims) = known.claims() else { return false };
         let signer = self.kinds.get(role.kind()).map(KeyPair::public_key);
         let left = claims.exp.unwrap_or(i64::MAX).saturating_sub(OffsetDateTime::now_utc().unix_timestamp());
-        let half = i64::try_from(role.lifetime().as_secs() / 2).unwrap_or(i64::MAX);
+        let half = i64::try_from(lifetime(role.kind()).as_secs() / 2).unwrap_or(i64::MAX);
         let account = claims.nats.get("issuer_account").and_then(Value::as_str);
         signer.as_ref() == Some(&claims.iss)
             && account == self.accounts.get(role.account()).map(String::as_str)
@@ -142,6 +154,15 @@ fn read_token(home: &Home, file: &Path) -> Result<Option<(String, Claims)>, Init
     let token = String::from_utf8_lossy(&text).trim().to_owned();
     let claims = Claims::read(&token).map_err(|_| InitError::Key { path: file.to_owned() })?;
     Ok(Some((token, claims)))
+}
+
+/// An account's claims without its revocations, which come and go.
+fn bare(known: &Claims) -> Claims {
+    let mut bare = known.clone();
+    if let Some(nats) = bare.nats.as_object_mut() {
+        nats.remove("revocations");
+    }
+    bare
 }
 
 /// The operator's token. Its own key is for the day on which the signing key must be replaced, and need not be here before.
@@ -226,6 +247,6 @@ mod tests {
     }
 
     fn lifetime_of(role: &Role) -> Duration {
-        role.lifetime()
+        lifetime(role.kind())
     }
 }

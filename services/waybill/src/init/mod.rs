@@ -15,7 +15,7 @@ mod settings;
 mod tls;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -24,8 +24,10 @@ use time::OffsetDateTime;
 use waybill_domain::credentials::Secret;
 use waybill_platform::{
     config::ConfigError,
+    identity::{Seed, proof, recorded_hash},
     sealing::{HashKey, KeyError, PrivateKey},
 };
+use waybill_schemas::v1::{TokenCreated, TokenRole};
 
 pub(crate) use cluster::Server;
 use files::Home;
@@ -34,6 +36,7 @@ pub(crate) use identities::{SIGNING, Signers};
 pub(crate) use next::steps;
 pub(crate) use plan::Plan;
 pub(crate) use role::Role;
+pub(crate) use settings::worker as worker_settings;
 
 /// The gateway's hash key: 32 random bytes in hexadecimal digits.
 const HASH_KEY: &str = "keys/gateway.hash";
@@ -45,8 +48,12 @@ const ROUTE_PASSWORD: &str = "keys/signing/route";
 const SERVERS: &str = "servers/list";
 /// Opens every workspace at the gateway. It lies outside of `tokens`, where a workspace may have any name.
 const OPERATOR_TOKEN: &str = "operator.token";
-/// Workspaces whose orchestrators get consumers.
-const READERS: &str = "readers";
+/// Name of the first token that may make others.
+const ADMIN: &str = "admin";
+/// Where it is.
+pub(crate) const ADMIN_TOKEN: &str = "keys/admin.token";
+/// What the issuer records.
+const SEED: &str = "identities.json";
 
 /// Why the folder could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -125,15 +132,19 @@ pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
     for workspace in &plan.workspaces {
         token(&mut home, &format!("tokens/{workspace}.token"))?;
     }
+    token(&mut home, ADMIN_TOKEN)?;
     let (signers, tokens) = Signers::prepare(&mut home)?;
     let mut roles = roles(plan);
     roles.extend(home.list("keys", ".creds")?.iter().filter_map(|(name, _)| Role::from_name(name)));
-    for role in &roles {
-        signers.keep_or_sign(&mut home, role)?;
-        context(&mut home, plan, role)?;
+    let mut keys = BTreeMap::new();
+    for role in roles {
+        let key = signers.keep_or_sign(&mut home, &role)?;
+        context(&mut home, plan, &role)?;
+        keys.insert(role, key);
     }
     home.replace(Path::new("tokens/gateway"), token_table(&home, &operator)?.as_bytes())?;
-    home.replace(Path::new(READERS), readers(&home)?.as_bytes())?;
+    let seed = serde_json::to_vec_pretty(&seed(&home, keys)?).map_err(|_| InitError::Random)?;
+    home.replace(Path::new(SEED), &seed)?;
     cluster::write_certificates(&mut home, plan)?;
     cluster::write_servers(&mut home, plan, &tokens)?;
     for (name, text) in settings::files(plan)? {
@@ -147,10 +158,18 @@ pub(crate) fn init(plan: &Plan) -> Result<Report, InitError> {
     Ok(home.report())
 }
 
+/// Makes the folders of a home.
+///
+/// # Errors
+/// [`FileError`].
+pub(crate) fn make_folder(home: &Path) -> Result<(), FileError> {
+    Home::open(home).map(drop)
+}
+
 fn roles(plan: &Plan) -> BTreeSet<Role> {
     let workers = plan.workers.iter().cloned().map(Role::Worker);
     let orchestrators = plan.workspaces.iter().cloned().map(Role::Orchestrator);
-    let single = [Role::Gateway, Role::Scheduler, Role::Operator, Role::System];
+    let single = [Role::Gateway, Role::Scheduler, Role::Operator, Role::Issuer, Role::Claims, Role::System];
     single.into_iter().chain(workers).chain(orchestrators).collect()
 }
 
@@ -201,17 +220,6 @@ fn hash_key(home: &mut Home) -> Result<(), InitError> {
     HashKey::from_hex(&Secret::new(text)).map(drop).map_err(|_| invalid())
 }
 
-/// Every workspace that has an orchestrator's user, one a line.
-fn readers(home: &Home) -> Result<String, InitError> {
-    let mut text = String::from("# workspaces whose orchestrators read decisions and outcomes\n");
-    for (name, _) in home.list("keys", ".creds")? {
-        if let Some(Role::Orchestrator(workspace)) = Role::from_name(&name) {
-            text.push_str(&format!("{workspace}\n"));
-        }
-    }
-    Ok(text)
-}
-
 fn token(home: &mut Home, name: &str) -> Result<Vec<u8>, InitError> {
     home.keep_or_write(Path::new(name), || Ok(format!("wb_{}{}", random_hex(), random_hex()).into_bytes()))
 }
@@ -230,4 +238,32 @@ fn token_table(home: &Home, operator: &[u8]) -> Result<String, InitError> {
         table.push_str(&format!("{name} {hash}\n"));
     }
     Ok(table)
+}
+
+/// What the issuer records of this folder: public keys of workers, workspaces, and a hash of the first token.
+fn seed(home: &Home, keys: BTreeMap<Role, String>) -> Result<Seed, InitError> {
+    let mut seed = Seed::default();
+    for (role, key) in keys {
+        match role {
+            Role::Worker(worker_id) => _ = seed.workers.insert(worker_id, key),
+            Role::Orchestrator(workspace) => _ = seed.workspaces.insert(workspace),
+            _ => {}
+        }
+    }
+    if let Some(text) = home.read(Path::new(ADMIN_TOKEN))? {
+        let invalid = || InitError::Key { path: ADMIN_TOKEN.into() };
+        let text = Secret::new(String::from_utf8(text).map_err(|_| invalid())?);
+        let (token_id, roles) = (ADMIN.parse().map_err(|_| invalid())?, vec![TokenRole::Admin]);
+        let (hash, workspaces) = (recorded_hash(&proof(&text)), Vec::new());
+        seed.tokens.push(TokenCreated {
+            token_id,
+            roles,
+            hash,
+            workspaces,
+            ends_at: None,
+            uses: None,
+            worker_prefix: None,
+        });
+    }
+    Ok(seed)
 }

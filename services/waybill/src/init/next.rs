@@ -36,10 +36,8 @@ pub(crate) fn steps(plan: &Plan, report: &Report) -> Vec<String> {
     if changed("tokens/gateway") {
         steps.push("restart the gateway, which reads tokens when it starts".to_owned());
     }
-    if changed("readers") {
-        steps.push(
-            "the scheduler makes consumers for the new workspace when it sees the file `readers` change".to_owned(),
-        );
+    if changed("identities.json") {
+        steps.push("the issuer records workers and workspaces when it sees identities.json change".to_owned());
     }
     let new = |role: &Role| written(&format!("keys/{role}.creds"));
     let workers = plan.workers.iter().map(|id| (id, Role::Worker(id.clone()))).filter(|(_, role)| new(role));
@@ -75,8 +73,8 @@ mod tests {
             ),
             (
                 &["keys/orchestrator-b.creds"],
-                &["nats-server.conf", "tokens/gateway", "readers"],
-                &["restart nats-server", "restart the gateway", "the file `readers`", "waybill dev"],
+                &["nats-server.conf", "tokens/gateway", "identities.json"],
+                &["restart nats-server", "restart the gateway", "the issuer records", "waybill dev"],
             ),
         ];
         for (written, changed, expected) in cases {

@@ -5,9 +5,12 @@
 //! do: the server does not check the reply subject of a request, so whoever may read one message back could have it
 //! republished anywhere with the server's own authority.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt};
 
-use waybill_platform::log::API_PREFIX;
+use waybill_platform::{
+    identity::{ASK, RENEW},
+    log::API_PREFIX,
+};
 use waybill_schemas::{Filter, Subject, VAULT_BUCKET, VaultFilter, WorkerId, WorkspaceId};
 
 pub use waybill_platform::log::STREAM;
@@ -18,7 +21,8 @@ pub const LOG_ACCOUNT: &str = "LOG";
 pub const SYSTEM_ACCOUNT: &str = "SYS";
 /// Stands in a template for the user's name, and is a valid id, so that grants can be asked for with it.
 const NAME: &str = "-name-";
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Account of the issuer, which answers the others.
+pub const ISSUER_ACCOUNT: &str = "ISSUER";
 
 /// Name of the vault's stream.
 pub fn vault_stream() -> String {
@@ -34,6 +38,10 @@ pub enum Role {
     Scheduler,
     /// Reads everything, and says what becomes of quarantined messages: the command line.
     Operator,
+    /// Records who may do what, and answers who asks for credentials.
+    Issuer,
+    /// Changes accounts on the servers that run: the issuer's other connection.
+    Claims,
     /// Asks the servers how they are: the doctor.
     System,
     /// May do everything in the account of the streams. Nobody has such credentials until somebody makes them for a repair.
@@ -70,7 +78,8 @@ impl Role {
 
     /// One of each kind, with this id where the kind has ids.
     pub fn each_kind(id: &str) -> Vec<Self> {
-        let single = [Self::Gateway, Self::Scheduler, Self::Operator, Self::System, Self::LogAdmin];
+        let single =
+            [Self::Gateway, Self::Scheduler, Self::Operator, Self::Issuer, Self::Claims, Self::System, Self::LogAdmin];
         let worker = id.parse().ok().map(Self::Worker);
         single.into_iter().chain(worker).chain(id.parse().ok().map(Self::Orchestrator)).collect()
     }
@@ -90,6 +99,8 @@ impl Role {
             Self::Gateway => "gateway",
             Self::Scheduler => "scheduler",
             Self::Operator => "operator",
+            Self::Issuer => "issuer",
+            Self::Claims => "claims",
             Self::System => "system",
             Self::LogAdmin => "log-admin",
             Self::Worker(_) => "worker",
@@ -103,7 +114,8 @@ impl Role {
             Self::Gateway => "GATEWAY",
             Self::Scheduler => "SCHEDULER",
             Self::Operator => "TOOLS",
-            Self::System => SYSTEM_ACCOUNT,
+            Self::Issuer => ISSUER_ACCOUNT,
+            Self::Claims | Self::System => SYSTEM_ACCOUNT,
             Self::LogAdmin => LOG_ACCOUNT,
             Self::Worker(_) => "WORKERS",
             Self::Orchestrator(_) => "ORCHESTRATORS",
@@ -120,16 +132,6 @@ impl Role {
         }
     }
 
-    /// How long the credentials of such a user are good. Nodes come and go, and ask for new ones by themselves; what is
-    /// installed by hand lasts.
-    pub fn lifetime(&self) -> Duration {
-        match self {
-            Self::Worker(_) => 7 * DAY,
-            Self::LogAdmin => DAY,
-            _ => 365 * DAY,
-        }
-    }
-
     /// Prefix of the role's reply subjects; nobody else may subscribe below it.
     pub fn inbox(&self) -> String {
         format!("_INBOX_{self}")
@@ -137,20 +139,34 @@ impl Role {
 
     /// Everything the role may publish to.
     pub fn grants(&self) -> BTreeSet<String> {
-        match self {
+        let mut grants = match self {
             Self::Gateway => gateway_grants(),
             Self::Scheduler => scheduler_grants(),
             Self::Operator => operator_grants(),
+            Self::Issuer => issuer_grants(),
+            Self::Claims => ["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"].map(str::to_owned).into(),
             Self::System => system_grants(),
             Self::LogAdmin => [">".to_owned()].into(),
             Self::Worker(id) => worker_grants(id),
             Self::Orchestrator(workspace) => orchestrator_grants(workspace),
+        };
+        // The subject says who asks for new credentials, since nobody else may publish there.
+        if self.uses_the_log() && *self != Self::Issuer {
+            grants.insert(format!("{RENEW}.{}.{}", self.kind(), self.user_name()));
         }
+        grants
     }
 
     /// Everything the role may subscribe to.
     pub fn subscriptions(&self) -> BTreeSet<String> {
-        [format!("{}.>", self.inbox())].into()
+        let inbox = format!("{}.>", self.inbox());
+        let asked = if *self == Self::Issuer { vec![ASK.to_owned(), format!("{RENEW}.*.*")] } else { Vec::new() };
+        asked.into_iter().chain([inbox]).collect()
+    }
+
+    /// True if it answers requests: whoever does may publish once to where the answer is wanted.
+    pub fn answers(&self) -> bool {
+        *self == Self::Issuer
     }
 }
 
@@ -216,7 +232,12 @@ fn gateway_grants() -> BTreeSet<String> {
     // What an operator says of quarantined messages comes in by the console.
     let events = [Filter::Secrets(None), Filter::Image(None, None), Filter::Container(None, None), Filter::Quarantine];
     let vault = [VaultFilter::Secrets.to_string(), read_vault(VaultFilter::Secrets)];
-    events.iter().flat_map(write_and_read).chain(look_up_everything()).chain(vault).collect()
+    let asks = [ASK.to_owned()];
+    events.iter().flat_map(write_and_read).chain(look_up_everything()).chain(vault).chain(asks).collect()
+}
+
+fn issuer_grants() -> BTreeSet<String> {
+    look_up_everything().into_iter().chain(write_and_read(&Filter::Identities)).collect()
 }
 
 fn scheduler_grants() -> BTreeSet<String> {
@@ -329,6 +350,7 @@ mod tests {
             "$JS.API.DIRECT.GET.WAYBILL.waybill.events.worker.w1",
             "waybill.events.outcome.w1.>",
             "waybill.events.worker.w1",
+            "waybill.issuer.renew.worker.w1",
         ];
         assert_eq!(grants.iter().map(String::as_str).collect::<Vec<_>>(), expected);
         let pattern = Role::patterns().into_iter().find(|role| role.kind() == "worker").unwrap();

@@ -1,6 +1,6 @@
 //! The settings files: `waybill.env` for all, `<role>.env` for each, as KEY=VALUE lines that containers can read too.
 
-use super::{HASH_KEY, InitError, KEY_DIR, Plan, READERS, role::Role, tls::CA};
+use super::{HASH_KEY, InitError, KEY_DIR, Plan, SEED, SIGNING, role::Role, tls::CA};
 
 /// Name and text of every settings file.
 pub(super) fn files(plan: &Plan) -> Result<Vec<(String, String)>, InitError> {
@@ -9,6 +9,7 @@ pub(super) fn files(plan: &Plan) -> Result<Vec<(String, String)>, InitError> {
         ("gateway.env".to_owned(), gateway(plan)),
         ("scheduler.env".to_owned(), scheduler(plan)),
         ("operator.env".to_owned(), operator(plan)),
+        ("issuer.env".to_owned(), issuer()),
     ];
     let mut next = plan.worker_port;
     for id in &plan.workers {
@@ -52,6 +53,20 @@ fn operator(plan: &Plan) -> String {
     )
 }
 
+fn issuer() -> String {
+    format!(
+        "{}WAYBILL_ISSUER_CLAIMS_CREDS_FILE=keys/{}.creds\n\
+         WAYBILL_ISSUER_KEY_DIR={SIGNING}\n\
+         WAYBILL_ISSUER_ACCOUNT_DIR=nats\n\
+         WAYBILL_ISSUER_SEED_FILE={SEED}\n\
+         # Addresses of the NATS servers as nodes reach them, which a worker that joins is told:\n\
+         # WAYBILL_ISSUER_SERVERS=tls://nats.example.com:4222\n\
+         # WAYBILL_ISSUER_HEALTH_LISTEN=127.0.0.1:8483\n",
+        user(&Role::Issuer),
+        Role::Claims
+    )
+}
+
 fn gateway(plan: &Plan) -> String {
     format!(
         "{}WAYBILL_GATEWAY_LISTEN={}\n{}\
@@ -73,8 +88,6 @@ fn scheduler(plan: &Plan) -> String {
         "{}WAYBILL_SCHEDULER_PROJECTION=data/scheduler/projection.redb\n\
          # Sealing keys, newest name first: `waybill keys rotate` adds one, `waybill keys retire` removes old ones.\n\
          WAYBILL_SCHEDULER_KEY_DIR={KEY_DIR}\n\
-         # Workspaces whose orchestrators read decisions and outcomes, one a line; `waybill init` writes them.\n\
-         WAYBILL_SCHEDULER_READERS_FILE={READERS}\n\
          WAYBILL_SCHEDULER_HEALTH_LISTEN=127.0.0.1:{}\n\
          # Copies of log and vault when the scheduler makes them; `waybill replicas` changes them later.\n\
          WAYBILL_STREAM_REPLICAS={}\n",
@@ -84,7 +97,8 @@ fn scheduler(plan: &Plan) -> String {
     )
 }
 
-fn worker(role: &Role, id: &str, health_port: u16) -> String {
+/// A worker's own settings.
+pub(crate) fn worker(role: &Role, id: &str, health_port: u16) -> String {
     format!(
         "{}WAYBILL_WORKER_ID={id}\n\
          WAYBILL_WORKER_SEALING_KEY_FILE=keys/{role}.xkey\n\

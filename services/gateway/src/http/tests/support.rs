@@ -134,6 +134,7 @@ impl Gateway {
             explainer: Explainer { log: Arc::new(log.clone()), scope: Scope::OneWorkspace, moment: Moment::Now },
             verifies,
             tokens: file.parse().unwrap(),
+            issuer: None,
             limits,
             console: crate::console::Console::default(),
             recordings: recordings.clone(),

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::{EventLog, patience::Patience};
 use crate::{
     config::Reader,
-    identity::CredentialsFile,
+    identity::{self, CredentialsFile},
     log::{LogError, room::Room},
     trace,
 };
@@ -37,6 +37,8 @@ pub struct NatsConfig {
     pub require_tls: bool,
     /// Name of the connection, as the server lists it.
     pub name: String,
+    /// Whose credentials are renewed while the connection lives, as `<kind>.<name>`; none where somebody else does.
+    pub renews: Option<String>,
 }
 
 impl NatsConfig {
@@ -55,6 +57,9 @@ impl NatsConfig {
             inbox_prefix: reader.or("WAYBILL_NATS_INBOX_PREFIX", text, || format!("_INBOX_{role}")),
             ca_file: reader.readable_path("WAYBILL_NATS_CA_FILE"),
             name: format!("waybill-{role}"),
+            renews: Some(
+                role.split_once('-').map_or_else(|| format!("{role}.{role}"), |(kind, id)| format!("{kind}.{id}")),
+            ),
         }
     }
 
@@ -116,7 +121,15 @@ impl EventLog {
         let patience = Patience::default();
         let options = options(&config, state, patience.clone());
         let client = options.connect(servers).await.map_err(|error| settings(error.to_string()))?;
+        if let (Some(file), Some(who)) = (config.credentials.clone(), config.renews.clone()) {
+            tokio::spawn(identity::keep_renewed(client.clone(), file, who));
+        }
         Ok(Self { patience, ..Self::over(client, &config, connected) })
+    }
+
+    /// The connection itself.
+    pub fn client(&self) -> &async_nats::Client {
+        &self.client
     }
 
     /// The log over a connection that stands.
