@@ -221,5 +221,9 @@ const FIELDS: &[&str] = &[
     "cause",
     "provider_name",
     "decided_by",
+    "asked",
+    "asked_with",
+    "question",
+    "program",
     "sequence",
 ];

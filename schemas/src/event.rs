@@ -81,6 +81,8 @@ macro_rules! for_events {
             ImagePullFailed,
             SecretRenewalApplied,
             SecretRenewalFailed,
+            ContainerLoginAsked,
+            NodeLoginAsked,
             QuarantineRetried,
             QuarantineDiscarded,
         }
@@ -156,7 +158,8 @@ impl Event {
                 self.workspace() == Some(workspace) && self.container_id() == Some(container_id)
             }
             Subject::ContainerDecision { worker_id, workspace, container_id, placement }
-            | Subject::ContainerOutcome { worker_id, workspace, container_id, placement } => {
+            | Subject::ContainerOutcome { worker_id, workspace, container_id, placement }
+            | Subject::ContainerQuestion { worker_id, workspace, container_id, placement } => {
                 self.workspace() == Some(workspace)
                     && self.container_id() == Some(container_id)
                     && self.placement() == Some(*placement)
@@ -170,7 +173,7 @@ impl Event {
                     && self.version() == Some(*version)
                     && self.worker_id() == Some(worker_id)
             }
-            Subject::Worker { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::Worker { worker_id } | Subject::NodeQuestion { worker_id } => self.worker_id() == Some(worker_id),
             Subject::SchedulerKeys => true,
             Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
         }
@@ -197,6 +200,8 @@ impl Event {
             Self::ImagePullFailed(body) => Some(&body.workspace),
             Self::SecretRenewalApplied(body) => Some(&body.workspace),
             Self::SecretRenewalFailed(body) => Some(&body.workspace),
+            Self::ContainerLoginAsked(body) => Some(&body.workspace),
+            Self::NodeLoginAsked(body) => body.workspace.as_ref(),
             Self::WorkerRegistered(_)
             | Self::SchedulerKeyPublished(_)
             | Self::QuarantineRetried(_)
@@ -270,6 +275,7 @@ impl Event {
             Self::CredentialProviderFailed(body) => Some(&body.container_id),
             Self::ImagePullSucceeded(body) => Some(&body.container_id),
             Self::ImagePullFailed(body) => Some(&body.container_id),
+            Self::ContainerLoginAsked(body) => Some(&body.container_id),
             _ => None,
         }
     }
@@ -286,6 +292,7 @@ impl Event {
             Self::CredentialProviderFailed(body) => Some(body.placement),
             Self::ImagePullSucceeded(body) => Some(body.placement),
             Self::ImagePullFailed(body) => Some(body.placement),
+            Self::ContainerLoginAsked(body) => Some(body.placement),
             _ => None,
         }
     }
@@ -305,6 +312,8 @@ impl Event {
             Self::ImagePullFailed(body) => Some(&body.worker_id),
             Self::SecretRenewalApplied(body) => Some(&body.worker_id),
             Self::SecretRenewalFailed(body) => Some(&body.worker_id),
+            Self::ContainerLoginAsked(body) => Some(&body.worker_id),
+            Self::NodeLoginAsked(body) => Some(&body.worker_id),
             _ => None,
         }
     }

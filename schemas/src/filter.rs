@@ -29,6 +29,8 @@ pub enum Filter {
     ContainerOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
     /// What workers report of a secret's renewals.
     SecretOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<SecretName>),
+    /// What programs of nodes asked of a container.
+    ContainerQuestions(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
     /// Registrations.
     Workers(Option<WorkerId>),
     /// What the operator says of quarantined messages.
@@ -71,6 +73,10 @@ impl fmt::Display for Filter {
                 let [worker, workspace] = [token(worker.as_ref()), token(workspace.as_ref())];
                 let secret = token(secret.as_ref().map(SecretName::token));
                 write!(f, "waybill.events.outcome.{worker}.secret.{workspace}.{secret}.*")
+            }
+            Self::ContainerQuestions(worker, workspace, container) => {
+                let [worker, workspace] = [token(worker.as_ref()), token(workspace.as_ref())];
+                write!(f, "waybill.events.outcome.{worker}.question.{workspace}.{}.*", token(container.as_ref()))
             }
             Self::Workers(worker) => write!(f, "waybill.events.worker.{}", token(worker.as_ref())),
             Self::Quarantine => f.write_str("waybill.events.quarantine.*"),
@@ -199,6 +205,7 @@ mod tests {
                 Filter::SecretOutcomes(None, workspace.clone(), Some(secret.clone())),
                 "waybill.events.outcome.*.secret.ws.a=b.*",
             ),
+            (Filter::ContainerQuestions(None, workspace.clone(), None), "waybill.events.outcome.*.question.ws.*.*"),
             (Filter::Workers(None), "waybill.events.worker.*"),
             (Filter::Secrets(workspace.clone()), "waybill.events.secret.ws.*"),
         ];

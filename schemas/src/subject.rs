@@ -81,6 +81,22 @@ pub enum Subject {
         /// Its version.
         version: u64,
     },
+    /// `waybill.events.outcome.<worker_id>.question.<workspace>.<container_id>.<placement>`: who asked for its login.
+    ContainerQuestion {
+        /// The worker that was asked.
+        worker_id: WorkerId,
+        /// Owner of the container.
+        workspace: WorkspaceId,
+        /// The container.
+        container_id: ContainerId,
+        /// Stream sequence of the request.
+        placement: u64,
+    },
+    /// `waybill.events.outcome.<worker_id>.question`: who asked for anything else.
+    NodeQuestion {
+        /// The worker that was asked.
+        worker_id: WorkerId,
+    },
     /// `waybill.events.worker.<worker_id>`: registrations of a worker.
     Worker {
         /// The worker.
@@ -122,6 +138,8 @@ impl Subject {
                 Type::ContainerEnded,
             ],
             Self::SecretOutcome { .. } => &[Type::SecretRenewalApplied, Type::SecretRenewalFailed],
+            Self::ContainerQuestion { .. } => &[Type::ContainerLoginAsked],
+            Self::NodeQuestion { .. } => &[Type::NodeLoginAsked],
             Self::Worker { .. } => &[Type::WorkerRegistered],
             Self::SchedulerKeys => &[Type::SchedulerKeyPublished],
             Self::Quarantine { .. } => &[Type::QuarantineRetried, Type::QuarantineDiscarded],
@@ -142,6 +160,10 @@ impl Subject {
                 "waybill.events.outcome.{worker_id}.{workspace}.{container_id}.{placement}"
             }
             Self::SecretOutcome { .. } => "waybill.events.outcome.{worker_id}.secret.{workspace}.{secret}.{version}",
+            Self::ContainerQuestion { .. } => {
+                "waybill.events.outcome.{worker_id}.question.{workspace}.{container_id}.{placement}"
+            }
+            Self::NodeQuestion { .. } => "waybill.events.outcome.{worker_id}.question",
             Self::Worker { .. } => "waybill.events.worker.{worker_id}",
             Self::SchedulerKeys => "waybill.events.scheduler.keys",
             Self::Quarantine { .. } => "waybill.events.quarantine.{sequence}",
@@ -157,8 +179,9 @@ impl Subject {
             | Self::ContainerDecision { workspace, .. }
             | Self::SecretDecision { workspace, .. }
             | Self::ContainerOutcome { workspace, .. }
-            | Self::SecretOutcome { workspace, .. } => Some(workspace),
-            Self::Worker { .. } | Self::SchedulerKeys | Self::Quarantine { .. } => None,
+            | Self::SecretOutcome { workspace, .. }
+            | Self::ContainerQuestion { workspace, .. } => Some(workspace),
+            Self::NodeQuestion { .. } | Self::Worker { .. } | Self::SchedulerKeys | Self::Quarantine { .. } => None,
         }
     }
 }
@@ -184,6 +207,10 @@ impl fmt::Display for Subject {
             Self::SecretOutcome { worker_id, workspace, secret, version } => {
                 write!(f, "outcome.{worker_id}.secret.{workspace}.{}.{version}", secret.token())
             }
+            Self::ContainerQuestion { worker_id, workspace, container_id, placement } => {
+                write!(f, "outcome.{worker_id}.question.{workspace}.{container_id}.{placement}")
+            }
+            Self::NodeQuestion { worker_id } => write!(f, "outcome.{worker_id}.question"),
             Self::Worker { worker_id } => write!(f, "worker.{worker_id}"),
             Self::SchedulerKeys => f.write_str("scheduler.keys"),
             Self::Quarantine { sequence } => write!(f, "quarantine.{sequence}"),
@@ -247,6 +274,13 @@ impl FromStr for Subject {
                 secret: SecretName::from_token(secret)?,
                 version: number(version)?,
             }),
+            ["outcome", worker_id, "question", workspace, container_id, placement] => Ok(Self::ContainerQuestion {
+                worker_id: worker_id.parse()?,
+                workspace: workspace.parse()?,
+                container_id: container_id.parse()?,
+                placement: number(placement)?,
+            }),
+            ["outcome", worker_id, "question"] => Ok(Self::NodeQuestion { worker_id: worker_id.parse()? }),
             ["worker", worker_id] => Ok(Self::Worker { worker_id: worker_id.parse()? }),
             ["scheduler", "keys"] => Ok(Self::SchedulerKeys),
             ["quarantine", sequence] => Ok(Self::Quarantine { sequence: number(sequence)? }),
@@ -276,6 +310,9 @@ mod tests {
             "waybill.events.outcome.w1.ws1.c_1.17",
             "waybill.events.outcome.w1.secret.ws1.s.3",
             "waybill.events.outcome.w1.secret.ws1.17",
+            "waybill.events.outcome.w1.question.ws1.c_1.17",
+            "waybill.events.outcome.w1.question.ws1.17",
+            "waybill.events.outcome.w1.question",
             "waybill.events.worker.w1",
             "waybill.events.scheduler.keys",
             "waybill.events.quarantine.12",

@@ -52,7 +52,7 @@ fn the_asyncapi_document_is_yaml_whose_references_resolve() {
 fn a_channel_is_a_form_of_subject() {
     let document = asyncapi();
     let channels = document["channels"].as_object().unwrap();
-    assert_eq!(channels.len(), 10);
+    assert_eq!(channels.len(), 12);
     let mut types = BTreeSet::new();
     for (name, channel) in channels {
         let address = channel["address"].as_str().unwrap();
@@ -187,11 +187,14 @@ fn schemas_make_plain_types() {
         }
     }
     let expected = [
+        "AskedWith",
         "AttachSkipReason",
         "CredType",
         "CredentialSource",
+        "LoginRefusal",
         "ProviderFailure",
         "PullFailure",
+        "Question",
         "RenewCause",
         "SaveSkipReason",
         "WithdrawReason",

@@ -60,7 +60,7 @@ const fn receive(name: &'static str, by: &'static [&'static str], summary: &'sta
 }
 
 /// Every channel. "Expects" is the value of `Nats-Expected-Last-Subject-Sequence`.
-pub(super) const CHANNELS: [Channel; 10] = [
+pub(super) const CHANNELS: [Channel; 12] = [
     Channel {
         name: "secret",
         sample: "waybill.events.secret.w.s",
@@ -224,6 +224,42 @@ pub(super) const CHANNELS: [Channel; 10] = [
                 &[SCHEDULER, WORKER, GATEWAY, OPERATOR],
                 "The scheduler and the operator read it in the log's order; the worker reads its own last message, the gateway \
                  reads it to explain.",
+            ),
+        ],
+    },
+    Channel {
+        name: "containerQuestion",
+        sample: "waybill.events.outcome.n.question.w.c.1",
+        about: "Who asked the worker's socket for a placement's login, and what it got. No decision depends on it.",
+        operations: &[
+            send(
+                "reportContainerQuestion",
+                &[WORKER],
+                &[ContainerLoginAsked],
+                "A program of the node has asked. At most once a minute for each program and answer; it expects nothing.",
+            ),
+            receive(
+                "readContainerQuestion",
+                &[GATEWAY, SCHEDULER, OPERATOR],
+                "The gateway and the operator read it to explain; the scheduler passes over it.",
+            ),
+        ],
+    },
+    Channel {
+        name: "nodeQuestion",
+        sample: "waybill.events.outcome.n.question",
+        about: "Questions that are of no one container: with a workspace's key, a pod's identity, or nothing that opens anything.",
+        operations: &[
+            send(
+                "reportNodeQuestion",
+                &[WORKER],
+                &[NodeLoginAsked],
+                "A program of the node has asked. At most once a minute for each asker, program and answer; it expects nothing.",
+            ),
+            receive(
+                "readNodeQuestion",
+                &[GATEWAY, SCHEDULER, OPERATOR],
+                "The gateway and the operator read it to explain; the scheduler passes over it.",
             ),
         ],
     },

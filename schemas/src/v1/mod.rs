@@ -6,6 +6,7 @@ mod decision;
 mod image;
 mod outcome;
 mod quarantine;
+mod question;
 mod secret;
 mod worker;
 
@@ -20,6 +21,9 @@ pub use outcome::{
     ProviderFailure, PullFailure, SecretRenewalApplied, SecretRenewalFailed,
 };
 pub use quarantine::{MAX_REASON, QuarantineDiscarded, QuarantineRetried};
+pub use question::{
+    AskedWith, ContainerLoginAsked, LoginQuestion, LoginRefusal, NodeLoginAsked, PodIdentity, Question,
+};
 pub use secret::{
     CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretShredded,
     SecretVersion, Verified,
