@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod decision;
 pub mod explain;
 pub mod fold;
+pub mod identity;
 pub mod provider;
 pub mod reference;
 pub mod save;

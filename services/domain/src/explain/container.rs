@@ -8,6 +8,7 @@ use waybill_schemas::{
 use super::{
     Concern, Earlier, Explanation, History, Readers,
     again::{ASK_AGAIN, Again},
+    asked::find_refusal,
     missing::missing,
     notes::{notes_on, unreadable},
     open::{Owed, Undecided, await_decision, await_worker},
@@ -281,6 +282,9 @@ fn judge_worker(view: &View<'_>, story: &Story<'_>) -> Verdict {
         && let Some(open) = open_renewal(view, story, renewal)
     {
         return open;
+    }
+    if let Some(refusal) = find_refusal(story) {
+        return refusal;
     }
     let with = match story.provider.as_ref().map(|provider| provider.value) {
         Some(Provided::Attached(provider)) if provider.registry.is_some() => format!("with {}", provider.provider_name),

@@ -5,6 +5,7 @@
 //! Only whether an open hop waits or is lost needs more: how far the readers of the log are, and the present time.
 
 mod again;
+mod asked;
 mod concern;
 mod container;
 mod history;
@@ -25,7 +26,10 @@ mod verdict;
 mod withdrawn;
 
 use serde::Serialize;
-use waybill_schemas::{Timestamp, WorkerId, WorkspaceId, v1::CredentialSecretSkipped};
+use waybill_schemas::{
+    Timestamp, WorkerId, WorkspaceId,
+    v1::{CredentialSecretSkipped, LoginQuestion},
+};
 
 pub use concern::Concern;
 pub use container::explain_container;
@@ -39,6 +43,11 @@ pub use verdict::{Code, Hop, State, Verdict};
 /// What a build that saves nothing is explained with: a sentence and a remedy.
 pub fn skip_in_words(skipped: &CredentialSecretSkipped) -> (String, String) {
     (skipped::sentence(skipped), skipped::remedy(skipped))
+}
+
+/// A question of a program of the node in words: who asked, with what, for what, and what it got.
+pub fn describe_question(asked: &LoginQuestion) -> String {
+    asked::describe(asked)
 }
 
 /// The answer to "what happened to this container, this image or this secret?".

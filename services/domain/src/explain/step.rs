@@ -1,9 +1,12 @@
 //! The timeline: one step an event, with who did it, when, and why.
 
 use serde::Serialize;
-use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp, v1::SecretVersion};
+use waybill_schemas::{
+    Event, Recorded, RecordedEvent, Timestamp,
+    v1::{LoginQuestion, SecretVersion},
+};
 
-use super::verdict::Hop;
+use super::{asked, verdict::Hop};
 
 /// Whether a hop did what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -213,6 +216,7 @@ fn describe_outcome(event: &Event) -> Option<Words> {
             let detail = e.detail.as_deref().unwrap_or_default();
             Words::because(Hop::Pull, StepOutcome::Failed, (e.reason.as_str(), e.reason.meaning()), detail)
         }
+        Event::ContainerLoginAsked(e) => question(&e.asked),
         Event::SecretRenewalApplied(e) => {
             Words::done(Hop::Provider, format!("worker {} uses {} version {}", e.worker_id, e.secret_name, e.version))
         }
@@ -222,6 +226,16 @@ fn describe_outcome(event: &Event) -> Option<Words> {
         }
         _ => return None,
     })
+}
+
+fn question(asked: &LoginQuestion) -> Words {
+    let outcome = match asked.reason {
+        None => StepOutcome::Done,
+        Some(_) if asked::is_about_login(asked.reason) => StepOutcome::Failed,
+        Some(_) => StepOutcome::Skipped,
+    };
+    let reason = asked.reason.map(|reason| reason.as_str());
+    Words { hop: Hop::Asked, outcome, reason, says: asked::describe(asked) }
 }
 
 /// What a reason means, and what more is known of this one.

@@ -43,6 +43,8 @@ pub enum Hop {
     Provider,
     /// The worker pulls.
     Pull,
+    /// A program of the node asks for the login.
+    Asked,
     /// The credentials are taken away: revoked, shredded, superseded or ended.
     Withdrawn,
 }
@@ -56,6 +58,7 @@ impl Hop {
             Self::Attached => "attached",
             Self::Provider => "provider",
             Self::Pull => "pull",
+            Self::Asked => "asked",
             Self::Withdrawn => "withdrawn",
         }
     }
@@ -196,6 +199,8 @@ codes! {
     NoLogin = "no_login",
     /// The image has no variant for the node's platform.
     NoPlatform = "no_platform",
+    /// A program of the node asked for the login, and the worker refused it.
+    AskedAndRefused = "asked_and_refused",
 }
 
 impl From<SaveSkipReason> for Code {

@@ -172,6 +172,9 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         Event::SchedulerKeyPublished(_)
         | Event::SecretRenewalApplied(_)
         | Event::SecretRenewalFailed(_)
+        // What programs of a node ask is for people: no decision depends on it.
+        | Event::ContainerLoginAsked(_)
+        | Event::NodeLoginAsked(_)
         // Whoever keeps the quarantine acts on these.
         | Event::QuarantineRetried(_)
         | Event::QuarantineDiscarded(_) => Ok(Folded::default()),

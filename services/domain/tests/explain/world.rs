@@ -12,7 +12,7 @@ use waybill_schemas::{
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN},
 };
 
-use crate::bodies::{Report, skipped, word};
+use crate::bodies::{Report, question, skipped, word};
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";
@@ -120,6 +120,7 @@ impl World {
             "provider" | "default" | "failed" | "pulled" | "pull" => self.outcome(name, detail, until),
             "applied" | "unusable" => self.renewed(name, detail),
             "ended" => self.ended(detail),
+            "asked" | "other" => self.asked(name, detail),
             other => self.now = Some(other.strip_prefix("now=").expect("a word of the table").parse().unwrap()),
         }
     }
@@ -320,6 +321,25 @@ impl World {
             other => outcome_subject(worker(other), request.number),
         };
         self.fresh(subject, event.into());
+    }
+
+    /// A program of the node asks: for this container, or with something else (`other`). `asked:reason`, or given.
+    fn asked(&mut self, name: &str, reason: &str) {
+        let request = self.request();
+        let (worker_id, placement) = (request.worker, request.number);
+        let asked = question(name == "other", reason);
+        let (workspace, container_id) = (workspace(), container());
+        if name == "other" {
+            let event = v1::NodeLoginAsked { worker_id: worker_id.clone(), workspace: None, asked };
+            return self.fresh(Subject::NodeQuestion { worker_id }, event.into());
+        }
+        let subject = Subject::ContainerQuestion {
+            worker_id: worker_id.clone(),
+            workspace: workspace.clone(),
+            container_id: container_id.clone(),
+            placement,
+        };
+        self.fresh(subject, v1::ContainerLoginAsked { workspace, container_id, placement, worker_id, asked }.into());
     }
 
     fn garbage(&mut self, of: &str) {

@@ -143,6 +143,7 @@ impl Explainer {
         let mut elsewhere = Vec::new();
         if let Some(newest) = &newest {
             gathering.read_placement(newest, workspace, id).await?;
+            gathering.read_questions(newest, workspace, self.scope == Scope::Everything).await?;
             gathering.read_before(newest, &concern).await?;
             gathering.read_new_versions(newest, &concern).await?;
             gathering.read_causes().await?;

@@ -1,8 +1,12 @@
 //! One event as one line.
 
 use serde_json::{Map, Value, json};
+use waybill_domain::explain::describe_question;
 use waybill_platform::log::RawMessage;
-use waybill_schemas::{Event, RecordedEvent, header, v1::SecretVersion};
+use waybill_schemas::{
+    Event, RecordedEvent, header,
+    v1::{LoginQuestion, SecretVersion},
+};
 
 use crate::{
     Failure,
@@ -139,11 +143,18 @@ fn outcome(event: &Event) -> (String, bool) {
             let why = with_detail(e.reason.as_str(), e.detail.as_deref());
             (format!("version {} on {}: {why}", e.version, e.worker_id), true)
         }
+        Event::ContainerLoginAsked(e) => asked(&e.asked),
+        Event::NodeLoginAsked(e) => asked(&e.asked),
         Event::QuarantineDiscarded(e) => {
             (format!("given up: {}", e.reason.as_deref().unwrap_or("no reason given")), false)
         }
         _ => ("to be read again".to_owned(), false),
     }
+}
+
+fn asked(asked: &LoginQuestion) -> (String, bool) {
+    let says = describe_question(asked);
+    (asked.reason.map_or_else(|| says.clone(), |reason| format!("{reason}: {says}")), asked.reason.is_some())
 }
 
 fn version(stored: &SecretVersion) -> (String, bool) {

@@ -66,7 +66,8 @@ fn filters(
         filters.extend([
             Filter::Container(workspace.clone(), container.clone()),
             Filter::ContainerDecisions(None, workspace.clone(), container.clone()),
-            Filter::ContainerOutcomes(None, workspace, container),
+            Filter::ContainerOutcomes(None, workspace.clone(), container.clone()),
+            Filter::ContainerQuestions(None, workspace, container),
         ]);
     }
     if let Some(secret) = &arguments.secret {
@@ -91,6 +92,7 @@ fn filters(
             Filter::SecretDecisions(None, workspace(), None),
             Filter::ContainerOutcomes(None, workspace(), None),
             Filter::SecretOutcomes(None, workspace(), None),
+            Filter::ContainerQuestions(None, workspace(), None),
         ]);
     }
     Ok(filters)
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn each_option_finds_what_concerns_it() {
-        const SUBJECTS: [&str; 9] = [
+        const SUBJECTS: [&str; 11] = [
             "waybill.events.secret.default.s=t",
             "waybill.events.image.default.i.b",
             "waybill.events.container.default.c.r",
@@ -123,14 +125,16 @@ mod tests {
             "waybill.events.outcome.w.secret.default.s=t.2",
             "waybill.events.worker.w",
             "waybill.events.scheduler.keys",
+            "waybill.events.outcome.w.question.default.c.3",
+            "waybill.events.outcome.w.question",
         ];
         let cases: [(&[&str], &[usize]); 9] = [
-            (&[], &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
+            (&[], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
             (&["--image", "i"], &[1]),
-            (&["--container", "c"], &[2, 3, 5]),
+            (&["--container", "c"], &[2, 3, 5, 9]),
             (&["--secret", "s.t"], &[0, 4, 6]),
-            (&["--worker", "w"], &[3, 4, 5, 6, 7]),
-            (&["--workspace", "default"], &[0, 1, 2, 3, 4, 5, 6]),
+            (&["--worker", "w"], &[3, 4, 5, 6, 7, 9, 10]),
+            (&["--workspace", "default"], &[0, 1, 2, 3, 4, 5, 6, 9]),
             (&["--workspace", "other"], &[]),
             (&["--workspace", "other", "--container", "c"], &[]),
             (&["--subject", "waybill.events.*.keys"], &[8]),

@@ -84,7 +84,9 @@ fn worker(role: &Role, id: &str, health_port: u16) -> String {
          # WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES=localhost:5000\n\
          # Where programs of the node find their containers' logins, and the group (a gid) that may besides this user:\n\
          # WAYBILL_WORKER_NODE_DIR=/run/waybill\n\
-         # WAYBILL_WORKER_SOCKET_GROUP=0\n",
+         # WAYBILL_WORKER_SOCKET_GROUP=0\n\
+         # Which pods of a Kubernetes node have whose logins (REGISTRIES.md, \"The kubelet\"):\n\
+         # WAYBILL_WORKER_POD_IDENTITIES=pods.json\n",
         user(role)
     )
 }
