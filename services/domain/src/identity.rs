@@ -151,8 +151,10 @@ mod tests {
         { "annotations": { "waybill.dev/all": "yes" }, "workspace": "shared" }
     ]"#;
 
+    type Annotations<'a> = &'a [(&'a str, &'a str)];
+
     /// `workspace/container`, `workspace`, or why there is none.
-    fn map(namespace: &str, service_account: &str, annotations: &[(&str, &str)]) -> String {
+    fn map(namespace: &str, service_account: &str, annotations: Annotations<'_>) -> String {
         let rules: Vec<Rule> = serde_json::from_str(RULES).unwrap();
         let identity = PodIdentity { namespace: namespace.to_owned(), service_account: service_account.to_owned() };
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn the_first_rule_that_fits_decides() {
         let (ws, c) = (("waybill.dev/workspace", "acme"), ("waybill.dev/c", "c1"));
-        let cases: [(&str, &str, &[(&str, &str)], &str); 14] = [
+        let cases: [(&str, &str, Annotations<'_>, &str); 14] = [
             ("shop", "web", &[], "acme/web-1"),
             ("shop", "web", &[("tier", "api")], "acme/web-1"),
             ("shop", "api", &[("tier", "api"), ("other", "x")], "acme/api"),

@@ -17,6 +17,8 @@ use waybill_registry::{
 };
 use waybill_schemas::WorkerId;
 
+use crate::node::PodIdentities;
+
 /// A worker's configuration.
 #[derive(Debug)]
 pub struct WorkerConfig {
@@ -42,6 +44,8 @@ pub struct WorkerConfig {
     pub node_dir: Option<PathBuf>,
     /// Group that may use them beside the worker's user, as a gid (`WAYBILL_WORKER_SOCKET_GROUP`).
     pub node_group: Option<u32>,
+    /// Which pods have whose logins (file `WAYBILL_WORKER_POD_IDENTITIES`); pods are refused if not given.
+    pub identities: Option<PodIdentities>,
 }
 
 impl WorkerConfig {
@@ -63,14 +67,28 @@ impl WorkerConfig {
         });
         let node_dir = reader.path("WAYBILL_WORKER_NODE_DIR");
         let node_group = reader.optional("WAYBILL_WORKER_SOCKET_GROUP", gid);
+        let identities = reader.path("WAYBILL_WORKER_POD_IDENTITIES").and_then(|file| {
+            let read = PodIdentities::read(&file);
+            read.map_err(|problem| reader.problem(format!("WAYBILL_WORKER_POD_IDENTITIES: {problem}"))).ok()
+        });
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
         reader.finish()?;
         match (worker_id, sealing_key) {
-            (Some(worker_id), Ok(sealing_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, pull, aws, clouds, concurrency, health, node_dir, node_group })
-            }
+            (Some(worker_id), Ok(sealing_key)) => Ok(Self {
+                nats,
+                worker_id,
+                sealing_key,
+                pull,
+                aws,
+                clouds,
+                concurrency,
+                health,
+                node_dir,
+                node_group,
+                identities,
+            }),
             _ => Err(ConfigError { problems: vec!["the worker's id or key is missing".to_owned()] }),
         }
     }
@@ -266,6 +284,7 @@ mod tests {
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
             ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),
+            ("WAYBILL_WORKER_POD_IDENTITIES", "none.json"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
         let error = read(dir.path(), &pairs).unwrap_err().to_string();
