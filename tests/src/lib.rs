@@ -7,6 +7,9 @@
 pub mod authority;
 pub mod azure;
 pub mod canary;
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a harness fails by panicking")]
+#[path = "../../services/worker/src/testing/cluster.rs"]
+pub mod cluster;
 pub mod docker_registry;
 pub mod ecr;
 pub mod error;
