@@ -137,7 +137,7 @@ class World:
 
     def serve(self, name, argv, **options):
         """A server of a peer's, which ends with the run at the latest."""
-        service = Service(argv, LOGS / f"{name}.log", **options)
+        service = Service(argv, LOGS / f"{name}-server.log", **options)
         self.started.append(service)
         return service
 

@@ -62,10 +62,26 @@ fn every_situation_of_a_container_has_its_verdict_and_its_remedy() {
         seen.insert(verdict.code);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Of a placement that others followed, of readers, and of an image or a secret.
-    let elsewhere = [Code::Superseded, Code::LostByScheduler, Code::LostByWorker, Code::LogFull, Code::Saved];
+    // Of a placement that others followed, of readers, of a node's programs, and of an image or a secret.
+    let elsewhere = [
+        Code::Superseded,
+        Code::LostByScheduler,
+        Code::LostByWorker,
+        Code::LogFull,
+        Code::AskedAndRefused,
+        Code::Saved,
+    ];
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !seen.contains(code) && !elsewhere.contains(code)).collect();
     assert!(missing.is_empty(), "no situation for {missing:?}");
+}
+
+#[test]
+fn what_programs_of_the_node_asked_counts_where_nothing_else_broke() {
+    let table = rows(include_str!("../testdata/explain_asked.txt"));
+    let wrong: Vec<_> = table.iter().flat_map(|row| differences(row, &explained_words(row.raw(1)).verdict)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let refused = table.iter().filter(|row| row.raw(4) == Code::AskedAndRefused.as_str()).count();
+    assert!(refused >= 4, "{refused}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ async fn keys_are_fetched_again_for_a_name_that_is_new() {
     let (old, new) = (Cluster::new("old").jwk(), Cluster::new("new").jwk());
     let count = async |keys: &Keys, id: &str| keys.find(Some(id)).await.unwrap().len();
     for (pause, found) in [(Duration::ZERO, 1), (Duration::from_secs(3600), 0)] {
-        write(&[old.clone()]);
+        write(std::slice::from_ref(&old));
         let keys = Keys::new(Source::File(file.clone()), pause);
         assert_eq!((count(&keys, "old").await, count(&keys, "new").await), (1, 0));
         write(&[old.clone(), new.clone()]);
