@@ -40,6 +40,7 @@ impl Announcement {
 fn process_span(pending: &Pending) -> Span {
     let cause = &pending.cause;
     let mut envelope = Envelope::new(cause.id, String::new());
+    envelope.correlation_id = Some(cause.correlation_id);
     envelope.traceparent = cause.trace.as_ref().and_then(|trace| TraceParent::parse(&trace.traceparent));
     envelope.tracestate = cause.trace.as_ref().and_then(|trace| trace.tracestate.clone());
     // The span stands for the cause, and names what was decided: that is what people search for.
