@@ -143,9 +143,9 @@ checked_text!(
     /// A request or a build: what makes it one, however often it is sent. Derived from its idempotency key, or fresh.
     RequestId, ID_PATTERN, IdError, |text| check("request", text)
 );
-id!(
+checked_text!(
     /// Name of a bearer token.
-    TokenId, "token_id"
+    TokenId, ID_PATTERN, IdError, |text| check("token_id", text)
 );
 
 /// The pattern every secret name matches, as a JSON Schema regular expression.

@@ -121,7 +121,7 @@ impl Scheduler {
         };
         tracing::info!(from, last_sequence = stream.last_sequence, projection = %projection.path().display(), "folding the event log");
         let loops = Loops::new(self, &projection, stream, from)?;
-        let outcome = loops.run(self, (from, position), ready, shutdown).await?;
+        let outcome = loops.run((from, position), ready, shutdown).await?;
         Ok(outcome.map(|candidate| (projection, candidate)))
     }
 
@@ -291,7 +291,6 @@ impl Loops {
     /// from a picture that is not older than the log. Ends at shutdown, or with a projection to go on with.
     async fn run(
         self,
-        scheduler: &Scheduler,
         (from, position): (u64, Option<Position>),
         ready: ComponentHandle,
         shutdown: &CancellationToken,

@@ -239,7 +239,7 @@ impl Stack {
                 child.env("WAYBILL_SCHEDULER_HEALTH_LISTEN", place);
                 child.env("WAYBILL_SCHEDULER_PROJECTION", self.second_projection());
             }
-            Service::Gateway | Service::Scheduler => {}
+            Service::Gateway | Service::Scheduler | Service::Issuer => {}
         }
         let log_dir = self.scratch.folder(&format!("logs/{:03}-{}", self.starts, service.name()))?;
         let process = Process::spawn(&service.name(), child, &log_dir)?;

@@ -11,7 +11,7 @@ use std::{
 
 use async_nats::ConnectOptions;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use waybill_tests::{
     image::TinyImage,
     login::Login,

@@ -55,7 +55,7 @@ impl Fleet {
             }
             Event::ContainerCredentialsWithdrawn(event) => match event.reason {
                 WithdrawReason::Superseded | WithdrawReason::Ended => self.forget(event.placement),
-                WithdrawReason::SecretRevoked | WithdrawReason::SecretShredded => {
+                WithdrawReason::SecretRevoked | WithdrawReason::SecretShredded | WithdrawReason::WorkerRetired => {
                     self.update(event.placement, now, |row| {
                         // A failure after that follows from it: the worker broke off what it was doing.
                         let first = matches!(row.standing, Standing::Broken(_)) && row.since.0 < event.caused_by;

@@ -169,7 +169,7 @@ pub(super) fn fold_retired<F: Facts>(
         if facts.newest_placement(&container)? == Some(placement.number) {
             changes.push(Change::RemoveNewest(container));
         }
-        changes.extend(withdraw(placement, &withdrawal, true));
+        changes.extend(withdraw_placement(placement, &withdrawal, true));
     }
     Ok(changes.into())
 }

@@ -93,7 +93,7 @@ impl Intent {
 
 /// `GET /secrets/{workspace}/{name}/{action}`.
 pub(super) async fn show_form(ask: Ask, Path(place): Path<(String, String, String)>) -> Response {
-    let page = Intent::read(&ask, place).await.map(|intent| intent.page(&ask, None));
+    let page = Intent::read(&ask, place).await.map(|intent| intent.render_page(&ask, None));
     ask.answer(page)
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn carry_out_form(ask: Ask, Path(place): Path<(String, String, 
             let Intent { workspace, name, .. } = &intent;
             Redirect::to(&format!("/secrets/{workspace}/{name}?done={sequence}")).into_response()
         }
-        Err(problem) => ask.answer(Ok(intent.page(&ask, Some(&problem)))),
+        Err(problem) => ask.answer(Ok(intent.render_page(&ask, Some(&problem)))),
     }
 }
 
