@@ -1,7 +1,7 @@
 // What htmx does not do: copying a command, the keyboard's way to the field, and the flow's length.
 (() => {
   "use strict";
-  const MOST_ROWS = 60;
+  const MOST_ROWS = 40;
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-copy]");
     if (!button) return;
