@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use waybill_domain::{
-    explain::State,
-    fleet::{Fleet, Wanted},
+    explain::{Hop, State},
+    fleet::{Fleet, Listed, Wanted},
 };
 use waybill_schemas::{SecretName, WorkspaceId};
 
@@ -27,8 +27,7 @@ pub(super) fn find_impact(ask: &Ask, workspace: &WorkspaceId, name: &SecretName)
     let (mut counts, mut until) = (BTreeMap::<String, usize>::new(), Some(u64::MAX));
     while let Some(end) = until {
         let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, end, PAGE))?;
-        // One that lost its login already loses nothing.
-        for one in listed.into_iter().filter(|one| one.state != State::Broken) {
+        for one in listed.into_iter().filter(has_login) {
             let count = counts.entry(one.worker_id).or_default();
             *count = count.saturating_add(1);
         }
@@ -37,6 +36,11 @@ pub(super) fn find_impact(ask: &Ask, workspace: &WorkspaceId, name: &SecretName)
     let mut workers: Vec<(String, usize)> = counts.into_iter().collect();
     workers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     Ok(Impact { workers })
+}
+
+/// True unless the container never got the login, or lost it already. One whose pull failed has it all the same.
+fn has_login(one: &Listed) -> bool {
+    one.state != State::Broken || matches!(one.hop, Hop::Provider | Hop::Pull)
 }
 
 /// Looks at the fleet, once the gateway has read the log.
@@ -63,7 +67,7 @@ impl Impact {
     pub(super) fn table(&self) -> Markup {
         html! {
             @if !self.workers.is_empty() {
-                table.tight {
+                table.tight.below {
                     thead { tr { th scope="col" { "Worker" } th.num scope="col" { "Containers" } } }
                     tbody {
                         @for (worker, count) in &self.workers {
