@@ -178,7 +178,7 @@ fn render_page(intent: &Intent, base: &str, refused: Option<&Problem>) -> Markup
         div.columns {
             section.section {
                 h2 { "What will happen" }
-                ul { @for line in foretell_effects(*action, impact) { li { (line) } } }
+                ul.lines { @for line in foretell_effects(*action, impact) { li { (line) } } }
                 (impact.table())
             }
             form.card action={ (secret) "/" (command) } method="post" {

@@ -30,7 +30,7 @@ const SPAN: u64 = 3600;
 /// Most causes that are shown with their remedies.
 const MOST_CAUSES: usize = 8;
 /// Events that the page begins with.
-const MOST_EVENTS: usize = 30;
+const MOST_EVENTS: usize = 16;
 /// A worker that was not heard of for this long is quiet, in seconds.
 pub(super) const QUIET: i64 = 120;
 
@@ -47,12 +47,15 @@ async fn read_page(ask: &Ask) -> Result<Page, Problem> {
     let now = trace::now();
     let body = html! {
         h1.hidden { "Now" }
-        div hx-sse:connect="/live" hx-swap="none" {}
+        div hidden hx-sse:connect="/live" hx-swap="none" {}
         dl #figures.tiles { (render_tiles(&figures)) }
         div.columns {
-            section.section {
-                div.head { h2 { "What failed in the last hour, by cause" } }
-                ul #causes.causes { (render_causes(&failing, now)) }
+            div.stacked {
+                section.section {
+                    h2 { "What failed in the last hour, by cause" }
+                    ul #causes.causes { (render_causes(&failing, now)) }
+                }
+                section.section { h2 { "Workers" } (workers::render_table(&figures.workers, now)) }
             }
             section.section {
                 div.head { h2 { "As it happens" } a.small href="/containers" { "all containers" } }
@@ -62,7 +65,6 @@ async fn read_page(ask: &Ask) -> Result<Page, Problem> {
                 }
             }
         }
-        section.section { div.head { h2 { "Workers" } } (workers::render_table(&figures.workers, now)) }
         (layout::render_same(&[
             Same::command("top"),
             Same::command("explain --since 1h"),

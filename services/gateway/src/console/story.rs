@@ -53,10 +53,18 @@ impl Story {
 
     fn same(&self) -> Vec<Same> {
         let Thing { kind, workspace, id } = self.thing();
-        let at = self.moments.at.map_or_else(String::new, |at| format!(" --at {at}"));
+        let moments =
+            [("at", "as_of", self.moments.at), ("diff", "diff", self.moments.before.as_ref().map(|(from, _)| *from))];
+        let (mut flags, mut query) = (String::new(), String::new());
+        for (flag, parameter, sequence) in moments {
+            if let Some(sequence) = sequence {
+                flags.push_str(&format!(" --{flag} {sequence}"));
+                query.push_str(&format!("{}{parameter}={sequence}", if query.is_empty() { "?" } else { "&" }));
+            }
+        }
         vec![
-            Same::command(format_args!("explain {kind} {id} --workspace {workspace}{at}")),
-            Same::get(&self.base, &format!("/v1/{kind}s/{workspace}/{id}/explain")),
+            Same::command(format_args!("explain {kind} {id} --workspace {workspace}{flags}")),
+            Same::get(&self.base, &format!("/v1/{kind}s/{workspace}/{id}/explain{query}")),
         ]
     }
 }
@@ -77,7 +85,8 @@ pub(super) fn render_page(story: &Story) -> Markup {
         div #story.columns aria-live="polite" {
             div.columns-all {
                 (moments::render_heading(&story.moments))
-                (render_verdict(&explanation.verdict, story.now))
+                // What differs shows both verdicts.
+                @if story.moments.before.is_none() { (render_verdict(&explanation.verdict, story.now)) }
             }
             (moments::render_difference(story))
             div.card { (hops::draw_way(explanation)) }
@@ -99,6 +108,10 @@ fn render_places(story: &Story) -> Markup {
             @for (index, thing) in story.related.iter().enumerate() {
                 @if index > 0 || worker_id.is_some() { " · " }
                 (thing.kind) " " (thing.link())
+            }
+            @if story.explanation.kind != "container" {
+                @if !story.related.is_empty() { " · " }
+                a href={ "/containers?" (story.explanation.kind) "=" (story.explanation.id) } { "its containers" }
             }
         }
     }
@@ -127,7 +140,7 @@ fn render_notes(notes: &[String]) -> Markup {
         @if !notes.is_empty() {
             section.section {
                 h2 { "Worth knowing" }
-                ul { @for note in notes { li { (layout::render_prose(&layout::to_sentence(note))) } } }
+                ul.lines { @for note in notes { li { (layout::render_prose(&layout::to_sentence(note))) } } }
             }
         }
     }
