@@ -9,9 +9,7 @@ use waybill_platform::{
 };
 use waybill_schemas::{Filter, VaultFilter};
 
-use super::role::{
-    ISSUER_ACCOUNT, LOG_ACCOUNT, Role, STREAM, covers, imported, templated, vault_stream,
-};
+use super::role::{ISSUER_ACCOUNT, LOG_ACCOUNT, Role, STREAM, covers, imported, templated, vault_stream};
 
 /// No limit, in the words of the claims.
 const UNLIMITED: i64 = -1;
