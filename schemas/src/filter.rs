@@ -115,6 +115,8 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
+/// Root of the subjects on which the gateway answers questions as a NATS service; no events stand there.
+pub const SERVICE_PREFIX: &str = "waybill.gateway";
 /// Name of the vault: a JetStream key-value bucket.
 pub const VAULT_BUCKET: &str = "WAYBILL_VAULT";
 

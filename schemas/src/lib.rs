@@ -35,7 +35,7 @@ pub use decode::{DecodeError, MAX_BODY_BYTES, Recorded, RecordedEvent, decode};
 pub use derive::{Derivation, derived_id};
 pub use envelope::{Envelope, Headers, TraceParent, header};
 pub use event::{Event, EventType};
-pub use filter::{Filter, VAULT_BUCKET, VaultFilter, VaultKey, covers};
+pub use filter::{Filter, SERVICE_PREFIX, VAULT_BUCKET, VaultFilter, VaultKey, covers};
 pub use ids::{
     ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, TokenId, WorkerId,
     WorkspaceId,

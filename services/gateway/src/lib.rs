@@ -13,6 +13,7 @@ mod probe;
 mod record;
 mod serve;
 mod server;
+mod service;
 mod tls;
 pub mod tokens;
 mod versions;

@@ -19,6 +19,7 @@ use crate::{
     probe,
     record::Recorder,
     server::{self, Server},
+    service,
     tls::Served,
 };
 
@@ -61,6 +62,7 @@ pub async fn run(
     let nats = EventLog::connect(config.nats).await?;
     let vault = Arc::new(nats.vault());
     let issuer = nats.clone();
+    let client = nats.client();
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
@@ -82,6 +84,8 @@ pub async fn run(
         console: Console { traces: config.traces, ..Console::default() },
         recordings: recordings.clone(),
     };
+    let service = service::serve(client, app.explainer.clone(), health.clone(), shutdown.clone());
+    let service = tokio::spawn(service);
     let router = router(Arc::new(app), &health);
     tracing::info!(address = %listener.local_addr().unwrap_or(address), tls = acceptor.is_some(), "gateway listens");
     let server = Server { router, tls: acceptor, places: server::places(), drain: config.limits.drain };
@@ -92,5 +96,7 @@ pub async fn run(
     room.abort();
     certificate.abort();
     reading.abort();
+    // It ends by itself at shutdown, when it has left the server's lists.
+    let _ = service.await;
     Ok(())
 }

@@ -75,14 +75,8 @@ class Waybill:
         return run([self.program, "--home", self.home, *words], check=check)
 
     def connection(self, role):
-        """How a NATS client connects as a role: the server, its credentials file and its inbox prefix."""
-        credentials = self.home / "keys" / f"{role}.creds"
-        return {"url": self.nats_url, "creds": str(credentials), "inbox": f"_INBOX_{role}"}
-
-    def nats_arguments(self, role):
-        """The same as options of the nats CLI."""
-        told = self.connection(role)
-        return ["--server", told["url"], "--creds", told["creds"], "--inbox-prefix", told["inbox"]]
+        """How a NATS client connects as a role: the server, its credentials and its prefix of reply subjects."""
+        return {"url": self.nats_url, "creds": str(self.home / "keys" / f"{role}.creds"), "inbox": f"_INBOX_{role}"}
 
     def post(self, path, body, method="POST"):
         return fetch_json(self.gateway_url + path, token=self.token, body=body, method=method)

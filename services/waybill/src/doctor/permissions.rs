@@ -16,7 +16,7 @@ use waybill_platform::{
 use waybill_schemas::VAULT_BUCKET;
 
 use super::finding::Finding;
-use crate::init::role::{Role, covers, vault_stream};
+use crate::init::role::{Role, covers, service_subjects, vault_stream};
 
 /// An id that nobody has.
 const NOBODY: &str = "waybill-doctor";
@@ -128,8 +128,10 @@ fn concrete(subject: &str) -> String {
 }
 
 fn is_answered(subject: &str) -> bool {
-    // The issuer may be down, and who asks it is checked by the server all the same.
-    !subject.starts_with("$JS.ACK.")
+    // The issuer may be down, and no service is called what the doctor asks for; the server checks who asks all the same.
+    let of_services = service_subjects().iter().any(|service| covers(service, subject));
+    !of_services
+        && !subject.starts_with("$JS.ACK.")
         && !subject.starts_with("waybill.issuer.")
         && !api(subject).is_some_and(|request| request.starts_with("CONSUMER.MSG.NEXT."))
 }

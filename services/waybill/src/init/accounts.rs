@@ -9,7 +9,9 @@ use waybill_platform::{
 };
 use waybill_schemas::{Filter, VaultFilter};
 
-use super::role::{ISSUER_ACCOUNT, LOG_ACCOUNT, Role, STREAM, covers, imported, templated, vault_stream};
+use super::role::{
+    ISSUER_ACCOUNT, LOG_ACCOUNT, Role, STREAM, covers, imported, service_subjects, templated, vault_stream,
+};
 
 /// No limit, in the words of the claims.
 const UNLIMITED: i64 = -1;
@@ -84,7 +86,11 @@ fn scope(role: &Role, key: &str) -> Value {
 
 /// The account that answers a subject.
 fn exporter(subject: &str) -> &'static str {
-    if subject == ASK || subject.starts_with(RENEW) { ISSUER_ACCOUNT } else { LOG_ACCOUNT }
+    match subject {
+        _ if subject == ASK || subject.starts_with(RENEW) => ISSUER_ACCOUNT,
+        _ if service_subjects().iter().any(|service| service == subject) => Role::Gateway.account(),
+        _ => LOG_ACCOUNT,
+    }
 }
 
 /// What an account of these roles imports; none covers another, which the server would refuse.
@@ -123,6 +129,10 @@ fn exports(account: &str) -> Vec<Export> {
         ISSUER_ACCOUNT => {
             let subjects = [ASK.to_owned(), format!("{RENEW}.*.*")];
             subjects.map(|subject| Export { subject, answered_by_many: false }).into()
+        }
+        // Each process of the gateway answers a question to all services.
+        _ if account == Role::Gateway.account() => {
+            service_subjects().map(|subject| Export { subject, answered_by_many: true }).into()
         }
         _ => Vec::new(),
     }

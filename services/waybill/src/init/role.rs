@@ -11,7 +11,7 @@ use waybill_platform::{
     identity::{ASK, RENEW},
     log::API_PREFIX,
 };
-use waybill_schemas::{Filter, Subject, VAULT_BUCKET, VaultFilter, WorkerId, WorkspaceId};
+use waybill_schemas::{Filter, SERVICE_PREFIX, Subject, VAULT_BUCKET, VaultFilter, WorkerId, WorkspaceId};
 
 pub use waybill_platform::log::STREAM;
 
@@ -160,14 +160,24 @@ impl Role {
     /// Everything the role may subscribe to.
     pub fn subscriptions(&self) -> BTreeSet<String> {
         let inbox = format!("{}.>", self.inbox());
-        let asked = if *self == Self::Issuer { vec![ASK.to_owned(), format!("{RENEW}.*.*")] } else { Vec::new() };
+        let asked = match self {
+            Self::Issuer => vec![ASK.to_owned(), format!("{RENEW}.*.*")],
+            Self::Gateway => service_subjects().to_vec(),
+            _ => Vec::new(),
+        };
         asked.into_iter().chain([inbox]).collect()
     }
 
     /// True if it answers requests: whoever does may publish once to where the answer is wanted.
     pub fn answers(&self) -> bool {
-        *self == Self::Issuer
+        matches!(self, Self::Issuer | Self::Gateway)
     }
+}
+
+/// Questions to the gateway as a NATS service: to every service (`nats micro ls`), and to its own endpoints. The gateway's
+/// account exports them, and the operator's alone imports them.
+pub fn service_subjects() -> [String; 2] {
+    ["$SRV.>".to_owned(), format!("{SERVICE_PREFIX}.>")]
 }
 
 /// A subject of a [pattern](Role::patterns) as a template has it.
@@ -258,7 +268,11 @@ fn operator_grants() -> BTreeSet<String> {
     let of_vault = [api(format_args!("DIRECT.GET.{vault}")), read_vault(VaultFilter::All)];
     let asked = ["INFO", "STREAM.NAMES", "STREAM.LIST", "CONSUMER.LIST.WAYBILL"].map(api);
     let grants = look_up_everything().into_iter().chain(read_by_consumers()).chain(of_vault).chain(asked);
-    grants.chain([api(format_args!("STREAM.INFO.{vault}"))]).chain(write_and_read(&Filter::Quarantine)).collect()
+    grants
+        .chain([api(format_args!("STREAM.INFO.{vault}"))])
+        .chain(write_and_read(&Filter::Quarantine))
+        .chain(service_subjects())
+        .collect()
 }
 
 /// Questions to the servers; nothing that closes connections, changes accounts or reloads a configuration.
