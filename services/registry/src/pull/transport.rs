@@ -91,7 +91,8 @@ fn shared_trust(ca: Option<Vec<u8>>) -> Result<ClientConfig, PullError> {
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let further: Result<Vec<_>, _> = ca.iter().flat_map(|pem| CertificateDer::pem_slice_iter(pem)).collect();
-    let verifier = Verifier::new_with_extra_roots(further.map_err(client_error)?, provider.clone()).map_err(client_error)?;
+    let verifier =
+        Verifier::new_with_extra_roots(further.map_err(client_error)?, provider.clone()).map_err(client_error)?;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(client_error)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = builder.with_no_client_auth();
