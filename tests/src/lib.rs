@@ -13,7 +13,6 @@ pub mod cluster;
 pub mod docker_registry;
 pub mod ecr;
 pub mod error;
-pub mod figures;
 pub mod fill;
 pub mod find;
 pub mod google;

@@ -93,6 +93,9 @@ pub fn publish_span(new: &NewEvent) -> Span {
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    if span.is_disabled() {
+        return span;
+    }
     set_message(&span, &new.envelope);
     set_ids(&span, &new.event);
     span
@@ -116,6 +119,9 @@ pub fn process_span(recorded: &RecordedEvent, delivery: Delivery) -> Span {
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    if span.is_disabled() {
+        return span;
+    }
     set_message(&span, envelope);
     set_ids(&span, &recorded.event);
     // A fresh context: the one that happens to be active here is nobody's parent.
@@ -147,6 +153,9 @@ fn set_message(span: &Span, envelope: &Envelope) {
 /// Writes the place that the log gave to a published event into its span, under the name by which later spans speak of it
 /// as well: one search finds a build and the containers that rest on it, whichever came first.
 pub(crate) fn set_sequence(span: &Span, event: &Event, sequence: u64) {
+    if span.is_disabled() {
+        return;
+    }
     let name = match event {
         Event::ContainerRequested(_) => PLACEMENT,
         Event::ImageSecretNamed(_) | Event::CredentialSecretSkipped(_) => BUILD_SEQUENCE,
@@ -168,8 +177,16 @@ pub fn set_list<'t>(span: &Span, key: &'static str, items: impl IntoIterator<Ite
     }
 }
 
+/// False where nobody takes the spans of this module: what they would say need not be gathered.
+pub fn is_on() -> bool {
+    tracing::span_enabled!(tracing::Level::INFO)
+}
+
 /// Writes the ids that people search for into the span.
 pub fn set_ids(span: &Span, event: &Event) {
+    if span.is_disabled() {
+        return;
+    }
     let ids = [
         ("waybill.workspace", event.workspace().map(|id| id.as_str())),
         ("container.id", event.container_id().map(|id| id.as_str())),

@@ -21,6 +21,7 @@ pub mod projection;
 mod publisher;
 mod refold;
 mod retry;
+mod standing;
 mod start;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,12 @@
 //! From configuration to the running loops.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -30,10 +36,13 @@ use crate::{
     projection::{Position, Projection, ProjectionError},
     publisher::Publisher,
     retry::{Candidate, Retries, Retry},
+    standing::Standing,
 };
 
 /// How long to wait before asking an absent log again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Times that decisions are handed over and wait for the publisher; then they wait in the outbox.
+const MAX_NEWLY_DUE: usize = 4;
 /// JetStream's code for a stream that does not exist.
 const STREAM_NOT_FOUND: u64 = 10059;
 
@@ -243,6 +252,8 @@ impl Loops {
         let (readers, named) = mpsc::unbounded_channel();
         let (vault_tasks, tasks) = mpsc::unbounded_channel();
         let (retries, asked) = mpsc::unbounded_channel();
+        let (due, new) = mpsc::channel(MAX_NEWLY_DUE);
+        let behind = Arc::new(AtomicBool::new(false));
         // Consumers that are missing for workers known from earlier: making one that is there changes nothing.
         let _ = readers.send(projection.workers()?.into_iter().map(Reader::Worker).collect());
         // What a crash left undone in the vault.
@@ -250,12 +261,20 @@ impl Loops {
         for retry in open_retries(projection)? {
             let _ = retries.send(retry);
         }
-        let heard = Heard { readers, vault: vault_tasks, retries };
+        let heard = Heard { due, readers, vault: vault_tasks, retries };
         let grants = Arc::new(Grants::new(vault.clone(), scheduler.keys.subscribe()));
         let aside = Arc::new(Aside::default());
         let (log, projection) = (log.clone(), projection.clone());
         Ok(Self {
-            publisher: Publisher::new(log.clone(), projection.clone(), grants.clone(), aside.clone(), folds.clone()),
+            publisher: Publisher::new(
+                log.clone(),
+                projection.clone(),
+                grants.clone(),
+                aside.clone(),
+                folds.clone(),
+                new,
+                Standing::new(behind.clone()),
+            ),
             keeper: Keeper {
                 log: log.clone(),
                 vault: vault.clone(),
@@ -281,6 +300,7 @@ impl Loops {
                 folded,
                 heard,
                 poisonings: Bounded::default(),
+                behind,
             },
             folds,
             last_at_start: stream.last_sequence,

@@ -47,6 +47,7 @@ mod permissions;
 mod quarantine;
 mod rebuild;
 mod replay;
+mod schedulers;
 mod secrets;
 mod terminal;
 mod tracing;

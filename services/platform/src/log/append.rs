@@ -75,7 +75,7 @@ pub(crate) async fn append(
     limit: Option<Duration>,
 ) -> Result<Appended, AppendError> {
     let span = trace::publish_span(new);
-    let traced = span.in_scope(|| add_context(new));
+    let traced = span.in_scope(|| add_context(new.clone()));
     let appending = async {
         let mut attempt = Attempt::new(wire, room, &traced, expect)?;
         let Some(limit) = limit else { return attempt.run().await };
@@ -102,8 +102,7 @@ pub(super) fn record(span: &Span, new: &NewEvent, began: Instant, outcome: &Resu
 }
 
 /// The event as it is published: with this program's version, and the context of the span that is entered here.
-pub(super) fn add_context(new: &NewEvent) -> NewEvent {
-    let mut traced = new.clone();
+pub(super) fn add_context(mut traced: NewEvent) -> NewEvent {
     traced.envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
     if let Some((traceparent, tracestate)) = trace::current() {
         traced.envelope.traceparent = Some(traceparent);
@@ -267,7 +266,7 @@ fn judge(found: u64, is_own: bool, asked: Expect, sent: Expect, claimed: Option<
     }
 }
 
-fn holds_id(last: Option<&RawMessage>, id: Uuid) -> bool {
+pub(super) fn holds_id(last: Option<&RawMessage>, id: Uuid) -> bool {
     let id = id.to_string();
     let own = last.and_then(|last| last.headers.get(header::ID));
     own.is_some_and(|value| value.as_str().eq_ignore_ascii_case(&id))

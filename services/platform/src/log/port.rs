@@ -145,9 +145,10 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
 
     /// Appends events in order, each once, each in a span below its own; the outcomes are in the same order.
     ///
-    /// More than one go as atomic batches of up to 500. What keeps a batch from being stored concerns one of them: they then
-    /// go one by one, without a limit of time.
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Result<Appended, AppendError>>;
+    /// More than one go as atomic batches of up to 500, without a limit of time. Where one of them keeps a batch out, its halves
+    /// go, and theirs. But where the first event of a batch stands in the log, somebody else is saying the same events: the
+    /// others are left alone, which is told by `None`.
+    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>>;
 
     /// The last message on a subject. A permission can name the subject.
     ///

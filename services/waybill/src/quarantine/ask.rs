@@ -84,8 +84,12 @@ pub(super) fn discard_range(home: &Path, range: &Range, reason: Option<&str>, as
     }
     let asked = connection::with_log(&operator(home)?, Err("interrupted".into()), |log: EventLog| async move {
         let mut last = 0;
-        for outcome in log.append_all(events).await {
-            last = last.max(outcome?.sequence().unwrap_or_default());
+        for ((event, expect, _), outcome) in events.clone().into_iter().zip(log.append_all(events).await) {
+            let appended = match outcome {
+                Some(outcome) => outcome?,
+                None => log.append(&event, expect, None).await?,
+            };
+            last = last.max(appended.sequence().unwrap_or_default());
         }
         Ok::<_, Failure>(last)
     })?;

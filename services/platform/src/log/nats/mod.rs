@@ -63,7 +63,7 @@ impl Log for EventLog {
         append::append(self, &self.room, new, expect, limit).await
     }
 
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Result<Appended, AppendError>> {
+    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>> {
         batch::append_all(self, &self.room, events).await
     }
 

@@ -65,7 +65,7 @@ impl Server {
         }
     }
 
-    pub(super) fn publish_batch(&mut self, messages: &[(Outgoing, Expect)]) -> Result<PubAck, LogError> {
+    pub(super) fn publish_batch(&mut self, messages: &[(&Outgoing, Expect)]) -> Result<PubAck, LogError> {
         match self.next_failure() {
             Some(Failure::LostAck) => {
                 self.publish_batch_now(messages);
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// All of them, or none.
-    fn publish_batch_now(&mut self, messages: &[(Outgoing, Expect)]) -> PubAck {
+    fn publish_batch_now(&mut self, messages: &[(&Outgoing, Expect)]) -> PubAck {
         let headers: Vec<HeaderMap> = messages.iter().map(|(message, expect)| message.headers(*expect, true)).collect();
         let ids: Vec<&str> =
             headers.iter().filter_map(|headers| Some(headers.get(header::NATS_MSG_ID)?.as_str())).collect();
