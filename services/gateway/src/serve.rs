@@ -62,7 +62,7 @@ pub async fn run(
     let nats = EventLog::connect(config.nats).await?;
     let vault = Arc::new(nats.vault());
     let issuer = nats.clone();
-    let client = nats.client();
+    let client = nats.client().clone();
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));

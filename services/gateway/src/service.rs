@@ -9,6 +9,7 @@ use async_nats::{
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use waybill_domain::explain::Asked;
 use waybill_platform::{chain, explain::Explainer, health::HealthState};
 use waybill_schemas::{ID_PATTERN, SERVICE_PREFIX};
 
@@ -55,13 +56,14 @@ async fn explain_subject(explainer: &Explainer, subject: &str) -> Result<impl Se
     let malformed = || Refusal { status: format!("workspace and id must match {ID_PATTERN}"), code: 400 };
     let workspace = workspace.and_then(|token| token.parse().ok()).ok_or_else(malformed)?;
     let id = id.unwrap_or_default();
-    let explained = match kind {
-        Some("container") => explainer.container(&workspace, &id.parse().map_err(|_| malformed())?).await,
-        Some("image") => explainer.image(&workspace, &id.parse().map_err(|_| malformed())?).await,
+    let asked = match kind {
+        Some("container") => id.parse().map(Asked::Container),
+        Some("image") => id.parse().map(Asked::Image),
         // A name's dots are written as in the subjects of the log.
-        Some("secret") => explainer.secret(&workspace, &id.replace('=', ".").parse().map_err(|_| malformed())?).await,
+        Some("secret") => id.replace('=', ".").parse().map(Asked::Secret),
         _ => return Err(Refusal { status: "there are container, image and secret to explain".to_owned(), code: 404 }),
     };
+    let explained = explainer.explain(&workspace, &asked.map_err(|_| malformed())?).await;
     explained.map_err(|error| Refusal { status: format!("the log does not answer: {}", chain(&error)), code: 503 })
 }
 

@@ -123,8 +123,8 @@ fn renew_own(
     accounts: &Accounts,
     own: &[(&str, Option<waybill_platform::identity::CredentialsFile>)],
 ) -> Result<(), AccountsError> {
-    let files = own.iter().filter_map(|(kind, file)| Some((*kind, file.as_ref()?)));
-    files.map(|(kind, file)| accounts.renew_own(kind, file)).collect()
+    let mut files = own.iter().filter_map(|(kind, file)| Some((*kind, file.as_ref()?)));
+    files.try_for_each(|(kind, file)| accounts.renew_own(kind, file))
 }
 
 struct Issuer {

@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_question_has_an_address() {
-        let cases: [(&str, &[&str], &[(&'static str, &str)], &str); 3] = [
+        type Row = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+        let cases: [Row; 3] = [
             ("http://h:1", &["secrets", "acme"], &[], "http://h:1/v1/secrets/acme"),
             ("http://h:1/", &["secrets", "acme", "a.b"], &[], "http://h:1/v1/secrets/acme/a.b"),
             ("https://h/waybill/", &["containers"], &[("state", "a b")], "https://h/waybill/v1/containers?state=a+b"),

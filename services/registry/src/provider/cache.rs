@@ -195,10 +195,10 @@ mod tests {
     #[test]
     fn a_source_is_shared_only_where_everything_is_the_same() {
         let cache = TokenCache::new(CloudConfig::default());
-        let fake = |keys: &Credentials| {
+        let fake = |keys: &Credentials| -> Box<dyn Exchange> {
             let Credentials::Aws(keys) = keys else { panic!("{keys:?}") };
             let host = RegistryHost::parse("a.b").unwrap();
-            Box::new(EcrExchange::new(keys, &host, &cache.config, cache.aws_client())) as Box<dyn Exchange>
+            Box::new(EcrExchange::new(keys, &host, &cache.config, cache.aws_client()))
         };
         let usual = keys("id", "secret", None, None);
         let source = |workspace: &str, host: &str, keys: &Credentials| {
@@ -255,8 +255,9 @@ mod tests {
         move || {
             let Credentials::Aws(keys) = keys("id", "s", None, None) else { panic!("no keys of AWS") };
             let host = RegistryHost::parse("a.b").unwrap();
-            let exchange = EcrExchange::new(&keys, &host, &Arc::new(config.clone()), http.clone());
-            Arc::new(TokenSource::new(Box::new(exchange) as Box<dyn Exchange>, |_, _| {}))
+            let exchange: Box<dyn Exchange> =
+                Box::new(EcrExchange::new(&keys, &host, &Arc::new(config.clone()), http.clone()));
+            Arc::new(TokenSource::new(exchange, |_, _| {}))
         }
     }
 

@@ -90,15 +90,21 @@ impl Provider {
             Credentials::Token(token) => Kind::Static(RegistryLogin::from(token.clone())),
             Credentials::Google(GoogleCredentials::AccessToken(token)) => basic(GOOGLE_TOKEN_USER, token),
             Credentials::Google(GoogleCredentials::Keys(keys)) => {
-                let exchange = || -> Box<dyn Exchange> { Box::new(GoogleExchange::new(keys, config, cache.oauth_client())) };
+                let exchange = || -> Box<dyn token::Exchange> {
+                    Box::new(GoogleExchange::new(keys, config, cache.oauth_client()))
+                };
                 Kind::Exchanged(cache.source(workspace, &registry, &credentials, exchange))
             }
             Credentials::Azure(keys) => {
-                let exchange = || -> Box<dyn Exchange> { Box::new(AzureExchange::new(keys, &registry, config, cache.oauth_client())) };
+                let exchange = || -> Box<dyn token::Exchange> {
+                    Box::new(AzureExchange::new(keys, &registry, config, cache.oauth_client()))
+                };
                 Kind::Exchanged(cache.source(workspace, &registry, &credentials, exchange))
             }
             Credentials::Aws(keys) => {
-                let exchange = || -> Box<dyn Exchange> { Box::new(EcrExchange::new(keys, &registry, config, cache.aws_client())) };
+                let exchange = || -> Box<dyn token::Exchange> {
+                    Box::new(EcrExchange::new(keys, &registry, config, cache.aws_client()))
+                };
                 Kind::Exchanged(cache.source(workspace, &registry, &credentials, exchange))
             }
         };

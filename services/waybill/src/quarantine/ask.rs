@@ -106,7 +106,7 @@ pub(super) fn discard_range(home: &Path, range: &Range, reason: Option<&str>, as
 /// True once the projection reaches a sequence; false if it does not in time.
 fn wait_until_folded(home: &Path, asked: u64) -> Result<bool, Failure> {
     let limit = std::time::Instant::now() + LIMIT;
-    while !projection(home)?.snapshot()?.position()?.is_some_and(|position| position.sequence >= asked) {
+    while projection(home)?.snapshot()?.position()?.is_none_or(|position| position.sequence < asked) {
         if std::time::Instant::now() > limit {
             return Ok(false);
         }

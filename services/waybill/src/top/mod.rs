@@ -130,9 +130,11 @@ impl Source {
         let query = query.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(mine).collect();
         let request = Request { method: Method::GET, path: vec![what.to_owned()], query, body: None };
         let answer = self.gateway.ask(&request)?;
-        let refused =
-            || format!("the gateway refuses to tell: {}", answer.body["detail"].as_str().unwrap_or("no reason"));
-        if answer.is_good { Ok(answer.body) } else { Err(refused().into()) }
+        if answer.is_good {
+            return Ok(answer.body);
+        }
+        let detail = answer.body.get("detail").and_then(Value::as_str).unwrap_or("no reason");
+        Err(format!("the gateway refuses to tell: {detail}").into())
     }
 }
 

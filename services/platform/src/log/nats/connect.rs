@@ -127,7 +127,7 @@ impl EventLog {
         Ok(Self { patience, ..Self::over(client, &config, connected) })
     }
 
-    /// The connection itself.
+    /// The connection, for what is no matter of the log: questions between processes.
     pub fn client(&self) -> &async_nats::Client {
         &self.client
     }

@@ -50,13 +50,6 @@ pub struct EventLog {
     has_many_servers: bool,
 }
 
-impl EventLog {
-    /// The connection, for what is no matter of the log: the process as a NATS service.
-    pub fn client(&self) -> async_nats::Client {
-        self.client.clone()
-    }
-}
-
 #[async_trait]
 impl Log for EventLog {
     async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
