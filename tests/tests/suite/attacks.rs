@@ -118,6 +118,7 @@ async fn an_answer_goes_nowhere_but_to_who_asked() {
         user.client.flush().await.unwrap();
     }
     let after = state(&stack).await;
+    for event in stack.events().await { eprintln!("EV {event:?}"); }
     assert_eq!(before, after);
     let again = stack.container("acme", "c-after", "img", "w2").await;
     assert_eq!(again.status, 202);
