@@ -158,7 +158,7 @@ async fn find_each_by_its_name(scene: &Scene) {
     let cases = [
         ("batch-1", "/containers/acme/batch-1", "BROKEN"),
         ("stale", "/find?q=stale", "secret in acme"),
-        ("unauthorized", "/find?q=unauthorized", "batch-1"),
+        ("unauthorized", "/containers/acme/batch-1", "unauthorized"),
         (host.as_str(), "/find?q=", "team"),
         ("w1", "/find?q=w1", "worker"),
         (trace.as_str(), "/find?q=", "requested"),
