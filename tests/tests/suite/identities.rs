@@ -192,8 +192,8 @@ async fn a_worker_and_a_workspace_are_added_used_retired_and_refused_while_reque
     stack.container("acme", "c-late", "img", "node-7").await;
     let skipped = stack.wait_for_event("ContainerCredentialsSkipped", "c-late").await;
     assert_eq!(skipped.text("reason"), "unknown_worker");
-    let explained = stack.run(&["explain", "container", "c-joined", "--workspace", "acme"]).await;
-    assert!(explained.stdout.contains("was retired"), "{}", explained.stdout);
+    let retired = (1, "withdrawn", "worker_retired", "was retired at sequence");
+    super::explain::expect(&stack, ["container", "c-joined"], retired).await;
 
     // And joins again with keys of its own.
     drop(node);

@@ -117,10 +117,11 @@ fn judge_replicas(kind: Kind, replicas: Option<u64>, copies: Option<&Copies>) ->
             "has no leader: it takes nothing",
             "start the servers that are away: more than half of those that keep it have to run",
         ),
-        (Some(1), Some(Copies { leader, .. })) => Finding::attention(
+        (Some(1), Some(Copies { leader, .. })) => Finding::ok(
             check,
-            format!("1, on {leader}: without that server nothing goes on"),
-            "keep a copy on three servers: waybill replicas 3",
+            format!(
+                "1, on {leader}, without which nothing goes on; with three servers, `waybill replicas 3` keeps three"
+            ),
         ),
         (Some(replicas), copies) => judge_followers(check, replicas, copies),
     }
