@@ -1,13 +1,9 @@
 //! The command line.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use waybill_platform::{events::Place, identity::lifetime};
+use waybill_platform::events::Place;
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
 use crate::{
@@ -41,7 +37,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  waybill creds operator --out ops.creds\n  waybill creds log-admin --hours 1 --out admin.creds\n\n\
         Exit status: 0 written, 2 not written"
     )]
-    Creds(CredsArguments),
+    Creds(crate::creds::CredsArguments),
     /// Run nats-server and all services here, until Ctrl-C.
     #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev\n\n\
         Exit status: 0 stopped, 1 a part could not start or ended, 2 wrong usage")]
@@ -208,19 +204,6 @@ pub(crate) struct InitArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CredsArguments {
-    /// Whose: gateway, scheduler, operator, system, log-admin, worker-<ID> or orchestrator-<WORKSPACE>.
-    #[arg(value_parser = |name: &str| init::Role::from_name(name).ok_or("no such role"))]
-    pub(crate) role: init::Role,
-    /// How long they are good [log-admin: 24, worker: 168, others: 8760]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=87600))]
-    pub(crate) hours: Option<u32>,
-    /// The file; it must not be there.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct DevArguments {
     /// The nats-server to start: a path, or a name in PATH.
     #[arg(long, env = "WAYBILL_NATS_SERVER", default_value = "nats-server", value_name = "FILE")]
@@ -383,24 +366,6 @@ pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failur
     for step in init::steps(&plan, &report) {
         writeln!(out, "next: {step}")?;
     }
-    Ok(())
-}
-
-/// `waybill creds`: a user with a key of its own, bound to the role as every other user of it is.
-pub(crate) fn creds(home: &Path, arguments: &CredsArguments) -> Result<(), Failure> {
-    if !home.join(init::SIGNING).is_dir() {
-        let folder = home.join(init::SIGNING);
-        return Err(format!("there is no folder {}; run this where `waybill init` ran", folder.display()).into());
-    }
-    if arguments.out.exists() {
-        return Err(format!("{} is there already; choose another --out", arguments.out.display()).into());
-    }
-    let hours = arguments.hours.map(|hours| Duration::from_secs(u64::from(hours).saturating_mul(3600)));
-    let lifetime = hours.unwrap_or_else(|| lifetime(arguments.role.kind()));
-    let credentials = init::Signers::read(home)?.sign(&arguments.role, &nkeys::KeyPair::new_user(), lifetime)?;
-    init::write_private(&arguments.out, credentials.to_text().expose().as_bytes())?;
-    let inbox = arguments.role.inbox();
-    writeln!(output::stdout(), "wrote {}; its inbox prefix is {inbox}", arguments.out.display())?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod cli;
 mod containers;
+mod creds;
 mod dev;
 mod doctor;
 mod events;
@@ -85,7 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Case(arguments) => explain::case::write(&home, &arguments),
         Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
-        Command::Creds(arguments) => cli::creds(&home, &arguments),
+        Command::Creds(arguments) => creds::creds(&home, &arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),

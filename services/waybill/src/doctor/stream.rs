@@ -250,7 +250,7 @@ mod tests {
             (Some(3), None, Well, "3"),
             (None, None, Unknown, "how many"),
             (Some(3), copies("n1", well.clone()), Well, "3, all of them up to date; n1 leads"),
-            (Some(1), copies("n1", well.clone()), Attention, "1, on n1"),
+            (Some(1), copies("n1", well.clone()), Well, "1, on n1"),
             (Some(3), copies("", well), Attention, "no leader"),
             (Some(3), copies("n1", json!({ "name": "n2", "lag": 12 })), Attention, "n2 is 12 operations behind"),
             (Some(3), copies("n1", json!({ "name": "n2", "offline": true })), Attention, "n2 is offline"),

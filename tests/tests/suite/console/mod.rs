@@ -189,7 +189,7 @@ async fn rotate(scene: &Scene) {
     });
     let rotated = rotated.await;
     assert_eq!(rotated.line["actor"], "token/acme");
-    assert_eq!(rotated.data["version"], 2);
+    assert_eq!(rotated.data["stored"]["version"], 2);
     stack.container("acme", "batch-1", "batch", "w1").await;
     let pulled = eventually(PATIENCE, "the pull with the new password", async || {
         let events = stack.events().await;

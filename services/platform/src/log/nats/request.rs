@@ -18,7 +18,7 @@ impl EventLog {
         }
     }
 
-    fn has_other_servers(&self) -> bool {
+    pub(super) fn has_other_servers(&self) -> bool {
         self.has_many_servers || self.client.server_info().connect_urls.len() > 1
     }
 
@@ -54,7 +54,7 @@ impl EventLog {
 }
 
 /// True for the answer of a server that knows of no leader: it lost the majority, or one is being chosen.
-fn is_without_leader(answer: &[u8]) -> bool {
+pub(super) fn is_without_leader(answer: &[u8]) -> bool {
     const LONGEST: usize = 1024;
     let codes = [&b"\"err_code\":10008"[..], b"\"err_code\":10009"];
     answer.len() < LONGEST && codes.iter().any(|code| answer.windows(code.len()).any(|part| part == *code))
