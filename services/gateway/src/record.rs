@@ -106,7 +106,7 @@ impl Recorder {
 impl Session {
     /// The last event on a subject.
     pub(crate) async fn last(&self, subject: &Subject) -> Result<Option<Recorded<RecordedEvent>>, RecordError> {
-        let message = self.in_time(self.recorder.log.last(subject)).await??;
+        let message = self.in_time(self.recorder.log.last_or_never(subject)).await??;
         message.map(|message| decode(&message)).transpose()
     }
 

@@ -129,16 +129,19 @@ impl World {
     /// Ends every fault, and waits until all are ready.
     async fn heal_all(&mut self) {
         self.note(None);
+        let mut waiting = Vec::new();
         let ready = eventually(RECOVERY, "a fleet that is ready", async || {
-            let mut all = true;
+            waiting.clear();
             for service in self.stack.services() {
-                let answer = self.stack.readiness(&service).await;
-                all &= answer.is_some_and(|answer| answer.status.is_success());
+                match self.stack.readiness(&service).await {
+                    Some(answer) if answer.status.is_success() => {}
+                    answer => waiting.push(format!("{service:?}: {answer:?}")),
+                }
             }
-            all.then_some(())
+            waiting.is_empty().then_some(())
         });
         if let Err(error) = ready.await {
-            self.report.anomaly(error.to_string());
+            self.report.anomaly(format!("{error}: {}", waiting.join(", ")));
         }
     }
 }

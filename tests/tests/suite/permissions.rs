@@ -132,7 +132,8 @@ async fn nobody_reads_what_is_another_s() {
             (format!("{API}.STREAM.CREATE.SPY"), json!({ "name": "SPY", "sources": [{ "name": "WAYBILL" }] })),
         ];
         // The gateway looks up anything in the log, and makes no consumer, whatever its name.
-        let looks_up = |subject: &str| role == "gateway" && subject.starts_with("$JS.API.DIRECT.GET.WAYBILL");
+        let lookups = ["$JS.API.DIRECT.GET.WAYBILL", "$JS.API.STREAM.MSG.GET.WAYBILL"];
+        let looks_up = |subject: &str| role == "gateway" && lookups.iter().any(|lookup| subject.starts_with(lookup));
         let attempts = attempts.iter().filter(|(subject, _)| !looks_up(subject));
         // All at once: most are answered by silence.
         let all = attempts.map(|(subject, body)| refused(&user, role, subject, body));

@@ -2,16 +2,22 @@
 //! readiness.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use crate::metrics;
 
 /// How often a log without room is told of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// What waits is sent again within seconds, and reported again. After this long without a report nobody tries any more, so that
+/// nobody knows: who is not ready gets no requests, and would stay so for ever.
+const FORGET_AFTER: Duration = Duration::from_secs(20);
 
 /// What the last publishes said of the log's room. Clones share it.
 #[derive(Debug, Clone)]
@@ -19,11 +25,20 @@ pub(crate) struct Room {
     full: watch::Sender<Option<String>>,
     unanswered: watch::Sender<Option<String>>,
     told: Arc<Mutex<Option<Instant>>>,
+    /// When a publish was refused or not acknowledged last; none where that is forgotten.
+    reported: Arc<Mutex<Option<Instant>>>,
+    forget_after: Duration,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { full: watch::channel(None).0, unanswered: watch::channel(None).0, told: Arc::default() }
+        Self {
+            full: watch::channel(None).0,
+            unanswered: watch::channel(None).0,
+            told: Arc::default(),
+            reported: Arc::default(),
+            forget_after: FORGET_AFTER,
+        }
     }
 }
 
@@ -40,6 +55,7 @@ impl Room {
 
     /// An event was published, again, and not acknowledged. nats-server is silent where its disk is full.
     pub(crate) fn report_unanswered(&self, reason: &str) {
+        self.forget_later();
         self.unanswered.send_if_modified(|unanswered| unanswered.replace(reason.to_owned()).as_deref() != Some(reason));
         if self.is_due() {
             tracing::warn!(
@@ -52,6 +68,7 @@ impl Room {
 
     /// The log refused an event for want of room.
     pub(crate) fn report_full(&self, reason: &str) {
+        self.forget_later();
         let changed = self.full.send_if_modified(|full| match full {
             Some(known) if known == reason => false,
             full => full.replace(reason.to_owned()).is_none(),
@@ -64,8 +81,34 @@ impl Room {
         }
     }
 
+    /// Forgets what was reported once nobody has reported it for some time.
+    fn forget_later(&self) {
+        if self.lock_reported().replace(Instant::now()).is_some() {
+            return;
+        }
+        let room = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let Some(reported) = room.last_report() else { return };
+                if reported.elapsed() >= room.forget_after {
+                    return room.report_room();
+                }
+                sleep_until(reported + room.forget_after).await;
+            }
+        });
+    }
+
+    fn last_report(&self) -> Option<Instant> {
+        *self.lock_reported()
+    }
+
+    fn lock_reported(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The log took an event.
     pub(crate) fn report_room(&self) {
+        *self.lock_reported() = None;
         let answered = self.unanswered.send_if_modified(|unanswered| unanswered.take().is_some());
         let changed = self.full.send_if_modified(|full| full.take().is_some());
         if answered && !changed {
@@ -107,5 +150,18 @@ mod tests {
         room.report_room();
         assert_eq!((&*full.borrow_and_update(), &*room.subscribe_unanswered().borrow()), (&None, &None));
         assert!(room.is_due(), "the next time is told at once");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_tries_any_more_is_forgotten() {
+        let room = Room { forget_after: Duration::from_millis(50), ..Room::default() };
+        let mut unanswered = room.subscribe_unanswered();
+        for _ in 0..2 {
+            room.report_unanswered("no answer in time");
+            let reported = Instant::now();
+            unanswered.wait_for(Option::is_some).await.unwrap();
+            unanswered.wait_for(Option::is_none).await.unwrap();
+            assert!(reported.elapsed() >= room.forget_after, "not before");
+        }
     }
 }

@@ -242,7 +242,8 @@ fn gateway_grants() -> BTreeSet<String> {
     // What an operator says of quarantined messages comes in by the console.
     let events = [Filter::Secrets(None), Filter::Image(None, None), Filter::Container(None, None), Filter::Quarantine];
     let vault = [VaultFilter::Secrets.to_string(), read_vault(VaultFilter::Secrets)];
-    let asks = [ASK.to_owned()];
+    // What a replica does not have may be there: its leader is asked.
+    let asks = [ASK.to_owned(), api("STREAM.MSG.GET.WAYBILL")];
     events.iter().flat_map(write_and_read).chain(look_up_everything()).chain(vault).chain(asks).collect()
 }
 

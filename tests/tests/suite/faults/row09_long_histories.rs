@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::{HeaderMap, Request};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
 use uuid::Uuid;
 use waybill_tests::{
@@ -33,8 +35,11 @@ const EVENTS: usize = 20_000;
 /// Messages in one atomic batch; nats-server takes at most 1000.
 const BATCH: usize = 500;
 const REFERENCE: &str = "registry.example.com/team/app:1";
-/// By how much an answer may differ between two images, in bytes.
-const TOLERANCE: u64 = 4096;
+/// By how much what is read may differ between two images, in bytes: the gateway follows the log meanwhile. A history has twenty
+/// times as many.
+const TOLERANCE: u64 = 48 * 1024;
+/// Between two looks at how much the gateway has read.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Passes bytes between a client and nats-server, and counts those that the server sends.
 struct CountingProxy {
@@ -111,6 +116,14 @@ async fn behind_proxy(stack: &mut Stack) -> (Process, CountingProxy) {
         stack.readiness(&Service::Gateway).await?.status.is_success().then_some(())
     });
     ready.await.unwrap();
+    // It reads the last hour for its pages, whoever asks for something.
+    let mut read = 0;
+    let quiet = eventually(PATIENCE, "a gateway that has read the last hour", async || {
+        let before = std::mem::replace(&mut read, proxy.received());
+        sleep(QUIET).await;
+        (proxy.received() < before + TOLERANCE).then_some(())
+    });
+    quiet.await.unwrap();
     (gateway, proxy)
 }
 

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Request, StatusCode};
 use futures_util::StreamExt as _;
+use serde::Deserialize;
 use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::EventLog;
-use crate::log::{API_PREFIX, LogError, RawMessage};
+use super::{
+    EventLog,
+    request::{parse_answer, refused},
+};
+use crate::log::{API_PREFIX, LogError, RawMessage, publish::ApiError};
 
 /// Most messages for one request.
 pub(crate) const BATCH: usize = 1000;
@@ -26,10 +30,41 @@ const WAIT: Duration = Duration::from_secs(5);
 const ADDED: [&str; 6] =
     ["Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence"];
 
+/// Until a replica is asked again for what the leader has.
+const CATCH_UP: Duration = Duration::from_millis(50);
+
+/// Whether there is a message, and no more of the answer.
+#[derive(Deserialize)]
+struct GetAnswer {
+    error: Option<ApiError>,
+}
+
 impl EventLog {
     /// The last message of a stream on a subject, which may hold wildcards. A permission can name the subject.
     pub(crate) async fn last_in(&self, stream: &str, subject: &str) -> Result<Option<RawMessage>, LogError> {
         stored_or_none(self.api(&format!("DIRECT.GET.{stream}.{subject}"), Vec::new()).await?)
+    }
+
+    /// As [`last_in`](Self::last_in); where a replica has none, the leader is asked whether there is one, and it is waited for.
+    pub(super) async fn last_or_never_in(&self, stream: &str, subject: &str) -> Result<Option<RawMessage>, LogError> {
+        loop {
+            let found = self.last_in(stream, subject).await?;
+            if found.is_some() || !self.has_other_servers() || !self.leader_has(stream, subject).await? {
+                return Ok(found);
+            }
+            sleep(CATCH_UP).await;
+        }
+    }
+
+    async fn leader_has(&self, stream: &str, subject: &str) -> Result<bool, LogError> {
+        const NO_MESSAGE: u64 = 10037;
+        let what = format!("STREAM.MSG.GET.{stream}");
+        let answer = self.api(&what, json!({ "last_by_subj": subject }).to_string().into_bytes()).await?;
+        match parse_answer::<GetAnswer>(&what, &answer.payload)?.error {
+            None => Ok(true),
+            Some(error) if error.err_code == NO_MESSAGE => Ok(false),
+            Some(error) => Err(refused(what, error)),
+        }
     }
 
     /// The message at a sequence of a stream.

@@ -64,6 +64,10 @@ impl Log for EventLog {
         self.last_in(STREAM, &subject.to_string()).await
     }
 
+    async fn last_or_never(&self, subject: &Subject) -> Result<Option<RawMessage>, LogError> {
+        self.last_or_never_in(STREAM, &subject.to_string()).await
+    }
+
     async fn last_matching(&self, filter: &Filter) -> Result<Option<RawMessage>, LogError> {
         self.last_in(STREAM, &filter.to_string()).await
     }
