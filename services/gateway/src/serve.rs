@@ -66,6 +66,7 @@ pub async fn run(
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
+    let following = tokio::spawn(config.tokens.recorded().clone().follow(log.clone()));
     let room = tokio::spawn(probe::keep_room(log.clone(), health.component("log has room")));
     let feed = Arc::new(Feed::new(log.clone(), shutdown.clone()));
     let reading = feed.clone();
@@ -93,6 +94,7 @@ pub async fn run(
         tracing::warn!("requests were still under way at the end of the drain time");
     }
     probing.abort();
+    following.abort();
     room.abort();
     certificate.abort();
     reading.abort();

@@ -173,6 +173,13 @@ impl Register {
         if !joins && (new.uses.is_some() || new.worker_prefix.is_some()) {
             return Err(Refusal::new("invalid", "uses and worker_prefix are for join tokens"));
         }
+        let (is_admin, workspaces) = (new.roles.contains(&TokenRole::Admin), new.workspaces.len());
+        if workspaces > 1 || (joins || is_admin) && workspaces > 0 {
+            return Err(Refusal::new(
+                "invalid",
+                "a token is for one workspace or for all; a join or admin token is for all",
+            ));
+        }
         if new.ends_at.is_some_and(|end| end <= now) {
             return Err(Refusal::new("invalid", "ends_at has passed"));
         }

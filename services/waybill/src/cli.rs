@@ -8,7 +8,7 @@ use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, Wor
 
 use crate::{
     Failure,
-    identities::{JoinTokenCommand, WorkerCommand, WorkspaceCommand},
+    identities::{JoinTokenCommand, TokenCommand, WorkerCommand, WorkspaceCommand},
     init, output,
 };
 
@@ -63,6 +63,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill join-token create --ttl 1h --uses 20 --prefix node-\n\n\
         Exit status: 0 done, 2 not done")]
     JoinToken(JoinTokenArguments),
+    /// Make, list and revoke tokens for the gateway's API, while everything runs.
+    #[command(after_help = "Examples:\n  waybill token create ci --role builder --workspace acme\n  \
+        waybill token list\n  waybill token revoke ci\n\nExit status: 0 done, 2 not done")]
+    Token(TokenArguments),
     /// Add a workspace while everything runs.
     #[command(after_help = "Examples:\n  waybill workspace add acme\n\nExit status: 0 done, 2 not done")]
     Workspace(WorkspaceArguments),
@@ -221,6 +225,12 @@ pub(crate) struct SchedulerArguments {
 pub(crate) struct JoinTokenArguments {
     #[command(subcommand)]
     pub(crate) command: JoinTokenCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
 }
 
 #[derive(Debug, Args)]

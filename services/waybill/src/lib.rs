@@ -95,6 +95,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Some(command) => identities::worker(&home, command),
             None => service::worker(&home, &arguments.id),
         },
+        Command::Token(arguments) => identities::token(&home, &arguments.command),
         Command::JoinToken(arguments) => identities::join_token(&home, &arguments.command),
         Command::Workspace(arguments) => identities::workspace(&home, &arguments.command),
         Command::Events(arguments) => events::run(&home, &arguments),

@@ -12,7 +12,7 @@ use std::{
 use async_nats::{ConnectOptions, jetstream::consumer::pull};
 use futures_util::StreamExt as _;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use waybill_tests::{
     image::TinyImage,
     login::Login,
@@ -210,6 +210,54 @@ async fn a_worker_and_a_workspace_are_added_used_retired_and_refused_while_reque
     assert_eq!(std::fs::read(stack.home().join("nats-server.conf")).unwrap(), conf, "nor told of anything");
     let replayed = stack.run(&["replay", "--verify"]).await;
     assert!(replayed.status.success(), "{}", replayed.stderr);
+}
+
+/// Tokens of the API: for their roles and their workspace, until they are revoked, and nowhere in the log.
+#[tokio::test]
+async fn tokens_are_made_used_listed_and_revoked_while_everything_runs() {
+    let stack = require!(Plan::default().workspaces(&["acme", "umbrella"]).start().await);
+    let made = done(&stack, &["token", "create", "ci", "--role", "builder", "--workspace", "acme"]).await;
+    let token = made.stdout.trim().to_owned();
+    let ask = async |path: &str, body: Value| {
+        let answer = stack.post_raw(path, &token, &[], body.to_string()).await.unwrap();
+        (answer.status.as_u16(), answer.text("code").to_owned())
+    };
+    let build = |workspace: &str| json!({ "workspace": workspace, "image_id": "i", "existing_image_uri": "a.b/c:1", "existing_image_creds": "u:p" });
+    let taken = eventually(PATIENCE, "the token to be taken", async || {
+        (ask("/v1/builds", build("acme")).await.0 < 300).then_some(())
+    });
+    taken.await.unwrap();
+    assert_eq!(ask("/v1/builds", build("umbrella")).await, (403, "another_workspace".to_owned()));
+    let container = json!({ "workspace": "acme", "container_id": "c", "worker_id": "w1" });
+    assert_eq!(ask("/v1/containers", container).await, (403, "wrong_role".to_owned()));
+    assert_eq!(ask("/v1/workers/w1/retire", Value::Null).await.0, 403, "no administrator's");
+
+    let listed = done(&stack, &["token", "list", "--json"]).await.stdout;
+    let tokens: Value = serde_json::from_str(&listed).unwrap();
+    let ci = tokens.as_array().unwrap().iter().find(|token| token["token_id"] == "ci").unwrap();
+    assert_eq!((&ci["roles"], &ci["workspace"]), (&json!(["builder"]), &json!("acme")));
+    assert!(ci["last_used_at"].is_string() && !listed.contains(&token), "{listed}");
+
+    done(&stack, &["token", "revoke", "ci"]).await;
+    let refused = eventually(PATIENCE, "the token to be refused", async || {
+        (ask("/v1/builds", build("acme")).await.0 == 401).then_some(())
+    });
+    refused.await.unwrap();
+    let events = stack.events().await;
+    let is_of = |name: &str| {
+        events
+            .iter()
+            .find(|event| event.name == name && event.data["token_id"] == "ci")
+            .unwrap_or_else(|| panic!("{name}"))
+    };
+    for event in [is_of("TokenCreated"), is_of("TokenRevoked")] {
+        assert_eq!(event.line["actor"], "token/admin", "it names who asked");
+    }
+    let proof = waybill_platform::identity::proof(&waybill_domain::credentials::Secret::new(token.as_str()));
+    for text in [&token, &proof] {
+        let is_shown = events.iter().any(|event| event.line.to_string().contains(text.as_str()));
+        assert!(!is_shown && !stack.logs().contains(text.as_str()), "what opens the gateway is shown");
+    }
 }
 
 /// A worker asks for new credentials of its own, and of nobody else's, and not for another key.

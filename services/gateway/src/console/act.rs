@@ -10,7 +10,7 @@ use waybill_domain::{
     credentials::{CredentialInput, Secret},
     secret::SecretHead,
 };
-use waybill_schemas::{SecretName, WorkspaceId};
+use waybill_schemas::{SecretName, WorkspaceId, v1::TokenRole};
 
 use super::{
     ask::{self, Ask, Page},
@@ -121,6 +121,7 @@ pub(super) async fn carry_out_form(ask: Ask, Path(place): Path<(String, String, 
 
 /// Records what was asked, and returns the sequence of its event.
 async fn carry_out(ask: &Ask, intent: &Intent, form: &Form) -> Result<u64, Problem> {
+    request::require(&ask.holder, TokenRole::Builder)?;
     let Intent { action, workspace, name, .. } = intent;
     let subject = secret_subject(workspace, name);
     let event_id = operation_event_id(action.as_str(), &subject, None);

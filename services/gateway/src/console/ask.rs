@@ -50,14 +50,7 @@ impl FromRequestParts<Arc<App>> for Ask {
         let found = session::find_session(&parts.headers, &app.recorder.hash_key, &app.tokens, &app.console.ended);
         let Some((session, holder)) = found else { return Err(sign_in_first(parts)) };
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        Ok(Self {
-            app: app.clone(),
-            session,
-            holder: holder.clone(),
-            headers: parts.headers.clone(),
-            uri: parts.uri.clone(),
-            query,
-        })
+        Ok(Self { app: app.clone(), session, holder, headers: parts.headers.clone(), uri: parts.uri.clone(), query })
     }
 }
 

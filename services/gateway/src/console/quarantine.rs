@@ -10,7 +10,7 @@ use uuid::Uuid;
 use waybill_platform::log::{Expect, NewEvent};
 use waybill_schemas::{
     Event, Subject,
-    v1::{QuarantineDiscarded, QuarantineRetried},
+    v1::{QuarantineDiscarded, QuarantineRetried, TokenRole},
 };
 
 use super::{
@@ -43,7 +43,7 @@ pub(super) async fn record_choice(ask: Ask, Path((sequence, action)): Path<(u64,
         if !session::is_same_origin(&ask.headers) {
             return Err(ask::foreign_form());
         }
-        if ask.holder.workspace().is_some() {
+        if ask.holder.workspace().is_some() || !ask.holder.may(TokenRole::Admin) {
             return Err(ask::operators_only());
         }
         let form = body::read_form(&ask.headers, content, ask.app.limits).await?;

@@ -100,12 +100,12 @@ impl Ended {
 }
 
 /// The session that a request comes with, and who holds its token.
-pub(super) fn find_session<'t>(
+pub(super) fn find_session(
     headers: &HeaderMap,
     key: &HashKey,
-    tokens: &'t Tokens,
+    tokens: &Tokens,
     ended: &Ended,
-) -> Option<(Session, &'t Holder)> {
+) -> Option<(Session, Holder)> {
     let session = Session::open(&read_cookie(headers, COOKIE)?, key, unix_now())?;
     let holder = tokens.holder_by_hash(&session.token)?;
     (!ended.holds(&session)).then_some((session, holder))

@@ -10,6 +10,7 @@ use axum::{
 };
 use maud::{Markup, html};
 use serde::Deserialize;
+use waybill_schemas::v1::TokenRole;
 
 use super::{
     ask::{self, Ask},
@@ -75,6 +76,10 @@ pub(super) async fn begin_session(State(app): State<Arc<App>>, headers: HeaderMa
         let problem = "That is no token of this gateway. `waybill init` wrote them into its home folder.";
         return render_form(&headers, StatusCode::UNAUTHORIZED, back, Some(problem));
     };
+    if !holder.may(TokenRole::Reader) {
+        let problem = "That token is not for reading: `waybill token create --role reader` makes one that is.";
+        return render_form(&headers, StatusCode::FORBIDDEN, back, Some(problem));
+    }
     tracing::info!(actor = holder.actor(), "signed in to the console");
     let cookie = Session::begin(token).set_cookie(&app.recorder.hash_key, session::is_secure(&headers));
     ([(header::SET_COOKIE, cookie)], Redirect::to(ask::safe_path(back))).into_response()

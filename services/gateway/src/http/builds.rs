@@ -10,6 +10,7 @@ use waybill_domain::{
     save::{BuildDecision, BuildError, BuildRequest, decide_build},
 };
 use waybill_platform::trace;
+use waybill_schemas::v1::TokenRole;
 
 use super::{
     App,
@@ -131,11 +132,11 @@ pub(super) enum Credentials {
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Builder)?;
     let key = request::idempotency_key(&headers)?;
     let body: BuildBody = body::read(&headers, body, app.limits).await?;
     let verifies = verify::wanted(&app, body.verify, "verify")?;
-    let build = read(body, holder)?;
+    let build = read(body, &holder)?;
     log_received(&build);
     let decision = decide_build(&build, trace::now()).map_err(|error| unreadable(&error))?;
     log_decided(&build, &decision);

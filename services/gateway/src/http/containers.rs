@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use waybill_schemas::v1::ContainerRequested;
+use waybill_schemas::v1::{ContainerRequested, TokenRole};
 
 use super::{
     App,
@@ -88,9 +88,9 @@ pub(super) struct ContainerBody {
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Orchestrator)?;
     let key = request::idempotency_key(&headers)?;
-    let requested = read(body::read(&headers, body, app.limits).await?, holder)?;
+    let requested = read(body::read(&headers, body, app.limits).await?, &holder)?;
     let token = request::subject_token("containers", key.as_ref())?;
     let session = app.recorder.begin(&holder.actor());
     let recording = async move {
@@ -156,10 +156,10 @@ pub(super) struct EndedBody {
     )
 )]
 pub(super) async fn ended(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Orchestrator)?;
     request::idempotency_key(&headers)?;
     let EndedBody { workspace, container_id, placement } = body::read(&headers, body, app.limits).await?;
-    let (workspace, container_id) = (request::authorize(workspace, holder)?, request::id(container_id)?);
+    let (workspace, container_id) = (request::authorize(workspace, &holder)?, request::id(container_id)?);
     let session = app.recorder.begin(&holder.actor());
     let recording = async move {
         let receipt = record_end(&session, &workspace, &container_id, placement).await?;

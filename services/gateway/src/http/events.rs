@@ -22,7 +22,7 @@ use waybill_platform::{
     events::{Ids, Order, Place, Selection, Span, read_events, to_cloud_event},
     log::{Log, LogError, RawMessage},
 };
-use waybill_schemas::{EventType, Filter};
+use waybill_schemas::{EventType, Filter, v1::TokenRole};
 
 use super::{
     App,
@@ -115,12 +115,12 @@ struct Question {
     )
 )]
 pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Reader)?;
     let query: EventsQuery = request::query(&uri)?;
     let streamed = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let streamed = streamed.is_some_and(|accept| accept.contains("text/event-stream"));
     let last_id = request::last_event_id(&headers)?;
-    let question = read(query, holder)?;
+    let question = read(query, &holder)?;
     if streamed {
         return follow(&app, question, last_id).await;
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use waybill_domain::explain::{Asked, Difference};
 use waybill_platform::{events::Place, explain::Explainer};
-use waybill_schemas::WorkspaceId;
+use waybill_schemas::{WorkspaceId, v1::TokenRole};
 
 use super::{App, openapi::ReadProblems, problem::Problem, request};
 
@@ -87,8 +87,8 @@ pub(super) async fn secret(
 }
 
 fn authorized(app: &App, headers: &HeaderMap, workspace: String) -> Result<WorkspaceId, Problem> {
-    let holder = request::authenticate(app, headers)?;
-    request::authorize(workspace, holder)
+    let holder = request::authenticate(app, headers, TokenRole::Reader)?;
+    request::authorize(workspace, &holder)
 }
 
 /// Which moments.

@@ -17,7 +17,7 @@ use waybill_platform::{
     explain::{Explainer, Remedied, explain_group},
     trace,
 };
-use waybill_schemas::Timestamp;
+use waybill_schemas::{Timestamp, v1::TokenRole};
 
 use super::{
     App,
@@ -138,9 +138,9 @@ pub(super) struct ExampleAnswer {
     responses((status = 200, description = "The causes", body = FailuresAnswer), ReadProblems)
 )]
 pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Reader)?;
     let query: FailuresQuery = request::query(&uri)?;
-    let workspace = request::scope(query.workspace, holder)?;
+    let workspace = request::scope(query.workspace, &holder)?;
     let since: Since =
         query.since.as_deref().unwrap_or("1h").parse().map_err(|error| Problem::invalid("since", error))?;
     let limit = request::limit(query.limit)?;

@@ -14,7 +14,7 @@ use waybill_domain::{
     explain::{Code, Hop, State as Standing},
     fleet::{Listed, Wanted},
 };
-use waybill_schemas::{ImageId, SecretName, WorkerId};
+use waybill_schemas::{ImageId, SecretName, WorkerId, v1::TokenRole};
 
 use super::{
     App,
@@ -131,9 +131,9 @@ pub(super) fn codes() -> ObjectBuilder {
     responses((status = 200, description = "The containers", body = ContainersAnswer), ReadProblems)
 )]
 pub(super) async fn containers(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Reader)?;
     let query: ContainersQuery = request::query(&uri)?;
-    let workspace = request::scope(query.workspace, holder)?;
+    let workspace = request::scope(query.workspace, &holder)?;
     let wanted = Wanted {
         workspace: workspace.map(|id| id.to_string()),
         worker: checked::<WorkerId>(query.worker)?,

@@ -1,4 +1,4 @@
-//! Workers that join and retire, workspaces, and the tokens for it: asked of the issuer, which checks the right itself.
+//! Workers that join and retire, workspaces, and bearer tokens: asked of the issuer, which checks the right itself.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
-    routing::{MethodRouter, post, put},
+    routing::{MethodRouter, get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +24,7 @@ use super::{
     problem::{self, Problem, RETRY},
     request,
 };
+use crate::tokens::Known;
 
 /// The routes, each with the path under which the document has it.
 pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 5] {
@@ -31,7 +32,7 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 5] {
         ("/v1/workers/join", post(join)),
         ("/v1/workers/{id}/retire", post(retire)),
         ("/v1/workspaces/{workspace}", put(add_workspace)),
-        ("/v1/tokens", post(create_token)),
+        ("/v1/tokens", get(list_tokens).post(create_token)),
         ("/v1/tokens/{id}", axum::routing::delete(revoke_token)),
     ]
 }
@@ -183,9 +184,9 @@ pub(super) struct TokenBody {
     /// `join` alone, or some of `builder`, `orchestrator`, `reader`, `admin`.
     #[schema(value_type = Vec<String>, example = json!(["builder"]))]
     roles: Vec<TokenRole>,
-    /// Workspaces that it is for; none for every workspace.
-    #[serde(default)]
-    workspaces: Vec<String>,
+    /// Workspace that it is for; none for every workspace.
+    #[schema(nullable = false)]
+    workspace: Option<String>,
     /// When it ends.
     #[schema(value_type = Option<String>, format = "date-time", nullable = false)]
     ends_at: Option<Timestamp>,
@@ -225,7 +226,7 @@ pub(super) async fn create_token(
     let token = NewToken {
         token_id: request::id(body.token_id)?,
         roles: body.roles,
-        workspaces: body.workspaces.into_iter().map(request::id).collect::<Result<_, _>>()?,
+        workspaces: request::optional_id(body.workspace)?.into_iter().collect(),
         ends_at: body.ends_at,
         uses: body.uses,
         worker_prefix: request::optional_id(body.worker_prefix)?,
@@ -255,6 +256,51 @@ pub(super) async fn revoke_token(
 ) -> Result<Response, Problem> {
     let by = read_right(&headers)?;
     answer(ask(&app, Ask::RevokeToken { by, token_id: request::id(token_id)? }).await?)
+}
+
+/// A token, never its text.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenAnswer {
+    /// Its name.
+    token_id: String,
+    /// What it is for.
+    roles: Vec<&'static str>,
+    /// Workspace that it is for; none for every workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    workspace: Option<String>,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time", nullable = false)]
+    ends_at: Option<Timestamp>,
+    /// When this gateway last took it, since it started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time", nullable = false)]
+    last_used_at: Option<Timestamp>,
+}
+
+impl TokenAnswer {
+    fn of(known: &Known) -> Self {
+        let token = &known.token;
+        Self {
+            token_id: token.token_id.to_string(),
+            roles: token.roles.iter().map(|role| role.as_str()).collect(),
+            workspace: token.workspaces.first().map(ToString::to_string),
+            ends_at: token.ends_at,
+            last_used_at: known.last_used(),
+        }
+    }
+}
+
+/// Lists the tokens that were made while everything runs: those that are good, or were until they ended.
+#[utoipa::path(
+    get, path = "/v1/tokens", operation_id = "listTokens", tag = "identities", security(("bearer" = [])),
+    responses((status = 200, description = "The tokens", body = Vec<TokenAnswer>), IdentityProblems),
+)]
+pub(super) async fn list_tokens(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    request::authenticate(&app, &headers, TokenRole::Admin)?;
+    let tokens: Vec<TokenAnswer> = app.tokens.recorded().all().iter().map(|known| TokenAnswer::of(known)).collect();
+    Ok(Json(tokens).into_response())
 }
 
 /// By which right somebody asks. Whether it is one is the issuer's to know: what a stolen gateway says must not be enough.

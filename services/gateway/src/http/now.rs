@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_domain::fleet::WorkerLoad;
 use waybill_platform::trace;
-use waybill_schemas::{Timestamp, WorkspaceId};
+use waybill_schemas::{Timestamp, WorkspaceId, v1::TokenRole};
 
 use super::{
     App,
@@ -88,9 +88,9 @@ pub(super) struct NowQuery {
     responses((status = 200, description = "The figures", body = Figures), ReadProblems)
 )]
 pub(super) async fn show(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Reader)?;
     let query: NowQuery = request::query(&uri)?;
-    let workspace = request::scope(query.workspace, holder)?;
+    let workspace = request::scope(query.workspace, &holder)?;
     Ok(Json(read_figures(&app, workspace.as_ref()).await?).into_response())
 }
 

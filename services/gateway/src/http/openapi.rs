@@ -39,7 +39,7 @@ use super::{
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
         explain::image, explain::container, explain::secret,
         identities::join, identities::retire, identities::add_workspace, identities::create_token,
-        identities::revoke_token, healthz, readyz, metrics, openapi_json
+        identities::list_tokens, identities::revoke_token, healthz, readyz, metrics, openapi_json
     ),
     components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer)),
     modifiers(&Bearer, &Patterns)

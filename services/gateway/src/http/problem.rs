@@ -8,7 +8,7 @@ use axum::{
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use waybill_domain::secret::SecretRefusal;
-use waybill_schemas::MAX_BODY_BYTES;
+use waybill_schemas::{MAX_BODY_BYTES, v1::TokenRole};
 
 use crate::{record::RecordError, versions::LARGEST_CREDENTIALS};
 
@@ -170,6 +170,12 @@ pub(crate) fn another_workspace() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "another_workspace", "the token is not for this workspace")
         .field("workspace")
         .remedy("use the token of the workspace that the request is about")
+}
+
+pub(crate) fn not_for_this(role: TokenRole) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "wrong_role", format!("the token is not for this: it has not the role {role}"))
+        .field("Authorization")
+        .remedy("use a token that has it; an administrator makes one: `waybill token create NAME --role ROLE`")
 }
 
 pub(crate) fn no_such_secret() -> Problem {

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use waybill_platform::{chain, events::Place, log::LogError};
-use waybill_schemas::{IdError, RequestId, SecretName, WorkspaceId};
+use waybill_schemas::{IdError, RequestId, SecretName, WorkspaceId, v1::TokenRole};
 
 use super::{App, problem, problem::Problem};
 use crate::{
@@ -21,9 +21,16 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Who holds the request's bearer token.
-pub(super) fn authenticate<'a>(app: &'a App, headers: &HeaderMap) -> Result<&'a Holder, Problem> {
-    bearer(headers).and_then(|token| app.tokens.holder(token)).ok_or_else(problem::unauthenticated)
+/// Who holds the request's bearer token, if it is for this use.
+pub(super) fn authenticate(app: &App, headers: &HeaderMap, role: TokenRole) -> Result<Holder, Problem> {
+    let holder = bearer(headers).and_then(|token| app.tokens.holder(token)).ok_or_else(problem::unauthenticated)?;
+    require(&holder, role)?;
+    Ok(holder)
+}
+
+/// A problem unless the token is for this use.
+pub(crate) fn require(holder: &Holder, role: TokenRole) -> Result<(), Problem> {
+    if holder.may(role) { Ok(()) } else { Err(problem::not_for_this(role)) }
 }
 
 /// The workspace that a request names, if the token is for it.

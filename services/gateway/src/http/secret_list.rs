@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema, openapi::ObjectBuilder};
 use uuid::Uuid;
 use waybill_domain::{fold::SecretState, secret::SecretHead};
-use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Timestamp, WorkspaceId, v1::CredType};
+use waybill_schemas::{
+    Event, Filter, Recorded, RecordedEvent, Timestamp, WorkspaceId,
+    v1::{CredType, TokenRole},
+};
 
 use super::{
     App,
@@ -122,8 +125,8 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers)?;
-    let workspace = request::authorize(workspace, holder)?;
+    let holder = request::authenticate(&app, &headers, TokenRole::Reader)?;
+    let workspace = request::authorize(workspace, &holder)?;
     let SecretsQuery { after, limit } = request::query(&uri)?;
     let limit = request::limit(limit)?;
     // The log cannot look up by a part of a name: a page costs what all secrets of the workspace do.
@@ -173,7 +176,7 @@ pub(super) async fn get(
     Path((workspace, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let secret = Addressed::read(&app, &headers, workspace, name)?;
+    let secret = Addressed::read(&app, &headers, TokenRole::Reader, workspace, name)?;
     let session = app.recorder.begin(&secret.holder.actor());
     let head = read_head(&session, &secret_subject(&secret.workspace, &secret.name)).await?;
     let answer = head.and_then(|head| describe(head.head, &head.recorded)).ok_or_else(problem::no_such_secret)?;

@@ -14,7 +14,7 @@ use waybill_domain::{
     credentials::CredentialInput,
     reference::{ImageReference, RegistryHost},
 };
-use waybill_schemas::{Event, EventType, SecretName, Timestamp, WorkspaceId};
+use waybill_schemas::{Event, EventType, SecretName, Timestamp, WorkspaceId, v1::TokenRole};
 
 use super::{
     App,
@@ -152,7 +152,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let secret = Addressed::read(&app, &headers, workspace, name)?;
+    let secret = Addressed::read(&app, &headers, TokenRole::Builder, workspace, name)?;
     let key = request::idempotency_key(&headers)?;
     let body: PutBody = body::read(&headers, body, app.limits).await?;
     let registry = RegistryHost::parse(body.registry.trim())
@@ -218,7 +218,7 @@ pub(super) async fn rotate(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let secret = Addressed::read(&app, &headers, workspace, name)?;
+    let secret = Addressed::read(&app, &headers, TokenRole::Builder, workspace, name)?;
     let key = request::idempotency_key(&headers)?;
     let body: RotateBody = body::read(&headers, body, app.limits).await?;
     let subject = secret_subject(&secret.workspace, &secret.name);
@@ -235,17 +235,23 @@ pub(super) async fn rotate(
 }
 
 /// A secret that a path names, and who asks.
-pub(super) struct Addressed<'a> {
+pub(super) struct Addressed {
     pub(super) workspace: WorkspaceId,
     pub(super) name: SecretName,
-    pub(super) holder: &'a Holder,
+    pub(super) holder: Holder,
 }
 
-impl<'a> Addressed<'a> {
-    /// Reads the path, if the token is for its workspace.
-    pub(super) fn read(app: &'a App, headers: &HeaderMap, workspace: String, name: String) -> Result<Self, Problem> {
-        let holder = request::authenticate(app, headers)?;
-        Ok(Self { workspace: request::authorize(workspace, holder)?, name: request::id(name)?, holder })
+impl Addressed {
+    /// Reads the path, if the token is for its workspace and for this use.
+    pub(super) fn read(
+        app: &App,
+        headers: &HeaderMap,
+        role: TokenRole,
+        workspace: String,
+        name: String,
+    ) -> Result<Self, Problem> {
+        let holder = request::authenticate(app, headers, role)?;
+        Ok(Self { workspace: request::authorize(workspace, &holder)?, name: request::id(name)?, holder })
     }
 }
 

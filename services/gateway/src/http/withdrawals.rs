@@ -10,7 +10,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use waybill_schemas::{Event, v1::MAX_REASON};
+use waybill_schemas::{
+    Event,
+    v1::{MAX_REASON, TokenRole},
+};
 
 use super::{
     App,
@@ -113,7 +116,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let secret = Addressed::read(&app, &headers, workspace, name)?;
+    let secret = Addressed::read(&app, &headers, TokenRole::Builder, workspace, name)?;
     let body = body::read(&headers, body, app.limits).await?;
     withdraw(&app, &headers, secret, body, false).await
 }
@@ -153,7 +156,7 @@ pub(super) async fn shred(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let secret = Addressed::read(&app, &headers, workspace, name)?;
+    let secret = Addressed::read(&app, &headers, TokenRole::Builder, workspace, name)?;
     let body = body::read(&headers, body, app.limits).await?;
     withdraw(&app, &headers, secret, body, true).await
 }
@@ -192,7 +195,7 @@ pub(super) async fn delete(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let secret = Addressed::read(&app, &headers, workspace, name)?;
+    let secret = Addressed::read(&app, &headers, TokenRole::Builder, workspace, name)?;
     let DeleteQuery { if_version, reason } = request::query(&uri)?;
     let if_version = if_version.map(|text| request::number("if_version", &text)).transpose()?;
     withdraw(&app, &headers, secret, WithdrawBody { reason, if_version }, true).await
@@ -201,7 +204,7 @@ pub(super) async fn delete(
 async fn withdraw(
     app: &App,
     headers: &HeaderMap,
-    secret: Addressed<'_>,
+    secret: Addressed,
     body: WithdrawBody,
     shred: bool,
 ) -> Result<Response, Problem> {

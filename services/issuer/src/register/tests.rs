@@ -137,6 +137,11 @@ fn a_token_is_for_its_roles() {
         |token: &mut NewToken| token.roles.push(TokenRole::Admin),
         |token: &mut NewToken| token.ends_at = Some(at(0)),
         |token: &mut NewToken| (token.roles, token.uses) = (vec![TokenRole::Admin], Some(1)),
+        |token: &mut NewToken| token.workspaces = vec!["acme".parse().unwrap()],
+        |token: &mut NewToken| {
+            token.roles = vec![TokenRole::Builder];
+            token.workspaces = vec!["acme".parse().unwrap(), "beta".parse().unwrap()];
+        },
     ] {
         let (token_id, roles) = ("x".parse().unwrap(), vec![TokenRole::Join]);
         let mut token =

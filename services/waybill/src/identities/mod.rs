@@ -1,4 +1,4 @@
-//! Workers that join and retire, and workspaces: asked of the gateway with an administrator's token.
+//! Workers that join and retire, workspaces, and bearer tokens: asked of the gateway with an administrator's token.
 
 mod join;
 
@@ -19,7 +19,7 @@ use waybill_platform::{
     config::{Settings, read_private},
     identity::{Admission, Credentials},
 };
-use waybill_schemas::{Timestamp, WorkerId, WorkspaceId, v1::TokenRole};
+use waybill_schemas::{Timestamp, TokenId, WorkerId, WorkspaceId, v1::TokenRole};
 
 use join::{JoinArguments, join};
 
@@ -76,6 +76,39 @@ pub(crate) enum JoinTokenCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token for the gateway's API, and print it: it is shown this once.
+    #[command(after_help = "Examples:\n  waybill token create ci --role builder --workspace acme\n  \
+        waybill token create ops --role admin --role reader --ttl 90d")]
+    Create {
+        /// Its name
+        name: TokenId,
+        /// What it is for: builder, orchestrator, reader or admin; may be given several times
+        #[arg(long = "role", required = true, value_parser = api_role, value_name = "ROLE")]
+        roles: Vec<TokenRole>,
+        /// Workspace that it is for [default: all]
+        #[arg(long, value_name = "NAME")]
+        workspace: Option<WorkspaceId>,
+        /// How long it is good: a number with s, m, h or d [default: until it is revoked]
+        #[arg(long, value_parser = duration, value_name = "TIME")]
+        ttl: Option<Duration>,
+    },
+    /// List the tokens that were made so: never their text.
+    #[command(after_help = "Examples:\n  waybill token list\n  waybill token list --json")]
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token.
+    #[command(after_help = "Examples:\n  waybill token revoke ci")]
+    Revoke {
+        /// Its name
+        name: TokenId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum WorkspaceCommand {
     /// Add a workspace while everything runs, with an orchestrator's NATS user.
     #[command(after_help = "Examples:\n  waybill workspace add acme\n\nWrites keys/orchestrator-<NAME>.creds.")]
@@ -99,6 +132,11 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_secs(number.saturating_mul(seconds)))
 }
 
+fn api_role(text: &str) -> Result<TokenRole, &'static str> {
+    let mut roles = TokenRole::ALL.iter().copied().filter(|role| *role != TokenRole::Join);
+    roles.find(|role| role.as_str() == text).ok_or("builder, orchestrator, reader or admin")
+}
+
 /// `waybill worker join` and `retire`.
 pub(crate) fn worker(home: &Path, command: &WorkerCommand) -> Result<(), Failure> {
     match command {
@@ -119,6 +157,45 @@ pub(crate) fn join_token(home: &Path, command: &JoinTokenCommand) -> Result<(), 
     });
     let answer = Gateway::of_admin(home)?.ask(Method::POST, &["tokens"], Some(&body))?;
     Ok(writeln!(output::stdout(), "{}", text(&answer, "token")?)?)
+}
+
+/// `waybill token`.
+pub(crate) fn token(home: &Path, command: &TokenCommand) -> Result<(), Failure> {
+    let gateway = Gateway::of_admin(home)?;
+    let mut out = output::stdout();
+    match command {
+        TokenCommand::Create { name, roles, workspace, ttl } => {
+            let ends_at = ttl.map(in_future);
+            let body = json!({ "token_id": name, "roles": roles, "workspace": workspace, "ends_at": ends_at });
+            let answer = gateway.ask(Method::POST, &["tokens"], Some(&body))?;
+            writeln!(out, "{}", text(&answer, "token")?)?;
+        }
+        TokenCommand::Revoke { name } => {
+            gateway.ask(Method::DELETE, &["tokens", name.as_str()], None)?;
+            writeln!(out, "token {name} is revoked")?;
+        }
+        TokenCommand::List { json } => {
+            let tokens = gateway.ask(Method::GET, &["tokens"], None)?;
+            if *json {
+                writeln!(out, "{tokens}")?;
+                return Ok(());
+            }
+            for token in tokens.as_array().into_iter().flatten() {
+                writeln!(out, "{}", describe_token(token))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One line: `ci  builder  acme  ends never  last used unknown`.
+fn describe_token(token: &Value) -> String {
+    let word = |key: &str| token.get(key).and_then(Value::as_str);
+    let roles = token.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let roles = roles.collect::<Vec<_>>().join(",");
+    let (name, workspace) = (word("token_id").unwrap_or_default(), word("workspace").unwrap_or("all workspaces"));
+    let (end, used) = (word("ends_at").unwrap_or("never"), word("last_used_at").unwrap_or("unknown"));
+    format!("{name}  {roles}  {workspace}  ends {end}  last used {used}")
 }
 
 /// `waybill workspace`.
@@ -213,5 +290,9 @@ mod tests {
         for text in ["", "h", "1", "0h", "-1h", "1w", "1.5h", "é"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert_eq!(api_role("builder"), Ok(TokenRole::Builder));
+        assert!(api_role("join").is_err());
+        let token = json!({ "token_id": "ci", "roles": ["builder", "reader"], "workspace": "acme" });
+        assert_eq!(describe_token(&token), "ci  builder,reader  acme  ends never  last used unknown");
     }
 }

@@ -112,6 +112,7 @@ async fn converse(mut stream: UnixStream, peers: Peers, answerer: &Answerer) {
             "this user may not ask; WAYBILL_WORKER_SOCKET_GROUP must be its process's own group, not a supplementary one",
         )
     };
+    let program = program.await;
     let Ok(text) = serde_json::to_vec(&answer) else { return };
     let mut text = Zeroizing::new(text);
     text.push(b'\n');
@@ -120,7 +121,7 @@ async fn converse(mut stream: UnixStream, peers: Peers, answerer: &Answerer) {
     drop(stream);
     // After the answer: keeping the facts delays nobody.
     asked.note_answer(&answer);
-    if let (Ok(program), false) = (program.await, asked.is_told()) {
+    if let (Ok(program), false) = (program, asked.is_told()) {
         asked.note_program(program);
         answerer.tell(asked);
     }

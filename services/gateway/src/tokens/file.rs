@@ -1,49 +1,10 @@
-//! Bearer tokens: each belongs to one workspace or to an operator, and only its hash is kept here.
+//! The file of tokens that `waybill init` writes: those that are there before there is a log.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
-use waybill_schemas::WorkspaceId;
 
-/// Whose tokens are accepted.
-#[derive(Clone, Default)]
-pub struct Tokens {
-    entries: Vec<(Holder, [u8; 32])>,
-}
-
-/// Who holds a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    workspace: Option<WorkspaceId>,
-    name: Option<String>,
-}
-
-/// In the place of a workspace: the token is an operator's.
-const EVERY_WORKSPACE: &str = "*";
-
-impl Holder {
-    /// The workspace that the token is for; none for an operator's, which opens each.
-    pub fn workspace(&self) -> Option<&WorkspaceId> {
-        self.workspace.as_ref()
-    }
-
-    /// True if the token opens a workspace.
-    pub fn opens(&self, workspace: &WorkspaceId) -> bool {
-        self.workspace.as_ref().is_none_or(|own| own == workspace)
-    }
-
-    /// The holder as events name it: `token/<workspace>` or `operator`, with `/<name>` where the token has one.
-    pub fn actor(&self) -> String {
-        let kind = self.workspace.as_ref().map_or_else(|| "operator".to_owned(), |own| format!("token/{own}"));
-        self.name.as_ref().map_or_else(|| kind.clone(), |name| format!("{kind}/{name}"))
-    }
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({} entries)", self.entries.len())
-    }
-}
+use super::{Holder, Tokens};
 
 /// Why a token file cannot be used; nothing of it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +33,7 @@ pub fn hash(token: &str) -> String {
     digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn digest(token: &str) -> [u8; 32] {
+pub(super) fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -92,6 +53,9 @@ impl FromStr for Tokens {
         if tokens.entries.is_empty() { Err(TokenFileError::Empty) } else { Ok(tokens) }
     }
 }
+
+/// In the place of a workspace: the token is an operator's.
+const EVERY_WORKSPACE: &str = "*";
 
 /// Longest name of a token.
 const MAX_NAME: usize = 64;
@@ -114,10 +78,10 @@ fn entry(line: &str) -> Option<(Holder, [u8; 32])> {
         EVERY_WORKSPACE => None,
         workspace => Some(workspace.parse().ok()?),
     };
-    Some((Holder { workspace, name: name.map(str::to_owned) }, bytes))
+    Some((Holder::of_file(workspace, name), bytes))
 }
 
-fn from_hex(hash: &str) -> Option<[u8; 32]> {
+pub(super) fn from_hex(hash: &str) -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
     let digits: Option<Vec<u8>> = hash.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
     let digits = digits.filter(|digits| digits.len() == 64)?;
@@ -127,30 +91,6 @@ fn from_hex(hash: &str) -> Option<[u8; 32]> {
         }
     }
     Some(bytes)
-}
-
-impl Tokens {
-    /// Who holds a token.
-    pub fn holder(&self, token: &str) -> Option<&Holder> {
-        self.find(digest(token))
-    }
-
-    /// Who holds the token with a [`hash`]: what a session keeps in the token's place.
-    pub(crate) fn holder_by_hash(&self, hash: &str) -> Option<&Holder> {
-        self.find(from_hex(hash)?)
-    }
-
-    /// Every entry is compared in full, so that time tells nothing.
-    fn find(&self, digest: [u8; 32]) -> Option<&Holder> {
-        let mut found = None;
-        for (holder, hash) in &self.entries {
-            let difference = hash.iter().zip(digest).fold(0_u8, |sum, (a, b)| sum | (a ^ b));
-            if difference == 0 {
-                found = Some(holder);
-            }
-        }
-        found
-    }
 }
 
 #[cfg(test)]
@@ -173,8 +113,9 @@ mod tests {
         ];
         for (token, actor, opens) in cases {
             let holder = tokens.holder(token);
-            assert_eq!(holder.map(Holder::actor).as_deref(), actor, "{token}");
-            assert_eq!([&acme, &other].map(|own| holder.is_some_and(|holder| holder.opens(own))), opens, "{token}");
+            assert_eq!(holder.as_ref().map(Holder::actor).as_deref(), actor, "{token}");
+            let opened = |own| holder.as_ref().is_some_and(|holder: &Holder| holder.opens(own));
+            assert_eq!([&acme, &other].map(opened), opens, "{token}");
             assert_eq!(tokens.holder_by_hash(&hash(token)), holder, "{token}");
         }
         assert_eq!(tokens.holder_by_hash("no hash"), None);

@@ -1,0 +1,191 @@
+//! Tokens that were made while everything runs: the log holds a hash of each one's hash.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use waybill_platform::{
+    chain,
+    identity::recorded_hash,
+    log::{Log, LogError},
+    trace,
+};
+use waybill_schemas::{
+    Event, Filter, Timestamp,
+    v1::{TokenCreated, TokenRole},
+};
+
+use super::Holder;
+
+/// Between two looks at the log: so long a token that was revoked is still taken at most, and one that was made is not.
+const LOOK: Duration = Duration::from_millis(250);
+/// Most tokens, those that were revoked included.
+const MOST: usize = 200_000;
+
+/// Tokens that the log names, by what it holds of each. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorded(Arc<RwLock<BTreeMap<String, Arc<Known>>>>);
+
+/// A token of the log.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) token: TokenCreated,
+    /// When this gateway took it last, since it started.
+    last_used: Mutex<Option<Timestamp>>,
+}
+
+impl Known {
+    /// When this gateway took the token last, since it started.
+    pub(crate) fn last_used(&self) -> Option<Timestamp> {
+        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None for a join token, which opens nothing here, and for one that would be for several workspaces: those that look for
+    /// what a token opens know one or all.
+    fn holder(&self) -> Option<Holder> {
+        let workspace = match self.token.workspaces.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            _ => return None,
+        };
+        let is_join = self.token.roles.contains(&TokenRole::Join);
+        let name = Some(self.token.token_id.to_string());
+        (!is_join).then(|| Holder { workspace, name, roles: self.token.roles.clone() })
+    }
+}
+
+impl Recorded {
+    /// Who holds the token with a SHA-256, if the log names it and it has not ended.
+    pub(super) fn holder(&self, digest: [u8; 32]) -> Option<Holder> {
+        let proof: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&recorded_hash(&proof)).cloned()?;
+        let now = trace::now();
+        if known.token.ends_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        *known.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        known.holder()
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Known>> {
+        let mut all: Vec<_> = self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        all.sort_by(|a, b| a.token.token_id.cmp(&b.token.token_id));
+        all
+    }
+
+    /// Follows the log for ever.
+    pub(crate) async fn follow(self, log: Arc<dyn Log>) {
+        let mut read = None;
+        loop {
+            // What was known goes on: a log that is away takes no events either.
+            if let Err(error) = self.refresh(log.as_ref(), &mut read).await {
+                tracing::debug!(error = chain(&error), "tokens cannot be looked at");
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Reads every token again if one changed since the sequence that was `read`.
+    async fn refresh(&self, log: &dyn Log, read: &mut Option<u64>) -> Result<(), LogError> {
+        let newest = log.last_matching(&Filter::Tokens).await?.map_or(0, |last| last.sequence);
+        if *read == Some(newest) {
+            return Ok(());
+        }
+        let lasts = log.lasts(&Filter::Tokens, MOST).await?.messages;
+        let created = lasts.iter().filter_map(|last| match last.decode().ok()?.event {
+            Event::TokenCreated(token) => Some(token),
+            _ => None,
+        });
+        self.replace(created);
+        *read = lasts.iter().map(|last| last.sequence).max().or(Some(0));
+        Ok(())
+    }
+
+    /// Takes these and no others. What is known of the use of one that stays is kept.
+    fn replace(&self, tokens: impl IntoIterator<Item = TokenCreated>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *known);
+        for token in tokens {
+            let kept = before.remove(&token.hash).filter(|kept| kept.token == token);
+            let hash = token.hash.clone();
+            known.insert(hash, kept.unwrap_or_else(|| Arc::new(Known { token, last_used: Mutex::default() })));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::credentials::Secret;
+    use waybill_platform::{
+        identity::proof,
+        log::{Expect, NewEvent},
+        testing::MemoryLog,
+    };
+    use waybill_schemas::{Envelope, Subject, Uuid, v1::TokenRevoked};
+
+    use super::{
+        super::{Tokens, hash},
+        *,
+    };
+
+    fn token(name: &str, text: &str, workspaces: &[&str]) -> TokenCreated {
+        TokenCreated {
+            token_id: name.parse().unwrap(),
+            roles: vec![TokenRole::Builder],
+            hash: recorded_hash(&proof(&Secret::new(text))),
+            workspaces: workspaces.iter().map(|name| name.parse().unwrap()).collect(),
+            ends_at: None,
+            uses: None,
+            worker_prefix: None,
+        }
+    }
+
+    async fn append(log: &MemoryLog, name: &str, event: impl Into<Event>) {
+        let subject = Subject::Token { token_id: name.parse().unwrap() };
+        let new = NewEvent { subject, envelope: Envelope::new(Uuid::new_v4(), "/test"), event: event.into() };
+        log.append(&new, Expect::Anything, None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tokens_come_and_go_with_the_log() {
+        let (log, tokens, mut read) = (MemoryLog::new(), Tokens::default(), None);
+        let recorded = tokens.recorded();
+        recorded.refresh(&log, &mut read).await.unwrap();
+        assert!(tokens.holder("one").is_none());
+        append(&log, "ci", token("ci", "one", &["acme"])).await;
+        append(&log, "all", token("all", "every", &[])).await;
+        append(&log, "two", token("two", "both", &["acme", "other"])).await;
+        let join = TokenCreated { roles: vec![TokenRole::Join], ..token("join", "join", &[]) };
+        append(&log, "join", join).await;
+        let ended =
+            TokenCreated { ends_at: Some("2001-01-01T00:00:00Z".parse().unwrap()), ..token("old", "past", &[]) };
+        append(&log, "old", ended).await;
+        recorded.refresh(&log, &mut read).await.unwrap();
+        let holder = tokens.holder("one").unwrap();
+        assert_eq!(holder.actor(), "token/acme/ci");
+        assert!(holder.may(TokenRole::Builder) && !holder.may(TokenRole::Reader));
+        assert!(holder.opens(&"acme".parse().unwrap()) && !holder.opens(&"other".parse().unwrap()));
+        assert_eq!(tokens.holder_by_hash(&hash("one")), Some(holder), "a session keeps its hash");
+        assert_eq!(tokens.holder("every").unwrap().actor(), "operator/all");
+        for (text, why) in
+            [("both", "two workspaces"), ("join", "a join token"), ("past", "it has ended"), ("no", "unknown")]
+        {
+            assert!(tokens.holder(text).is_none(), "{why}");
+        }
+        assert!(tokens.holder(&token("ci", "one", &[]).hash).is_none(), "what the log holds opens nothing");
+        append(&log, "late", token("late", "late", &[])).await;
+        recorded.refresh(&log, &mut read).await.unwrap();
+        let all = recorded.all();
+        let used: Vec<&str> =
+            all.iter().filter(|known| known.last_used().is_some()).map(|k| k.token.token_id.as_str()).collect();
+        assert_eq!(used, ["all", "ci", "join", "two"], "what is known of their use is kept");
+        let revoked = TokenRevoked { token_id: "ci".parse().unwrap(), hash: token("ci", "one", &[]).hash };
+        append(&log, "ci", revoked).await;
+        recorded.refresh(&log, &mut read).await.unwrap();
+        assert!(tokens.holder("one").is_none() && tokens.holder("late").is_some());
+    }
+}
