@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
 use crate::{Failure, init, output, place::Place};
@@ -106,6 +106,14 @@ pub(crate) enum Command {
         Exit status: 0 all well, 1 something needs attention, 2 not checked. What\n\
         cannot be checked is told, and is no reason for 1.")]
     Doctor(DoctorArguments),
+    /// Ask a service for its readiness. For health checks where there is no shell.
+    #[command(after_help = "Examples:\n  waybill ready 127.0.0.1:8485\n\n\
+        Exit status: 0 ready, 1 not ready, or no answer")]
+    Ready {
+        /// Where the service's `/readyz` is.
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+    },
     /// Write a container's login as an auth.json of this user, for clients that read one; print its path.
     #[command(after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/wb\n  \
         WAYBILL_SOCKET=/run/wb/waybill.sock WAYBILL_ACCESS_FILE=/run/wb/acme/c1/access \\\n    waybill login-file\n\n\
@@ -117,6 +125,12 @@ pub(crate) enum Command {
         Exit status: 0 forgotten, 2 not asked or not answered"
     )]
     ContainerEnded(crate::node::Whose),
+    /// Print a shell's completions, or write the manual pages.
+    #[command(
+        after_help = "Examples:\n  waybill completions bash > /etc/bash_completion.d/waybill\n  waybill completions --man share/man/man1\n\n\
+        Exit status: 0 written, 2 not written"
+    )]
+    Completions(CompletionsArguments),
 }
 
 impl Command {
@@ -143,6 +157,16 @@ pub(crate) struct InitArguments {
     /// Port of the scheduler's health checks on loopback; the workers' follow it [new folder: 8485]
     #[arg(long, value_name = "PORT")]
     pub(crate) health_port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct CompletionsArguments {
+    /// The shell.
+    shell: Option<clap_complete::Shell>,
+    /// Folder that gets a manual page of each command.
+    #[arg(long, value_name = "DIR")]
+    man: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +302,18 @@ pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failur
     Ok(())
 }
 
+/// `waybill completions`.
+pub(crate) fn write_completions(arguments: &CompletionsArguments) -> Result<(), Failure> {
+    let mut command = Cli::command();
+    if let Some(shell) = arguments.shell {
+        clap_complete::generate(shell, &mut command, "waybill", &mut output::stdout());
+    } else if let Some(folder) = &arguments.man {
+        std::fs::create_dir_all(folder)?;
+        clap_mangen::generate_to(command, folder)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -312,6 +348,17 @@ mod tests {
                 let long = help.lines().find(|line| line.chars().count() > output::WIDTH);
                 assert_eq!(long, None, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = CompletionsArguments { shell: None, man: Some(folder.path().to_owned()) };
+        write_completions(&arguments).unwrap();
+        for command in Cli::command().get_subcommands() {
+            let page = folder.path().join(format!("waybill-{}.1", command.get_name()));
+            assert!(std::fs::read_to_string(&page).unwrap().contains("Exit status"), "{}", page.display());
         }
     }
 }

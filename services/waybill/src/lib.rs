@@ -59,6 +59,7 @@ fn is_finding(failure: &Failure) -> bool {
     failure.is::<doctor::NeedsAttention>()
         || failure.is::<keys::StillNeeded>()
         || matches!(failure.downcast_ref(), Some(replay::ReplayError::Diverges { .. }))
+        || matches!(failure.downcast_ref(), Some(dev::DevError::Unready { .. }))
 }
 
 /// The exit code of a command that is done (true) or was refused (false); a failure is printed here.
@@ -92,6 +93,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::LoginFile(arguments) => node::login_file(&home, &arguments),
         Command::ContainerEnded(whose) => node::container_ended(&home, &whose),
         Command::Doctor(arguments) => doctor::run(&home, &arguments),
+        Command::Completions(arguments) => cli::write_completions(&arguments),
+        Command::Ready { address } => dev::ask_readiness(address),
     }
     .map(|()| ExitCode::SUCCESS)
 }
