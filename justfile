@@ -14,21 +14,25 @@ demo: build
 test *arguments:
     @infra/run-tests {{ arguments }}
 
+# the unmodified programs of others against a running Waybill, one line each; arguments name some of them
+[no-exit-message]
+peers *arguments: build
+    @python3 tests/peers/run.py {{ arguments }}
+
 # the binaries, as the demo and the tests start them
 build:
     cargo build --workspace --bins --locked
 
-# how fast the log is read and replayed, in one run: build for release, fill a log, measure three times in turn
+# every figure of speed and size beside its own limit, in one run: `short` (under five minutes), or `long` and how many events
 [no-exit-message]
-bench-replay events="1000000":
-    cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin replay_bench
-    @target/release/replay_bench {{ events }}
+bench *arguments:
+    cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin bench
+    @target/release/bench {{ arguments }}
 
-# the time to explain one id in logs of 10,000 and 100,000 events and in a large one
+# faults against a fleet of three servers for some seconds, and what they came to; a seed repeats their order
 [no-exit-message]
-bench-explain events="1000000":
-    cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin explain_bench
-    @target/release/explain_bench {{ events }}
+chaos seconds="120" seed="": build
+    @cargo run --quiet --locked -p waybill-tests --bin chaos -- {{ seconds }} {{ seed }}
 
 # formatting, clippy and the links of the documentation, warnings denied
 lint:

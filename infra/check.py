@@ -6,6 +6,7 @@ Prints one line per problem; exits 1 if there is any. Needs PyYAML, which the te
 """
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -77,12 +78,17 @@ def check_compose(home, problems):
 
 def check_keys(services, problems):
     """A service has its own role's keys only."""
-    roles = {"gateway": "gateway", "scheduler": "scheduler", "worker": "worker-node-1"}
+    roles = {
+        "gateway": ["gateway"],
+        "issuer": ["issuer", "claims", "signing"],
+        "scheduler": ["scheduler"],
+        "worker": ["worker-node-1"],
+    }
     for name, service in services.items():
         for volume in service.get("volumes", []):
             found = re.search(r"/(?:keys|tokens)/([^:.]+)", volume.split(":/")[0])
             if found:
-                problems.need(found[1] == roles.get(name), f"compose.yaml: {name} is given the key of {found[1]}")
+                problems.need(found[1] in roles.get(name, []), f"compose.yaml: {name} is given the key of {found[1]}")
             whole = any(volume.startswith(f"{HOME}{folder}:") for folder in ("", "/data", "/keys", "/tokens"))
             problems.need(not whole, f"compose.yaml: {name} is given more than its own files: {volume}")
 
@@ -157,6 +163,18 @@ def check_units(problems):
         problems.need(int(settings["LimitNOFILE"]) >= 65536, f"{at}: too few file descriptors for a fleet's connections")
 
 
+def check_observability(problems):
+    """Dashboard, links and alerts can be loaded, and each alert says what to do."""
+    for name, member in (("grafana-dashboard.json", "panels"), ("jaeger-ui.json", "linkPatterns")):
+        problems.need(json.loads((INFRA / name).read_text("utf-8")).get(member), f"{name}: it has no {member}")
+    groups = yaml.safe_load((INFRA / "prometheus-rules.yaml").read_text("utf-8"))["groups"]
+    tested = (INFRA / "prometheus-rules-test.yaml").read_text("utf-8")
+    for rule in (rule for group in groups for rule in group["rules"]):
+        at = f"prometheus-rules.yaml: {rule['alert']}"
+        problems.need({"summary", "description"} <= set(rule["annotations"]), f"{at} does not say what to do")
+        problems.need(f"alertname: {rule['alert']}" in tested, f"{at} has no test")
+
+
 def check_scripts(problems):
     for name in ("justw", "run-tests", "check-deps", "check-image", "fuzz", "release"):
         problems.need(os.access(INFRA / name, os.X_OK), f"{name} is not executable")
@@ -172,6 +190,7 @@ def main():
     check_collector(services, problems)
     check_containerfile(problems)
     check_units(problems)
+    check_observability(problems)
     check_scripts(problems)
     if home:
         check_settings_of(home, problems)

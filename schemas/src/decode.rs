@@ -1,5 +1,8 @@
 //! From a stored message to an event: every version ever written, or an error that names what is wrong.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use crate::{Envelope, Event, EventType, Headers, Subject, SubjectError, Timestamp, TraceParent, header};
@@ -113,7 +116,7 @@ fn envelope<H: Headers + ?Sized>(headers: &H) -> Result<Envelope, DecodeError> {
     let tracestate = headers.get(header::TRACESTATE).filter(|state| state.len() <= MAX_HEADER_BYTES);
     Ok(Envelope {
         id: uuid(header::ID, required(headers, header::ID)?)?,
-        source: required(headers, header::SOURCE)?.to_owned(),
+        source: unescape(required(headers, header::SOURCE)?),
         source_version: headers.get(header::SOURCE_VERSION).filter(|text| is_version(text)).map(str::to_owned),
         time: time(headers)?,
         causation_id: optional_uuid(headers, header::CAUSATION_ID)?,
@@ -143,7 +146,15 @@ fn optional_uuid<H: Headers + ?Sized>(headers: &H, name: &'static str) -> Result
 
 fn time<H: Headers + ?Sized>(headers: &H) -> Result<Option<Timestamp>, DecodeError> {
     let problem = DecodeError::Header { name: header::TIME, problem: "is not an RFC 3339 time" };
-    headers.get(header::TIME).map(|value| value.parse().map_err(|_| problem)).transpose()
+    headers.get(header::TIME).map(|value| unescape(value).parse().map_err(|_| problem)).transpose()
+}
+
+/// The text of an attribute that may be percent-encoded: CloudEvents' bindings have senders escape what is not visible
+/// ASCII, and some SDKs escape `/` and `:` as well. What is no escape stays as it is, and so does one of a control
+/// character: the text is shown to people.
+fn unescape(value: &str) -> String {
+    let text = percent_decode_str(value).decode_utf8().ok().filter(|text| !text.contains(char::is_control));
+    text.map_or_else(|| value.to_owned(), Cow::into_owned)
 }
 
 /// Shown to people as it is, so it may hold nothing else.
@@ -210,5 +221,9 @@ const FIELDS: &[&str] = &[
     "cause",
     "provider_name",
     "decided_by",
+    "asked",
+    "asked_with",
+    "question",
+    "program",
     "sequence",
 ];

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{ContainerId, ImageId, SecretName, Subject, WorkerId, WorkspaceId, v1};
+use crate::{ContainerId, ImageId, SecretName, Subject, TokenId, WorkerId, WorkspaceId, v1};
 
 macro_rules! events {
     ($($name:ident,)+) => {
@@ -58,6 +58,7 @@ macro_rules! events {
 }
 
 /// Hands the name of every event to a macro, in the order in which a chain goes.
+#[macro_export]
 macro_rules! for_events {
     ($macro:ident) => {
         $macro! {
@@ -69,6 +70,11 @@ macro_rules! for_events {
             CredentialSecretSkipped,
             ContainerRequested,
             ContainerEnded,
+            WorkspaceAdded,
+            TokenCreated,
+            TokenRevoked,
+            WorkerJoined,
+            WorkerRetired,
             WorkerRegistered,
             SchedulerKeyPublished,
             ContainerCredentialsAttached,
@@ -81,13 +87,13 @@ macro_rules! for_events {
             ImagePullFailed,
             SecretRenewalApplied,
             SecretRenewalFailed,
+            ContainerLoginAsked,
+            NodeLoginAsked,
             QuarantineRetried,
             QuarantineDiscarded,
         }
     };
 }
-pub(crate) use for_events;
-
 for_events!(events);
 
 fn to_json<T: Serialize>(body: &T) -> serde_json::Result<Vec<u8>> {
@@ -129,6 +135,17 @@ impl FromStr for EventType {
     }
 }
 
+/// A field of the events that have it, and of those that may have it.
+macro_rules! member {
+    ($event:ident . $field:ident of $($name:ident)*, or $($optional:ident)*) => {
+        match $event {
+            $(Event::$name(body) => Some(&body.$field),)*
+            $(Event::$optional(body) => body.$field.as_ref(),)*
+            _ => None,
+        }
+    };
+}
+
 impl Event {
     /// The version of a secret that the event brings.
     pub fn stored_version(&self) -> Option<&v1::SecretVersion> {
@@ -156,7 +173,8 @@ impl Event {
                 self.workspace() == Some(workspace) && self.container_id() == Some(container_id)
             }
             Subject::ContainerDecision { worker_id, workspace, container_id, placement }
-            | Subject::ContainerOutcome { worker_id, workspace, container_id, placement } => {
+            | Subject::ContainerOutcome { worker_id, workspace, container_id, placement }
+            | Subject::ContainerQuestion { worker_id, workspace, container_id, placement } => {
                 self.workspace() == Some(workspace)
                     && self.container_id() == Some(container_id)
                     && self.placement() == Some(*placement)
@@ -170,7 +188,10 @@ impl Event {
                     && self.version() == Some(*version)
                     && self.worker_id() == Some(worker_id)
             }
-            Subject::Worker { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::Worker { worker_id } | Subject::NodeQuestion { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::WorkerIdentity { worker_id } => self.worker_id() == Some(worker_id),
+            Subject::Workspace { workspace } => self.workspace() == Some(workspace),
+            Subject::Token { token_id } => self.token_id() == Some(token_id),
             Subject::SchedulerKeys => true,
             Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
         }
@@ -178,143 +199,81 @@ impl Event {
 
     /// The workspace that the event names.
     pub fn workspace(&self) -> Option<&WorkspaceId> {
-        match self {
-            Self::CredentialSecretSaved(body) => Some(&body.workspace),
-            Self::CredentialSecretRotated(body) => Some(&body.workspace),
-            Self::CredentialSecretRevoked(body) => Some(&body.workspace),
-            Self::CredentialSecretShredded(body) => Some(&body.workspace),
-            Self::ImageSecretNamed(body) => Some(&body.workspace),
-            Self::CredentialSecretSkipped(body) => Some(&body.workspace),
-            Self::ContainerRequested(body) => Some(&body.workspace),
-            Self::ContainerEnded(body) => Some(&body.workspace),
-            Self::ContainerCredentialsAttached(body) => Some(&body.workspace),
-            Self::ContainerCredentialsSkipped(body) => Some(&body.workspace),
-            Self::ContainerCredentialsWithdrawn(body) => Some(&body.workspace),
-            Self::WorkerCredentialsRenewed(body) => Some(&body.workspace),
-            Self::CredentialProviderAttached(body) => Some(&body.workspace),
-            Self::CredentialProviderFailed(body) => Some(&body.workspace),
-            Self::ImagePullSucceeded(body) => Some(&body.workspace),
-            Self::ImagePullFailed(body) => Some(&body.workspace),
-            Self::SecretRenewalApplied(body) => Some(&body.workspace),
-            Self::SecretRenewalFailed(body) => Some(&body.workspace),
-            Self::WorkerRegistered(_)
-            | Self::SchedulerKeyPublished(_)
-            | Self::QuarantineRetried(_)
-            | Self::QuarantineDiscarded(_) => None,
-        }
+        member!(self.workspace of
+            CredentialSecretSaved CredentialSecretRotated CredentialSecretRevoked CredentialSecretShredded
+            ImageSecretNamed CredentialSecretSkipped ContainerRequested ContainerEnded
+            ContainerCredentialsAttached ContainerCredentialsSkipped ContainerCredentialsWithdrawn
+            WorkerCredentialsRenewed CredentialProviderAttached CredentialProviderFailed
+            ImagePullSucceeded ImagePullFailed SecretRenewalApplied SecretRenewalFailed ContainerLoginAsked
+            WorkspaceAdded,
+            or NodeLoginAsked)
     }
 
     /// The secret that the event is about or names.
     pub fn secret_name(&self) -> Option<&SecretName> {
-        match self {
-            Self::CredentialSecretSaved(body) => Some(&body.secret_name),
-            Self::CredentialSecretRotated(body) => Some(&body.secret_name),
-            Self::CredentialSecretRevoked(body) => Some(&body.secret_name),
-            Self::CredentialSecretShredded(body) => Some(&body.secret_name),
-            Self::ImageSecretNamed(body) => Some(&body.secret_name),
-            Self::CredentialSecretSkipped(body) => body.secret_name.as_ref(),
-            Self::ContainerCredentialsAttached(body) => Some(&body.secret_name),
-            Self::ContainerCredentialsSkipped(body) => body.secret_name.as_ref(),
-            Self::ContainerCredentialsWithdrawn(body) => body.secret_name.as_ref(),
-            Self::WorkerCredentialsRenewed(body) => Some(&body.secret_name),
-            Self::CredentialProviderAttached(body) => body.secret_name.as_ref(),
-            Self::SecretRenewalApplied(body) => Some(&body.secret_name),
-            Self::SecretRenewalFailed(body) => Some(&body.secret_name),
-            _ => None,
-        }
+        member!(self.secret_name of
+            CredentialSecretSaved CredentialSecretRotated CredentialSecretRevoked CredentialSecretShredded
+            ImageSecretNamed ContainerCredentialsAttached WorkerCredentialsRenewed
+            SecretRenewalApplied SecretRenewalFailed,
+            or CredentialSecretSkipped ContainerCredentialsSkipped ContainerCredentialsWithdrawn
+            CredentialProviderAttached)
     }
 
     /// The version of a secret that the event is about.
     pub fn version(&self) -> Option<u64> {
-        match self {
-            Self::CredentialSecretSaved(body) => Some(body.stored.version),
-            Self::CredentialSecretRotated(body) => Some(body.stored.version),
-            Self::CredentialSecretRevoked(body) => Some(body.version),
-            Self::CredentialSecretShredded(body) => Some(body.version),
-            Self::ImageSecretNamed(body) => body.version,
-            Self::ContainerCredentialsAttached(body) => Some(body.version),
-            Self::WorkerCredentialsRenewed(body) => Some(body.version),
-            Self::CredentialProviderAttached(body) => body.version,
-            Self::SecretRenewalApplied(body) => Some(body.version),
-            Self::SecretRenewalFailed(body) => Some(body.version),
-            _ => None,
-        }
+        let version = member!(self.version of
+            CredentialSecretRevoked CredentialSecretShredded ContainerCredentialsAttached
+            WorkerCredentialsRenewed SecretRenewalApplied SecretRenewalFailed,
+            or ImageSecretNamed CredentialProviderAttached);
+        version.copied().or_else(|| self.stored_version().map(|stored| stored.version))
     }
 
     /// The image that the event is about or names.
     pub fn image_id(&self) -> Option<&ImageId> {
-        match self {
-            Self::CredentialSecretSaved(body) => body.image_id.as_ref(),
-            Self::ImageSecretNamed(body) => Some(&body.image_id),
-            Self::CredentialSecretSkipped(body) => Some(&body.image_id),
-            Self::ContainerRequested(body) => body.image_id.as_ref(),
-            Self::ContainerCredentialsAttached(body) => Some(&body.image_id),
-            Self::ContainerCredentialsSkipped(body) => body.image_id.as_ref(),
-            Self::CredentialProviderAttached(body) => body.image_id.as_ref(),
-            Self::CredentialProviderFailed(body) => body.image_id.as_ref(),
-            Self::ImagePullSucceeded(body) => body.image_id.as_ref(),
-            Self::ImagePullFailed(body) => body.image_id.as_ref(),
-            _ => None,
-        }
+        member!(self.image_id of
+            ImageSecretNamed CredentialSecretSkipped ContainerCredentialsAttached,
+            or CredentialSecretSaved ContainerRequested ContainerCredentialsSkipped
+            CredentialProviderAttached CredentialProviderFailed ImagePullSucceeded ImagePullFailed)
     }
 
     /// The container that the event is about.
     pub fn container_id(&self) -> Option<&ContainerId> {
-        match self {
-            Self::ContainerRequested(body) => Some(&body.container_id),
-            Self::ContainerEnded(body) => Some(&body.container_id),
-            Self::ContainerCredentialsAttached(body) => Some(&body.container_id),
-            Self::ContainerCredentialsSkipped(body) => Some(&body.container_id),
-            Self::ContainerCredentialsWithdrawn(body) => Some(&body.container_id),
-            Self::CredentialProviderAttached(body) => Some(&body.container_id),
-            Self::CredentialProviderFailed(body) => Some(&body.container_id),
-            Self::ImagePullSucceeded(body) => Some(&body.container_id),
-            Self::ImagePullFailed(body) => Some(&body.container_id),
-            _ => None,
-        }
+        member!(self.container_id of
+            ContainerRequested ContainerEnded ContainerCredentialsAttached ContainerCredentialsSkipped
+            ContainerCredentialsWithdrawn CredentialProviderAttached CredentialProviderFailed
+            ImagePullSucceeded ImagePullFailed ContainerLoginAsked, or)
     }
 
     /// The placement that the event is about: the stream sequence of its request. A request names none, since its own
     /// sequence is the placement.
     pub fn placement(&self) -> Option<u64> {
-        match self {
-            Self::ContainerEnded(body) => Some(body.placement),
-            Self::ContainerCredentialsAttached(body) => Some(body.placement),
-            Self::ContainerCredentialsSkipped(body) => Some(body.placement),
-            Self::ContainerCredentialsWithdrawn(body) => Some(body.placement),
-            Self::CredentialProviderAttached(body) => Some(body.placement),
-            Self::CredentialProviderFailed(body) => Some(body.placement),
-            Self::ImagePullSucceeded(body) => Some(body.placement),
-            Self::ImagePullFailed(body) => Some(body.placement),
-            _ => None,
-        }
+        let placement = member!(self.placement of
+            ContainerEnded ContainerCredentialsAttached ContainerCredentialsSkipped
+            ContainerCredentialsWithdrawn CredentialProviderAttached CredentialProviderFailed
+            ImagePullSucceeded ImagePullFailed ContainerLoginAsked, or);
+        placement.copied()
     }
 
     /// The worker that the event names.
     pub fn worker_id(&self) -> Option<&WorkerId> {
+        member!(self.worker_id of
+            ContainerRequested WorkerJoined WorkerRetired WorkerRegistered ContainerCredentialsAttached ContainerCredentialsSkipped
+            ContainerCredentialsWithdrawn WorkerCredentialsRenewed CredentialProviderAttached
+            CredentialProviderFailed ImagePullSucceeded ImagePullFailed SecretRenewalApplied
+            SecretRenewalFailed ContainerLoginAsked NodeLoginAsked, or)
+    }
+
+    /// The bearer token that the event is about.
+    pub fn token_id(&self) -> Option<&TokenId> {
         match self {
-            Self::ContainerRequested(body) => Some(&body.worker_id),
-            Self::WorkerRegistered(body) => Some(&body.worker_id),
-            Self::ContainerCredentialsAttached(body) => Some(&body.worker_id),
-            Self::ContainerCredentialsSkipped(body) => Some(&body.worker_id),
-            Self::ContainerCredentialsWithdrawn(body) => Some(&body.worker_id),
-            Self::WorkerCredentialsRenewed(body) => Some(&body.worker_id),
-            Self::CredentialProviderAttached(body) => Some(&body.worker_id),
-            Self::CredentialProviderFailed(body) => Some(&body.worker_id),
-            Self::ImagePullSucceeded(body) => Some(&body.worker_id),
-            Self::ImagePullFailed(body) => Some(&body.worker_id),
-            Self::SecretRenewalApplied(body) => Some(&body.worker_id),
-            Self::SecretRenewalFailed(body) => Some(&body.worker_id),
+            Self::TokenCreated(body) => Some(&body.token_id),
+            Self::TokenRevoked(body) => Some(&body.token_id),
             _ => None,
         }
     }
 
     /// Sequence of the quarantined message that the event is about.
     pub fn quarantined(&self) -> Option<u64> {
-        match self {
-            Self::QuarantineRetried(body) => Some(body.sequence),
-            Self::QuarantineDiscarded(body) => Some(body.sequence),
-            _ => None,
-        }
+        member!(self.sequence of QuarantineRetried QuarantineDiscarded, or).copied()
     }
 }

@@ -29,8 +29,18 @@ pub enum Filter {
     ContainerOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
     /// What workers report of a secret's renewals.
     SecretOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<SecretName>),
+    /// What programs of nodes asked of a container.
+    ContainerQuestions(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
     /// Registrations.
     Workers(Option<WorkerId>),
+    /// Workers that joined or retired, workspaces, and tokens.
+    Identities,
+    /// Workers that joined or retired.
+    WorkerIdentities,
+    /// Workspaces.
+    Workspaces,
+    /// Bearer tokens.
+    Tokens,
     /// What the operator says of quarantined messages.
     Quarantine,
 }
@@ -72,7 +82,15 @@ impl fmt::Display for Filter {
                 let secret = token(secret.as_ref().map(SecretName::token));
                 write!(f, "waybill.events.outcome.{worker}.secret.{workspace}.{secret}.*")
             }
+            Self::ContainerQuestions(worker, workspace, container) => {
+                let [worker, workspace] = [token(worker.as_ref()), token(workspace.as_ref())];
+                write!(f, "waybill.events.outcome.{worker}.question.{workspace}.{}.*", token(container.as_ref()))
+            }
             Self::Workers(worker) => write!(f, "waybill.events.worker.{}", token(worker.as_ref())),
+            Self::Identities => f.write_str("waybill.events.identity.>"),
+            Self::WorkerIdentities => f.write_str("waybill.events.identity.worker.*"),
+            Self::Workspaces => f.write_str("waybill.events.identity.workspace.*"),
+            Self::Tokens => f.write_str("waybill.events.identity.token.*"),
             Self::Quarantine => f.write_str("waybill.events.quarantine.*"),
         }
     }
@@ -84,6 +102,21 @@ impl From<Subject> for Filter {
     }
 }
 
+/// True if every subject that matches `inner` matches `outer`, by NATS's rules: `*` is one token, `>` all that follow.
+pub fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(expected), Some(token)) if expected == token => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Root of the subjects on which the gateway answers questions as a NATS service; no events stand there.
+pub const SERVICE_PREFIX: &str = "waybill.gateway";
 /// Name of the vault: a JetStream key-value bucket.
 pub const VAULT_BUCKET: &str = "WAYBILL_VAULT";
 
@@ -199,6 +232,7 @@ mod tests {
                 Filter::SecretOutcomes(None, workspace.clone(), Some(secret.clone())),
                 "waybill.events.outcome.*.secret.ws.a=b.*",
             ),
+            (Filter::ContainerQuestions(None, workspace.clone(), None), "waybill.events.outcome.*.question.ws.*.*"),
             (Filter::Workers(None), "waybill.events.worker.*"),
             (Filter::Secrets(workspace.clone()), "waybill.events.secret.ws.*"),
         ];
@@ -207,6 +241,25 @@ mod tests {
         }
         let grants = VaultFilter::SecretGrants(None, "ws".parse().unwrap(), secret);
         assert_eq!(grants.to_string(), "$KV.WAYBILL_VAULT.grant.*.ws.a=b.*");
+    }
+
+    #[test]
+    fn subjects_cover_as_in_nats() {
+        let cases = [
+            ("a.>", "a.b", true),
+            ("a.>", "a.*.>", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b", true),
+            ("a.*", "a.*", true),
+            ("a.*", "a.>", false),
+            ("a.*", "a.b.c", false),
+            ("a.b", "a.*", false),
+            ("a.b", "a.b", true),
+            ("a.b.c", "a.b", false),
+        ];
+        for (outer, inner, expected) in cases {
+            assert_eq!(covers(outer, inner), expected, "{outer} {inner}");
+        }
     }
 
     #[test]

@@ -1,10 +1,5 @@
 //! Identifiers, valid by construction: `[A-Za-z0-9_-]{1,128}`, so each is one NATS subject token.
 
-use std::{borrow::Cow, fmt, str::FromStr};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-
 /// The pattern every id matches, as a JSON Schema regular expression.
 pub const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,128}$";
 
@@ -74,50 +69,45 @@ fn is_allowed(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+/// A text that was checked when it was made: on the wire a string, in JSON Schema one of this pattern.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $pattern:expr, $error:ty, $check:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
-            /// The id as text: one NATS subject token.
+            /// The text as it stands on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = IdError;
+            type Error = $error;
 
-            fn try_from(text: String) -> Result<Self, IdError> {
-                check($field, &text).map(|()| Self(text))
+            fn try_from(text: String) -> Result<Self, $error> {
+                $check(&text).map(|()| Self(text))
             }
         }
 
-        impl FromStr for $name {
-            type Err = IdError;
+        impl std::str::FromStr for $name {
+            type Err = $error;
 
-            fn from_str(text: &str) -> Result<Self, IdError> {
+            fn from_str(text: &str) -> Result<Self, $error> {
                 Self::try_from(text.to_owned())
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
 
@@ -125,42 +115,46 @@ macro_rules! id {
                 true
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": ID_PATTERN })
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
             }
         }
     };
 }
+pub(crate) use checked_text;
 
-id!(
-    /// A tenant: the owner of images, containers and their credentials.
-    WorkspaceId, "workspace"
+checked_text!(
+    /// A tenant: the owner of images, containers and their credentials. It is one NATS subject token, as every id is.
+    WorkspaceId, ID_PATTERN, IdError, |text| check("workspace", text)
 );
-id!(
+checked_text!(
     /// An image, as the builder numbers them within a workspace.
-    ImageId, "image_id"
+    ImageId, ID_PATTERN, IdError, |text| check("image_id", text)
 );
-id!(
+checked_text!(
     /// A container, as the orchestrator numbers them within a workspace.
-    ContainerId, "container_id"
+    ContainerId, ID_PATTERN, IdError, |text| check("container_id", text)
 );
-id!(
+checked_text!(
     /// A worker: the Waybill process on one node.
-    WorkerId, "worker_id"
+    WorkerId, ID_PATTERN, IdError, |text| check("worker_id", text)
 );
-
-id!(
+checked_text!(
     /// A request or a build: what makes it one, however often it is sent. Derived from its idempotency key, or fresh.
-    RequestId, "request"
+    RequestId, ID_PATTERN, IdError, |text| check("request", text)
+);
+checked_text!(
+    /// Name of a bearer token.
+    TokenId, ID_PATTERN, IdError, |text| check("token_id", text)
 );
 
 /// The pattern every secret name matches, as a JSON Schema regular expression.
 pub const SECRET_NAME_PATTERN: &str = "^[A-Za-z0-9_.-]{1,128}$";
 
-/// A secret of a workspace: 1 to 128 characters of `A-Z a-z 0-9 _ - .`. In subjects and vault keys each dot is a `=`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SecretName(String);
+checked_text!(
+    /// A secret of a workspace: 1 to 128 characters of `A-Z a-z 0-9 _ - .`. In subjects and vault keys each dot is a `=`.
+    SecretName, SECRET_NAME_PATTERN, IdError, check_name
+);
 
 impl SecretName {
     /// The name nearest to a label: what a name cannot hold becomes `-`, cut to `longest` characters.
@@ -177,11 +171,6 @@ impl SecretName {
         Self::from_label(&format!("{name}-{suffix}"), MAX_LENGTH)
     }
 
-    /// The name as people write it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The name as one subject token.
     pub fn token(&self) -> String {
         self.0.replace('.', "=")
@@ -196,54 +185,12 @@ impl SecretName {
     }
 }
 
-impl TryFrom<String> for SecretName {
-    type Error = IdError;
-
-    fn try_from(text: String) -> Result<Self, IdError> {
-        check_name(&text).map(|()| Self(text))
-    }
-}
-
 fn check_name(text: &str) -> Result<(), IdError> {
     // A dot is no character of an id, and any character of one stands for it here.
     check("secret_name", &text.replace('.', "-")).map_err(|error| match error {
         IdError::Character { found, position, .. } => IdError::NameCharacter { found, position },
         other => other,
     })
-}
-
-impl FromStr for SecretName {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<SecretName> for String {
-    fn from(name: SecretName) -> String {
-        name.0
-    }
-}
-
-impl fmt::Display for SecretName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl JsonSchema for SecretName {
-    fn schema_name() -> Cow<'static, str> {
-        "SecretName".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": SECRET_NAME_PATTERN })
-    }
 }
 
 #[cfg(test)]

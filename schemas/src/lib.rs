@@ -12,14 +12,13 @@
 //!    that everything past [`decode()`] knows the newest version only.
 //! 2. Teach `decode.rs` the `ce-type` `waybill.v2.ContainerEnded`, and convert the v1 shape into the v2 one there.
 //!    `ce_type` and `dataschema` name the version that is written now.
-//! 3. Derive the new schema in `contract/schema.rs`, generate, and add `schemas/golden/v2/ContainerEnded.*.json`.
+//! 3. Derive the new schema in `examples/generate/contract/schema.rs`, generate, and add `schemas/golden/v2/ContainerEnded.*.json`.
 //! 4. Upgrade every reader before the first writer: a reader without the version quarantines the event, and
 //!    `QuarantineRetried` has it read again after the upgrade.
 //!
 //! A new word in a set of words, or a new event type, is added in place and follows step 4; a new event type also takes
-//! its place in [`Subject::event_types`], `contract/channels.rs` and the tables of `tests/agreement.rs`.
+//! its place in [`Subject::event_types`], `examples/generate/contract/channels.rs` and the tables of `tests/agreement.rs`.
 
-pub mod contract;
 mod decode;
 mod derive;
 mod envelope;
@@ -36,9 +35,10 @@ pub use decode::{DecodeError, MAX_BODY_BYTES, Recorded, RecordedEvent, decode};
 pub use derive::{Derivation, derived_id};
 pub use envelope::{Envelope, Headers, TraceParent, header};
 pub use event::{Event, EventType};
-pub use filter::{Filter, VAULT_BUCKET, VaultFilter, VaultKey};
+pub use filter::{Filter, SERVICE_PREFIX, VAULT_BUCKET, VaultFilter, VaultKey, covers};
 pub use ids::{
-    ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, WorkerId, WorkspaceId,
+    ContainerId, ID_PATTERN, IdError, ImageId, RequestId, SECRET_NAME_PATTERN, SecretName, TokenId, WorkerId,
+    WorkspaceId,
 };
 pub use sealed::Sealed;
 pub use sealing_key::{PublicSealingKey, SEALING_KEY_PATTERN, SealingKeyError};

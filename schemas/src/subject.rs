@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{ContainerId, EventType, IdError, ImageId, RequestId, SecretName, WorkerId, WorkspaceId};
+use crate::{ContainerId, EventType, IdError, ImageId, RequestId, SecretName, TokenId, WorkerId, WorkspaceId};
 
 const ROOT: [&str; 2] = ["waybill", "events"];
 
@@ -81,10 +81,41 @@ pub enum Subject {
         /// Its version.
         version: u64,
     },
+    /// `waybill.events.outcome.<worker_id>.question.<workspace>.<container_id>.<placement>`: who asked for its login.
+    ContainerQuestion {
+        /// The worker that was asked.
+        worker_id: WorkerId,
+        /// Owner of the container.
+        workspace: WorkspaceId,
+        /// The container.
+        container_id: ContainerId,
+        /// Stream sequence of the request.
+        placement: u64,
+    },
+    /// `waybill.events.outcome.<worker_id>.question`: who asked for anything else.
+    NodeQuestion {
+        /// The worker that was asked.
+        worker_id: WorkerId,
+    },
     /// `waybill.events.worker.<worker_id>`: registrations of a worker.
     Worker {
         /// The worker.
         worker_id: WorkerId,
+    },
+    /// `waybill.events.identity.worker.<worker_id>`: that a worker joined, with which key, and that it retired.
+    WorkerIdentity {
+        /// The worker.
+        worker_id: WorkerId,
+    },
+    /// `waybill.events.identity.workspace.<workspace>`: that there is a workspace.
+    Workspace {
+        /// The workspace.
+        workspace: WorkspaceId,
+    },
+    /// `waybill.events.identity.token.<token_id>`: a bearer token, and its revocation.
+    Token {
+        /// Its name.
+        token_id: TokenId,
     },
     /// `waybill.events.scheduler.keys`: the scheduler's public keys.
     SchedulerKeys,
@@ -122,7 +153,12 @@ impl Subject {
                 Type::ContainerEnded,
             ],
             Self::SecretOutcome { .. } => &[Type::SecretRenewalApplied, Type::SecretRenewalFailed],
+            Self::ContainerQuestion { .. } => &[Type::ContainerLoginAsked],
+            Self::NodeQuestion { .. } => &[Type::NodeLoginAsked],
             Self::Worker { .. } => &[Type::WorkerRegistered],
+            Self::WorkerIdentity { .. } => &[Type::WorkerJoined, Type::WorkerRetired],
+            Self::Workspace { .. } => &[Type::WorkspaceAdded],
+            Self::Token { .. } => &[Type::TokenCreated, Type::TokenRevoked],
             Self::SchedulerKeys => &[Type::SchedulerKeyPublished],
             Self::Quarantine { .. } => &[Type::QuarantineRetried, Type::QuarantineDiscarded],
         }
@@ -142,7 +178,14 @@ impl Subject {
                 "waybill.events.outcome.{worker_id}.{workspace}.{container_id}.{placement}"
             }
             Self::SecretOutcome { .. } => "waybill.events.outcome.{worker_id}.secret.{workspace}.{secret}.{version}",
+            Self::ContainerQuestion { .. } => {
+                "waybill.events.outcome.{worker_id}.question.{workspace}.{container_id}.{placement}"
+            }
+            Self::NodeQuestion { .. } => "waybill.events.outcome.{worker_id}.question",
             Self::Worker { .. } => "waybill.events.worker.{worker_id}",
+            Self::WorkerIdentity { .. } => "waybill.events.identity.worker.{worker_id}",
+            Self::Workspace { .. } => "waybill.events.identity.workspace.{workspace}",
+            Self::Token { .. } => "waybill.events.identity.token.{token_id}",
             Self::SchedulerKeys => "waybill.events.scheduler.keys",
             Self::Quarantine { .. } => "waybill.events.quarantine.{sequence}",
         }
@@ -157,8 +200,15 @@ impl Subject {
             | Self::ContainerDecision { workspace, .. }
             | Self::SecretDecision { workspace, .. }
             | Self::ContainerOutcome { workspace, .. }
-            | Self::SecretOutcome { workspace, .. } => Some(workspace),
-            Self::Worker { .. } | Self::SchedulerKeys | Self::Quarantine { .. } => None,
+            | Self::SecretOutcome { workspace, .. }
+            | Self::ContainerQuestion { workspace, .. }
+            | Self::Workspace { workspace } => Some(workspace),
+            Self::NodeQuestion { .. }
+            | Self::Worker { .. }
+            | Self::WorkerIdentity { .. }
+            | Self::Token { .. }
+            | Self::SchedulerKeys
+            | Self::Quarantine { .. } => None,
         }
     }
 }
@@ -184,7 +234,14 @@ impl fmt::Display for Subject {
             Self::SecretOutcome { worker_id, workspace, secret, version } => {
                 write!(f, "outcome.{worker_id}.secret.{workspace}.{}.{version}", secret.token())
             }
+            Self::ContainerQuestion { worker_id, workspace, container_id, placement } => {
+                write!(f, "outcome.{worker_id}.question.{workspace}.{container_id}.{placement}")
+            }
+            Self::NodeQuestion { worker_id } => write!(f, "outcome.{worker_id}.question"),
             Self::Worker { worker_id } => write!(f, "worker.{worker_id}"),
+            Self::WorkerIdentity { worker_id } => write!(f, "identity.worker.{worker_id}"),
+            Self::Workspace { workspace } => write!(f, "identity.workspace.{workspace}"),
+            Self::Token { token_id } => write!(f, "identity.token.{token_id}"),
             Self::SchedulerKeys => f.write_str("scheduler.keys"),
             Self::Quarantine { sequence } => write!(f, "quarantine.{sequence}"),
         }
@@ -247,7 +304,17 @@ impl FromStr for Subject {
                 secret: SecretName::from_token(secret)?,
                 version: number(version)?,
             }),
+            ["outcome", worker_id, "question", workspace, container_id, placement] => Ok(Self::ContainerQuestion {
+                worker_id: worker_id.parse()?,
+                workspace: workspace.parse()?,
+                container_id: container_id.parse()?,
+                placement: number(placement)?,
+            }),
+            ["outcome", worker_id, "question"] => Ok(Self::NodeQuestion { worker_id: worker_id.parse()? }),
             ["worker", worker_id] => Ok(Self::Worker { worker_id: worker_id.parse()? }),
+            ["identity", "worker", worker_id] => Ok(Self::WorkerIdentity { worker_id: worker_id.parse()? }),
+            ["identity", "workspace", workspace] => Ok(Self::Workspace { workspace: workspace.parse()? }),
+            ["identity", "token", token_id] => Ok(Self::Token { token_id: token_id.parse()? }),
             ["scheduler", "keys"] => Ok(Self::SchedulerKeys),
             ["quarantine", sequence] => Ok(Self::Quarantine { sequence: number(sequence)? }),
             _ => Err(SubjectError::Form),
@@ -276,7 +343,13 @@ mod tests {
             "waybill.events.outcome.w1.ws1.c_1.17",
             "waybill.events.outcome.w1.secret.ws1.s.3",
             "waybill.events.outcome.w1.secret.ws1.17",
+            "waybill.events.outcome.w1.question.ws1.c_1.17",
+            "waybill.events.outcome.w1.question.ws1.17",
+            "waybill.events.outcome.w1.question",
             "waybill.events.worker.w1",
+            "waybill.events.identity.worker.w1",
+            "waybill.events.identity.workspace.ws1",
+            "waybill.events.identity.token.ci-main",
             "waybill.events.scheduler.keys",
             "waybill.events.quarantine.12",
         ] {

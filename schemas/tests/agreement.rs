@@ -9,7 +9,7 @@ use support::Golden;
 use waybill_schemas::{DecodeError, EventType, Subject};
 
 /// A subject of each form with the ids of the golden events, and the types that it takes.
-const FORMS: [(&str, &[&str]); 10] = [
+const FORMS: [(&str, &[&str]); 15] = [
     (
         "waybill.events.secret.acme.team=registry",
         &["CredentialSecretSaved", "CredentialSecretRotated", "CredentialSecretRevoked", "CredentialSecretShredded"],
@@ -32,7 +32,12 @@ const FORMS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("waybill.events.outcome.w1.secret.acme.team=registry.2", &["SecretRenewalApplied", "SecretRenewalFailed"]),
+    ("waybill.events.outcome.w1.question.acme.c-1.17", &["ContainerLoginAsked"]),
+    ("waybill.events.outcome.w1.question", &["NodeLoginAsked"]),
     ("waybill.events.worker.w1", &["WorkerRegistered"]),
+    ("waybill.events.identity.worker.w1", &["WorkerJoined", "WorkerRetired"]),
+    ("waybill.events.identity.workspace.acme", &["WorkspaceAdded"]),
+    ("waybill.events.identity.token.ci", &["TokenCreated", "TokenRevoked"]),
     ("waybill.events.scheduler.keys", &["SchedulerKeyPublished"]),
     ("waybill.events.quarantine.40", &["QuarantineRetried", "QuarantineDiscarded"]),
 ];

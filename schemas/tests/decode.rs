@@ -24,6 +24,26 @@ fn with(name: &str, value: &str) -> Vec<(String, String)> {
     headers
 }
 
+/// Python's SDK of CloudEvents escapes all but letters and digits.
+#[test]
+fn attributes_may_be_percent_encoded() {
+    let cases = [
+        ("/test", "/test"),
+        ("%2Fmy%2Forchestrator", "/my/orchestrator"),
+        ("/caf%C3%A9%20au%20lait", "/café au lait"),
+        ("/100%", "/100%"),
+        ("/%FF", "/%FF"),
+        ("/two%0Alines", "/two%0Alines"),
+    ];
+    for (sent, source) in cases {
+        let read = decode(SUBJECT, with(header::SOURCE, sent).as_slice(), BODY.as_bytes()).unwrap();
+        assert_eq!(read.envelope.source, source, "{sent}");
+    }
+    let headers = with(header::TIME, "2026-01-01T00%3A00%3A00Z");
+    let read = decode(SUBJECT, headers.as_slice(), BODY.as_bytes()).unwrap();
+    assert_eq!(read.envelope.time, Some("2026-01-01T00:00:00Z".parse().unwrap()));
+}
+
 #[test]
 fn headers_are_checked_one_by_one() {
     assert!(decode(SUBJECT, headers().as_slice(), BODY.as_bytes()).is_ok());

@@ -7,10 +7,10 @@ import uuid
 import nats
 
 
-async def main(url, seed, workspace):
+async def main(url, credentials, workspace):
     user = f"orchestrator-{workspace}"
-    nc = await nats.connect(url, nkeys_seed=seed, inbox_prefix=f"_INBOX_{user}".encode())
-    js = nc.jetstream(prefix="waybill.api")
+    nc = await nats.connect(url, user_credentials=credentials, inbox_prefix=f"_INBOX_{user}".encode())
+    js = nc.jetstream()
     event_id = str(uuid.uuid4())
     subject = f"waybill.events.container.{workspace}.py-1.{event_id}"
     body = {"workspace": workspace, "container_id": "py-1", "image_id": "img", "worker_id": "w1"}

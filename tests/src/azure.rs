@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -47,7 +47,11 @@ impl Azure {
     pub fn start(secret: &str) -> Result<Self, StartError> {
         let state = State { secret: secret.to_owned(), access_tokens: Vec::new(), calls: 0 };
         let state = Arc::new(Mutex::new(state));
-        let routes = Router::new().route("/{tenant}/oauth2/v2.0/token", post(identity)).with_state(state.clone());
+        let routes = Router::new()
+            .route("/{tenant}/oauth2/v2.0/token", post(identity))
+            .route("/{tenant}/v2.0/.well-known/openid-configuration", get(configuration))
+            .route("/common/discovery/instance", get(clouds))
+            .with_state(state.clone());
         let serving = Serving::start("the in-process Entra ID", |_| routes)?;
         Ok(Self { state, serving })
     }
@@ -67,6 +71,22 @@ impl Azure {
     pub fn calls(&self) -> usize {
         lock(&self.state).calls
     }
+}
+
+/// Where Microsoft's own client reads the address of the token endpoint (OpenID Connect Discovery 1.0).
+async fn configuration(Path(tenant): Path<String>) -> Json<Value> {
+    let base = format!("https://login.microsoftonline.com/{tenant}");
+    Json(json!({
+        "issuer": format!("{base}/v2.0"),
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+    }))
+}
+
+/// Which hosts are one cloud, as Microsoft's own client asks before it looks into its cache.
+async fn clouds() -> Json<Value> {
+    let host = "login.microsoftonline.com";
+    Json(json!({ "metadata": [{ "preferred_network": host, "preferred_cache": host, "aliases": [host] }] }))
 }
 
 async fn identity(

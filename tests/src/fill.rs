@@ -12,7 +12,8 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Request};
+use async_nats::{Client, HeaderMap, Request};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,6 +25,61 @@ const BUILDS: u64 = 100;
 /// Images that are built again in one round, each once; the first of all at the end, so that their story spans the log.
 const REBUILDS: u64 = 10;
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// A message to publish as it is.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Appends at most 1000 messages in one atomic batch (NATS ADR-50), whole or not at all. Returns the sequence of the last one.
+pub async fn publish_batch(client: &Client, batch: Vec<Message>) -> u64 {
+    let id = Uuid::new_v4().simple().to_string();
+    let size = batch.len();
+    let mut ack = None;
+    for (number, Message { subject, mut headers, body }) in (1..).zip(batch) {
+        headers.insert("Nats-Batch-Id", id.as_str());
+        headers.insert("Nats-Batch-Sequence", number.to_string().as_str());
+        if number < size {
+            client.publish_with_headers(subject, headers, body).await.expect("the event is sent");
+            continue;
+        }
+        headers.insert("Nats-Batch-Commit", "1");
+        let request = Request::new().headers(headers).payload(body).timeout(Some(LIMIT));
+        ack = Some(client.send_request(subject, request).await.expect("an acknowledgement").payload);
+    }
+    let ack: Value = serde_json::from_slice(&ack.expect("a batch")).expect("a JSON answer");
+    assert_eq!(ack["count"], size, "the batch was not stored: {ack}");
+    ack["seq"].as_u64().expect("a sequence")
+}
+
+/// A request for a container, as an orchestrator or the gateway publishes it.
+pub fn request(container_id: &str, image_id: &str, worker_id: &str) -> Message {
+    let id = Uuid::new_v4();
+    let subject = format!("waybill.events.container.acme.{container_id}.{}", id.simple());
+    let body = json!({
+        "workspace": "acme", "container_id": container_id, "worker_id": worker_id, "image_id": image_id,
+    });
+    Filling { subject, event: "ContainerRequested", id, cause: None, body }.into()
+}
+
+/// A build of an image that names a secret.
+pub fn build(image_id: &str, image_ref: &str, secret_name: &str) -> Message {
+    named_build(image_id, image_ref, secret_name).into()
+}
+
+/// The end of a placement, as an orchestrator or the gateway publishes it.
+pub fn end(container_id: &str, placement: u64) -> Message {
+    let id = Uuid::new_v4();
+    let subject = format!("waybill.events.container.acme.{container_id}.{}", id.simple());
+    let body = json!({ "workspace": "acme", "container_id": container_id, "placement": placement });
+    Filling { subject, event: "ContainerEnded", id, cause: None, body }.into()
+}
 
 /// One event to publish.
 struct Filling {
@@ -81,7 +137,7 @@ struct Log {
 impl Log {
     async fn round(&mut self, [gateway, scheduler, worker]: &[User; 3], round: u64) {
         let first_build = round * BUILDS;
-        let built = self.publish(gateway, (first_build..first_build + BUILDS).map(build).collect()).await;
+        let built = self.publish(gateway, (first_build..first_build + BUILDS).map(numbered_build).collect()).await;
         self.built.extend(built..=self.last);
         if round > 0 {
             self.rebuild(gateway, round * REBUILDS).await;
@@ -103,7 +159,7 @@ impl Log {
     /// Builds some images again: what is decided about later containers rests on these builds.
     async fn rebuild(&mut self, gateway: &User, first: u64) {
         let again = first..first + REBUILDS;
-        let built = self.publish(gateway, again.clone().map(build).collect()).await;
+        let built = self.publish(gateway, again.clone().map(numbered_build).collect()).await;
         for (image, sequence) in again.zip(built..) {
             self.built[usize::try_from(image).expect("a small number")] = sequence;
         }
@@ -147,27 +203,8 @@ impl Log {
 
     /// Appends a batch whole, and returns its first sequence.
     async fn publish(&mut self, user: &User, batch: Vec<Filling>) -> u64 {
-        let id = Uuid::new_v4().simple().to_string();
         let size = batch.len();
-        let mut ack = None;
-        for (number, filling) in (1..).zip(&batch) {
-            let mut headers = filling.headers();
-            headers.insert("Nats-Batch-Id", id.as_str());
-            headers.insert("Nats-Batch-Sequence", number.to_string().as_str());
-            let body = filling.body.to_string();
-            if number < size {
-                let sent = user.client.publish_with_headers(filling.subject.clone(), headers, body.into());
-                sent.await.expect("the event is sent");
-                continue;
-            }
-            headers.insert("Nats-Batch-Commit", "1");
-            let request = Request::new().headers(headers).payload(body.into()).timeout(Some(LIMIT));
-            let answer = user.client.send_request(filling.subject.clone(), request).await;
-            ack = Some(answer.expect("an acknowledgement").payload);
-        }
-        let ack: Value = serde_json::from_slice(&ack.expect("a batch")).expect("a JSON answer");
-        self.last = ack["seq"].as_u64().unwrap_or_else(|| panic!("the batch was not stored: {ack}"));
-        assert_eq!(ack["count"], size, "{ack}");
+        self.last = publish_batch(&user.client, batch.into_iter().map(Message::from).collect()).await;
         self.last + 1 - u64::try_from(size).expect("a small number")
     }
 }
@@ -188,17 +225,21 @@ fn saved() -> Filling {
     }
 }
 
-fn build(number: u64) -> Filling {
-    let (image_id, id) = (format!("img-{number}"), Uuid::new_v4());
+fn numbered_build(number: u64) -> Filling {
+    named_build(&format!("img-{number}"), &format!("{REGISTRY}/team/app:1"), SECRET)
+}
+
+fn named_build(image_id: &str, image_ref: &str, secret_name: &str) -> Filling {
+    let id = Uuid::new_v4();
+    let registry = image_ref.split('/').next();
     Filling {
         subject: format!("waybill.events.image.acme.{image_id}.{}", id.simple()),
         event: "ImageSecretNamed",
         id,
         cause: None,
         body: json!({
-            "workspace": "acme", "image_id": image_id, "image_ref": format!("{REGISTRY}/team/app:1"),
-            "registry": REGISTRY, "secret_name": SECRET, "source": "from_registry", "version": 1,
-            "cred_type": "basic",
+            "workspace": "acme", "image_id": image_id, "image_ref": image_ref, "registry": registry,
+            "secret_name": secret_name, "source": "from_registry", "version": 1, "cred_type": "basic",
         }),
     }
 }
@@ -234,6 +275,13 @@ fn outcome(
 
 fn decision_id(request: Uuid) -> Uuid {
     Uuid::new_v5(&request, b"decision")
+}
+
+impl From<Filling> for Message {
+    fn from(filling: Filling) -> Self {
+        let (headers, body) = (filling.headers(), filling.body.to_string().into());
+        Self { subject: filling.subject, headers, body }
+    }
 }
 
 impl Filling {

@@ -148,12 +148,13 @@ async fn handle(
 fn exchange<'f>(state: &mut State, field: impl Fn(&str) -> &'f str) -> (StatusCode, Json<Value>) {
     let expected = [
         ("audience", AUDIENCE),
-        ("scope", "https://www.googleapis.com/auth/cloud-platform"),
         ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
         ("subject_token_type", TOKEN_TYPE),
     ];
+    // The token is only for becoming the service account: Google's own clients ask for the narrower scope.
+    let scopes = ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/iam"];
     let known = state.subject_token.as_deref() == Some(field("subject_token"));
-    if !known || expected.iter().any(|(name, value)| field(name) != *value) {
+    if !known || !scopes.contains(&field("scope")) || expected.iter().any(|(name, value)| field(name) != *value) {
         let words = "The given credential is rejected by the attribute condition.";
         return (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant", "error_description": words })));
     }

@@ -6,17 +6,23 @@
 
 pub mod authority;
 pub mod azure;
+pub mod browser;
 pub mod canary;
+pub mod chaos;
+pub mod cluster;
 pub mod docker_registry;
 pub mod ecr;
 pub mod error;
-pub mod figures;
 pub mod fill;
 pub mod find;
 pub mod google;
 pub mod http;
 pub mod image;
 pub mod jaeger;
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a harness fails by panicking")]
+#[path = "../../services/worker/src/testing/cluster.rs"]
+pub mod kubernetes;
+pub mod link;
 pub mod login;
 pub mod moto;
 pub mod nats;

@@ -42,9 +42,18 @@ impl NatsServer {
         Self::launch(Scratch::new("nats")?, config.to_owned(), store_dir.to_owned()).await
     }
 
+    /// As [`with_config`](Self::with_config), on a port that was reserved before.
+    pub async fn at(port: Port, config: &Path, store_dir: &Path) -> Result<Self, StartError> {
+        Self::launch_at(port, Scratch::new("nats")?, config.to_owned(), store_dir.to_owned()).await
+    }
+
     async fn launch(scratch: Scratch, config: PathBuf, store_dir: PathBuf) -> Result<Self, StartError> {
-        let binary = binary::find()?;
         let port = Port::reserve().map_err(StartError::setup("a free port for nats-server"))?;
+        Self::launch_at(port, scratch, config, store_dir).await
+    }
+
+    async fn launch_at(port: Port, scratch: Scratch, config: PathBuf, store_dir: PathBuf) -> Result<Self, StartError> {
+        let binary = binary::find()?;
         let process = spawn(&binary, &config, &port, scratch.path()).await?;
         Ok(Self { binary, config, store_dir, process, port, scratch })
     }
@@ -85,6 +94,13 @@ impl NatsServer {
         Ok(())
     }
 
+    /// Starts it again without waiting until it greets; one that still runs is killed first.
+    pub fn restart_soon(&mut self) -> Result<(), StartError> {
+        self.process.sigkill();
+        self.process = start(&self.binary, &self.config, &self.port, self.scratch.path())?;
+        Ok(())
+    }
+
     /// Starts it again on the same port and store; one that still runs is killed first.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.process.sigkill();
@@ -95,10 +111,14 @@ impl NatsServer {
 
 /// Starts a server and waits until it greets. Options on the command line win over the configuration file.
 async fn spawn(binary: &Path, config: &Path, port: &Port, log_dir: &Path) -> Result<Process, StartError> {
+    let mut process = start(binary, config, port, log_dir)?;
+    ready::until(&mut process, START, async || greeting::heard(port.number()).await).await?;
+    Ok(process)
+}
+
+fn start(binary: &Path, config: &Path, port: &Port, log_dir: &Path) -> Result<Process, StartError> {
     let mut command = command(binary);
     command.arg("--config").arg(config).current_dir(config.parent().unwrap_or(log_dir));
     command.args(["--addr", "127.0.0.1", "--port", &port.number().to_string()]);
-    let mut process = Process::spawn("nats-server", command, log_dir)?;
-    ready::until(&mut process, START, async || greeting::heard(port.number()).await).await?;
-    Ok(process)
+    Ok(Process::spawn("nats-server", command, log_dir)?)
 }

@@ -59,6 +59,8 @@ words! {
         SecretRevoked = "secret_revoked",
         /// The secret was shredded.
         SecretShredded = "secret_shredded",
+        /// The worker is no more.
+        WorkerRetired = "worker_retired",
     }
 }
 

@@ -3,9 +3,11 @@
 
 mod container;
 mod decision;
+mod identity;
 mod image;
 mod outcome;
 mod quarantine;
+mod question;
 mod secret;
 mod worker;
 
@@ -14,12 +16,16 @@ pub use decision::{
     AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerCredentialsWithdrawn,
     RenewCause, WithdrawReason, WorkerCredentialsRenewed,
 };
+pub use identity::{TokenCreated, TokenRevoked, TokenRole, WorkerJoined, WorkerRetired, WorkspaceAdded, is_user_key};
 pub use image::{CredentialSecretSkipped, CredentialSource, ImageSecretNamed, SaveSkipReason};
 pub use outcome::{
     CredentialProviderAttached, CredentialProviderFailed, DEFAULT_CHAIN, ImagePullFailed, ImagePullSucceeded,
     ProviderFailure, PullFailure, SecretRenewalApplied, SecretRenewalFailed,
 };
 pub use quarantine::{MAX_REASON, QuarantineDiscarded, QuarantineRetried};
+pub use question::{
+    AskedWith, ContainerLoginAsked, LoginQuestion, LoginRefusal, NodeLoginAsked, PodIdentity, Question,
+};
 pub use secret::{
     CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretShredded,
     SecretVersion, Verified,

@@ -49,6 +49,9 @@ pub struct SecretVersion {
     pub credentials_length: u64,
     /// Digest of the sealed bytes in the vault, `sha256:…`.
     pub digest: String,
+    /// What was dropped from the values before they were saved, in words for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What the registry said of the credentials before they were saved, where it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,

@@ -40,6 +40,8 @@ pub enum Cause {
     End,
     /// A newer request placed the container again.
     Superseded,
+    /// The worker is no more.
+    Retirement,
     /// A worker registered another sealing key.
     KeyChange,
 }
@@ -144,6 +146,21 @@ pub struct Credential {
     pub saved_by: u64,
 }
 
+/// The version that an event hands over: attachments and renewals have the same fields for it.
+macro_rules! handed_over {
+    ($event:ident) => {
+        Credential {
+            secret_name: $event.secret_name,
+            version: $event.version,
+            registry: $event.registry,
+            cred_type: $event.cred_type,
+            credentials_length: $event.credentials_length,
+            expires_at: $event.expires_at,
+            saved_by: $event.saved_by,
+        }
+    };
+}
+
 impl Decision {
     /// Why it was decided.
     pub fn cause(&self) -> Cause {
@@ -152,6 +169,7 @@ impl Decision {
             Outcome::Withdrawn { reason, .. } => match reason {
                 WithdrawReason::Superseded => Cause::Superseded,
                 WithdrawReason::Ended => Cause::End,
+                WithdrawReason::WorkerRetired => Cause::Retirement,
                 WithdrawReason::SecretRevoked | WithdrawReason::SecretShredded => Cause::Revocation,
             },
             Outcome::Renewed { cause: RenewCause::Rotation, .. } => Cause::Rotation,
@@ -291,86 +309,40 @@ impl Decision {
 
     /// The decision that an event states; none if it is no decision.
     pub fn from_event(recorded: &RecordedEvent) -> Option<Self> {
-        match recorded.event.clone() {
-            Event::ContainerCredentialsAttached(event) => Some(Self::from(event)),
-            Event::ContainerCredentialsSkipped(event) => Some(Self::from(event)),
-            Event::ContainerCredentialsWithdrawn(event) => Some(Self::from(event)),
-            Event::WorkerCredentialsRenewed(event) => Some(Self::from(event)),
-            _ => None,
-        }
-    }
-}
-
-/// The version that an event hands over: attachments and renewals have the same fields for it.
-macro_rules! handed_over {
-    ($event:ident) => {
-        Credential {
-            secret_name: $event.secret_name,
-            version: $event.version,
-            registry: $event.registry,
-            cred_type: $event.cred_type,
-            credentials_length: $event.credentials_length,
-            expires_at: $event.expires_at,
-            saved_by: $event.saved_by,
-        }
-    };
-}
-
-impl From<ContainerCredentialsAttached> for Decision {
-    fn from(event: ContainerCredentialsAttached) -> Self {
-        let credential = handed_over!(event);
-        let image =
-            AttachedImage { image_id: event.image_id, image_ref: event.image_ref, image_event: event.image_event };
-        let placement = Placement { container_id: event.container_id, number: event.placement };
-        Self {
-            worker_id: event.worker_id,
-            workspace: event.workspace,
-            caused_by: event.placement,
-            outcome: Outcome::Attached { placement, image, credential },
-        }
-    }
-}
-
-impl From<ContainerCredentialsSkipped> for Decision {
-    fn from(event: ContainerCredentialsSkipped) -> Self {
-        let image = SkippedImage {
-            image_id: event.image_id,
-            image_ref: event.image_ref,
-            registry: event.registry,
-            secret_name: event.secret_name,
-            image_event: event.image_event,
+        let (worker_id, workspace, caused_by, outcome) = match recorded.event.clone() {
+            Event::ContainerCredentialsAttached(event) => {
+                let credential = handed_over!(event);
+                let (image_ref, image_event) = (event.image_ref, event.image_event);
+                let image = AttachedImage { image_id: event.image_id, image_ref, image_event };
+                let placement = Placement { container_id: event.container_id, number: event.placement };
+                let outcome = Outcome::Attached { placement, image, credential };
+                (event.worker_id, event.workspace, event.placement, outcome)
+            }
+            Event::ContainerCredentialsSkipped(event) => {
+                let image = SkippedImage {
+                    image_id: event.image_id,
+                    image_ref: event.image_ref,
+                    registry: event.registry,
+                    secret_name: event.secret_name,
+                    image_event: event.image_event,
+                };
+                let placement = Placement { container_id: event.container_id, number: event.placement };
+                let outcome = Outcome::Skipped { placement, image, reason: event.reason };
+                (event.worker_id, event.workspace, event.placement, outcome)
+            }
+            Event::ContainerCredentialsWithdrawn(event) => {
+                let placement = Placement { container_id: event.container_id, number: event.placement };
+                let (secret_name, reason) = (event.secret_name, event.reason);
+                let outcome = Outcome::Withdrawn { placement, secret_name, reason };
+                (event.worker_id, event.workspace, event.caused_by, outcome)
+            }
+            Event::WorkerCredentialsRenewed(event) => {
+                let outcome = Outcome::Renewed { credential: handed_over!(event), cause: event.cause };
+                (event.worker_id, event.workspace, event.caused_by, outcome)
+            }
+            _ => return None,
         };
-        let placement = Placement { container_id: event.container_id, number: event.placement };
-        Self {
-            worker_id: event.worker_id,
-            workspace: event.workspace,
-            caused_by: event.placement,
-            outcome: Outcome::Skipped { placement, image, reason: event.reason },
-        }
-    }
-}
-
-impl From<ContainerCredentialsWithdrawn> for Decision {
-    fn from(event: ContainerCredentialsWithdrawn) -> Self {
-        let placement = Placement { container_id: event.container_id, number: event.placement };
-        Self {
-            worker_id: event.worker_id,
-            workspace: event.workspace,
-            caused_by: event.caused_by,
-            outcome: Outcome::Withdrawn { placement, secret_name: event.secret_name, reason: event.reason },
-        }
-    }
-}
-
-impl From<WorkerCredentialsRenewed> for Decision {
-    fn from(event: WorkerCredentialsRenewed) -> Self {
-        let credential = handed_over!(event);
-        Self {
-            worker_id: event.worker_id,
-            workspace: event.workspace,
-            caused_by: event.caused_by,
-            outcome: Outcome::Renewed { credential, cause: event.cause },
-        }
+        Some(Self { worker_id, workspace, caused_by, outcome })
     }
 }
 

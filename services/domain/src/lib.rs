@@ -6,7 +6,9 @@
 pub mod credentials;
 pub mod decision;
 pub mod explain;
+pub mod fleet;
 pub mod fold;
+pub mod identity;
 pub mod provider;
 pub mod reference;
 pub mod save;

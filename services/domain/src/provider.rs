@@ -59,7 +59,7 @@ pub fn plan_without_credentials(reason: AttachSkipReason) -> ProviderPlan {
 /// What to do with credentials for a registry host, as the decision states it; `opened` is the credentials JSON of the grant.
 /// With an image, its reference must be on that host.
 pub fn plan_with_credentials(registry: &str, image_ref: Option<&str>, opened: &Secret) -> ProviderPlan {
-    match custom(registry, image_ref, opened) {
+    match plan_custom(registry, image_ref, opened) {
         Ok(plan) => ProviderPlan::Custom(plan),
         Err(failure) => ProviderPlan::Fail(failure),
     }
@@ -74,7 +74,7 @@ pub fn plan_to_try(credentials: &Secret) -> Result<CustomPlan, Failure> {
     Ok(CustomPlan { registry, credentials })
 }
 
-fn custom(registry: &str, image_ref: Option<&str>, opened: &Secret) -> Result<CustomPlan, Failure> {
+fn plan_custom(registry: &str, image_ref: Option<&str>, opened: &Secret) -> Result<CustomPlan, Failure> {
     let plan = plan_to_try(opened)?;
     check_host(registry, image_ref, &plan.registry)?;
     Ok(plan)

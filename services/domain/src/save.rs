@@ -139,7 +139,7 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
     }
     let named = |target: Target| match secret_name.clone() {
         Some(secret_name) => BuildDecision::Name { target, secret_name },
-        None => BuildDecision::Skip(without(target)),
+        None => BuildDecision::Skip(skip_without_credentials(target)),
     };
     let Some(input) = credentials else { return Ok(named(target)) };
     match Credentials::parse(input, &target.reference) {
@@ -151,24 +151,24 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
         }),
         Err(CredentialError::Public) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(CredType::Public),
-            ..skipped(SaveSkipReason::PublicRegistry, Some(target))
+            ..new_skip(SaveSkipReason::PublicRegistry, Some(target))
         })),
         Err(CredentialError::Unrecognized) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(CredType::Unknown),
-            ..skipped(SaveSkipReason::UnrecognizedCredentials, Some(target))
+            ..new_skip(SaveSkipReason::UnrecognizedCredentials, Some(target))
         })),
         Err(CredentialError::Incomplete { cred_type, missing }) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(cred_type),
             missing_key: Some(missing.to_owned()),
-            ..skipped(SaveSkipReason::IncompleteCredentials, Some(target))
+            ..new_skip(SaveSkipReason::IncompleteCredentials, Some(target))
         })),
         // Whoever sends a whole configuration file names nobody for this image, which may be a public one.
         Err(no_entry @ CredentialError::NoEntry { .. }) => {
-            Ok(BuildDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..without(target) }))
+            Ok(BuildDecision::Skip(SaveSkip { detail: Some(no_entry.to_string()), ..skip_without_credentials(target) }))
         }
         Err(mismatch @ CredentialError::RegistryMismatch { .. }) => Ok(BuildDecision::Skip(SaveSkip {
             detail: Some(mismatch.to_string()),
-            ..skipped(SaveSkipReason::RegistryMismatch, Some(target))
+            ..new_skip(SaveSkipReason::RegistryMismatch, Some(target))
         })),
         Err(source) => Err(BuildError::Credentials { field: credentials_field, source }),
     }
@@ -180,7 +180,7 @@ pub fn skip_bound_elsewhere(target: Target, secret_name: SecretName, bound_to: &
     SaveSkip {
         secret_name: Some(secret_name),
         detail: Some(detail),
-        ..skipped(SaveSkipReason::RegistryMismatch, Some(target))
+        ..new_skip(SaveSkipReason::RegistryMismatch, Some(target))
     }
 }
 
@@ -190,7 +190,7 @@ pub fn skip_refused(target: Target, secret_name: SecretName, cred_type: CredType
         secret_name: Some(secret_name),
         cred_type: Some(cred_type),
         detail: Some(why),
-        ..skipped(SaveSkipReason::VerificationFailed, Some(target))
+        ..new_skip(SaveSkipReason::VerificationFailed, Some(target))
     }
 }
 
@@ -234,7 +234,7 @@ fn decide_parsed(
     let credentials = &parsed.credentials;
     if credentials.expires_at().is_some_and(|expiry| expiry <= now) {
         let cred_type = Some(credentials.cred_type());
-        let skip = skipped(SaveSkipReason::ExpiredCredentials, Some(target));
+        let skip = new_skip(SaveSkipReason::ExpiredCredentials, Some(target));
         return BuildDecision::Skip(SaveSkip { cred_type, secret_name, ..skip });
     }
     let new = new_version(parsed, target.reference.registry());
@@ -245,16 +245,16 @@ fn decide_parsed(
     BuildDecision::Save(Box::new(SavePlan { target, new, naming }))
 }
 
-fn without(target: Target) -> SaveSkip {
+fn skip_without_credentials(target: Target) -> SaveSkip {
     let public = matches!(target.reference.registry().kind(), Registry::EcrPublic);
     let reason = if public { SaveSkipReason::PublicRegistry } else { SaveSkipReason::NoCredentialsProvided };
-    skipped(reason, Some(target))
+    new_skip(reason, Some(target))
 }
 
 fn skip(reason: SaveSkipReason, target: Option<Target>) -> BuildDecision {
-    BuildDecision::Skip(skipped(reason, target))
+    BuildDecision::Skip(new_skip(reason, target))
 }
 
-fn skipped(reason: SaveSkipReason, target: Option<Target>) -> SaveSkip {
+fn new_skip(reason: SaveSkipReason, target: Option<Target>) -> SaveSkip {
     SaveSkip { reason, target, cred_type: None, missing_key: None, secret_name: None, detail: None }
 }

@@ -128,6 +128,7 @@ fn version(version: u64, registry: &str, account: Option<&str>) -> SecretVersion
         expires_at: None,
         credentials_length: 1,
         digest: "sha256:0".to_owned(),
+        note: None,
         verified: None,
     }
 }

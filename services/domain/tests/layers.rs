@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("services/platform", &["waybill-schemas", "waybill-domain"]),
     ("services/registry", &["waybill-schemas", "waybill-domain"]),
     ("services/gateway", &["waybill-schemas", "waybill-domain", "waybill-platform", "waybill-registry"]),
+    ("services/issuer", &["waybill-schemas", "waybill-domain", "waybill-platform"]),
     ("services/scheduler", &["waybill-schemas", "waybill-domain", "waybill-platform", "waybill-registry"]),
     ("services/worker", &["waybill-schemas", "waybill-domain", "waybill-platform", "waybill-registry"]),
     (
@@ -20,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "waybill-platform",
             "waybill-registry",
             "waybill-gateway",
+            "waybill-issuer",
             "waybill-scheduler",
             "waybill-worker",
         ],

@@ -36,9 +36,18 @@ pub(crate) struct BuildReceipt {
     pub(crate) receipt: Receipt,
     /// What the registry said of the credentials, where it was asked and that is still known.
     pub(crate) verified: Option<Verified>,
+    /// What was dropped from the credentials of the request.
+    pub(crate) note: Option<String>,
 }
 
 impl Build {
+    fn note(&self) -> Option<String> {
+        match &self.decision {
+            BuildDecision::Save(plan) => plan.new.note.clone(),
+            BuildDecision::Name { .. } | BuildDecision::Skip(_) => None,
+        }
+    }
+
     fn subject(&self) -> Subject {
         let (workspace, image_id) = (self.workspace.clone(), self.image_id.clone());
         Subject::Image { workspace, image_id, build: self.request.clone() }
@@ -63,7 +72,7 @@ pub(crate) async fn record_build(recorder: &Recorder, actor: &str, build: &Build
     let id = cause.as_ref().map_or_else(Uuid::new_v4, |cause| derived_id(cause.event_id, &Derivation::Naming));
     let new = NewEvent { subject: build.subject(), envelope: session.envelope(id, cause.as_ref()), event };
     match session.append(new, Expect::Last(0)).await? {
-        Written::Stored(receipt) => Ok(BuildReceipt { receipt: *receipt, verified }),
+        Written::Stored(receipt) => Ok(BuildReceipt { receipt: *receipt, verified, note: build.note() }),
         Written::Conflict(Some(recorded)) => replay(&session, build, &recorded).await,
         Written::Conflict(None) => Err(unacknowledged("another request with the same key is being recorded")),
     }
@@ -182,5 +191,5 @@ async fn replay(
         }
         _ => None,
     };
-    Ok(BuildReceipt { receipt, verified })
+    Ok(BuildReceipt { receipt, verified, note: build.note() })
 }

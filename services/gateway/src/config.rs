@@ -9,7 +9,7 @@ use waybill_platform::{
     sealing::HashKey,
 };
 
-use crate::tokens::Tokens;
+use crate::{tls::TlsFiles, tokens::Tokens};
 
 /// The gateway's configuration.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub struct GatewayConfig {
     pub nats: NatsConfig,
     /// Where HTTP is served (`WAYBILL_GATEWAY_LISTEN`).
     pub listen: SocketAddr,
+    /// Certificate and key of the address (`WAYBILL_GATEWAY_TLS_CERT`, `WAYBILL_GATEWAY_TLS_KEY`), read again when they change.
+    /// None on loopback, and with `WAYBILL_GATEWAY_TLS=off` for whoever ends TLS before the gateway.
+    pub tls: Option<TlsFiles>,
     /// Whose bearer tokens are accepted (file `WAYBILL_GATEWAY_TOKENS_FILE`).
     pub tokens: Tokens,
     /// Key of account hashes and of the vault's MACs (file `WAYBILL_GATEWAY_HASH_KEY_FILE`). All gateways of a log share it.
@@ -25,6 +28,8 @@ pub struct GatewayConfig {
     /// Whether builds may have their credentials tried at the registry (`WAYBILL_GATEWAY_VERIFY`): the gateway then speaks to
     /// hosts that its clients choose.
     pub verify: bool,
+    /// Where traces can be looked at, for the console's links (`WAYBILL_JAEGER_URL`).
+    pub traces: Option<String>,
     /// Limits of one request.
     pub limits: Limits,
 }
@@ -64,13 +69,15 @@ impl GatewayConfig {
         let listen = reader.or("WAYBILL_GATEWAY_LISTEN", address, || SocketAddr::from(([127, 0, 0, 1], 8484)));
         let tokens = reader.secret_file("WAYBILL_GATEWAY_TOKENS_FILE");
         let hash_key = reader.secret_file("WAYBILL_GATEWAY_HASH_KEY_FILE");
+        let tls = tls_files(&mut reader, listen);
         let verify = reader.or("WAYBILL_GATEWAY_VERIFY", on_or_off, || false);
+        let traces = reader.optional("WAYBILL_JAEGER_URL", trace_pages);
         let limits = limits(&mut reader);
         let tokens = in_file(&mut reader, "WAYBILL_GATEWAY_TOKENS_FILE", &tokens, |text| text.expose().parse());
         let hash_key = in_file(&mut reader, "WAYBILL_GATEWAY_HASH_KEY_FILE", &hash_key, HashKey::from_hex);
         reader.finish()?;
         match (tokens, hash_key) {
-            (Some(tokens), Some(hash_key)) => Ok(Self { nats, listen, tokens, hash_key, verify, limits }),
+            (Some(tokens), Some(hash_key)) => Ok(Self { nats, listen, tls, tokens, hash_key, verify, traces, limits }),
             _ => Err(ConfigError { problems: vec![EMPTY_FILE.to_owned()] }),
         }
     }
@@ -92,6 +99,38 @@ fn in_file<T, E: Display>(
 const EMPTY_FILE: &str = "WAYBILL_GATEWAY_TOKENS_FILE or WAYBILL_GATEWAY_HASH_KEY_FILE is an empty file; \
                           `waybill init` writes both";
 
+/// Tokens and credentials go in the clear nowhere but where somebody said so.
+fn tls_files(reader: &mut Reader<'_>, listen: SocketAddr) -> Option<TlsFiles> {
+    let wanted = reader.or("WAYBILL_GATEWAY_TLS", on_or_off, || true);
+    let files = (reader.path("WAYBILL_GATEWAY_TLS_CERT"), reader.path("WAYBILL_GATEWAY_TLS_KEY"));
+    match files {
+        (Some(certificate), Some(key)) if wanted => {
+            let files = TlsFiles { certificate, key };
+            if let Err(problem) = files.read() {
+                reader.problem(problem);
+            }
+            Some(files)
+        }
+        (None, None) if wanted && !listen.ip().is_loopback() => {
+            reader.problem(
+                "WAYBILL_GATEWAY_TLS_CERT is missing: beyond loopback the gateway speaks TLS; set it and \
+                 WAYBILL_GATEWAY_TLS_KEY, or WAYBILL_GATEWAY_TLS=off where something before the gateway ends TLS"
+                    .to_owned(),
+            );
+            None
+        }
+        (Some(_), None) => {
+            reader.problem("WAYBILL_GATEWAY_TLS_KEY is missing beside WAYBILL_GATEWAY_TLS_CERT".to_owned());
+            None
+        }
+        (None, Some(_)) => {
+            reader.problem("WAYBILL_GATEWAY_TLS_CERT is missing beside WAYBILL_GATEWAY_TLS_KEY".to_owned());
+            None
+        }
+        _ => None,
+    }
+}
+
 fn limits(reader: &mut Reader<'_>) -> Limits {
     let default = Limits::default();
     Limits {
@@ -100,6 +139,15 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         append: reader.or("WAYBILL_GATEWAY_APPEND_SECONDS", seconds, || default.append),
         drain: reader.or("WAYBILL_GATEWAY_DRAIN_SECONDS", seconds, || default.drain),
     }
+}
+
+/// Address of Jaeger's pages, without a slash at its end.
+///
+/// # Errors
+/// What it should be.
+pub fn trace_pages(text: &str) -> Result<String, &'static str> {
+    let valid = text.starts_with("http://") || text.starts_with("https://");
+    if valid { Ok(text.trim_end_matches('/').to_owned()) } else { Err("an http:// or https:// address") }
 }
 
 fn on_or_off(text: &str) -> Result<bool, &'static str> {
@@ -139,13 +187,13 @@ mod tests {
     fn files(home: &Path) {
         write(home, "tokens", &format!("acme {}\n", tokens::hash("t")));
         write(home, "hash", HashKey::generate().unwrap().expose());
-        write(home, "nkey", "SUAUSER");
+        write(home, "creds", &waybill_platform::testing::credentials_text());
     }
 
     fn pairs() -> Vec<(&'static str, String)> {
         let pairs = [
             ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222"),
-            ("WAYBILL_NATS_SEED_FILE", "nkey"),
+            ("WAYBILL_NATS_CREDS_FILE", "creds"),
             ("WAYBILL_GATEWAY_TOKENS_FILE", "tokens"),
             ("WAYBILL_GATEWAY_HASH_KEY_FILE", "hash"),
         ];
@@ -163,7 +211,7 @@ mod tests {
         let config = read(home.path(), &pairs()).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8484");
         assert_eq!((config.limits.body_bytes, config.limits.append), (256 * 1024, Duration::from_secs(5)));
-        assert_eq!(config.tokens.holder("t").unwrap().workspace().as_str(), "acme");
+        assert_eq!(config.tokens.holder("t").unwrap().actor(), "token/acme");
     }
 
     #[test]
@@ -180,8 +228,12 @@ mod tests {
             ("WAYBILL_GATEWAY_HASH_KEY_FILE", "gone", "cannot be read"),
             ("WAYBILL_GATEWAY_HASH_KEY_FILE", "bad", "not a key for hashes"),
             ("WAYBILL_GATEWAY_LISTEN", "8484", "an address and port"),
+            ("WAYBILL_GATEWAY_LISTEN", "0.0.0.0:8484", "WAYBILL_GATEWAY_TLS=off"),
+            ("WAYBILL_GATEWAY_TLS_CERT", "bad", "WAYBILL_GATEWAY_TLS_KEY is missing"),
+            ("WAYBILL_GATEWAY_TLS_KEY", "bad", "WAYBILL_GATEWAY_TLS_CERT is missing"),
             ("WAYBILL_GATEWAY_BODY_LIMIT", "1", "a number of bytes"),
             ("WAYBILL_GATEWAY_APPEND_SECONDS", "0", "a number of seconds"),
+            ("WAYBILL_JAEGER_URL", "jaeger:16686", "an http:// or https:// address"),
         ];
         for (key, value, expected) in cases {
             let mut pairs = good.clone();

@@ -2,6 +2,8 @@
 
 mod builds;
 mod config;
+mod console;
+mod feed;
 mod http;
 mod idempotency;
 mod operations;
@@ -11,14 +13,17 @@ mod probe;
 mod record;
 mod serve;
 mod server;
+mod service;
+mod tls;
 pub mod tokens;
 mod versions;
 mod withdrawals;
 
-pub use config::{GatewayConfig, Limits};
+pub use config::{GatewayConfig, Limits, trace_pages};
 pub use http::openapi;
 pub use port::{NotAccepted, Unverified, Verifies, VerifyFailure};
 pub use serve::{GatewayError, run};
+pub use tls::TlsFiles;
 
 /// `ce-source` of the gateway's events.
 pub const SOURCE: &str = "/waybill/gateway";

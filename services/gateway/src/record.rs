@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 use uuid::Uuid;
 use waybill_domain::secret::SecretRefusal;
 use waybill_platform::{
@@ -115,15 +116,14 @@ impl Session {
         Ok(message.and_then(|message| decode(&message).ok()))
     }
 
-    /// The last event on each subject that matches a filter, at most `most`, and whether there are more. What cannot be decoded is
-    /// left out.
+    /// The last event on each subject that matches a filter, at most `most`. What cannot be decoded is left out.
     pub(crate) async fn lasts(
         &self,
         filter: &Filter,
         most: usize,
-    ) -> Result<(Vec<Recorded<RecordedEvent>>, bool), RecordError> {
+    ) -> Result<Vec<Recorded<RecordedEvent>>, RecordError> {
         let lasts = self.in_time(self.recorder.log.lasts(filter, most)).await??;
-        Ok((lasts.messages.iter().filter_map(|message| decode(message).ok()).collect(), lasts.more))
+        Ok(lasts.messages.iter().filter_map(|message| decode(message).ok()).collect())
     }
 
     /// The vault's entry at a key. What cannot be read there counts as none.
@@ -160,6 +160,8 @@ impl Session {
     /// Appends an event and waits for the acknowledgement.
     pub(crate) async fn append(&self, new: NewEvent, expect: Expect) -> Result<Written, RecordError> {
         check_size(&new.event)?;
+        // The request's own span: what it was about is known from its body only.
+        trace::set_ids(&Span::current(), &new.event);
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.recorder.log.append(&new, expect, Some(left)).await? {
             Appended::Stored { sequence, duplicate: false } => Ok(stored(Receipt::from_new(new, sequence))),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use waybill_platform::{
     explain::{Explainer, Moment, Scope},
@@ -12,11 +12,15 @@ use waybill_platform::{
 
 use crate::{
     GatewayConfig,
-    http::{App, router},
+    console::Console,
+    feed::Feed,
+    http::{App, MOST_STREAMS, router},
     port::Verifies,
     probe,
     record::Recorder,
-    server,
+    server::{self, Server},
+    service,
+    tls::Served,
 };
 
 /// Why the gateway stopped.
@@ -25,6 +29,9 @@ pub enum GatewayError {
     /// The log's settings do not work.
     #[error("the event log cannot be used")]
     Log(#[from] LogError),
+    /// The certificate or its key cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// The address is not free, or not this machine's.
     #[error("cannot listen on {address}; is the port free? WAYBILL_GATEWAY_LISTEN sets another")]
     Listen {
@@ -46,28 +53,50 @@ pub async fn run(
 ) -> Result<(), GatewayError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
+    let (served, acceptor) = config.tls.map(Served::read).transpose().map_err(GatewayError::Tls)?.unzip();
+    let certificate = tokio::spawn(async move {
+        if let Some(served) = served {
+            served.follow().await;
+        }
+    });
     let nats = EventLog::connect(config.nats).await?;
     let vault = Arc::new(nats.vault());
+    let issuer = nats.clone();
+    let client = nats.client().clone();
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
     let room = tokio::spawn(probe::keep_room(log.clone(), health.component("log has room")));
+    let feed = Arc::new(Feed::new(log.clone(), shutdown.clone()));
+    let reading = feed.clone();
+    let reading = tokio::spawn(async move { reading.run().await });
     let recordings = TaskTracker::new();
     let hash_key = Arc::new(config.hash_key);
     let app = App {
         explainer: Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now },
+        feed,
+        streams: Arc::new(Semaphore::new(MOST_STREAMS)),
         verifies,
         recorder: Recorder { log, vault, hash_key, limit: config.limits.append },
         tokens: config.tokens,
+        issuer: Some(issuer),
         limits: config.limits,
+        console: Console { traces: config.traces, ..Console::default() },
         recordings: recordings.clone(),
     };
+    let service = service::serve(client, app.explainer.clone(), health.clone(), shutdown.clone());
+    let service = tokio::spawn(service);
     let router = router(Arc::new(app), &health);
-    tracing::info!(address = %listener.local_addr().unwrap_or(address), "gateway listens");
-    if !server::serve(listener, router, &recordings, &shutdown, config.limits.drain).await {
+    tracing::info!(address = %listener.local_addr().unwrap_or(address), tls = acceptor.is_some(), "gateway listens");
+    let server = Server { router, tls: acceptor, places: server::places(), drain: config.limits.drain };
+    if !server.serve(listener, &recordings, &shutdown).await {
         tracing::warn!("requests were still under way at the end of the drain time");
     }
     probing.abort();
     room.abort();
+    certificate.abort();
+    reading.abort();
+    // It ends by itself at shutdown, when it has left the server's lists.
+    let _ = service.await;
     Ok(())
 }

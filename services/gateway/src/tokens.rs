@@ -1,4 +1,4 @@
-//! Bearer tokens: each belongs to one workspace, and only its hash is kept here.
+//! Bearer tokens: each belongs to one workspace or to an operator, and only its hash is kept here.
 
 use std::{fmt, str::FromStr};
 
@@ -14,22 +14,28 @@ pub struct Tokens {
 /// Who holds a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    workspace: WorkspaceId,
+    workspace: Option<WorkspaceId>,
     name: Option<String>,
 }
 
+/// In the place of a workspace: the token is an operator's.
+const EVERY_WORKSPACE: &str = "*";
+
 impl Holder {
-    /// The workspace that the token is for.
-    pub fn workspace(&self) -> &WorkspaceId {
-        &self.workspace
+    /// The workspace that the token is for; none for an operator's, which opens each.
+    pub fn workspace(&self) -> Option<&WorkspaceId> {
+        self.workspace.as_ref()
     }
 
-    /// The holder as events name it: `token/<workspace>`, with `/<name>` where the token has one.
+    /// True if the token opens a workspace.
+    pub fn opens(&self, workspace: &WorkspaceId) -> bool {
+        self.workspace.as_ref().is_none_or(|own| own == workspace)
+    }
+
+    /// The holder as events name it: `token/<workspace>` or `operator`, with `/<name>` where the token has one.
     pub fn actor(&self) -> String {
-        match &self.name {
-            Some(name) => format!("token/{}/{name}", self.workspace),
-            None => format!("token/{}", self.workspace),
-        }
+        let kind = self.workspace.as_ref().map_or_else(|| "operator".to_owned(), |own| format!("token/{own}"));
+        self.name.as_ref().map_or_else(|| kind.clone(), |name| format!("{kind}/{name}"))
     }
 }
 
@@ -43,7 +49,9 @@ impl fmt::Debug for Tokens {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFileError {
     /// A line has another form.
-    #[error("line {line} is not `<workspace> <SHA-256 of a token in hex> [name]`; `waybill init` writes the file")]
+    #[error(
+        "line {line} is not `<workspace> <SHA-256 of a token in hex> [name]`, with * for an operator; `waybill init` writes the file"
+    )]
     Line {
         /// Line, counted from 1.
         line: usize,
@@ -101,6 +109,15 @@ fn entry(line: &str) -> Option<(Holder, [u8; 32])> {
     if !name.is_none_or(fits) {
         return None;
     }
+    let bytes = from_hex(hash)?;
+    let workspace = match workspace {
+        EVERY_WORKSPACE => None,
+        workspace => Some(workspace.parse().ok()?),
+    };
+    Some((Holder { workspace, name: name.map(str::to_owned) }, bytes))
+}
+
+fn from_hex(hash: &str) -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
     let digits: Option<Vec<u8>> = hash.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
     let digits = digits.filter(|digits| digits.len() == 64)?;
@@ -109,13 +126,22 @@ fn entry(line: &str) -> Option<(Holder, [u8; 32])> {
             *byte = (high << 4) | low;
         }
     }
-    Some((Holder { workspace: workspace.parse().ok()?, name: name.map(str::to_owned) }, bytes))
+    Some(bytes)
 }
 
 impl Tokens {
-    /// Who holds a token. Every entry is compared in full, so that time tells nothing.
+    /// Who holds a token.
     pub fn holder(&self, token: &str) -> Option<&Holder> {
-        let digest = digest(token);
+        self.find(digest(token))
+    }
+
+    /// Who holds the token with a [`hash`]: what a session keeps in the token's place.
+    pub(crate) fn holder_by_hash(&self, hash: &str) -> Option<&Holder> {
+        self.find(from_hex(hash)?)
+    }
+
+    /// Every entry is compared in full, so that time tells nothing.
+    fn find(&self, digest: [u8; 32]) -> Option<&Holder> {
         let mut found = None;
         for (holder, hash) in &self.entries {
             let difference = hash.iter().zip(digest).fold(0_u8, |sum, (a, b)| sum | (a ^ b));
@@ -133,12 +159,25 @@ mod tests {
 
     #[test]
     fn a_token_belongs_to_its_workspace() {
-        let file =
-            format!("# comment\n\nacme {}\nacme {}  ci.main\nother {}\n", hash("one"), hash("two"), hash("three"));
+        let [one, two, three, all] = ["one", "two", "three", "all"].map(hash);
+        let file = format!("# comment\n\nacme {one}\nacme {two}  ci.main\nother {three}\n* {all} anna\n");
         let tokens: Tokens = file.parse().unwrap();
-        let actor = |token| tokens.holder(token).map(Holder::actor);
-        let expected = [Some("token/acme"), Some("token/acme/ci.main"), Some("token/other"), None, None];
-        assert_eq!(["one", "two", "three", "four", ""].map(actor), expected.map(|actor| actor.map(str::to_owned)));
+        let (acme, other) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        let cases = [
+            ("one", Some("token/acme"), [true, false]),
+            ("two", Some("token/acme/ci.main"), [true, false]),
+            ("three", Some("token/other"), [false, true]),
+            ("all", Some("operator/anna"), [true, true]),
+            ("four", None, [false, false]),
+            ("", None, [false, false]),
+        ];
+        for (token, actor, opens) in cases {
+            let holder = tokens.holder(token);
+            assert_eq!(holder.map(Holder::actor).as_deref(), actor, "{token}");
+            assert_eq!([&acme, &other].map(|own| holder.is_some_and(|holder| holder.opens(own))), opens, "{token}");
+            assert_eq!(tokens.holder_by_hash(&hash(token)), holder, "{token}");
+        }
+        assert_eq!(tokens.holder_by_hash("no hash"), None);
         assert!(!format!("{tokens:?}").contains(&hash("one")));
     }
 
@@ -151,7 +190,6 @@ mod tests {
             ("not hex", format!("\nacme zz{}", &one[2..]), Line { line: 2 }),
             ("too short", format!("acme {}", &one[2..]), Line { line: 1 }),
             ("too long", format!("acme {one}00"), Line { line: 1 }),
-            ("every workspace", format!("* {one}"), Line { line: 1 }),
             ("no id", format!("a.b {one}"), Line { line: 1 }),
             ("more than three words", format!("acme {one} x y"), Line { line: 1 }),
             ("a name that is none", format!("acme {one} a/b"), Line { line: 1 }),

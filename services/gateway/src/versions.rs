@@ -141,6 +141,7 @@ pub(crate) async fn save_version(session: &Session, request: &VersionRequest<'_>
             expires_at: request.new.expires_at,
             credentials_length: u64::try_from(length).unwrap_or(u64::MAX),
             digest: digest(&sealed),
+            note: request.new.note.clone(),
             verified: request.verified.cloned(),
         };
         free = version.saturating_add(1);

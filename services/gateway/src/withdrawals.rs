@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// A secret to withdraw.
-pub(crate) struct Withdrawal<'a> {
-    pub(crate) workspace: &'a WorkspaceId,
-    pub(crate) secret_name: &'a SecretName,
+pub(crate) struct Withdrawal {
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) secret_name: SecretName,
     /// True if every version is to be erased too.
     pub(crate) shred: bool,
     pub(crate) reason: Option<String>,
@@ -25,8 +25,8 @@ pub(crate) struct Withdrawal<'a> {
 }
 
 /// Records a withdrawal, or finds that an earlier request with the same key recorded it.
-pub(crate) async fn record_withdrawal(session: &Session, withdrawal: &Withdrawal<'_>) -> Result<Receipt, RecordError> {
-    let subject = secret_subject(withdrawal.workspace, withdrawal.secret_name);
+pub(crate) async fn record_withdrawal(session: &Session, withdrawal: &Withdrawal) -> Result<Receipt, RecordError> {
+    let subject = secret_subject(&withdrawal.workspace, &withdrawal.secret_name);
     for _ in 0..ROUNDS {
         let head = read_head(session, &subject).await?;
         if let Some(head) = head.as_ref().filter(|head| head.has_id(withdrawal.event_id)) {
@@ -44,7 +44,7 @@ pub(crate) async fn record_withdrawal(session: &Session, withdrawal: &Withdrawal
     Err(RecordError::Contended)
 }
 
-fn event(withdrawal: &Withdrawal<'_>, next: Next, head: &Head) -> Event {
+fn event(withdrawal: &Withdrawal, next: Next, head: &Head) -> Event {
     let (workspace, secret_name) = (withdrawal.workspace.clone(), withdrawal.secret_name.clone());
     let (registry, account) = (head.head.registry.clone(), head.head.account.clone());
     let (version, reason) = (next.version, withdrawal.reason.clone());

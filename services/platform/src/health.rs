@@ -114,7 +114,9 @@ pub async fn follow_room(log: &dyn Log, part: ComponentHandle) {
         let (no_room, silence) = (full.borrow_and_update().clone(), unanswered.borrow_and_update().clone());
         match (no_room, silence) {
             (Some(reason), _) => part.not_ready(format!("the event log has no room: {reason}")),
-            (None, Some(reason)) => part.not_ready(format!("the event log acknowledges no events: {reason}")),
+            (None, Some(reason)) => part.not_ready(format!(
+                "the event log acknowledges no events: {reason}; where its disk was full, restart nats-server once it has room"
+            )),
             (None, None) => part.ready(),
         }
         let changed = tokio::select! {

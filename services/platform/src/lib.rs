@@ -2,8 +2,10 @@
 
 mod chain;
 pub mod config;
+pub mod events;
 pub mod explain;
 pub mod health;
+pub mod identity;
 pub mod log;
 pub mod metrics;
 pub mod sealing;

@@ -3,18 +3,35 @@
 //! A live first delivery continues the publisher's trace and links to it. A redelivery, a replay or an old message starts a
 //! trace of its own and links, so that a trace stays the story of one moment.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, sync::OnceLock, time::Duration};
 
 use opentelemetry::{
-    Context, KeyValue, SpanId, TraceFlags, TraceId,
+    Array, Context, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value,
     trace::{SpanContext, TraceContextExt as _, TraceState},
 };
 use time::OffsetDateTime;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use waybill_schemas::{Event, RecordedEvent, Timestamp, TraceParent};
+use waybill_schemas::{Envelope, Event, RecordedEvent, Timestamp, TraceParent};
 
 use crate::log::NewEvent;
+
+/// Attributes that people search spans by; parts of a piece of work inherit them (`telemetry::init`).
+pub(crate) const IDS: [&str; 6] =
+    ["waybill.workspace", "container.id", "waybill.image.id", "waybill.secret.name", "waybill.worker.id", PLACEMENT];
+
+const PLACEMENT: &str = "waybill.placement";
+/// Place of what a build said of its image, and of the version that its containers are given.
+const BUILD_SEQUENCE: &str = "waybill.build_sequence";
+const SAVED_SEQUENCE: &str = "waybill.saved_sequence";
+
+/// Host and port of the log's server. A process has one log, and publishing knows no connection.
+static SERVER: OnceLock<(String, u16)> = OnceLock::new();
+
+/// Says where the log is, for the spans of messages. The first one stays.
+pub(crate) fn set_server(host: &str, port: u16) {
+    let _ = SERVER.set((host.to_owned(), port));
+}
 
 /// A message older than this is not live.
 const LIVE: Duration = Duration::from_secs(60);
@@ -72,9 +89,14 @@ pub fn publish_span(new: &NewEvent) -> Span {
         messaging.destination.name = %new.subject,
         messaging.destination.template = template,
         messaging.message.id = %new.envelope.id,
+        error.r#type = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    if span.is_disabled() {
+        return span;
+    }
+    set_message(&span, &new.envelope);
     set_ids(&span, &new.event);
     span
 }
@@ -93,9 +115,14 @@ pub fn process_span(recorded: &RecordedEvent, delivery: Delivery) -> Span {
         messaging.destination.name = %recorded.subject,
         messaging.destination.template = template,
         messaging.message.id = %envelope.id,
+        error.r#type = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    if span.is_disabled() {
+        return span;
+    }
+    set_message(&span, envelope);
     set_ids(&span, &recorded.event);
     // A fresh context: the one that happens to be active here is nobody's parent.
     let parent = match envelope.traceparent.as_ref().map(|parent| remote(parent, envelope.tracestate.as_deref())) {
@@ -112,8 +139,54 @@ pub fn process_span(recorded: &RecordedEvent, delivery: Delivery) -> Span {
     span
 }
 
+/// Where the message is, and the chain of events that it belongs to.
+fn set_message(span: &Span, envelope: &Envelope) {
+    if let Some((host, port)) = SERVER.get() {
+        span.set_attribute("server.address", host.as_str());
+        span.set_attribute("server.port", i64::from(*port));
+    }
+    if let Some(correlation) = envelope.correlation_id {
+        span.set_attribute("messaging.message.conversation_id", correlation.to_string());
+    }
+}
+
+/// Writes the place that the log gave to a published event into its span, under the name by which later spans speak of it
+/// as well: one search finds a build and the containers that rest on it, whichever came first.
+pub(crate) fn set_sequence(span: &Span, event: &Event, sequence: u64) {
+    if span.is_disabled() {
+        return;
+    }
+    let name = match event {
+        Event::ContainerRequested(_) => PLACEMENT,
+        Event::ImageSecretNamed(_) | Event::CredentialSecretSkipped(_) => BUILD_SEQUENCE,
+        Event::CredentialSecretSaved(_) | Event::CredentialSecretRotated(_) => SAVED_SEQUENCE,
+        _ => "waybill.sequence",
+    };
+    set_number(span, name, sequence);
+}
+
+fn set_number(span: &Span, name: &'static str, number: u64) {
+    span.set_attribute(name, i64::try_from(number).unwrap_or(i64::MAX));
+}
+
+/// Writes an attribute that is a list, which the macros of `tracing` cannot; none where the list is empty.
+pub fn set_list<'t>(span: &Span, key: &'static str, items: impl IntoIterator<Item = &'t str>) {
+    let items: Vec<StringValue> = items.into_iter().map(|item| item.to_owned().into()).collect();
+    if !items.is_empty() {
+        span.set_attribute(key, Value::Array(Array::String(items)));
+    }
+}
+
+/// False where nobody takes the spans of this module: what they would say need not be gathered.
+pub fn is_on() -> bool {
+    tracing::span_enabled!(tracing::Level::INFO)
+}
+
 /// Writes the ids that people search for into the span.
-fn set_ids(span: &Span, event: &Event) {
+pub fn set_ids(span: &Span, event: &Event) {
+    if span.is_disabled() {
+        return;
+    }
     let ids = [
         ("waybill.workspace", event.workspace().map(|id| id.as_str())),
         ("container.id", event.container_id().map(|id| id.as_str())),
@@ -125,7 +198,11 @@ fn set_ids(span: &Span, event: &Event) {
         .filter_map(|(name, id)| Some((name, id?)))
         .for_each(|(name, id)| span.set_attribute(name, id.to_owned()));
     if let Some(placement) = event.placement() {
-        span.set_attribute("waybill.placement", i64::try_from(placement).unwrap_or(i64::MAX));
+        set_number(span, PLACEMENT, placement);
+    }
+    if let Event::ContainerCredentialsAttached(attached) = event {
+        set_number(span, BUILD_SEQUENCE, attached.image_event);
+        set_number(span, SAVED_SEQUENCE, attached.saved_by);
     }
 }
 
@@ -143,17 +220,17 @@ pub fn link_saved(span: &Span, saved: &TraceParent, saved_sequence: u64) {
     let sequence = i64::try_from(saved_sequence).unwrap_or(i64::MAX);
     span.set_attribute("linked.trace_id", context.trace_id().to_string());
     span.set_attribute("linked.span_id", context.span_id().to_string());
-    span.set_attribute("waybill.saved_sequence", sequence);
-    let attributes = vec![KeyValue::new("waybill.link", "saved"), KeyValue::new("waybill.saved_sequence", sequence)];
+    set_number(span, SAVED_SEQUENCE, saved_sequence);
+    let attributes = vec![KeyValue::new("waybill.link", "saved"), KeyValue::new(SAVED_SEQUENCE, sequence)];
     span.add_link_with_attributes(context, attributes);
 }
 
-/// Writes an error into the span's status.
-pub fn record_outcome(span: &Span, error: Option<&impl Display>) {
-    if let Some(error) = error {
-        span.record("otel.status_code", "ERROR");
-        span.record("otel.status_description", error.to_string());
-    }
+/// Marks a span as failed: with a word of few, which can be counted, and the whole sentence. The span must have the fields
+/// `error.type`, `otel.status_code` and `otel.status_description`.
+pub fn record_error(span: &Span, error_type: &str, error: &impl Display) {
+    span.record("error.type", error_type);
+    span.record("otel.status_code", "ERROR");
+    span.record("otel.status_description", error.to_string());
 }
 
 /// Fails only without a telemetry layer, or for a span that was entered before: then the span has no parent, and no harm is done.

@@ -12,33 +12,20 @@ use waybill_domain::{
 use waybill_schemas::v1::PullFailure;
 use zeroize::Zeroizing;
 
-use crate::{
-    helper::{self, HelperError},
-    provider::RegistryLogin,
-    pull::PullError,
-};
+use crate::{helper, provider::RegistryLogin, pull::PullError};
 
 /// Largest file that is read, in bytes.
 const MOST: u64 = 256 * 1024;
 
-/// Why a node's Docker configuration cannot be used. No variant repeats what is in it.
+/// Why a node's Docker configuration cannot be used, in words that repeat nothing of what is in it.
 #[derive(Debug, thiserror::Error)]
-pub enum NodeLoginsError {
-    /// The file cannot be read.
-    #[error("it cannot be read: {0}")]
-    Unreadable(std::io::ErrorKind),
-    /// It is too large.
-    #[error("it has more than {MOST} bytes")]
-    TooLarge,
-    /// The program that it names gives no credentials. It is the operator's, and nobody else may be tried in its place.
-    #[error("{0}")]
-    Helper(HelperError),
-    /// Reading it did not come to its end.
-    #[error("reading it was broken off")]
-    Aborted,
-    /// What it holds cannot be used.
-    #[error("{0}")]
-    Credentials(CredentialError),
+#[error("{0}")]
+pub struct NodeLoginsError(String);
+
+impl From<CredentialError> for NodeLoginsError {
+    fn from(error: CredentialError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 /// Reads the node's file. It is read again for each pull, so that a new login counts at once.
@@ -46,15 +33,15 @@ pub enum NodeLoginsError {
 /// # Errors
 /// [`NodeLoginsError`].
 pub fn read(file: &Path) -> Result<DockerConfig, NodeLoginsError> {
-    let unreadable = |error: std::io::Error| NodeLoginsError::Unreadable(error.kind());
+    let unreadable = |error: std::io::Error| NodeLoginsError(format!("it cannot be read: {}", error.kind()));
     let mut bytes = Zeroizing::new(Vec::new());
     let opened = File::open(file).map_err(unreadable)?;
     opened.take(MOST.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST) {
-        return Err(NodeLoginsError::TooLarge);
+        return Err(NodeLoginsError(format!("it has more than {MOST} bytes")));
     }
-    let text = read_text(&bytes).ok_or(NodeLoginsError::Credentials(CredentialError::DockerConfig))?;
-    DockerConfig::read(text.expose()).map_err(NodeLoginsError::Credentials)
+    let text = read_text(&bytes).ok_or(CredentialError::DockerConfig)?;
+    Ok(DockerConfig::read(text.expose())?)
 }
 
 /// The node's login for an image without credentials; anonymous where there is no file, or none for its registry.
@@ -66,7 +53,7 @@ pub async fn login(file: Option<&Path>, image: &ImageReference) -> Result<Regist
     let (own_file, own_image) = (file.to_owned(), image.clone());
     // A program may take a while, and other containers are served meanwhile.
     let reading = tokio::task::spawn_blocking(move || read(&own_file).and_then(|config| of_image(config, &own_image)));
-    let found = reading.await.unwrap_or(Err(NodeLoginsError::Aborted));
+    let found = reading.await.unwrap_or_else(|_| Err(NodeLoginsError("reading it was broken off".to_owned())));
     found.map_err(|error| {
         let detail = format!("WAYBILL_WORKER_DOCKER_CONFIG: {}: {error}", file.display());
         PullError::new(PullFailure::NoLogin, detail)
@@ -74,7 +61,8 @@ pub async fn login(file: Option<&Path>, image: &ImageReference) -> Result<Regist
 }
 
 fn of_image(config: DockerConfig, image: &ImageReference) -> Result<RegistryLogin, NodeLoginsError> {
-    let input = helper::credentials(config, image).map_err(NodeLoginsError::Helper)?;
+    // A program that is named is the operator's, and nobody else is tried in its place.
+    let input = helper::credentials(config, image).map_err(|error| NodeLoginsError(error.to_string()))?;
     match Credentials::parse(&input, image).map(|parsed| parsed.credentials) {
         Ok(Credentials::Basic(login)) => Ok(RegistryLogin::Basic(login)),
         Ok(Credentials::Token(token)) => Ok(token.into()),
@@ -86,7 +74,7 @@ fn of_image(config: DockerConfig, image: &ImageReference) -> Result<RegistryLogi
             | CredentialError::Public
             | CredentialError::NoEntry { .. },
         ) => Ok(RegistryLogin::Anonymous),
-        Err(error) => Err(NodeLoginsError::Credentials(error)),
+        Err(error) => Err(error.into()),
     }
 }
 

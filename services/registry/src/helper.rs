@@ -26,51 +26,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What every helper prints that has nothing for the server.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
-/// Why a program gave no credentials.
+/// Why a program gave no credentials. Nothing that it printed is repeated.
 #[derive(Debug, thiserror::Error)]
-pub enum HelperError {
-    /// It is not there, or no program.
-    #[error("{program} ({field}) cannot be started; install it, or put it on PATH")]
-    Start {
-        /// The program.
-        program: String,
-        /// Field of the configuration that names it.
-        field: &'static str,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It does not end.
-    #[error("{program} ({field}) did not answer within {seconds} s")]
-    TimedOut {
-        /// The program.
-        program: String,
-        /// Field of the configuration that names it.
-        field: &'static str,
-        /// How long it was waited for.
-        seconds: u64,
-    },
-    /// It failed.
-    #[error("{program} ({field}) failed: {status}; run `{program} get` with {server} as its input to see why")]
-    Failed {
-        /// The program.
-        program: String,
-        /// Field of the configuration that names it.
-        field: &'static str,
-        /// How it ended.
-        status: String,
-        /// What it was asked for.
-        server: String,
-    },
-    /// It printed something else.
-    #[error("{program} did not answer as a credential helper does")]
-    Answer {
-        /// The program.
-        program: String,
-        /// What is wrong with it.
-        #[source]
-        source: waybill_domain::credentials::CredentialError,
-    },
+#[error("{words}")]
+pub struct HelperError {
+    words: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl From<String> for HelperError {
+    fn from(words: String) -> Self {
+        Self { words, source: None }
+    }
 }
 
 /// What a Docker configuration of this machine has for an image: in the file, or what the program says that the file names
@@ -80,36 +47,39 @@ pub enum HelperError {
 /// [`HelperError`] where a program is named and gives no answer; there is no second try without it then.
 pub fn credentials(config: DockerConfig, image: &ImageReference) -> Result<CredentialInput, HelperError> {
     match config.login(image.registry(), Some(image.repository())) {
-        Ok(DockerLogin::Helper(program)) => Ok(CredentialInput::Keys(ask(&program, LIMIT)?.unwrap_or_default())),
+        Ok(DockerLogin::Helper(program)) => Ok(CredentialInput::Keys(ask_helper(&program, LIMIT)?.unwrap_or_default())),
         // Whoever reads the file finds what is wrong with it.
         Ok(DockerLogin::Keys(_)) | Err(_) => Ok(CredentialInput::Docker(Ok(config))),
     }
 }
 
 /// The credentials that the program has for the server; none where it says that it has none.
-fn ask(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
+fn ask_helper(helper: &CredentialHelper, limit: Duration) -> Result<Option<BTreeMap<String, Secret>>, HelperError> {
     let program = format!("docker-credential-{}", helper.name);
-    let field = helper.field;
-    let not_started = |source| HelperError::Start { program: program.clone(), field, source };
-    let mut child = start(&program).map_err(not_started)?;
-    let answered = answer(&mut child, &helper.server, limit);
+    let called = format!("{program} ({})", helper.field);
+    let mut child = start_helper(&program).map_err(|source| HelperError {
+        words: format!("{called} cannot be started; install it, or put it on PATH"),
+        source: Some(source.into()),
+    })?;
+    let answered = read_answer(&mut child, &helper.server, limit);
     // It may have ended already.
     let _ = child.kill();
     let _ = child.wait();
     match answered {
-        None => Err(HelperError::TimedOut { program, field, seconds: limit.as_secs() }),
-        Some((status, printed)) if status.success() => {
-            let keys = helper.answer(&printed).map_err(|source| HelperError::Answer { program, source })?;
-            Ok(keys)
-        }
+        None => Err(format!("{called} did not answer within {} s", limit.as_secs()).into()),
+        Some((status, printed)) if status.success() => helper.answer(&printed).map_err(|source| HelperError {
+            words: format!("{program} did not answer as a credential helper does"),
+            source: Some(source.into()),
+        }),
         Some((_, printed)) if printed.trim() == NOT_FOUND => Ok(None),
         Some((status, _)) => {
-            Err(HelperError::Failed { program, field, status: status.to_string(), server: helper.server.clone() })
+            let why = format!("run `{program} get` with {} as its input to see why", helper.server);
+            Err(format!("{called} failed: {status}; {why}").into())
         }
     }
 }
 
-fn start(program: &str) -> std::io::Result<Child> {
+fn start_helper(program: &str) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os().filter(|(key, _)| is_private(key)) {
         command.env_remove(key);
@@ -124,7 +94,7 @@ fn is_private(key: &OsStr) -> bool {
 }
 
 /// Its end and what it printed; none where that takes too long.
-fn answer(child: &mut Child, server: &str, limit: Duration) -> Option<(ExitStatus, Zeroizing<String>)> {
+fn read_answer(child: &mut Child, server: &str, limit: Duration) -> Option<(ExitStatus, Zeroizing<String>)> {
     let until = Instant::now() + limit;
     if let Some(mut input) = child.stdin.take() {
         // A program that does not read has its own way to know the server.
@@ -158,7 +128,7 @@ mod tests {
     fn a_program_that_does_not_answer_is_not_waited_for() {
         let mut silent = Command::new("sleep");
         let mut child = silent.arg("600").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        assert!(answer(&mut child, "a.b", Duration::from_millis(20)).is_none());
+        assert!(read_answer(&mut child, "a.b", Duration::from_millis(20)).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -167,7 +137,7 @@ mod tests {
     fn a_program_that_is_not_there_is_named() {
         let name = "waybill-no-such-helper".to_owned();
         let helper = CredentialHelper { name, server: "a.b".to_owned(), field: "credsStore" };
-        let error = ask(&helper, LIMIT).unwrap_err().to_string();
+        let error = ask_helper(&helper, LIMIT).unwrap_err().to_string();
         assert!(error.contains("docker-credential-waybill-no-such-helper (credsStore)"), "{error}");
     }
 }

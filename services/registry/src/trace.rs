@@ -1,26 +1,30 @@
 //! What spans and errors say of a failure.
 
-use std::{error::Error, fmt::Display};
+use std::error::Error;
 
 use tracing::{Instrument as _, Span};
 
-/// Marks a span as failed. The span must have the fields `otel.status_code` and `otel.status_description`.
-pub(crate) fn record_outcome(span: &Span, error: Option<&impl Display>) {
+use crate::provider::ProviderError;
+
+/// Marks a span as failed. The span must have the fields `error.type`, `otel.status_code` and `otel.status_description`.
+pub(crate) fn record_outcome(span: &Span, error: Option<&ProviderError>) {
     if let Some(error) = error {
+        span.record("error.type", error.failure().as_str());
         span.record("otel.status_code", "ERROR");
         span.record("otel.status_description", error.to_string());
     }
 }
 
 /// Asks a cloud for a token, in a client span of this name that has the outcome.
-pub(crate) async fn trace_exchange<T, E: Display>(
+pub(crate) async fn trace_exchange<T>(
     name: &'static str,
-    asking: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+    asking: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
     let span = tracing::info_span!(
         "exchange",
         otel.name = name,
         otel.kind = "client",
+        error.r#type = tracing::field::Empty,
         otel.status_code = tracing::field::Empty,
         otel.status_description = tracing::field::Empty,
     );

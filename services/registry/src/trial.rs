@@ -2,7 +2,7 @@
 
 use waybill_domain::{
     credentials::Secret,
-    provider::{CustomPlan, Failure, plan_to_try},
+    provider::{Failure, plan_to_try},
     reference::ImageReference,
 };
 use waybill_schemas::{
@@ -11,7 +11,7 @@ use waybill_schemas::{
 };
 
 use crate::{
-    provider::{CloudConfig, EcrConfig, Provider, ProviderError, RegistryLogin, TokenCache},
+    provider::{CloudConfig, Provider, ProviderError, RegistryLogin, TokenCache},
     pull::{PullConfig, PullError, pull},
 };
 
@@ -19,7 +19,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Trial {
     pull: PullConfig,
-    aws: EcrConfig,
     clouds: CloudConfig,
 }
 
@@ -62,9 +61,9 @@ impl TrialFailure {
 
 impl Trial {
     /// A trial that asks as these settings say. It stores nothing and uses no login of the node.
-    pub fn new(pull: PullConfig, aws: EcrConfig, clouds: CloudConfig) -> Self {
+    pub fn new(pull: PullConfig, clouds: CloudConfig) -> Self {
         let clouds = CloudConfig { plain_http: pull.plain_http.clone(), endpoints: pull.endpoints.clone(), ..clouds };
-        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, aws, clouds }
+        Self { pull: PullConfig { image_dir: None, docker_config: None, ..pull }, clouds }
     }
 
     /// Asks for the manifest, with credentials as they are sealed, or without any.
@@ -82,23 +81,16 @@ impl Trial {
             |failure: Failure| Refused { failure: TrialFailure::Provider(failure.reason), detail: failure.detail };
         let plan = plan.map_err(refused)?;
         let (login, expires_at) = match plan {
-            Some(plan) => self.login(workspace, image, plan).await?,
+            Some(plan) => {
+                // No token of an earlier question, and none is kept.
+                let tokens = TokenCache::new(self.clouds.clone());
+                let issued = Provider::new(plan, workspace, &tokens).login(image.registry()).await?;
+                (issued.login, issued.expires_at)
+            }
             None => (RegistryLogin::Anonymous, None),
         };
         let digest = pull(&self.pull, image, &login, "").await?;
         Ok(Given { digest, expires_at })
-    }
-
-    async fn login(
-        &self,
-        workspace: &WorkspaceId,
-        image: &ImageReference,
-        plan: CustomPlan,
-    ) -> Result<(RegistryLogin, Option<Timestamp>), Refused> {
-        // No token of an earlier question, and none is kept.
-        let tokens = TokenCache::new(self.aws.clone()).with_clouds(self.clouds.clone());
-        let issued = Provider::new(plan, workspace, &tokens).login(image.registry()).await?;
-        Ok((issued.login, issued.expires_at))
     }
 }
 

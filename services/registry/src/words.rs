@@ -28,14 +28,14 @@ const PHRASES: [&str; 14] = [
 ];
 
 /// A server's free text, where it was sent no secret: addresses without user and query, one line, at most 300 characters.
-pub(crate) fn clean(text: &str) -> String {
+pub(crate) fn clean_text(text: &str) -> String {
     let visible: String = text.chars().filter(|c| !c.is_control() || c.is_whitespace()).collect();
     let words: Vec<String> = visible.split_whitespace().map(without_address_parts).collect();
     words.join(" ").chars().take(MAX_CHARACTERS).collect()
 }
 
 /// The code of an error, if that is what the text is: letters, digits, `_`, `-` and `.`.
-pub(crate) fn code(text: &str) -> Option<&str> {
+pub(crate) fn read_code(text: &str) -> Option<&str> {
     let text = text.trim();
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     (!text.is_empty() && text.len() <= LONGEST_CODE && text.bytes().all(legal)).then_some(text)
@@ -48,8 +48,8 @@ pub(crate) fn known_phrases(text: &str) -> Vec<&'static str> {
 }
 
 /// An error's code and what may be told of its text.
-pub(crate) fn told(code: &str, text: &str, was_sent_secret: bool) -> String {
-    let text = if was_sent_secret { known_phrases(text).join(", ") } else { clean(text) };
+pub(crate) fn tell_error(code: &str, text: &str, was_sent_secret: bool) -> String {
+    let text = if was_sent_secret { known_phrases(text).join(", ") } else { clean_text(text) };
     match (code, text.as_str()) {
         ("", _) => text,
         (_, "") => code.to_owned(),
@@ -58,15 +58,15 @@ pub(crate) fn told(code: &str, text: &str, was_sent_secret: bool) -> String {
 }
 
 /// Likewise for an answer of AWS, which says who may not do what.
-pub(crate) fn told_by_aws(code: &str, text: &str, was_sent_secret: bool) -> String {
-    match unauthorized(text).filter(|_| was_sent_secret) {
-        Some(words) => told(code, &words, false),
-        None => told(code, text, was_sent_secret),
+pub(crate) fn tell_aws_error(code: &str, text: &str, was_sent_secret: bool) -> String {
+    match read_unauthorized(text).filter(|_| was_sent_secret) {
+        Some(words) => tell_error(code, &words, false),
+        None => tell_error(code, text, was_sent_secret),
     }
 }
 
 /// `User: <ARN> is not authorized to perform: <action>`, each part in the form that it has.
-fn unauthorized(text: &str) -> Option<String> {
+fn read_unauthorized(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("User: ")?;
     let (user, rest) = rest.split_once(" is not authorized to perform: ")?;
     let action = rest.split_whitespace().next().unwrap_or_default();
@@ -101,7 +101,7 @@ mod tests {
             (&"x".repeat(400), "x".repeat(300)),
         ];
         for (text, expected) in cases {
-            assert_eq!(clean(text), expected);
+            assert_eq!(clean_text(text), expected);
         }
     }
 
@@ -109,19 +109,19 @@ mod tests {
     #[test]
     fn what_may_repeat_a_secret_is_not_told() {
         let text = "Invalid client secret provided. s at https://s:s@s/?s=s";
-        assert_eq!(told("invalid_client", text, true), "invalid_client: Invalid client secret provided.");
-        assert_eq!(told("DENIED", "the password s3cr3t is wrong", true), "DENIED");
-        assert_eq!(told("", "the password s3cr3t is wrong", true), "");
-        assert_eq!(told("DENIED", "not yours", false), "DENIED: not yours");
+        assert_eq!(tell_error("invalid_client", text, true), "invalid_client: Invalid client secret provided.");
+        assert_eq!(tell_error("DENIED", "the password s3cr3t is wrong", true), "DENIED");
+        assert_eq!(tell_error("", "the password s3cr3t is wrong", true), "");
+        assert_eq!(tell_error("DENIED", "not yours", false), "DENIED: not yours");
     }
 
     #[test]
     fn codes_are_codes() {
         for text in ["DENIED", "invalid_client", "AADSTS7000215", " TOO-MANY ", "Tag.Expired"] {
-            assert!(code(text).is_some(), "{text}");
+            assert!(read_code(text).is_some(), "{text}");
         }
         for text in ["", " ", "two words", "a\nb", "<html>", "ü", &"X".repeat(65)] {
-            assert!(code(text).is_none(), "{text}");
+            assert!(read_code(text).is_none(), "{text}");
         }
     }
 }

@@ -25,7 +25,8 @@ impl Announcement {
     /// The event's id is derived from what it is made for, so announcing twice is announcing once.
     pub(crate) fn new(pending: &Pending) -> Self {
         let decision = &pending.decision;
-        let span = process_span(pending);
+        // Building what a span says costs as much as building the event.
+        let span = if trace::is_on() { process_span(pending) } else { Span::none() };
         span.in_scope(|| write_checks(decision));
         let mut envelope = Envelope::new(pending.event_id(), SOURCE);
         envelope.time = Some(trace::now());
@@ -40,6 +41,7 @@ impl Announcement {
 fn process_span(pending: &Pending) -> Span {
     let cause = &pending.cause;
     let mut envelope = Envelope::new(cause.id, String::new());
+    envelope.correlation_id = Some(cause.correlation_id);
     envelope.traceparent = cause.trace.as_ref().and_then(|trace| TraceParent::parse(&trace.traceparent));
     envelope.tracestate = cause.trace.as_ref().and_then(|trace| trace.tracestate.clone());
     // The span stands for the cause, and names what was decided: that is what people search for.

@@ -45,6 +45,12 @@ impl Batched for waybill_platform::log::RawMessage {
     }
 }
 
+impl Bounds {
+    fn have_room(&self, messages: usize, bytes: usize) -> bool {
+        messages < self.messages && bytes < self.bytes
+    }
+}
+
 /// The next messages, or none when the stream has ended.
 ///
 /// # Errors
@@ -53,11 +59,53 @@ pub(crate) async fn next_batch<T: Batched, E>(
     messages: &mut (impl Stream<Item = Result<T, E>> + Unpin),
     bounds: Bounds,
 ) -> Result<Vec<T>, E> {
-    let Some(first) = messages.next().await else { return Ok(Vec::new()) };
-    let mut batch = vec![first?];
+    complete_batch(messages, Vec::new(), bounds).await
+}
+
+/// Reads messages as long as something else takes, and within bounds.
+///
+/// # Errors
+/// Those of the stream, once the other is done, or else the other's.
+pub(crate) async fn read_during<T: Batched, E>(
+    messages: &mut (impl Stream<Item = Result<T, impl Into<E>>> + Unpin),
+    bounds: Bounds,
+    other: impl Future<Output = Result<(), E>>,
+) -> Result<Vec<T>, E> {
+    let (mut ahead, mut bytes, mut failed) = (Vec::new(), 0_usize, None);
+    let mut other = std::pin::pin!(other);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut other => {
+                done?;
+                return failed.map_or(Ok(ahead), Err);
+            }
+            Some(message) = messages.next(), if failed.is_none() && bounds.have_room(ahead.len(), bytes) => {
+                match message {
+                    Ok(message) => {
+                        bytes = bytes.saturating_add(T::size(&message));
+                        ahead.push(message);
+                    }
+                    Err(error) => failed = Some(error.into()),
+                }
+            }
+        }
+    }
+}
+
+/// As [`next_batch`], with messages that were read before.
+pub(crate) async fn complete_batch<T: Batched, E>(
+    messages: &mut (impl Stream<Item = Result<T, E>> + Unpin),
+    mut batch: Vec<T>,
+    bounds: Bounds,
+) -> Result<Vec<T>, E> {
+    if batch.is_empty() {
+        let Some(first) = messages.next().await else { return Ok(Vec::new()) };
+        batch.push(first?);
+    }
     let mut bytes = batch.iter().map(T::size).sum::<usize>();
     let deadline = Instant::now() + bounds.wait;
-    while batch.len() < bounds.messages && bytes < bounds.bytes && batch.last().is_some_and(T::more_waits) {
+    while bounds.have_room(batch.len(), bytes) && batch.last().is_some_and(T::more_waits) {
         match timeout_at(deadline, messages.next()).await {
             Ok(Some(message)) => {
                 let message = message?;
@@ -119,6 +167,32 @@ mod tests {
         assert_eq!(sizes(large).await, [8, 8, 4]);
         let huge = vec![Message(1, 64 * megabyte), Message(0, 1)];
         assert_eq!(sizes(huge).await, [1, 1], "one that is larger than a batch goes alone");
+    }
+
+    #[tokio::test]
+    async fn what_comes_during_something_else_begins_the_next_batch() {
+        let mut messages =
+            stream::iter(small((0..4).rev()).into_iter().map(Ok::<Message, &str>)).chain(stream::pending());
+        let two = Bounds { messages: 2, ..LIVE };
+        let yielding = async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<(), &str>(())
+        };
+        let ahead = read_during(&mut messages, two, yielding).await.unwrap();
+        assert_eq!(ahead.len(), 2, "within bounds");
+        assert_eq!(complete_batch(&mut messages, ahead, LIVE).await.unwrap().len(), 4);
+        let failed = read_during(&mut messages, two, async { Err("the other's") }).await;
+        assert_eq!(failed, Err("the other's"));
+        let mut ended = stream::iter(vec![Err::<Message, _>("the stream's")]);
+        let yielding = async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<(), &str>(())
+        };
+        assert_eq!(read_during(&mut ended, two, yielding).await, Err("the stream's"));
     }
 
     #[tokio::test]

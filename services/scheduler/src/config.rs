@@ -8,9 +8,8 @@ use waybill_platform::{
     log::NatsConfig,
     sealing::KeyRing,
 };
-use waybill_schemas::WorkspaceId;
 
-use crate::{keys::read_keys, readers::Readers};
+use crate::keys::read_keys;
 
 /// The scheduler's configuration.
 #[derive(Debug)]
@@ -23,9 +22,6 @@ pub struct SchedulerConfig {
     pub key_folder: PathBuf,
     /// The keys in it.
     pub keys: KeyRing,
-    /// Workspaces whose orchestrators read the log (`WAYBILL_SCHEDULER_READERS`, separated by commas, and
-    /// `WAYBILL_SCHEDULER_READERS_FILE`, one a line, looked at while the scheduler runs).
-    pub readers: Readers,
     /// Copies of log and vault when this scheduler creates them (`WAYBILL_STREAM_REPLICAS`: 1, 3 or 5).
     pub replicas: usize,
     /// Where `/healthz` and `/readyz` are served, if anywhere (`WAYBILL_SCHEDULER_HEALTH_LISTEN`).
@@ -42,8 +38,6 @@ impl SchedulerConfig {
         let nats = NatsConfig::read(&mut reader, "scheduler");
         let projection = reader.required_path("WAYBILL_SCHEDULER_PROJECTION");
         let key_folder = reader.required_path("WAYBILL_SCHEDULER_KEY_DIR");
-        let fixed = reader.or("WAYBILL_SCHEDULER_READERS", workspaces, Vec::new);
-        let readers = Readers { fixed, file: reader.path("WAYBILL_SCHEDULER_READERS_FILE") };
         let replicas = reader.or("WAYBILL_STREAM_REPLICAS", replicas, || 1);
         let health = reader.optional("WAYBILL_SCHEDULER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8485")
@@ -52,32 +46,12 @@ impl SchedulerConfig {
         if let Err(error) = &keys {
             reader.problem(format!("WAYBILL_SCHEDULER_KEY_DIR: {}", chain(error)));
         }
-        if let Err(error) = readers.read() {
-            reader.problem(format!("WAYBILL_SCHEDULER_READERS_FILE: {error}"));
-        }
         reader.finish()?;
         let keys = keys.map_err(|error| ConfigError { problems: vec![chain(&error)] })?;
-        Ok(Self { nats, projection, key_folder, keys, readers, replicas, health })
+        Ok(Self { nats, projection, key_folder, keys, replicas, health })
     }
 }
 
 fn replicas(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|replicas| [1, 3, 5].contains(replicas)).ok_or("1, 3 or 5")
-}
-
-fn workspaces(text: &str) -> Result<Vec<WorkspaceId>, &'static str> {
-    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
-    ids.map(|id| id.parse().map_err(|_| "workspaces, separated by commas")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readers_are_workspaces() {
-        assert_eq!(workspaces("acme, team-1,").unwrap(), ["acme".parse().unwrap(), "team-1".parse().unwrap()]);
-        assert_eq!(workspaces("").unwrap(), []);
-        assert!(workspaces("a.b").is_err());
-    }
 }

@@ -1,23 +1,32 @@
 //! The fold's loop: messages in order, in batches, into the projection.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use waybill_domain::fold::{Anomaly, SecretKey};
 use waybill_platform::{
-    log::{Administration, RawMessage},
+    log::{Administration, RawMessage, ReadError},
     metrics,
     trace::{self, Delivery},
 };
-use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Subject, Timestamp, WorkerId};
+use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Subject, Timestamp};
 
 use crate::{
     SchedulerError,
-    batch::{LIVE, next_batch},
+    batch::{BULK, Batched, LIVE, complete_batch, read_during},
+    bounded::Bounded,
+    consumers::Reader,
     keeper::VaultTask,
-    projection::{Entry, FoldReport, Position, Projection, ProjectionError, Ruling},
+    projection::{Due, Entry, FoldReport, Position, Projection, ProjectionError, Ruling},
     retry::Retry,
 };
 
@@ -28,12 +37,49 @@ pub(crate) struct Folding {
     pub(crate) stream_created: Timestamp,
     pub(crate) folded: watch::Sender<u64>,
     pub(crate) heard: Heard,
+    /// Of lines about messages that cannot be read.
+    pub(crate) poisonings: Bounded,
+    /// True while another scheduler publishes.
+    pub(crate) behind: Arc<AtomicBool>,
+}
+
+/// Decisions that are due, and the sequence up to which the log is folded with them.
+pub(crate) struct NewlyDue {
+    pub(crate) due: Vec<Due>,
+    pub(crate) folded: u64,
+}
+
+/// A message that waits for its batch.
+struct Queued {
+    sequence: u64,
+    entry: Entry,
+    size: usize,
+    more_waits: bool,
+}
+
+impl From<&RawMessage> for Queued {
+    fn from(message: &RawMessage) -> Self {
+        let (size, more_waits) = (message.size(), message.more_waits());
+        Self { sequence: message.sequence, entry: Entry::of(message), size, more_waits }
+    }
+}
+
+impl Batched for Queued {
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn more_waits(&self) -> bool {
+        self.more_waits
+    }
 }
 
 /// Who hears of what was folded, once it is committed.
 pub(crate) struct Heard {
-    /// Of workers that registered.
-    pub(crate) registered: mpsc::UnboundedSender<BTreeSet<WorkerId>>,
+    /// Of a few decisions that are due, before they are in the outbox.
+    pub(crate) due: mpsc::Sender<NewlyDue>,
+    /// Of whose consumers are to be made or removed.
+    pub(crate) readers: mpsc::UnboundedSender<BTreeSet<Reader>>,
     /// Of what is to be done in the vault.
     pub(crate) vault: mpsc::UnboundedSender<VaultTask>,
     /// Of quarantined messages that are to be read again.
@@ -49,29 +95,40 @@ impl Folding {
         shutdown: &CancellationToken,
     ) -> Result<(), SchedulerError> {
         let known = position.map(|position| position.identity());
-        let mut messages = self.log.follow(&Filter::All, from, known);
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Ok(()),
-                batch = next_batch(&mut messages, LIVE) => batch?,
-            };
-            let Some(last) = batch.last().map(|message| message.sequence) else {
-                return Err(SchedulerError::LogEnded);
-            };
-            self.commit(batch).await?;
-            self.folded.send_replace(last);
+        // A message is decoded as it comes: its payload is not kept while it waits for its batch.
+        let decoded = |message: Result<RawMessage, ReadError>| message.map(|message| Queued::from(&message));
+        let mut messages = self.log.follow(&Filter::All, from, known).map(decoded);
+        let folding = async {
+            let mut ahead = Vec::new();
+            loop {
+                // Nobody waits for who is behind, and fewer transactions leave more of the disk to who is ahead.
+                let bounds = if self.behind.load(Ordering::Relaxed) { BULK } else { LIVE };
+                let batch = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok(()),
+                    batch = complete_batch(&mut messages, ahead, bounds) => batch?,
+                };
+                let Some(last) = batch.last().map(|queued| queued.sequence) else {
+                    return Err(SchedulerError::LogEnded);
+                };
+                let committing = self.commit(batch.into_iter().map(|queued| queued.entry).collect(), last);
+                ahead = read_during(&mut messages, bounds, committing).await?;
+                self.folded.send_replace(last);
+            }
+        };
+        tokio::select! {
+            folded = folding => folded,
+            () = self.poisonings.tell_rest() => Err(SchedulerError::Interrupted),
         }
     }
 
-    async fn commit(&self, batch: Vec<RawMessage>) -> Result<(), SchedulerError> {
-        let (projection, created) = (self.projection.clone(), self.stream_created);
+    async fn commit(&self, entries: Vec<Entry>, last: u64) -> Result<(), SchedulerError> {
+        let (projection, created, new) = (self.projection.clone(), self.stream_created, self.heard.due.clone());
         let folding = move || {
-            let entries: Vec<Entry> = batch.iter().map(Entry::of).collect();
-            // The messages take most of the memory; nothing of them is needed any more.
-            drop(batch);
             let _spans: Vec<Span> = entries.iter().filter_map(live_span).collect();
-            let report = projection.fold(created, &entries)?;
+            // A publisher that is busy takes them from the outbox.
+            let hand_over = |due: Vec<Due>| drop(new.try_send(NewlyDue { due, folded: last }));
+            let report = projection.fold_handing_over(created, &entries, &hand_over)?;
             Ok::<_, ProjectionError>((entries, report))
         };
         let (entries, report) = crate::run_blocking(folding).await?;
@@ -80,15 +137,16 @@ impl Folding {
     }
 
     fn tell(&self, entries: &[Entry], report: FoldReport) {
-        let mut workers = BTreeSet::new();
+        let mut readers = BTreeSet::new();
         for entry in entries {
             match entry {
                 Entry::Event(recorded) => {
                     metrics::consumed(&recorded.value.subject);
-                    workers.extend(registration(&recorded.value.event));
+                    readers.extend(Reader::from_event(&recorded.value.event));
                     // The process goes down when nobody listens.
                     let _ = vault_task(&recorded.value.event).is_none_or(|task| self.heard.vault.send(task).is_ok());
                 }
+                Entry::Poison(poison) if !self.poisonings.is_told(poison.sequence) => {}
                 Entry::Poison(poison) => {
                     let (sequence, value) = (poison.sequence, &poison.value);
                     tracing::warn!(
@@ -101,8 +159,8 @@ impl Folding {
                 }
             }
         }
-        if !workers.is_empty() {
-            let _ = self.heard.registered.send(workers);
+        if !readers.is_empty() {
+            let _ = self.heard.readers.send(readers);
         }
         report.anomalies.iter().for_each(|(sequence, anomaly)| warn(*sequence, anomaly));
         report.rulings.into_iter().for_each(|ruling| self.tell_ruling(ruling));
@@ -117,13 +175,6 @@ impl Folding {
             Ruling::Discarded { sequence } => tracing::info!(sequence, "quarantined event discarded"),
             Ruling::NotThere { sequence } => tracing::warn!(sequence, "no such event in quarantine"),
         }
-    }
-}
-
-fn registration(event: &Event) -> Option<WorkerId> {
-    match event {
-        Event::WorkerRegistered(worker) => Some(worker.worker_id.clone()),
-        _ => None,
     }
 }
 

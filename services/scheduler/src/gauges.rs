@@ -35,8 +35,21 @@ pub(crate) struct Gauges {
 impl Gauges {
     /// Looks until it is dropped. What cannot be looked at now is looked at again.
     pub(crate) async fn run(self) {
+        let (mut before, mut compacted) = (0, 0);
         loop {
             let position = *self.folded.borrow();
+            // A quiet moment: nothing was folded between two looks.
+            if position == before && position != compacted {
+                let projection = self.projection.clone();
+                let compacting = move || -> Result<(), ProjectionError> {
+                    projection.compact();
+                    Ok(())
+                };
+                if crate::run_blocking(compacting).await.is_ok() {
+                    compacted = position;
+                }
+            }
+            before = position;
             match lag(&self.log, position).await {
                 Ok(lag) => metrics::lag(Some(lag)),
                 Err(error) => {

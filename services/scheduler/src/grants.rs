@@ -210,6 +210,11 @@ impl Grants {
         }
     }
 
+    /// True if the grant is known to be in the vault.
+    pub(crate) fn has(&self, key: &GrantKey) -> bool {
+        self.is_known(&self.ring(), key)
+    }
+
     fn is_known(&self, ring: &Arc<KeyRing>, key: &GrantKey) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.follow(ring);

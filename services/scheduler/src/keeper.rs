@@ -11,14 +11,18 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use waybill_domain::fold::{SecretFact, SecretKey, SecretState};
+use waybill_domain::{
+    fold::{SecretFact, SecretKey, SecretState},
+    secret::SecretHead,
+};
 use waybill_platform::{
     chain,
-    log::{Administration, ErrorKind},
+    log::{Administration, ErrorKind, RawMessage},
     sealing::{Binding, KeyRing},
+    trace,
     vault::{Kept, SecretEntry, Vault, VaultEntry, VaultError},
 };
-use waybill_schemas::{VaultFilter, VaultKey};
+use waybill_schemas::{Subject, Timestamp, VaultFilter, VaultKey};
 
 use crate::{
     SchedulerError,
@@ -31,6 +35,11 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long to wait before the vault is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often what a crash left is looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(3600);
+/// How long a version may stand in the vault before its event. A gateway sends the event within ten minutes of the request, or
+/// not at all; the rest is for clocks that differ.
+const GRACE: Duration = Duration::from_secs(3600);
 /// Entries that are erased at a time.
 const AT_ONCE: usize = 16;
 
@@ -55,6 +64,8 @@ pub(crate) enum VaultTask {
     },
     /// Everything in the vault is looked at.
     Sweep,
+    /// What nobody needs any more is looked for: versions without an event, and grants that no placement uses.
+    Collect,
 }
 
 /// Keeps the vault.
@@ -72,8 +83,9 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Runs until shutdown. The vault's errors pass, or are told; they end nothing.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
-        let mut look = interval(LOOK_EVERY);
+        let (mut look, mut collect) = (interval(LOOK_EVERY), interval(COLLECT_EVERY));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut queue = VecDeque::new();
         loop {
             if let Some(task) = queue.pop_front() {
@@ -96,6 +108,7 @@ impl Keeper {
                 () = shutdown.cancelled() => return Ok(()),
                 Some(task) = self.tasks.recv() => queue.push_back(task),
                 _ = look.tick() => queue.extend(self.look_at_keys().await),
+                _ = collect.tick() => queue.push_back(VaultTask::Collect),
             }
         }
     }
@@ -148,6 +161,7 @@ impl Keeper {
                 self.keep_version(&ring, &version_key(secret, *version), fact.as_ref(), false).await
             }
             VaultTask::Sweep => self.sweep().await,
+            VaultTask::Collect => self.collect().await,
         }
     }
 
@@ -192,6 +206,38 @@ impl Keeper {
         drop(snapshot);
         for key in self.vault.keys(&VaultFilter::Grants(None)).await? {
             self.keep_grant(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// Erases versions that a gateway left when it died between the vault and the log, and grants that no placement uses. A
+    /// grant is looked at again in an exclusive turn before it goes.
+    async fn collect(&self) -> Result<(), KeeperError> {
+        let (versions, now) = (self.vault.keys(&VaultFilter::Secrets).await?, trace::now());
+        let grants = self.vault.keys(&VaultFilter::Grants(None)).await?;
+        let snapshot = self.snapshot().await?;
+        for key in versions {
+            let secret = secret_of(&key);
+            if snapshot.secret(&secret)?.is_some_and(|fact| version_of(&key) <= fact.version) {
+                continue;
+            }
+            // The projection may be behind, or a message in quarantine: the log itself is asked.
+            let subject = Subject::Secret { workspace: secret.workspace, secret: secret.secret_name };
+            let head = newest_version(self.log.last(&subject).await.map_err(VaultError::from)?.as_ref());
+            match self.vault.get(&key).await {
+                Ok(Some(kept)) if is_orphan(version_of(&key), head, kept.at, now) => {
+                    tracing::info!(%key, "erasing a version whose event never came");
+                    self.erase(vec![key]).await?;
+                }
+                Ok(_) | Err(VaultError::Entry { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for key in grants {
+            let VaultKey::Grant { worker_id, .. } = &key else { continue };
+            if !snapshot.is_used_by(&secret_of(&key), worker_id)? {
+                self.keep_grant(&key).await?;
+            }
         }
         Ok(())
     }
@@ -300,6 +346,18 @@ fn seal_again(
     Ok(SecretEntry { sealed, mac: entry.mac.clone() }.into())
 }
 
+/// The newest version of a secret that the log names, by the last message on its subject; none where that cannot be read.
+fn newest_version(last: Option<&RawMessage>) -> Option<u64> {
+    let Some(message) = last else { return Some(0) };
+    let recorded = message.decode().ok()?;
+    SecretHead::from_event(message.sequence, &recorded.event).map(|head| head.version)
+}
+
+/// True if the log names no such version, and it has been in the vault for so long that no gateway will say it any more.
+fn is_orphan(version: u64, head: Option<u64>, written: Timestamp, now: Timestamp) -> bool {
+    head.is_some_and(|head| version > head) && now.instant() - written.instant() >= GRACE
+}
+
 fn version_of(key: &VaultKey) -> u64 {
     match key {
         VaultKey::Secret { version, .. } | VaultKey::Grant { version, .. } => *version,
@@ -309,4 +367,27 @@ fn version_of(key: &VaultKey) -> u64 {
 fn secret_of(key: &VaultKey) -> SecretKey {
     let (VaultKey::Secret { workspace, secret, .. } | VaultKey::Grant { workspace, secret, .. }) = key;
     SecretKey { workspace: workspace.clone(), secret_name: secret.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_event_will_name() {
+        let at = |text: &str| format!("2030-01-0{text}Z").parse::<Timestamp>().unwrap();
+        let cases = [
+            ("no event of the secret, and a day later", 1, Some(0), "3T00:00:00", true),
+            ("a gateway may still send the event", 1, Some(0), "2T00:59:59", false),
+            ("an hour later it will not", 1, Some(0), "2T01:00:00", true),
+            ("the scheduler's clock is behind", 1, Some(0), "1T23:55:00", false),
+            ("the event named it", 3, Some(3), "3T00:00:00", false),
+            ("a later event went past it", 3, Some(4), "3T00:00:00", false),
+            ("the number after the newest", 4, Some(3), "3T00:00:00", true),
+            ("what the log says cannot be read", 4, None, "3T00:00:00", false),
+        ];
+        for (name, version, head, now, expected) in cases {
+            assert_eq!(is_orphan(version, head, at("2T00:00:00"), at(now)), expected, "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod announcement;
 mod aside;
 mod batch;
+mod bounded;
 mod config;
 mod consumers;
 mod folding;
@@ -18,9 +19,9 @@ mod keys;
 pub mod origin;
 pub mod projection;
 mod publisher;
-mod readers;
 mod refold;
 mod retry;
+mod standing;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,6 @@ use waybill_platform::{
 
 pub use config::SchedulerConfig;
 pub use keys::{KeyFolderError, PublishKeysError, read_keys};
-pub use readers::Readers;
 pub use refold::rebuild;
 pub use start::run;
 

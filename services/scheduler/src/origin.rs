@@ -1,5 +1,6 @@
 //! Invariant 11: the projection refuses a log that is not the one it was folded from.
 
+use waybill_platform::log::{ReadError, StreamState};
 use waybill_schemas::Timestamp;
 
 use crate::projection::Position;
@@ -90,14 +91,13 @@ pub fn resume(position: Option<&Position>, log: Option<&LogState>) -> Result<u64
         (Some(position), None) => return Err(ForeignLog::Missing { position: position.sequence }),
         (Some(position), Some(log)) => (position, log),
     };
-    if log.created != position.stream_created {
-        return Err(ForeignLog::Recreated { found: log.created, expected: position.stream_created });
-    }
-    if log.last_sequence < position.sequence {
-        return Err(ForeignLog::Shrunk { last: log.last_sequence, position: position.sequence });
-    }
-    if log.at_position.is_some_and(|at| at != position.at) {
-        return Err(ForeignLog::Diverged { position: position.sequence });
+    let state =
+        StreamState { created: log.created, first_sequence: log.first_sequence, last_sequence: log.last_sequence };
+    match position.identity().compare(&state, log.at_position) {
+        Err(ReadError::Recreated { found, expected }) => return Err(ForeignLog::Recreated { found, expected }),
+        Err(ReadError::Shrunk { last, read }) => return Err(ForeignLog::Shrunk { last, position: read }),
+        Err(_) => return Err(ForeignLog::Diverged { position: position.sequence }),
+        Ok(()) => {}
     }
     first_needed(position.sequence.saturating_add(1), log)
 }
@@ -126,7 +126,8 @@ mod tests {
         let log = |first, last, at_position| {
             Some(LogState { created: made, first_sequence: first, last_sequence: last, at_position })
         };
-        let recreated = LogState { created: other, first_sequence: 1, last_sequence: 99, at_position: Some(then) };
+        let elsewhere =
+            |at_position| Some(LogState { created: other, first_sequence: 1, last_sequence: 99, at_position });
         let cases = [
             ("both new", None, None, Ok(1)),
             ("new projection", None, log(1, 50, None), Ok(1)),
@@ -143,9 +144,10 @@ mod tests {
             (
                 "made anew",
                 Some(&position),
-                Some(recreated),
+                elsewhere(Some(other)),
                 Err(ForeignLog::Recreated { found: other, expected: made }),
             ),
+            ("restored from a backup", Some(&position), elsewhere(Some(then)), Ok(11)),
             ("shrunk", Some(&position), log(1, 9, None), Err(ForeignLog::Shrunk { last: 9, position: 10 })),
             ("another message", Some(&position), log(1, 12, Some(other)), Err(ForeignLog::Diverged { position: 10 })),
             ("gap", Some(&position), log(12, 15, None), Err(ForeignLog::StartsLater { first: 12, needed: 11 })),

@@ -3,21 +3,27 @@
 //! A row leaves the outbox when the fold reads the decision from the log, not when it was sent: sending again after a crash
 //! finds the same id there. Withdrawals go in batches of their own, before everything that hands credentials over; within
 //! the other lanes requests go before renewals, and workspaces take turns (invariant 12).
+//!
+//! Several batches are under way at a time: each decision names what its subject must hold, so that their order among
+//! themselves does not matter. Only renewals may share a subject; they are in one batch at a time.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 use waybill_domain::{decision::Cause, fold::Lane};
 use waybill_platform::{
     chain,
-    log::{Administration, Appended, ErrorKind, Expect, NewEvent, RawMessage},
-    metrics,
+    log::{Administration, Appended, ErrorKind, Expect, RawMessage},
+    metrics, trace,
     vault::VaultError,
 };
 use waybill_schemas::{Event, WorkspaceId};
@@ -26,19 +32,25 @@ use crate::{
     SchedulerError,
     announcement::{Announcement, count, write_log_line},
     aside::Aside,
+    folding::NewlyDue,
     grants::{GrantKey, Grants, needed_grant},
     in_flight::InFlight,
     projection::{Due, Projection, ProjectionError},
+    standing::Standing,
 };
 
 /// Most decisions published as one atomic batch.
 pub(crate) const MAX_BATCH: usize = 500;
-/// Most decisions that are in the log and not folded: the fold is waited for then.
-const MAX_IN_FLIGHT: usize = 4 * MAX_BATCH;
+/// Most decisions that were sent and are not folded: the fold is waited for then.
+const MAX_IN_FLIGHT: usize = 8 * MAX_BATCH;
+/// Batches under way at a time.
+const MAX_UNDER_WAY: usize = 3;
 /// How long to wait where a grant could not be made for now.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often the outbox is looked at where nothing changes: what was set aside comes back.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often a scheduler looks whether the one that is ahead of it goes on.
+const LOOK_WHILE_BEHIND: Duration = Duration::from_millis(250);
 
 /// Publishes what the projection holds as due.
 pub(crate) struct Publisher {
@@ -47,9 +59,14 @@ pub(crate) struct Publisher {
     grants: Arc<Grants>,
     aside: Arc<Aside>,
     folded: watch::Receiver<u64>,
+    /// Decisions that are not in the outbox yet.
+    new: mpsc::Receiver<NewlyDue>,
     in_flight: InFlight,
     /// The workspace that was served last, by lane.
     turns: HashMap<Lane, WorkspaceId>,
+    standing: Standing,
+    /// True while a batch with renewals is under way.
+    renewing: bool,
 }
 
 /// Decisions that go together.
@@ -58,9 +75,31 @@ struct Batch {
     due: Vec<Due>,
     /// Sequence up to which the log was folded when they were due.
     folded: u64,
+    /// Some of what was due cannot be sent for now.
+    postponed: bool,
+}
+
+/// What became of a decision that was sent.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// The log holds it, maybe since before it was sent.
+    Said { sequence: u64, before: bool },
+    /// It cannot be said, and why.
+    Unsayable(String),
+    /// It is to be sent again.
+    Unknown,
+    /// Another scheduler is saying it.
+    LeftAlone,
+}
+
+/// A batch that was sent.
+struct Sent {
+    fates: Vec<(Due, Fate)>,
+    renewals: bool,
 }
 
 /// What a round came to.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {
     /// Nothing was due.
@@ -69,6 +108,8 @@ pub(crate) enum Round {
     Published,
     /// Some could not be for now.
     Postponed,
+    /// Another scheduler has said some that this one has not folded.
+    Behind,
 }
 
 impl Publisher {
@@ -78,65 +119,157 @@ impl Publisher {
         grants: Arc<Grants>,
         aside: Arc<Aside>,
         folded: watch::Receiver<u64>,
+        new: mpsc::Receiver<NewlyDue>,
+        standing: Standing,
     ) -> Self {
-        Self { log, projection, grants, aside, folded, in_flight: InFlight::default(), turns: HashMap::new() }
+        Self {
+            new,
+            log,
+            projection,
+            grants,
+            aside,
+            folded,
+            in_flight: InFlight::default(),
+            turns: HashMap::new(),
+            standing,
+            renewing: false,
+        }
     }
 
     /// Runs until shutdown.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = self.publish() => ended,
+        }
+    }
+
+    async fn publish(&mut self) -> Result<(), SchedulerError> {
+        let mut under_way = JoinSet::new();
+        // What the catching up left there may be said by now.
+        while self.new.try_recv().is_ok() {}
         loop {
-            let round = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                round = self.publish_round() => round?,
-            };
-            let wait = match round {
-                Round::Published if self.in_flight.len() < MAX_IN_FLIGHT => continue,
-                Round::Published | Round::Idle => LOOK_EVERY,
-                Round::Postponed => PAUSE,
-            };
+            let wait = self.send_due(&mut under_way).await?;
             tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                changed = timeout(wait, self.folded.changed()) => if matches!(changed, Ok(Err(_))) { return Ok(()) },
+                Some(sent) = under_way.join_next() => {
+                    self.note_sent(sent.map_err(|_| SchedulerError::Interrupted)?);
+                }
+                Some(new) = self.new.recv() => {
+                    let batch = self.keep_sendable(new).filter(|_| under_way.len() < self.most_under_way());
+                    if let Some(batch) = batch {
+                        batch.due.iter().for_each(|due| self.in_flight.begin(due.key.clone()));
+                        under_way.spawn(send(self.log.clone(), batch));
+                    }
+                }
+                changed = timeout(wait, self.folded.changed()), if !self.standing.is_behind() => {
+                    if matches!(changed, Ok(Err(_))) {
+                        return Ok(());
+                    }
+                }
+                // The fold of what another scheduler says is no reason to look at each of its batches.
+                () = sleep(wait), if self.standing.is_behind() => {}
             }
         }
     }
 
+    /// Sends as many batches as may be under way, and returns how long to wait if nothing happens.
+    async fn send_due(&mut self, under_way: &mut JoinSet<Sent>) -> Result<Duration, SchedulerError> {
+        self.in_flight.release(*self.folded.borrow_and_update());
+        if self.standing.is_behind() && !self.take_over().await? {
+            return Ok(LOOK_WHILE_BEHIND);
+        }
+        while under_way.len() < self.most_under_way() && self.in_flight.len() < MAX_IN_FLIGHT {
+            let Some(batch) = self.next_batch().await? else { return Ok(LOOK_EVERY) };
+            let postponed = batch.postponed;
+            if !batch.due.is_empty() {
+                under_way.spawn(send(self.log.clone(), batch));
+            }
+            if postponed {
+                return Ok(PAUSE);
+            }
+        }
+        Ok(LOOK_EVERY)
+    }
+
+    /// After a start or a take-over one batch shows whether another scheduler is ahead.
+    fn most_under_way(&self) -> usize {
+        if self.standing.is_sure() { MAX_UNDER_WAY } else { 1 }
+    }
+
+    /// A batch of what is newly due, if it can go as it is: of one lane, no renewals, and with every grant in the vault.
+    fn keep_sendable(&self, NewlyDue { due, folded }: NewlyDue) -> Option<Batch> {
+        // Once it is committed it is in the outbox, and may have been sent from there.
+        if *self.folded.borrow() >= folded {
+            return None;
+        }
+        let lane = |due: &Due| Lane::of_outcome(&due.pending.decision.outcome);
+        let first = lane(due.first()?);
+        let can_go = |due: &Due| {
+            lane(due) == first
+                && !self.in_flight.contains(&due.key)
+                && needed_grant(due).is_none_or(|(key, _)| self.grants.has(&key))
+        };
+        let all = first != Lane::Renewals && !self.standing.is_behind() && due.iter().all(can_go);
+        all.then_some(Batch { due, folded, postponed: false })
+    }
+
+    /// True if decisions wait that nobody says: this scheduler goes on with them.
+    async fn take_over(&mut self) -> Result<bool, SchedulerError> {
+        let waiting = self.read_batch().await?.is_some();
+        let took_over = self.standing.look(Instant::now(), self.projection.answered(), waiting);
+        if took_over {
+            tracing::info!("decisions wait that no other scheduler publishes, going on with them");
+        }
+        Ok(took_over)
+    }
+
     /// Publishes one batch of what is due.
+    #[cfg(test)]
     pub(crate) async fn publish_round(&mut self) -> Result<Round, SchedulerError> {
-        let folded = *self.folded.borrow_and_update();
-        self.in_flight.release(folded);
+        self.in_flight.release(*self.folded.borrow_and_update());
+        let Some(batch) = self.next_batch().await? else { return Ok(Round::Idle) };
+        let postponed = batch.postponed;
+        let behind = self.note_sent(send(self.log.clone(), batch).await);
+        Ok(match (behind, postponed) {
+            (true, _) => Round::Behind,
+            (false, true) => Round::Postponed,
+            (false, false) => Round::Published,
+        })
+    }
+
+    /// What is due and can be sent, once its grants are in the vault; none if nothing is due.
+    async fn next_batch(&mut self) -> Result<Option<Batch>, SchedulerError> {
         // Within the turn from here on: see `Grants`.
         let grants = self.grants.clone();
         let turn = grants.begin_turn().await;
-        let batch = self.next_batch().await?;
-        if batch.due.is_empty() {
-            return Ok(Round::Idle);
+        let Some(mut batch) = self.read_batch().await? else { return Ok(None) };
+        for due in &batch.due {
+            let decision = &due.pending.decision;
+            self.turns.insert(Lane::of_outcome(&decision.outcome), decision.workspace.clone());
         }
         let needed: BTreeMap<_, _> = batch.due.iter().filter_map(needed_grant).collect();
         let failed = if needed.is_empty() { BTreeMap::new() } else { grants.ensure_all(&turn, needed).await };
         drop(turn);
         let count = batch.due.len();
-        let ready = self.keep_ready(batch.due, &failed);
-        let postponed = ready.len() < count;
-        self.append(ready, batch.folded).await;
-        Ok(if postponed { Round::Postponed } else { Round::Published })
+        batch.due = self.keep_ready(batch.due, &failed);
+        batch.postponed = batch.due.len() < count;
+        batch.due.iter().for_each(|due| self.in_flight.begin(due.key.clone()));
+        self.renewing = self.renewing || batch.due.iter().any(is_renewal);
+        Ok(Some(batch))
     }
 
-    async fn next_batch(&mut self) -> Result<Batch, SchedulerError> {
-        let (projection, turns) = (self.projection.clone(), self.turns.clone());
+    /// What is due and not under way.
+    async fn read_batch(&mut self) -> Result<Option<Batch>, SchedulerError> {
+        let (projection, turns, renewing) = (self.projection.clone(), self.turns.clone(), self.renewing);
         let (aside, in_flight) = (self.aside.keys(), std::mem::take(&mut self.in_flight));
         let reading = move || {
-            let batch = read_batch(&projection, &turns, &in_flight, &aside);
+            let is_taken = |key: &str| in_flight.contains(key) || aside.contains(key);
+            let batch = read_batch(&projection, &turns, &is_taken, renewing);
             (batch, in_flight)
         };
         let (batch, in_flight) = crate::run_blocking(move || Ok::<_, ProjectionError>(reading())).await?;
         self.in_flight = in_flight;
-        let batch = batch?;
-        for due in &batch.due {
-            let decision = &due.pending.decision;
-            self.turns.insert(Lane::of_outcome(&decision.outcome), decision.workspace.clone());
-        }
-        Ok(batch)
+        Ok(Some(batch?).filter(|batch| !batch.due.is_empty()))
     }
 
     /// Decisions whose grants are there. The others stay in the outbox, or are set aside.
@@ -154,89 +287,29 @@ impl Publisher {
         due.into_iter().filter(is_ready).collect()
     }
 
-    async fn append(&mut self, due: Vec<Due>, folded: u64) {
-        let mut announced = Vec::with_capacity(due.len());
-        for due in due {
-            let announcement = Announcement::new(&due.pending);
-            let expect = self.expected(&due).await;
-            announced.push((due, announcement, expect));
-        }
-        let to_event = |(_, announcement, expect): &(Due, Announcement, Expect)| {
-            (announcement.event.clone(), *expect, announcement.span.clone())
-        };
-        let outcomes = self.log.append_all(announced.iter().map(to_event).collect()).await;
-        for ((due, announcement, _), outcome) in announced.into_iter().zip(outcomes) {
-            let outcome = match outcome {
-                Ok(Appended::Conflict { last }) => self.resolve(&due, &announcement, last).await,
-                Ok(Appended::Stored { sequence, duplicate }) => Ok(Some((sequence, duplicate))),
-                Err(error) => Err((error.kind(), chain(&error))),
-            };
-            match outcome {
-                Ok(Some((sequence, duplicate))) => self.note_stored(due, &announcement, (sequence, duplicate), folded),
-                Ok(None) => self.set_aside(&due, "another event stands in its place"),
-                Err((ErrorKind::Never, error)) => self.set_aside(&due, &error),
-                Err((_, error)) => tracing::warn!(error, "a decision could not be appended, trying again"),
-            }
-        }
-    }
-
-    /// Where a decision is expected. A worker's new key brings a version again whose renewal may be there.
-    async fn expected(&self, due: &Due) -> Expect {
-        let pending = &due.pending;
-        if pending.decision.cause() != Cause::KeyChange {
-            return Expect::Last(pending.after);
-        }
-        let last = self.log.last(&pending.decision.subject()).await.ok().flatten();
-        let earlier = last.filter(|last| last.sequence < pending.decision.caused_by);
-        Expect::Last(earlier.map_or(pending.after, |last| last.sequence))
-    }
-
-    /// What became of a decision whose subject holds something else than expected: the sequence at which it is said, and
-    /// whether it was said before; none if it cannot be said.
-    async fn resolve(
-        &self,
-        due: &Due,
-        announcement: &Announcement,
-        last: Option<RawMessage>,
-    ) -> Result<Option<(u64, bool)>, (ErrorKind, String)> {
-        let Some(last) = last else { return Err((ErrorKind::Again, "a replica is behind".to_owned())) };
-        match judge_conflict(due, &last) {
-            Conflict::Said => Ok(Some((last.sequence, true))),
-            Conflict::Foreign => Ok(None),
-            Conflict::Earlier => {
-                let outcome = self.append_after(&announcement.event, &announcement.span, last.sequence).await;
-                match outcome {
-                    Ok(Appended::Stored { sequence, duplicate }) => Ok(Some((sequence, duplicate))),
-                    Ok(Appended::Conflict { .. }) => {
-                        Err((ErrorKind::Again, "another renewal came meanwhile".to_owned()))
-                    }
-                    Err(error) => Err((error.kind(), chain(&error))),
+    /// Notes what became of a batch. True if another scheduler is ahead.
+    fn note_sent(&mut self, Sent { fates, renewals }: Sent) -> bool {
+        self.renewing = self.renewing && !renewals;
+        let (mut behind, mut sure) = (false, false);
+        for (due, fate) in fates {
+            match fate {
+                Fate::Said { sequence, before } => {
+                    (behind, sure) = (behind || before, sure || !before);
+                    self.in_flight.add(due.key, sequence);
+                    continue;
                 }
+                Fate::Unsayable(error) => self.set_aside(&due, &error),
+                Fate::Unknown => {}
+                Fate::LeftAlone => behind = true,
             }
+            self.in_flight.give_up(&due.key);
         }
-    }
-
-    async fn append_after(
-        &self,
-        event: &NewEvent,
-        span: &Span,
-        sequence: u64,
-    ) -> Result<Appended, waybill_platform::log::AppendError> {
-        use tracing::Instrument as _;
-        self.log.append(event, Expect::Last(sequence), None).instrument(span.clone()).await
-    }
-
-    fn note_stored(&mut self, due: Due, announcement: &Announcement, (sequence, duplicate): (u64, bool), folded: u64) {
-        // The fold has read the decision and left the row: sending it for ever would not change that.
-        if duplicate && sequence <= folded {
-            return self.set_aside(&due, "the log holds it, and the fold did not take it");
+        if behind {
+            self.standing.fall_behind(Instant::now(), self.projection.answered());
+        } else if sure {
+            self.standing.become_sure();
         }
-        let _entered = announcement.span.enter();
-        write_log_line(&announcement.event.event, sequence);
-        if !duplicate {
-            count(&announcement.event.event);
-        }
-        self.in_flight.add(due.key, sequence);
+        behind
     }
 
     fn set_aside(&self, due: &Due, error: &str) {
@@ -244,6 +317,91 @@ impl Publisher {
         metrics::decision_refused();
         tracing::error!(subject = %decision.subject(), caused_by = decision.caused_by, error, "a decision cannot be published, it is set aside");
         self.aside.put(due.key.clone());
+    }
+}
+
+fn is_renewal(due: &Due) -> bool {
+    Lane::of_outcome(&due.pending.decision.outcome) == Lane::Renewals
+}
+
+/// Publishes a batch.
+async fn send(log: Arc<dyn Administration>, Batch { due, folded, .. }: Batch) -> Sent {
+    let renewals = due.iter().any(is_renewal);
+    let (mut events, mut announced) = (Vec::with_capacity(due.len()), Vec::with_capacity(due.len()));
+    for due in due {
+        let Announcement { event, span } = Announcement::new(&due.pending);
+        let expect = find_expected(log.as_ref(), &due).await;
+        events.push((event.clone(), expect, span.clone()));
+        announced.push((due, Announcement { event, span }));
+    }
+    let outcomes = log.append_all(events).await;
+    let mut fates = Vec::with_capacity(announced.len());
+    for ((due, announcement), outcome) in announced.into_iter().zip(outcomes) {
+        let fate = match outcome {
+            None => Fate::LeftAlone,
+            Some(Ok(Appended::Stored { sequence, duplicate })) => Fate::Said { sequence, before: duplicate },
+            Some(Ok(Appended::Conflict { last })) => resolve_conflict(log.as_ref(), &due, &announcement, last).await,
+            Some(Err(error)) if error.kind() == ErrorKind::Never => Fate::Unsayable(chain(&error)),
+            Some(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "a decision could not be appended, trying again");
+                Fate::Unknown
+            }
+        };
+        let fate = match fate {
+            // The fold has read the decision and left the row: sending it for ever would not change that.
+            Fate::Said { sequence, before: true } if sequence <= folded => {
+                Fate::Unsayable("the log holds it, and the fold did not take it".to_owned())
+            }
+            fate => fate,
+        };
+        if let Fate::Said { sequence, before } = fate {
+            let _entered = announcement.span.enter();
+            write_log_line(&announcement.event.event, sequence);
+            if !before {
+                count(&announcement.event.event);
+                let cause = &due.pending.cause;
+                metrics::decided_after(trace::now().instant() - cause.at.instant());
+            }
+        }
+        fates.push((due, fate));
+    }
+    Sent { fates, renewals }
+}
+
+/// Where a decision is expected. A worker's new key brings a version again whose renewal may be there.
+async fn find_expected(log: &dyn Administration, due: &Due) -> Expect {
+    let pending = &due.pending;
+    if pending.decision.cause() != Cause::KeyChange {
+        return Expect::Last(pending.after);
+    }
+    let last = log.last(&pending.decision.subject()).await.ok().flatten();
+    let earlier = last.filter(|last| last.sequence < pending.decision.caused_by);
+    Expect::Last(earlier.map_or(pending.after, |last| last.sequence))
+}
+
+/// What became of a decision whose subject holds something else than expected.
+async fn resolve_conflict(
+    log: &dyn Administration,
+    due: &Due,
+    announcement: &Announcement,
+    last: Option<RawMessage>,
+) -> Fate {
+    use tracing::Instrument as _;
+    // A replica is behind.
+    let Some(last) = last else { return Fate::Unknown };
+    match judge_conflict(due, &last) {
+        Conflict::Said => Fate::Said { sequence: last.sequence, before: true },
+        Conflict::Foreign => Fate::Unsayable("another event stands in its place".to_owned()),
+        Conflict::Earlier => {
+            let appending = log.append(&announcement.event, Expect::Last(last.sequence), None);
+            match appending.instrument(announcement.span.clone()).await {
+                Ok(Appended::Stored { sequence, duplicate }) => Fate::Said { sequence, before: duplicate },
+                // Another renewal came meanwhile.
+                Ok(Appended::Conflict { .. }) => Fate::Unknown,
+                Err(error) if error.kind() == ErrorKind::Never => Fate::Unsayable(chain(&error)),
+                Err(_) => Fate::Unknown,
+            }
+        }
     }
 }
 
@@ -276,24 +434,24 @@ fn judge_conflict(due: &Due, last: &RawMessage) -> Conflict {
     }
 }
 
-/// Withdrawals alone, or else requests and then renewals.
+/// Withdrawals alone, or else requests and then renewals, of which only one batch may be under way.
 fn read_batch(
     projection: &Projection,
     turns: &HashMap<Lane, WorkspaceId>,
-    in_flight: &InFlight,
-    aside: &HashSet<String>,
+    is_taken: &dyn Fn(&str) -> bool,
+    renewing: bool,
 ) -> Result<Batch, ProjectionError> {
     let snapshot = projection.snapshot()?;
     let folded = snapshot.position()?.map_or(0, |position| position.sequence);
-    let is_taken = |key: &str| in_flight.contains(key) || aside.contains(key);
-    let mut due = snapshot.due(Lane::Withdrawals, turns.get(&Lane::Withdrawals), MAX_BATCH, &is_taken)?;
+    let mut due = snapshot.due(Lane::Withdrawals, turns.get(&Lane::Withdrawals), MAX_BATCH, is_taken)?;
     if due.is_empty() {
-        for lane in [Lane::Requests, Lane::Renewals] {
+        let lanes = if renewing { vec![Lane::Requests] } else { vec![Lane::Requests, Lane::Renewals] };
+        for lane in lanes {
             let room = MAX_BATCH.saturating_sub(due.len());
             if room > 0 {
-                due.extend(snapshot.due(lane, turns.get(&lane), room, &is_taken)?);
+                due.extend(snapshot.due(lane, turns.get(&lane), room, is_taken)?);
             }
         }
     }
-    Ok(Batch { due, folded })
+    Ok(Batch { due, folded, postponed: false })
 }

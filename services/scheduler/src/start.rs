@@ -1,6 +1,12 @@
 //! From configuration to the running loops.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -19,7 +25,8 @@ use waybill_schemas::VaultFilter;
 use crate::{
     SchedulerConfig, SchedulerError,
     aside::Aside,
-    consumers::Consumers,
+    bounded::Bounded,
+    consumers::{Consumers, Reader},
     folding::{Folding, Heard},
     gauges::Gauges,
     grants::Grants,
@@ -28,12 +35,14 @@ use crate::{
     origin::{ForeignLog, LogState, resume},
     projection::{Position, Projection, ProjectionError},
     publisher::Publisher,
-    readers::Readers,
     retry::{Candidate, Retries, Retry},
+    standing::Standing,
 };
 
 /// How long to wait before asking an absent log again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Times that decisions are handed over and wait for the publisher; then they wait in the outbox.
+const MAX_NEWLY_DUE: usize = 4;
 /// JetStream's code for a stream that does not exist.
 const STREAM_NOT_FOUND: u64 = 10059;
 
@@ -54,7 +63,6 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) -> Result
         projection: config.projection,
         key_folder: config.key_folder,
         keys: watch::channel(Arc::new(config.keys)).0,
-        readers: config.readers,
         replicas: config.replicas,
         health,
     };
@@ -74,7 +82,6 @@ pub(crate) struct Scheduler {
     pub(crate) projection: PathBuf,
     pub(crate) key_folder: PathBuf,
     pub(crate) keys: watch::Sender<Arc<KeyRing>>,
-    pub(crate) readers: Readers,
     pub(crate) replicas: usize,
     pub(crate) health: HealthState,
 }
@@ -123,7 +130,7 @@ impl Scheduler {
         };
         tracing::info!(from, last_sequence = stream.last_sequence, projection = %projection.path().display(), "folding the event log");
         let loops = Loops::new(self, &projection, stream, from)?;
-        let outcome = loops.run(self, (from, position), ready, shutdown).await?;
+        let outcome = loops.run((from, position), ready, shutdown).await?;
         Ok(outcome.map(|candidate| (projection, candidate)))
     }
 
@@ -242,22 +249,32 @@ impl Loops {
     ) -> Result<Self, ProjectionError> {
         let Scheduler { log, vault, .. } = scheduler;
         let (folded, folds) = watch::channel(from.saturating_sub(1));
-        let (registered, registrations) = mpsc::unbounded_channel();
+        let (readers, named) = mpsc::unbounded_channel();
         let (vault_tasks, tasks) = mpsc::unbounded_channel();
         let (retries, asked) = mpsc::unbounded_channel();
+        let (due, new) = mpsc::channel(MAX_NEWLY_DUE);
+        let behind = Arc::new(AtomicBool::new(false));
         // Consumers that are missing for workers known from earlier: making one that is there changes nothing.
-        let _ = registered.send(projection.workers()?);
+        let _ = readers.send(projection.workers()?.into_iter().map(Reader::Worker).collect());
         // What a crash left undone in the vault.
         let _ = vault_tasks.send(VaultTask::Sweep);
         for retry in open_retries(projection)? {
             let _ = retries.send(retry);
         }
-        let heard = Heard { registered, vault: vault_tasks, retries };
+        let heard = Heard { due, readers, vault: vault_tasks, retries };
         let grants = Arc::new(Grants::new(vault.clone(), scheduler.keys.subscribe()));
         let aside = Arc::new(Aside::default());
         let (log, projection) = (log.clone(), projection.clone());
         Ok(Self {
-            publisher: Publisher::new(log.clone(), projection.clone(), grants.clone(), aside.clone(), folds.clone()),
+            publisher: Publisher::new(
+                log.clone(),
+                projection.clone(),
+                grants.clone(),
+                aside.clone(),
+                folds.clone(),
+                new,
+                Standing::new(behind.clone()),
+            ),
             keeper: Keeper {
                 log: log.clone(),
                 vault: vault.clone(),
@@ -267,7 +284,7 @@ impl Loops {
                 keys: scheduler.keys.clone(),
                 tasks,
             },
-            consumers: Consumers { log: log.clone(), projection: projection.clone(), registered: registrations },
+            consumers: Consumers { log: log.clone(), projection: projection.clone(), readers: named },
             retries: Retries { log: log.clone(), stream, projection: projection.clone(), folded: folds.clone(), asked },
             gauges: Gauges {
                 log: log.clone(),
@@ -276,7 +293,15 @@ impl Loops {
                 folded: folds.clone(),
                 outbox: scheduler.health.component("outbox"),
             },
-            folding: Folding { log, projection, stream_created: stream.created, folded, heard },
+            folding: Folding {
+                log,
+                projection,
+                stream_created: stream.created,
+                folded,
+                heard,
+                poisonings: Bounded::default(),
+                behind,
+            },
             folds,
             last_at_start: stream.last_sequence,
         })
@@ -286,7 +311,6 @@ impl Loops {
     /// from a picture that is not older than the log. Ends at shutdown, or with a projection to go on with.
     async fn run(
         self,
-        scheduler: &Scheduler,
         (from, position): (u64, Option<Position>),
         ready: ComponentHandle,
         shutdown: &CancellationToken,
@@ -302,7 +326,7 @@ impl Loops {
             tokio::select! {
                 published = publisher.run(shutdown) => published.map(|()| None),
                 kept = keeper.run(shutdown) => kept.map(|()| None),
-                made = consumers.run(&scheduler.readers, shutdown) => made.map(|()| None),
+                made = consumers.run(shutdown) => made.map(|()| None),
                 candidate = retries.run(shutdown) => candidate.map(Some),
             }
         };

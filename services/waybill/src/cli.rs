@@ -1,11 +1,20 @@
 //! The command line.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use waybill_platform::{events::Place, identity::lifetime};
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
-use crate::{Failure, init, output, place::Place};
+use crate::{
+    Failure,
+    identities::{JoinTokenCommand, WorkerCommand, WorkspaceCommand},
+    init, output,
+};
 
 /// Carries private-registry pull credentials from an image's build to the container that runs it, and proves every hop.
 #[derive(Debug, Parser)]
@@ -22,10 +31,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write configuration, keys, NATS accounts and gateway tokens.
     #[command(
-        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n\n\
+        after_help = "Examples:\n  waybill init\n  waybill init --workspace acme --worker node-1 --worker node-2\n  \
+        waybill init --server n1=nats-1.example.com:4222 \\\n    --server n2=nats-2.example.com:4222 \\\n    --server n3=nats-3.example.com:4222\n\n\
         Exit status: 0 done, 2 not done"
     )]
     Init(InitArguments),
+    /// Sign credentials of a NATS user with the keys in the folder, in a file that any NATS client takes.
+    #[command(
+        after_help = "Examples:\n  waybill creds operator --out ops.creds\n  waybill creds log-admin --hours 1 --out admin.creds\n\n\
+        Exit status: 0 written, 2 not written"
+    )]
+    Creds(CredsArguments),
     /// Run nats-server and all services here, until Ctrl-C.
     #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev\n\n\
         Exit status: 0 stopped, 1 a part could not start or ended, 2 wrong usage")]
@@ -38,10 +54,22 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  waybill scheduler\n  waybill scheduler --rebuild\n\n\
         Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
     Scheduler(SchedulerArguments),
-    /// Run the worker of this node: builds providers, pulls, reports.
-    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2\n\n\
+    /// Run the issuer: signs NATS users, ends them, records who may do what.
+    #[command(after_help = "Examples:\n  waybill issuer\n  waybill --home /srv/waybill issuer\n\n\
         Exit status: 0 stopped, 1 it could not start or go on, 2 wrong usage")]
+    Issuer,
+    /// Run the worker of this node: builds providers, pulls, reports. Or have a node join, or retire one.
+    #[command(after_help = "Examples:\n  waybill worker\n  waybill worker --id node-2\n  \
+        waybill worker join --token-file token --gateway http://10.0.0.2:8484\n  waybill worker retire node-2\n\n\
+        Exit status: 0 stopped or done, 1 it could not start or go on, or was refused,\n2 wrong usage")]
     Worker(WorkerArguments),
+    /// Make tokens by which workers join.
+    #[command(after_help = "Examples:\n  waybill join-token create --ttl 1h --uses 20 --prefix node-\n\n\
+        Exit status: 0 done, 2 not done")]
+    JoinToken(JoinTokenArguments),
+    /// Add a workspace while everything runs.
+    #[command(after_help = "Examples:\n  waybill workspace add acme\n\nExit status: 0 done, 2 not done")]
+    Workspace(WorkspaceArguments),
     /// Read the log.
     #[command(after_help = "Examples:\n  waybill events --follow\n  waybill events --container c1 --json\n  \
         waybill events --type ImagePullFailed --from 2026-01-31T12:00:00Z\n  \
@@ -53,11 +81,17 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  waybill explain container c1\n  waybill explain image img-1 --workspace acme --json\n  \
         waybill explain secret oci-registry-ghcr-io\n  \
-        waybill explain container c1 --at 2026-01-31T12:00:00Z\n\n\
+        waybill explain container c1 --at 2026-01-31T12:00:00Z\n  \
+        waybill explain container c1 --diff 120\n  waybill explain --since 1h\n  waybill explain --case case.json\n\n\
         Exit status: 0 healthy, 1 broken, 2 not answered (usage, configuration,\n\
         log away), 3 in flight"
     )]
     Explain(ExplainArguments),
+    /// Write everything that an explanation rests on as one file, which is explained anywhere. Holds no secret.
+    #[command(after_help = "Examples:\n  waybill case container c1 > case.json\n  \
+        waybill case container c1 --redact > case.json\n\n\
+        Exit status: 0 written, 2 not written")]
+    Case(crate::explain::case::CaseArguments),
     /// Tell what the gateway would make of credentials for an image, and whether the registry takes them. Needs no server.
     #[command(after_help = "Examples:\n  waybill check registry.example.com/team/app:1 --creds creds.json --live\n  \
         waybill check ghcr.io/team/app --docker-config ~/.docker/config.json\n  \
@@ -79,6 +113,15 @@ pub(crate) enum Command {
         waybill secrets revoke team --reason 'the account was closed'\n\n\
         Exit status: 0 done, 1 refused by the gateway, 2 not asked or not answered")]
     Secrets(crate::secrets::SecretsArguments),
+    /// Watch what flows and what fails, by cause, in the terminal.
+    #[command(after_help = "Examples:\n  waybill top\n  waybill top --all\n  waybill top --once\n\n\
+        Keys: q, Esc or Ctrl-C end it")]
+    Top(crate::top::TopArguments),
+    /// List a workspace's containers: where each runs, and how it stands.
+    #[command(after_help = "Examples:\n  waybill containers --state broken\n  \
+        waybill containers --worker node-2 --workspace acme --json\n\n\
+        Exit status: 0 listed, 1 refused by the gateway, 2 not asked or not answered")]
+    Containers(crate::containers::ContainersArguments),
     /// List the scheduler's sealing keys, add one, or destroy those that nothing needs.
     #[command(after_help = "Examples:\n  waybill keys list\n  waybill keys rotate\n  waybill keys retire\n\n\
         Exit status: 0 done, 1 an old key is still needed, 2 not done")]
@@ -114,6 +157,18 @@ pub(crate) enum Command {
         #[arg(value_name = "HOST:PORT")]
         address: String,
     },
+    /// Back up the log or the vault while everything runs, checked, into a file.
+    #[command(after_help = "Examples:\n  waybill backup log log.backup\n  waybill backup vault vault.backup\n\n\
+        Exit status: 0 written, 2 not written")]
+    Backup(crate::backup::BackupArguments),
+    /// Restore the log or the vault from a backup, into servers that have none.
+    #[command(after_help = "Examples:\n  waybill restore log log.backup\n  \
+        waybill restore vault vault.backup --replicas 3\n\n\
+        Exit status: 0 restored, 2 not restored")]
+    Restore(crate::backup::RestoreArguments),
+    /// Keep log and vault on more or fewer servers, while everything runs.
+    #[command(after_help = "Examples:\n  waybill replicas 3\n\nExit status: 0 changed, 2 not changed")]
+    Replicas(crate::backup::ReplicasArguments),
     /// Write a container's login as an auth.json of this user, for clients that read one; print its path.
     #[command(after_help = "Examples:\n  waybill login-file --container c1 --workspace acme --node-dir /run/wb\n  \
         WAYBILL_SOCKET=/run/wb/waybill.sock WAYBILL_ACCESS_FILE=/run/wb/acme/c1/access \\\n    waybill login-file\n\n\
@@ -136,7 +191,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it runs until it is stopped, and does not answer a question.
     pub(crate) fn runs(&self) -> bool {
-        matches!(self, Self::Dev(_) | Self::Gateway | Self::Scheduler(_) | Self::Worker(_))
+        matches!(self, Self::Dev(_) | Self::Gateway | Self::Issuer | Self::Scheduler(_) | Self::Worker(_))
     }
 }
 
@@ -148,6 +203,12 @@ pub(crate) struct InitArguments {
     /// Worker that gets a NATS user and a sealing key; may be given several times [new folder: worker-1]
     #[arg(long = "worker", value_name = "ID")]
     pub(crate) workers: Vec<WorkerId>,
+    /// Make the log's server a cluster of this many on this machine, to try it: 3 or 5
+    #[arg(long, value_name = "N", conflicts_with = "server")]
+    pub(crate) servers: Option<u16>,
+    /// A server of the cluster, as clients and the other servers reach it; given for each. Beyond loopback all speak TLS
+    #[arg(long, value_name = "NAME=HOST:PORT")]
+    pub(crate) server: Vec<init::Server>,
     /// Where nats-server listens [new folder: 127.0.0.1:4222]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) nats_listen: Option<String>,
@@ -170,6 +231,19 @@ pub(crate) struct CompletionsArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CredsArguments {
+    /// Whose: gateway, scheduler, operator, system, log-admin, worker-<ID> or orchestrator-<WORKSPACE>.
+    #[arg(value_parser = |name: &str| init::Role::from_name(name).ok_or("no such role"))]
+    pub(crate) role: init::Role,
+    /// How long they are good [log-admin: 24, worker: 168, others: 8760]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=87600))]
+    pub(crate) hours: Option<u32>,
+    /// The file; it must not be there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DevArguments {
     /// The nats-server to start: a path, or a name in PATH.
     #[arg(long, env = "WAYBILL_NATS_SERVER", default_value = "nats-server", value_name = "FILE")]
@@ -184,13 +258,28 @@ pub(crate) struct SchedulerArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct JoinTokenArguments {
+    #[command(subcommand)]
+    pub(crate) command: JoinTokenCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkspaceArguments {
+    #[command(subcommand)]
+    pub(crate) command: WorkspaceCommand,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct WorkerArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<WorkerCommand>,
     /// Which worker this is: its settings are in `worker-<ID>.env`.
     #[arg(long, env = "WAYBILL_WORKER_ID", default_value = "worker-1")]
     pub(crate) id: WorkerId,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EventsArguments {
     /// Go on with new events as they come.
     #[arg(long, short)]
@@ -235,13 +324,31 @@ pub(crate) struct EventsArguments {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
     #[command(subcommand)]
-    pub(crate) question: Question,
+    pub(crate) question: Option<Question>,
+    /// What failed since then, by root cause: 30m, 1h, 2d, a sequence or a time.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) since: Option<String>,
+    /// With --since: of every workspace.
+    #[arg(long, requires = "since", conflicts_with = "workspace")]
+    pub(crate) all: bool,
+    /// What a file of `waybill case` leads to. Needs no log.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "all"])]
+    pub(crate) case: Option<PathBuf>,
     /// Whose image, container or secret it is [env: WAYBILL_WORKSPACE]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) workspace: Option<WorkspaceId>,
     /// As it was at this sequence or time (RFC 3339).
     #[arg(long, global = true, value_name = "SEQUENCE|TIME")]
     pub(crate) at: Option<Place>,
+    /// What changed since this sequence or time.
+    #[arg(long, global = true, value_name = "SEQUENCE|TIME")]
+    pub(crate) diff: Option<Place>,
+    /// Fold the log with what the remedy would bring, and show what follows.
+    #[arg(long, global = true, conflicts_with_all = ["short", "diff"])]
+    pub(crate) prove: bool,
+    /// The verdict and one line a hop: what fits on one screen.
+    #[arg(long, global = true, conflicts_with_all = ["json", "diff"])]
+    pub(crate) short: bool,
     /// One JSON object.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -311,6 +418,24 @@ pub(crate) fn write_completions(arguments: &CompletionsArguments) -> Result<(), 
         std::fs::create_dir_all(folder)?;
         clap_mangen::generate_to(command, folder)?;
     }
+    Ok(())
+}
+
+/// `waybill creds`: a user with a key of its own, bound to the role as every other user of it is.
+pub(crate) fn creds(home: &Path, arguments: &CredsArguments) -> Result<(), Failure> {
+    if !home.join(init::SIGNING).is_dir() {
+        let folder = home.join(init::SIGNING);
+        return Err(format!("there is no folder {}; run this where `waybill init` ran", folder.display()).into());
+    }
+    if arguments.out.exists() {
+        return Err(format!("{} is there already; choose another --out", arguments.out.display()).into());
+    }
+    let hours = arguments.hours.map(|hours| Duration::from_secs(u64::from(hours).saturating_mul(3600)));
+    let lifetime = hours.unwrap_or_else(|| lifetime(arguments.role.kind()));
+    let credentials = init::Signers::read(home)?.sign(&arguments.role, &nkeys::KeyPair::new_user(), lifetime)?;
+    init::write_private(&arguments.out, credentials.to_text().expose().as_bytes())?;
+    let inbox = arguments.role.inbox();
+    writeln!(output::stdout(), "wrote {}; its inbox prefix is {inbox}", arguments.out.display())?;
     Ok(())
 }
 

@@ -1,23 +1,27 @@
 //! `waybill <subcommand>` as a library, and the only place that names concrete wiring.
 
+mod backup;
 mod check;
 mod cli;
+mod containers;
 mod dev;
 mod doctor;
 mod events;
 mod explain;
+mod gateway;
+mod identities;
 pub mod init;
 mod keys;
 mod node;
 mod operator;
 mod output;
-mod place;
 mod projection;
 mod quarantine;
 mod replay;
 mod secrets;
 mod service;
 mod text;
+mod top;
 mod verify;
 
 use std::process::ExitCode;
@@ -58,6 +62,7 @@ pub fn run_command_line() -> ExitCode {
 fn is_finding(failure: &Failure) -> bool {
     failure.is::<doctor::NeedsAttention>()
         || failure.is::<keys::StillNeeded>()
+        || failure.is::<explain::case::CasesChanged>()
         || matches!(failure.downcast_ref(), Some(replay::ReplayError::Diverges { .. }))
         || matches!(failure.downcast_ref(), Some(dev::DevError::Unready { .. }))
 }
@@ -78,16 +83,29 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let home = cli.home;
     match cli.command {
         Command::Explain(arguments) => return Ok(explain::run(&home, &arguments)),
+        Command::Case(arguments) => explain::case::write(&home, &arguments),
         Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
+        Command::Creds(arguments) => cli::creds(&home, &arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
-        Command::Worker(arguments) => service::worker(&home, &arguments.id),
+        Command::Issuer => service::issuer(&home),
+        Command::Worker(arguments) => match &arguments.command {
+            Some(command) => identities::worker(&home, command),
+            None => service::worker(&home, &arguments.id),
+        },
+        Command::JoinToken(arguments) => identities::join_token(&home, &arguments.command),
+        Command::Workspace(arguments) => identities::workspace(&home, &arguments.command),
         Command::Events(arguments) => events::run(&home, &arguments),
+        Command::Top(arguments) => top::run(&home, &arguments),
+        Command::Containers(arguments) => return Ok(containers::run(&home, &arguments)),
         Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Keys(arguments) => keys::run(&home, &arguments),
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
+        Command::Backup(arguments) => backup::back_up(&home, &arguments),
+        Command::Restore(arguments) => backup::restore(&home, &arguments),
+        Command::Replicas(arguments) => backup::set_replicas(&home, &arguments),
         Command::Replay(arguments) => replay::run(&home, &arguments),
         Command::Projection(arguments) => projection::run(&home, &arguments),
         Command::LoginFile(arguments) => node::login_file(&home, &arguments),

@@ -170,7 +170,7 @@ mod tests {
             ClientError::NotOurs(path()),
         ];
         let of_client = of_client.iter().map(|error| error.to_string().split(':').next().unwrap().to_owned());
-        for code in of_client.chain(Code::ALL.map(|code| code.to_string())) {
+        for code in of_client.chain(Code::ALL.iter().map(ToString::to_string)) {
             assert!(guide.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{code}`"))), "{code}");
         }
     }

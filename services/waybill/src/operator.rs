@@ -1,20 +1,58 @@
 //! Commands that read the log: the operator's settings, one connection, and one thread.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
+use nkeys::KeyPair;
 use waybill_platform::{
-    config::Settings,
+    config::{ConfigError, Settings},
+    identity::CredentialsFile,
     log::{EventLog, NatsConfig},
     shutdown,
     telemetry::{self, TelemetryConfig},
 };
 use waybill_schemas::WorkspaceId;
 
-use crate::Failure;
+use crate::{
+    Failure,
+    init::{Role, SIGNING, Signers},
+};
 
 /// The operator's settings.
 pub(crate) fn settings(home: &Path) -> Result<Settings, Failure> {
     Ok(Settings::load(home, "operator")?)
+}
+
+/// How the user logs in that reads what the servers say of themselves; none where its credentials are elsewhere.
+pub(crate) fn system(home: &Path, settings: &Settings) -> Option<Result<NatsConfig, ConfigError>> {
+    let file = home.join(format!("keys/{}.creds", Role::System));
+    let opened = || {
+        let credentials = CredentialsFile::open(file.clone());
+        let credentials = credentials.map_err(|problem| ConfigError { problems: vec![problem] })?;
+        log_in_as(settings, &Role::System, credentials)
+    };
+    file.is_file().then(opened)
+}
+
+/// How a user logs in for an hour that may change the streams: its key is made now, and is in no file.
+///
+/// # Errors
+/// Where the folder has no keys that sign.
+pub(crate) fn log_admin(home: &Path, settings: &Settings) -> Result<NatsConfig, Failure> {
+    if !home.join(SIGNING).is_dir() {
+        return Err(
+            format!("there is no folder {}; run this where `waybill init` ran", home.join(SIGNING).display()).into()
+        );
+    }
+    let credentials = Signers::read(home)?.sign(&Role::LogAdmin, &KeyPair::new_user(), Duration::from_secs(3600))?;
+    Ok(log_in_as(settings, &Role::LogAdmin, CredentialsFile::in_memory(credentials))?)
+}
+
+fn log_in_as(settings: &Settings, role: &Role, credentials: CredentialsFile) -> Result<NatsConfig, ConfigError> {
+    let mut reader = settings.reader();
+    let nats = NatsConfig::read(&mut reader, "operator");
+    reader.finish()?;
+    let (inbox_prefix, name) = (role.inbox(), format!("waybill-{role}"));
+    Ok(NatsConfig { credentials: Some(credentials), inbox_prefix, name, renews: None, ..nats })
 }
 
 /// The workspace that a question is about: the flag, or `WAYBILL_WORKSPACE`.
@@ -45,7 +83,8 @@ where
     let mut reader = settings.reader();
     let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
-    let telemetry = telemetry::init("waybill", &TelemetryConfig::read(settings, "warn")?)?;
+    let instance = uuid::Uuid::new_v4().to_string();
+    let telemetry = telemetry::init("waybill", &instance, &TelemetryConfig::read(settings, "warn")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let stop = shutdown::signal();

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io::{self, IsTerminal, Write},
+    sync::LazyLock,
 };
 
 use crate::text::printable;
@@ -17,8 +18,17 @@ pub(crate) fn coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Columns that every output fits into.
+/// Columns of everything that is no terminal, and of what is laid out for 80.
 pub(crate) const WIDTH: usize = 80;
+
+/// Columns that lines are wrapped to: the terminal's, within reason.
+pub(crate) fn width() -> usize {
+    static COLUMNS: LazyLock<usize> = LazyLock::new(|| match io::stdout().is_terminal() {
+        true => textwrap::termwidth().clamp(60, 160),
+        false => WIDTH,
+    });
+    *COLUMNS
+}
 
 /// Colours of a terminal.
 #[derive(Debug, Clone, Copy)]

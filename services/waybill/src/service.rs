@@ -1,9 +1,11 @@
 //! One service in this process: settings, telemetry, run, flush.
 
-use std::{future::Future, path::Path};
+use std::{fs, future::Future, net::SocketAddr, path::Path};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::GatewayConfig;
+use waybill_issuer::IssuerConfig;
 use waybill_platform::{
     config::Settings,
     shutdown,
@@ -21,16 +23,26 @@ pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
     let settings = Settings::load(home, "gateway")?;
     let config = GatewayConfig::read(&settings)?;
     let verifies = config.verify.then(|| verify::read(&settings)).transpose()?;
-    serve("waybill-gateway", &settings, |shutdown| async {
+    let instance = instance(Some(config.listen));
+    serve("waybill-gateway", &instance, &settings, |shutdown| async {
         Ok(waybill_gateway::run(config, verifies, shutdown).await?)
     })
+}
+
+/// `waybill issuer`.
+pub(crate) fn issuer(home: &Path) -> Result<(), Failure> {
+    let settings = Settings::load(home, "issuer")?;
+    let config = IssuerConfig::read(&settings)?;
+    let instance = instance(config.health);
+    serve("waybill-issuer", &instance, &settings, |shutdown| async { Ok(waybill_issuer::run(config, shutdown).await?) })
 }
 
 /// `waybill scheduler`.
 pub(crate) fn scheduler(home: &Path, rebuild: bool) -> Result<(), Failure> {
     let settings = Settings::load(home, "scheduler")?;
     let config = SchedulerConfig::read(&settings)?;
-    serve("waybill-scheduler", &settings, |shutdown| async move {
+    let instance = instance(config.health);
+    serve("waybill-scheduler", &instance, &settings, |shutdown| async move {
         if rebuild {
             waybill_scheduler::rebuild(&config, &shutdown).await?;
         }
@@ -42,15 +54,41 @@ pub(crate) fn scheduler(home: &Path, rebuild: bool) -> Result<(), Failure> {
 pub(crate) fn worker(home: &Path, id: &WorkerId) -> Result<(), Failure> {
     let settings = Settings::load(home, &format!("worker-{id}"))?;
     let config = WorkerConfig::read(&settings)?;
-    serve("waybill-worker", &settings, |shutdown| async { Ok(waybill_worker::run(config, shutdown).await?) })
+    // Of two processes with one worker id the older stops, so that the id tells instances apart.
+    serve("waybill-worker", id.as_str(), &settings, |shutdown| async {
+        Ok(waybill_worker::run(config, shutdown).await?)
+    })
 }
 
-fn serve<F>(name: &'static str, settings: &Settings, run: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+/// Raises the soft limit of open files to the hard one. Each idle connection holds a file, and the usual soft limit of 1,024 is
+/// there for programs that use select(2).
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // A process that may not raise it works within what it has.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// What tells this process from others of its service: host and port, or a random id where it listens nowhere.
+fn instance(listen: Option<SocketAddr>) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
+    match listen {
+        Some(address) => format!("{}:{}", host.trim(), address.port()),
+        None => format!("{}:{}", host.trim(), uuid::Uuid::new_v4()),
+    }
+}
+
+fn serve<F>(
+    name: &'static str,
+    instance: &str,
+    settings: &Settings,
+    run: impl FnOnce(CancellationToken) -> F,
+) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
     core_dumps::forbid()?;
-    let telemetry = telemetry::init(name, &TelemetryConfig::read(settings, "info")?)?;
+    raise_open_files();
+    let telemetry = telemetry::init(name, instance, &TelemetryConfig::read(settings, "info")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async { run(shutdown::signal()).await });
     drop(runtime);

@@ -1,10 +1,10 @@
-//! JSON as people read it: one field a line, wrapped to 80 columns, no control characters.
+//! JSON as people read it: one field a line, wrapped to the terminal, no control characters.
 
 use std::io::Write;
 
 use serde_json::Value;
 
-use crate::{Failure, output::WIDTH};
+use crate::{Failure, output};
 
 /// Name of a member below a field.
 pub(crate) fn path(field: &str, member: &str) -> String {
@@ -71,7 +71,7 @@ pub(crate) fn fields(out: &mut impl Write, indent: usize, fields: &[(String, Str
 /// wrote into the log.
 pub(crate) fn wrapped(out: &mut impl Write, first: &str, next: &str, text: &str) -> Result<(), Failure> {
     let (first, text) = (printable(first), printable(text));
-    let options = textwrap::Options::new(WIDTH).initial_indent(&first).subsequent_indent(next);
+    let options = textwrap::Options::new(output::width()).initial_indent(&first).subsequent_indent(next);
     for line in textwrap::wrap(&text, options) {
         writeln!(out, "{}", line.trim_end())?;
     }
@@ -93,7 +93,7 @@ mod tests {
         let mut out = Vec::new();
         fields(&mut out, 4, &flat).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= output::width()), "{text}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use waybill_domain::{
 };
 use waybill_registry::{
     node::{Answer, Client, Request, SOCKET},
-    provider::{EcrConfig, Provider, RegistryLogin, TokenCache},
+    provider::{CloudConfig, Provider, RegistryLogin, TokenCache},
 };
 use waybill_schemas::WorkspaceId;
 use waybill_worker::node::{Answerer, Attachment, Attachments, NodeDir, Owner, Placed, Running, Server};
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A provider gives logins for one registry host and no other. One cache serves all providers of a process: containers
     // of a workspace that have the same keys share a token.
-    let tokens = TokenCache::new(EcrConfig::default());
+    let tokens = TokenCache::new(CloudConfig::default());
     let login = BasicLogin { username: "ada".to_owned(), password: Secret::from("from the build") };
     let plan = CustomPlan { registry: image.registry().clone(), credentials: Credentials::Basic(login) };
     let provider = Provider::new(plan, &workspace, &tokens);

@@ -11,11 +11,13 @@ use waybill_platform::{
 };
 use waybill_registry::{
     default_chain,
-    provider::{CloudConfig, EcrConfig},
+    provider::CloudConfig,
     pull::{PullConfig, read_ca_file},
     trial::Trial,
 };
 use waybill_schemas::WorkerId;
+
+use crate::node::PodIdentities;
 
 /// A worker's configuration.
 #[derive(Debug)]
@@ -28,11 +30,9 @@ pub struct WorkerConfig {
     pub sealing_key: PrivateKey,
     /// How images are pulled.
     pub pull: PullConfig,
-    /// Where AWS is asked (`WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own).
-    pub aws: EcrConfig,
-    /// Where the other clouds are asked: `WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the endpoint that a key names,
-    /// `WAYBILL_GOOGLE_IAM_ENDPOINT` instead of Google's service account credentials, `WAYBILL_AZURE_LOGIN_ENDPOINT`
-    /// instead of a cloud's identity service.
+    /// Where clouds are asked: `WAYBILL_AWS_ECR_ENDPOINT` and `WAYBILL_AWS_STS_ENDPOINT` instead of AWS's own,
+    /// `WAYBILL_GOOGLE_TOKEN_ENDPOINT` instead of the endpoint that a key names, `WAYBILL_GOOGLE_IAM_ENDPOINT` instead of
+    /// Google's service account credentials, `WAYBILL_AZURE_LOGIN_ENDPOINT` instead of a cloud's identity service.
     pub clouds: CloudConfig,
     /// Most containers served at once (`WAYBILL_WORKER_CONCURRENCY`).
     pub concurrency: usize,
@@ -42,6 +42,8 @@ pub struct WorkerConfig {
     pub node_dir: Option<PathBuf>,
     /// Group that may use them beside the worker's user, as a gid (`WAYBILL_WORKER_SOCKET_GROUP`).
     pub node_group: Option<u32>,
+    /// Which pods have whose logins (file `WAYBILL_WORKER_POD_IDENTITIES`); pods are refused if not given.
+    pub identities: Option<PodIdentities>,
 }
 
 impl WorkerConfig {
@@ -56,21 +58,34 @@ impl WorkerConfig {
         let role = worker_id.as_ref().map_or_else(String::new, |id| format!("worker-{id}"));
         let nats = NatsConfig::read(&mut reader, &role);
         let sealing_key = PrivateKey::from_seed(&reader.secret_file("WAYBILL_WORKER_SEALING_KEY_FILE"));
-        let (pull, aws, clouds) = registries(&mut reader, None);
+        let (pull, clouds) = registries(&mut reader, None);
         let concurrency = reader.or("WAYBILL_WORKER_CONCURRENCY", concurrency, || 16);
         let health = reader.optional("WAYBILL_WORKER_HEALTH_LISTEN", |text| {
             text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8486")
         });
         let node_dir = reader.path("WAYBILL_WORKER_NODE_DIR");
         let node_group = reader.optional("WAYBILL_WORKER_SOCKET_GROUP", gid);
+        let identities = reader.path("WAYBILL_WORKER_POD_IDENTITIES").and_then(|file| {
+            let read = PodIdentities::read(&file);
+            read.map_err(|problem| reader.problem(format!("WAYBILL_WORKER_POD_IDENTITIES: {problem}"))).ok()
+        });
         if let Err(error) = &sealing_key {
             reader.problem(format!("WAYBILL_WORKER_SEALING_KEY_FILE: {error}"));
         }
         reader.finish()?;
         match (worker_id, sealing_key) {
-            (Some(worker_id), Ok(sealing_key)) => {
-                Ok(Self { nats, worker_id, sealing_key, pull, aws, clouds, concurrency, health, node_dir, node_group })
-            }
+            (Some(worker_id), Ok(sealing_key)) => Ok(Self {
+                nats,
+                worker_id,
+                sealing_key,
+                pull,
+                clouds,
+                concurrency,
+                health,
+                node_dir,
+                node_group,
+                identities,
+            }),
             _ => Err(ConfigError { problems: vec!["the worker's id or key is missing".to_owned()] }),
         }
     }
@@ -83,13 +98,13 @@ pub fn read_trial(
     plain_http: impl IntoIterator<Item = RegistryHost>,
     ca_file: Option<PathBuf>,
 ) -> Trial {
-    let (mut pull, aws, clouds) = registries(reader, ca_file);
+    let (mut pull, clouds) = registries(reader, ca_file);
     pull.plain_http.extend(plain_http);
-    Trial::new(pull, aws, clouds)
+    Trial::new(pull, clouds)
 }
 
-/// How registries and AWS are asked. A certificate authority that is given goes before the setting.
-fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, EcrConfig, CloudConfig) {
+/// How registries and clouds are asked. A certificate authority that is given goes before the setting.
+fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig, CloudConfig) {
     let key = if ca_file.is_some() { "--ca-file" } else { "WAYBILL_WORKER_CA_FILE" };
     let pull = PullConfig {
         plain_http: reader.or("WAYBILL_WORKER_PLAIN_HTTP_REGISTRIES", hosts, Vec::new),
@@ -100,22 +115,18 @@ fn registries(reader: &mut Reader<'_>, ca_file: Option<PathBuf>) -> (PullConfig,
         docker_config: docker_config(reader),
         limit: reader.or("WAYBILL_WORKER_PULL_SECONDS", seconds, || Duration::from_secs(300)),
     };
-    let aws = EcrConfig {
-        endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
-        sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
-        ca: ca(reader, key, &pull),
-        limit: None,
-    };
     let clouds = CloudConfig {
+        ecr_endpoint: reader.optional("WAYBILL_AWS_ECR_ENDPOINT", url),
+        sts_endpoint: reader.optional("WAYBILL_AWS_STS_ENDPOINT", url),
         google_endpoint: reader.optional("WAYBILL_GOOGLE_TOKEN_ENDPOINT", url),
         google_iam_endpoint: reader.optional("WAYBILL_GOOGLE_IAM_ENDPOINT", url),
         azure_endpoint: reader.optional("WAYBILL_AZURE_LOGIN_ENDPOINT", url),
         plain_http: pull.plain_http.clone(),
         endpoints: pull.endpoints.clone(),
-        ca: aws.ca.clone(),
+        ca: ca(reader, key, &pull),
         limit: None,
     };
-    (pull, aws, clouds)
+    (pull, clouds)
 }
 
 /// The node's own logins. Without them an image that came without credentials is asked for without any.
@@ -179,18 +190,19 @@ mod tests {
 
     use super::*;
     use crate::testing::{PrivateCa, assert_absent};
+    use waybill_platform::testing;
 
     /// A home with the worker's secret files, and the settings that name them.
     fn home(dir: &Path) -> Vec<(&'static str, String)> {
         let key = PrivateKey::generate();
         let seed = key.seed().unwrap().expose().to_owned();
-        for name in ["user.nk", "worker.xkey"] {
-            fs::write(dir.join(name), &seed).unwrap();
+        for (name, text) in [("user.creds", testing::credentials_text()), ("worker.xkey", seed)] {
+            fs::write(dir.join(name), text).unwrap();
             fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
         vec![
             ("WAYBILL_NATS_URL", "nats://127.0.0.1:4222".to_owned()),
-            ("WAYBILL_NATS_SEED_FILE", "user.nk".to_owned()),
+            ("WAYBILL_NATS_CREDS_FILE", "user.creds".to_owned()),
             ("WAYBILL_WORKER_ID", "node-1".to_owned()),
             ("WAYBILL_WORKER_SEALING_KEY_FILE", "worker.xkey".to_owned()),
         ]
@@ -207,7 +219,7 @@ mod tests {
         let config = read(dir.path(), &home(dir.path())).unwrap();
         assert_eq!((config.worker_id.to_string().as_str(), config.concurrency), ("node-1", 16));
         assert_eq!((config.pull.limit, config.pull.image_dir), (Duration::from_secs(300), None));
-        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.aws.endpoint.is_none());
+        assert!(config.pull.plain_http.is_empty() && config.health.is_none() && config.clouds.ecr_endpoint.is_none());
         assert_eq!(config.nats.inbox_prefix, "_INBOX_worker-node-1");
     }
 
@@ -242,10 +254,12 @@ mod tests {
         assert_eq!(config.pull.image_dir, Some(dir.path().join("images")));
         assert_eq!((config.node_dir, config.node_group), (Some(dir.path().join("node")), Some(1000)));
         assert!(config.pull.ca_file.is_some() && config.health.is_some());
-        assert!(config.aws.endpoint.is_some() && config.aws.sts_endpoint.is_some() && config.aws.ca.is_some());
+        assert!(
+            config.clouds.ecr_endpoint.is_some() && config.clouds.sts_endpoint.is_some() && config.clouds.ca.is_some()
+        );
         assert!(config.clouds.google_endpoint.is_some() && config.clouds.azure_endpoint.is_some());
         assert!(config.clouds.google_iam_endpoint.is_some());
-        assert_eq!((config.clouds.ca, config.clouds.plain_http), (config.aws.ca, config.pull.plain_http));
+        assert_eq!(config.clouds.plain_http, config.pull.plain_http);
     }
 
     #[test]
@@ -266,6 +280,7 @@ mod tests {
             ("WAYBILL_AZURE_LOGIN_ENDPOINT", "login.microsoftonline.com"),
             ("WAYBILL_WORKER_HEALTH_LISTEN", "8486"),
             ("WAYBILL_WORKER_SOCKET_GROUP", "docker"),
+            ("WAYBILL_WORKER_POD_IDENTITIES", "none.json"),
         ];
         pairs.extend(wrong.map(|(key, value)| (key, value.to_owned())));
         let error = read(dir.path(), &pairs).unwrap_err().to_string();

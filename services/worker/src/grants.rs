@@ -91,12 +91,15 @@ impl Grants {
             "unseal",
             otel.name = "unseal credentials",
             cred_type = %credential.cred_type,
+            error.r#type = tracing::field::Empty,
             otel.status_code = tracing::field::Empty,
             otel.status_description = tracing::field::Empty,
         );
         let senders = self.senders();
         let opened = span.in_scope(|| open(&self.own, Senders::OneOf(&senders), &binding, sealed));
-        trace::record_outcome(&span, opened.as_ref().err());
+        if let Err(error) = &opened {
+            trace::record_error(&span, ProviderFailure::UnsealFailed.as_str(), error);
+        }
         opened.map_err(|error| unseal_failed(&error))
     }
 

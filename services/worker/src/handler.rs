@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,17 @@ pub(crate) enum HandleError {
 }
 
 impl HandleError {
+    /// The error in one word, for spans and metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Log(_) => "log",
+            Self::Append(error) => error.kind().as_str(),
+            Self::Vault(_) => "vault",
+            Self::GrantFollows => "grant_follows",
+            Self::Files(_) => "files",
+        }
+    }
+
     fn retry_after(&self) -> Duration {
         match self {
             Self::Append(error) if error.kind() == ErrorKind::Never => RETRY_REFUSED,
@@ -121,6 +132,7 @@ impl Handler {
 
     async fn assign(&self, assignment: &Assignment, recorded: &RecordedEvent, delivered: &Delivered) {
         let span = trace::process_span(recorded, Delivery::of(delivered.message.at, delivered.redelivered));
+        let began = Instant::now();
         let working = self.work(assignment).instrument(span.clone());
         tokio::pin!(working);
         let outcome = loop {
@@ -129,7 +141,10 @@ impl Handler {
                 () = tokio::time::sleep(PROGRESS) => delivered.in_progress().await,
             }
         };
-        trace::record_outcome(&span, outcome.as_ref().err());
+        metrics::processed(&recorded.subject, began.elapsed(), outcome.as_ref().err().map(HandleError::name));
+        if let Err(error) = &outcome {
+            trace::record_error(&span, error.name(), error);
+        }
         let Err(error) = outcome else { return delivered.ack().await };
         let (sequence, retry) = (assignment.decided.sequence, error.retry_after());
         let chain = waybill_platform::chain(&error);

@@ -18,6 +18,7 @@ mod placing;
 pub mod progress;
 mod providers;
 mod pulling;
+mod questions;
 mod register;
 mod renewing;
 mod start;

@@ -11,9 +11,10 @@ use crate::{
     access::Granted,
     handler::{HandleError, Handler},
     lookup::progress_of,
-    node::{Attached, Attachment, nothing_attached},
+    node::{Asked, Attached, Attachment, nothing_attached},
     outcome,
     progress::Progress,
+    questions::Questions,
     view::{Access, Effect, Input, Placed, Purpose},
 };
 
@@ -21,15 +22,22 @@ use crate::{
 const ENDED_LIMIT: Duration = Duration::from_secs(5);
 
 /// The view of a handler, for programs of the node.
-pub(crate) struct Logins(pub(crate) Arc<Handler>);
+pub(crate) struct Logins {
+    pub(crate) handler: Arc<Handler>,
+    pub(crate) questions: Questions,
+}
 
 impl Attached for Logins {
     fn attached<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<Attachment, Error>> {
-        Box::pin(self.0.attachment(placed))
+        Box::pin(self.handler.attachment(placed))
     }
 
     fn ended<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.0.end(placed))
+        Box::pin(self.handler.end(placed))
+    }
+
+    fn asked(&self, asked: Asked) {
+        self.questions.take(asked);
     }
 }
 
@@ -47,20 +55,21 @@ impl Handler {
             }
             Granted::Over => {
                 let words = format!("container {} has ended here, or was placed again", placed.container.container_id);
-                return Err(Code::NoAccess.because(words));
+                return Err(Error::because(Code::NoAccess, words));
             }
             // Who hears of nothing attached goes on as nobody. Credentials that are there and cannot be used are another matter.
-            Granted::Plan(ProviderPlan::Fail(failure)) => return Err(Code::Unusable.because(failure.detail)),
+            Granted::Plan(ProviderPlan::Fail(failure)) => return Err(Error::because(Code::Unusable, failure.detail)),
             Granted::Plan(_) => return Err(nothing_attached(placed)),
             Granted::Secret { secret, image_ref, credential } => (secret, image_ref, credential),
         };
         let made = self.provider(&secret, &credential).await.map_err(|error| not_told(placed, &error))?;
-        let provider = made.map_err(|failure| Code::Unusable.because(failure.detail))?;
-        let image = ImageReference::parse(&image_ref).map_err(|error| Code::Unusable.because(error.to_string()))?;
+        let provider = made.map_err(|failure| Error::because(Code::Unusable, failure.detail))?;
+        let image =
+            ImageReference::parse(&image_ref).map_err(|error| Error::because(Code::Unusable, error.to_string()))?;
         if image.registry() != provider.registry() {
             let words =
                 format!("the credentials are for {}, the image is on {}", provider.registry(), image.registry());
-            return Err(Code::Unusable.because(words));
+            return Err(Error::because(Code::Unusable, words));
         }
         // It may have been withdrawn meanwhile.
         match self.granted(placed) {
@@ -128,5 +137,5 @@ fn not_told(placed: &Placed, error: &HandleError) -> Error {
 }
 
 fn unavailable(words: &str) -> Error {
-    Code::Unavailable.because(words)
+    Error::because(Code::Unavailable, words)
 }

@@ -1,8 +1,10 @@
 //! One container's pull: what to pull, as whom, and once more where the registry no longer took a token.
 
+use std::time::Instant;
+
 use tracing::{Instrument as _, field::Empty};
 use waybill_domain::reference::ImageReference;
-use waybill_platform::trace;
+use waybill_platform::{metrics, trace};
 use waybill_registry::{
     default_chain,
     provider::{Provider, ProviderError, RegistryLogin},
@@ -30,20 +32,29 @@ pub(crate) async fn pull_for(
         "pull",
         otel.name = "pull image",
         otel.kind = "client",
-        container.image.name = text,
+        container.image.name = format!("{}/{}", image.registry().as_str(), image.repository()),
         server.address = image.registry().hostname(),
-        container.image.digest = Empty,
+        server.port = image.registry().port().map(i64::from),
+        oci.manifest.digest = image.digest(),
         waybill.outcome = Empty,
+        error.r#type = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    trace::set_list(&span, "container.image.tags", image.tag());
     let name = format!("{}/{}", placed.container.workspace, placed.container.container_id);
+    let began = Instant::now();
     let outcome = as_whom(config, &image, access, &name).instrument(span.clone()).await;
+    metrics::pull_lasted(began.elapsed(), outcome.as_ref().err().map(|error| error.reason.as_str()));
     match &outcome {
-        Ok(digest) => span.record("waybill.outcome", "pulled").record("container.image.digest", digest),
-        Err(error) => span.record("waybill.outcome", error.reason.as_str()),
-    };
-    trace::record_outcome(&span, outcome.as_ref().err());
+        Ok(digest) => {
+            span.record("waybill.outcome", "pulled").record("oci.manifest.digest", digest);
+        }
+        Err(error) => {
+            span.record("waybill.outcome", error.reason.as_str());
+            trace::record_error(&span, error.reason.as_str(), error);
+        }
+    }
     outcome
 }
 

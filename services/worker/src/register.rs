@@ -42,6 +42,17 @@ pub(crate) struct Registration {
     pub(crate) key_changed: bool,
 }
 
+/// What the log has of this worker's registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This instance.
+    Own,
+    /// Another one, that came later.
+    Other(Replaced),
+    /// Nothing as new as this instance: a replica is behind, or an older copy of the log was restored.
+    Older,
+}
+
 /// Another process has registered under this worker's id since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Replaced {
@@ -75,10 +86,16 @@ impl Registrar {
         }
     }
 
-    /// The registration of another instance that came after this one's.
-    pub(crate) async fn replaced(&self) -> Result<Option<Replaced>, LogError> {
+    /// Whose registration the log has.
+    pub(crate) async fn find_owner(&self) -> Result<Owner, LogError> {
         let last = self.log.last(&self.subject()).await?;
-        Ok(last.as_ref().and_then(|last| self.replaced_by(last)))
+        let own = self.state.lock().unwrap_or_else(PoisonError::into_inner).sequence;
+        Ok(match last {
+            Some(last) if last.sequence < own => Owner::Older,
+            None if own > 0 => Owner::Older,
+            Some(last) => self.replaced_by(&last).map_or(Owner::Own, Owner::Other),
+            None => Owner::Own,
+        })
     }
 
     fn replaced_by(&self, last: &RawMessage) -> Option<Replaced> {
@@ -173,15 +190,21 @@ mod tests {
         let (log, key) = (MemoryLog::new(), PrivateKey::generate());
         let (first, second) = (registrar(&log, &key), registrar(&log, &key));
         assert_eq!(first.register().await.unwrap(), Registration { sequence: 1, key_changed: false });
-        assert_eq!(first.replaced().await.unwrap(), None);
+        assert_eq!(first.find_owner().await.unwrap(), Owner::Own);
         assert_eq!(second.register().await.unwrap(), Registration { sequence: 2, key_changed: false });
-        assert_eq!(first.replaced().await.unwrap().map(|other| other.sequence), Some(2));
-        assert_eq!(second.replaced().await.unwrap(), None);
+        let other = async |registrar: &Registrar| match registrar.find_owner().await.unwrap() {
+            Owner::Other(other) => Some(other.sequence),
+            _ => None,
+        };
+        assert_eq!(other(&first).await, Some(2));
+        assert_eq!(second.find_owner().await.unwrap(), Owner::Own);
         first.try_repeat().await.unwrap();
         assert_eq!(log.events().len(), 2, "whoever is replaced says no more");
         second.try_repeat().await.unwrap();
-        assert_eq!((log.events().len(), second.replaced().await.unwrap()), (3, None));
-        assert_eq!(first.replaced().await.unwrap().map(|other| other.sequence), Some(3));
+        assert_eq!((log.events().len(), second.find_owner().await.unwrap()), (3, Owner::Own));
+        assert_eq!(other(&first).await, Some(3));
+        log.restore_to(1);
+        assert_eq!(second.find_owner().await.unwrap(), Owner::Older);
     }
 
     #[tokio::test]

@@ -20,11 +20,12 @@ use crate::{
     handler::Handler,
     job::Job,
     logins::Logins,
-    node::{Answerer, NodeDir, NodeDirError, NodeError, Running, Server},
+    node::{Answerer, NodeDir, NodeDirError, NodeError, PodIdentities, Running, Server},
     providers::Providers,
+    questions::Questions,
     register::{Registrar, Registration, Replaced},
     view::Input,
-    watch::{PERIOD, Watch, watch},
+    watch::{PERIOD, Stop, Watch, watch},
 };
 
 /// How long to wait before trying to register again.
@@ -54,6 +55,15 @@ pub enum WorkerError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// An older copy of the log was restored.
+    #[error(
+        "the log does not hold the registration of worker {worker_id} any more: an older copy of it was restored. Start the \
+         worker again: it then takes what that log says, and nothing else"
+    )]
+    OlderLog {
+        /// The worker.
+        worker_id: WorkerId,
     },
     /// Another process registered under the same id: the newest one owns it.
     #[error(
@@ -92,9 +102,10 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         vault: Arc::new(log.vault()),
         log: Arc::new(log),
         sealing_key: config.sealing_key,
-        tokens: TokenCache::new(config.aws).with_clouds(config.clouds).observed_by(metrics::token_exchange),
+        tokens: TokenCache::new(config.clouds).observed_by(metrics::token_exchange),
         pull: config.pull,
         running,
+        identities: config.identities.map(Arc::new),
         concurrency: config.concurrency,
         period: PERIOD,
     };
@@ -110,6 +121,7 @@ pub(crate) struct Parts {
     pub(crate) tokens: TokenCache,
     pub(crate) pull: PullConfig,
     pub(crate) running: Option<Running>,
+    pub(crate) identities: Option<Arc<PodIdentities>>,
     pub(crate) concurrency: usize,
     /// How often it looks at its registration.
     pub(crate) period: Duration,
@@ -121,7 +133,7 @@ pub(crate) async fn serve(
     queue_ready: ComponentHandle,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let Parts { worker_id, log, vault, sealing_key, tokens, pull, running, concurrency, period } = parts;
+    let Parts { worker_id, log, vault, sealing_key, tokens, pull, running, identities, concurrency, period } = parts;
     let public = sealing_key.public()?.text().clone();
     let registrar = Arc::new(Registrar::new(log.clone(), worker_id.clone(), public));
     let registered = tokio::select! {
@@ -135,14 +147,17 @@ pub(crate) async fn serve(
     handler.tell(Input::Registered { sequence, key_changed });
     // A child, so that being replaced stops everything that shutdown does.
     let stop = shutdown.child_token();
-    serve_node(&handler, &stop)?;
+    serve_node(&handler, identities, &stop)?;
     let watched = Watch::new(registrar.clone(), handler.clone());
     let queue = log.work(&format!("worker-{worker_id}"), AHEAD, queue_ready, watched.missing());
     let pace = Pace { slots: concurrency, progress: PROGRESS };
     let work = |job: Job| handler.clone().handle(job);
     let outcome = tokio::select! {
         () = dispatch(queue, pace, work, &stop) => Ok(()),
-        Replaced { sequence, at } = watch(watched, period) => Err(WorkerError::Replaced { worker_id, sequence, at }),
+        stopped = watch(watched, period) => Err(match stopped {
+            Stop::Replaced(Replaced { sequence, at }) => WorkerError::Replaced { worker_id, sequence, at },
+            Stop::OlderLog => WorkerError::OlderLog { worker_id },
+        }),
     };
     stop.cancel();
     outcome
@@ -154,9 +169,15 @@ fn open_node(dir: &Path, group: Option<u32>) -> Result<Running, NodeDirError> {
 }
 
 /// Answers programs of the node, if there is a folder for it.
-fn serve_node(handler: &Arc<Handler>, stop: &CancellationToken) -> Result<(), NodeError> {
+fn serve_node(
+    handler: &Arc<Handler>,
+    identities: Option<Arc<PodIdentities>>,
+    stop: &CancellationToken,
+) -> Result<(), NodeError> {
     let Some(running) = handler.running.clone() else { return Ok(()) };
-    let server = Server::bind(Answerer::new(running, Arc::new(Logins(handler.clone()))))?;
+    let questions = Questions::start(handler.worker_id.clone(), handler.log.clone(), stop.clone());
+    let logins = Logins { handler: handler.clone(), questions };
+    let server = Server::bind(Answerer::new(running, Arc::new(logins)).with_identities(identities))?;
     tokio::spawn(server.serve(stop.clone()));
     Ok(())
 }

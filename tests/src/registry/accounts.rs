@@ -47,6 +47,11 @@ impl Accounts {
         lock(&self.0).retain(|account| account.login != *login);
     }
 
+    /// True if the registry takes this user and password.
+    pub fn knows(&self, login: &Login) -> bool {
+        self.access(login).is_some()
+    }
+
     /// What this user and password may pull; `None` when they are unknown or do not belong together.
     pub(super) fn access(&self, login: &Login) -> Option<Access> {
         lock(&self.0).iter().find(|account| account.login == *login).map(|account| account.access.clone())

@@ -39,7 +39,12 @@ impl Answer {
 impl Stack {
     /// `http://127.0.0.1:<port>` of the gateway.
     pub fn gateway_url(&self) -> String {
-        format!("http://{}", self.ports[&Service::Gateway].host())
+        self.url_of(&Service::Gateway)
+    }
+
+    /// `http://127.0.0.1:<port>` of a service.
+    pub fn url_of(&self, service: &Service) -> String {
+        format!("http://{}", self.ports[service].host())
     }
 
     /// The bearer token of a workspace.

@@ -27,7 +27,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    fn parse(line: &str) -> Self {
+    /// From a line of JSON.
+    pub fn parse(line: &str) -> Self {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let text = |field: &str| line[field].as_str().unwrap_or_default();
         Self {
@@ -55,6 +56,7 @@ impl Stack {
         let mut child = self.waybill();
         child.args(arguments);
         let log_dir = self.scratch.folder("commands").expect("a folder for output");
+        child.current_dir(&log_dir);
         Process::run("waybill", child, &log_dir, READ).await.expect("the command ends")
     }
 

@@ -19,6 +19,7 @@ use std::{
 };
 
 use crate::{
+    cluster::{Cluster, Places},
     error::StartError,
     find, http,
     nats::NatsServer,
@@ -41,8 +42,14 @@ const STOP: Duration = Duration::from_secs(30);
 pub enum Service {
     /// `waybill gateway`
     Gateway,
+    /// Another gateway of the same log.
+    SecondGateway,
+    /// `waybill issuer`
+    Issuer,
     /// `waybill scheduler`
     Scheduler,
+    /// Another scheduler of the same log, with a projection of its own.
+    SecondScheduler,
     /// `waybill worker --id …`
     Worker(String),
 }
@@ -51,15 +58,19 @@ impl Service {
     fn name(&self) -> String {
         match self {
             Self::Gateway => "gateway".to_owned(),
+            Self::SecondGateway => "gateway-2".to_owned(),
+            Self::Issuer => "issuer".to_owned(),
             Self::Scheduler => "scheduler".to_owned(),
+            Self::SecondScheduler => "scheduler-2".to_owned(),
             Self::Worker(id) => format!("worker-{id}"),
         }
     }
 
     fn arguments(&self) -> Vec<String> {
         match self {
-            Self::Gateway => vec!["gateway".to_owned()],
-            Self::Scheduler => vec!["scheduler".to_owned()],
+            Self::Gateway | Self::SecondGateway => vec!["gateway".to_owned()],
+            Self::Issuer => vec!["issuer".to_owned()],
+            Self::Scheduler | Self::SecondScheduler => vec!["scheduler".to_owned()],
             Self::Worker(id) => vec!["worker".to_owned(), "--id".to_owned(), id.clone()],
         }
     }
@@ -71,6 +82,8 @@ pub struct Plan {
     workspaces: Vec<String>,
     workers: Vec<String>,
     environment: BTreeMap<String, String>,
+    /// Three servers, and two of each service.
+    clustered: bool,
 }
 
 impl Default for Plan {
@@ -78,7 +91,7 @@ impl Default for Plan {
     fn default() -> Self {
         let pairs = [("WAYBILL_LOG", "debug"), ("WAYBILL_LOG_FORMAT", "json")];
         let environment = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        Self { workspaces: vec!["acme".to_owned()], workers: vec!["w1".to_owned()], environment }
+        Self { workspaces: vec!["acme".to_owned()], workers: vec!["w1".to_owned()], environment, clustered: false }
     }
 }
 
@@ -92,6 +105,12 @@ impl Plan {
     /// These workers instead.
     pub fn workers(mut self, ids: &[&str]) -> Self {
         self.workers = ids.iter().map(|id| (*id).to_owned()).collect();
+        self
+    }
+
+    /// Three nats-servers, two gateways and two schedulers.
+    pub fn clustered(mut self) -> Self {
+        self.clustered = true;
         self
     }
 
@@ -135,7 +154,8 @@ pub struct Stack {
     binary: PathBuf,
     scratch: Scratch,
     home: PathBuf,
-    nats: NatsServer,
+    nats: Option<NatsServer>,
+    cluster: Option<Cluster>,
     ports: BTreeMap<Service, Port>,
     running: BTreeMap<Service, Process>,
     starts: u32,
@@ -147,19 +167,29 @@ impl Stack {
         let binary = find::workspace_binary("waybill")?;
         let scratch = Scratch::new("stack")?;
         let home = scratch.path().join("home");
-        init(&binary, &home, &plan, scratch.path()).await?;
-        let nats = NatsServer::with_config(&home.join("nats-server.conf"), &home.join("data/nats")).await?;
+        let places = plan.clustered.then(Places::reserve).transpose()?;
+        let servers = places.as_ref().map(Places::arguments).unwrap_or_default();
+        init(&binary, &home, &plan, &servers, scratch.path()).await?;
+        let (nats, cluster) = match places {
+            Some(places) => (None, Some(Cluster::start(&home, places).await?)),
+            None => {
+                let config = home.join("nats-server.conf");
+                (Some(NatsServer::with_config(&config, &home.join("data/nats")).await?), None)
+            }
+        };
         let client = http::client().map_err(|error| StartError::Setup {
             what: "an HTTP client".to_owned(),
             source: std::io::Error::other(error),
         })?;
         let mut ports = BTreeMap::new();
         let workers = plan.workers.iter().cloned().map(Service::Worker);
-        for service in [Service::Scheduler, Service::Gateway].into_iter().chain(workers) {
+        let second = [Service::SecondScheduler, Service::SecondGateway].into_iter().filter(|_| plan.clustered);
+        let single = [Service::Scheduler, Service::Issuer, Service::Gateway];
+        for service in single.into_iter().chain(second).chain(workers) {
             ports.insert(service, Port::reserve().map_err(StartError::setup("a free port"))?);
         }
         let running = BTreeMap::new();
-        let mut stack = Self { plan, binary, scratch, home, nats, ports, running, starts: 0, client };
+        let mut stack = Self { plan, binary, scratch, home, nats, cluster, ports, running, starts: 0, client };
         stack.start_all().await?;
         Ok(stack)
     }
@@ -197,8 +227,19 @@ impl Stack {
         self.starts += 1;
         let mut child = self.waybill();
         child.args(service.arguments()).args(arguments);
-        if let Service::Worker(_) = service {
-            child.env("WAYBILL_WORKER_HEALTH_LISTEN", self.ports[service].host());
+        let place = self.ports[service].host();
+        match service {
+            Service::Worker(_) => {
+                child.env("WAYBILL_WORKER_HEALTH_LISTEN", place);
+            }
+            Service::SecondGateway => {
+                child.env("WAYBILL_GATEWAY_LISTEN", place);
+            }
+            Service::SecondScheduler => {
+                child.env("WAYBILL_SCHEDULER_HEALTH_LISTEN", place);
+                child.env("WAYBILL_SCHEDULER_PROJECTION", self.second_projection());
+            }
+            Service::Gateway | Service::Scheduler | Service::Issuer => {}
         }
         let log_dir = self.scratch.folder(&format!("logs/{:03}-{}", self.starts, service.name()))?;
         let process = Process::spawn(&service.name(), child, &log_dir)?;
@@ -208,18 +249,59 @@ impl Stack {
 
     /// The binary with this stack's home and settings, ready for a subcommand.
     pub fn waybill(&self) -> std::process::Command {
+        self.waybill_in(&self.home)
+    }
+
+    /// As [`waybill`](Self::waybill), with another home.
+    pub fn waybill_in(&self, home: &Path) -> std::process::Command {
         let mut child = command(&self.binary);
-        child.arg("--home").arg(&self.home).envs(&self.plan.environment).env("WAYBILL_NATS_URL", self.nats.url());
+        child.arg("--home").arg(home).envs(&self.plan.environment).env("WAYBILL_NATS_URL", self.nats_url());
         for (service, port) in &self.ports {
             let key = match service {
                 Service::Gateway => "WAYBILL_GATEWAY_LISTEN",
+                Service::Issuer => "WAYBILL_ISSUER_HEALTH_LISTEN",
                 Service::Scheduler => "WAYBILL_SCHEDULER_HEALTH_LISTEN",
-                Service::Worker(_) => continue,
+                Service::Worker(_) | Service::SecondGateway | Service::SecondScheduler => continue,
             };
             child.env(key, port.host());
         }
         child.env("WAYBILL_GATEWAY_URL", self.gateway_url());
         child
+    }
+
+    /// All servers of the log.
+    pub fn nats_url(&self) -> String {
+        match (&self.cluster, &self.nats) {
+            (Some(cluster), _) => cluster.url(),
+            (None, Some(nats)) => nats.url(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The servers of a stack that was [clustered](Plan::clustered).
+    pub fn cluster(&mut self) -> &mut Cluster {
+        self.cluster.as_mut().expect("a plan with servers")
+    }
+
+    /// Makes the stack's log the one of a cluster, whose servers run.
+    pub fn move_to(&mut self, cluster: Cluster) {
+        self.nats = None;
+        self.cluster = Some(cluster);
+    }
+
+    /// The projection of the second scheduler.
+    pub fn second_projection(&self) -> PathBuf {
+        self.home.join("data/scheduler/second.redb")
+    }
+
+    /// Every service that was planned.
+    pub fn services(&self) -> Vec<Service> {
+        self.ports.keys().cloned().collect()
+    }
+
+    /// True while a service's process runs.
+    pub fn is_running(&mut self, service: &Service) -> bool {
+        self.running.get_mut(service).is_some_and(|process| process.exit_status().is_none())
     }
 
     /// Waits until a service says that it is ready.
@@ -262,13 +344,13 @@ impl Stack {
 
     /// Ids of all processes that run now, the nats-server's included.
     pub fn pids(&mut self) -> Vec<u32> {
-        let nats = self.nats.process().pid();
-        self.running.values().map(Process::pid).chain([nats]).collect()
+        let nats = self.nats.as_mut().map(|nats| nats.process().pid());
+        self.running.values().map(Process::pid).chain(nats).collect()
     }
 
-    /// The log's server.
+    /// The log's server, where it is one.
     pub fn nats(&mut self) -> &mut NatsServer {
-        &mut self.nats
+        self.nats.as_mut().expect("a plan with one server")
     }
 
     /// The folder that `waybill init` made.
@@ -297,9 +379,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-async fn init(binary: &Path, home: &Path, plan: &Plan, log_dir: &Path) -> Result<(), StartError> {
+async fn init(binary: &Path, home: &Path, plan: &Plan, servers: &[String], log_dir: &Path) -> Result<(), StartError> {
     let mut child = command(binary);
-    child.arg("--home").arg(home).arg("init");
+    child.arg("--home").arg(home).arg("init").args(servers);
     child.args(plan.workspaces.iter().flat_map(|name| ["--workspace", name]));
     child.args(plan.workers.iter().flat_map(|id| ["--worker", id]));
     let finished = Process::run("init", child, log_dir, START).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, HeaderMap, Request};
+use async_nats::{Client, ConnectOptions, HeaderMap, Request, ServerAddr};
 use serde_json::Value;
 
 use super::Stack;
@@ -20,10 +20,17 @@ pub struct User {
 impl Stack {
     /// Connects as a role, such as `gateway`, `worker-w1` or `orchestrator-acme`.
     pub async fn user(&self, role: &str) -> User {
-        let seed = std::fs::read_to_string(self.home.join(format!("keys/{role}.nkey"))).expect("a key that init wrote");
-        let options =
-            ConnectOptions::with_nkey(seed).custom_inbox_prefix(format!("_INBOX_{role}")).request_timeout(Some(LIMIT));
-        User { client: options.connect(self.nats.url()).await.expect("the user may connect") }
+        let file = self.home.join(format!("keys/{role}.creds"));
+        let options = ConnectOptions::with_credentials_file(file).await.expect("credentials that init wrote");
+        let options = options.custom_inbox_prefix(format!("_INBOX_{role}")).request_timeout(Some(LIMIT));
+        User { client: options.connect(self.nats_addresses()).await.expect("the user may connect") }
+    }
+}
+
+impl Stack {
+    /// All servers of the log, as a client takes them.
+    pub fn nats_addresses(&self) -> Vec<ServerAddr> {
+        self.nats_url().split(',').map(|url| url.parse().expect("an address")).collect()
     }
 }
 

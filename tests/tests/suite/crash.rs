@@ -12,7 +12,9 @@ use waybill_tests::{
     wait::eventually,
 };
 
-const CONTAINERS: usize = 200;
+/// Containers of one run, and of each run where there are several.
+const MANY: usize = 200;
+const FEW: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The parts that get killed.
@@ -36,9 +38,18 @@ impl Dice {
     }
 }
 
+/// `WAYBILL_TEST_SEED` repeats a run; `WAYBILL_TEST_SEEDS` asks for so many short runs, one seed after the other.
 #[tokio::test]
 async fn every_request_ends_once_whatever_is_killed() {
-    let seed = std::env::var("WAYBILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
+    let number = |key: &str| std::env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
+    let (first, runs) = (number("WAYBILL_TEST_SEED").unwrap_or(20_261_123), number("WAYBILL_TEST_SEEDS").unwrap_or(1));
+    for seed in first..first + runs {
+        survive(seed, if runs == 1 { MANY } else { FEW }).await;
+    }
+}
+
+/// Kills parts at random while containers are requested, and checks what the log holds in the end.
+async fn survive(seed: u64, containers: usize) {
     let mut dice = Dice(seed);
     let login = Login::new("puller", "pass");
     let registry = Registry::start(Scheme::Basic).unwrap();
@@ -51,7 +62,7 @@ async fn every_request_ends_once_whatever_is_killed() {
 
     let mut kills = Vec::new();
     let mut until_next = 1 + dice.below(8);
-    for number in 0..CONTAINERS {
+    for number in 0..containers {
         request(&stack, number).await;
         until_next -= 1;
         if until_next == 0 {
@@ -66,27 +77,27 @@ async fn every_request_ends_once_whatever_is_killed() {
         kill_and_restart(&mut stack, victim).await;
         kills.push(victim);
     }
-    assert!(kills.len() > 20, "only {} kills", kills.len());
+    assert!(kills.len() > containers / 10, "only {} kills", kills.len());
 
     let mut last = Vec::new();
     let settled = eventually(PATIENCE, "the outcome of every container", async || {
         last = stack.events().await;
         let pulled = last.iter().filter(|event| event.name.starts_with("ImagePull")).count();
-        (pulled >= CONTAINERS).then_some(())
+        (pulled >= containers).then_some(())
     });
     let settled = settled.await;
     let tally = tally(&last);
     assert!(settled.is_ok(), "seed {seed}, kills {kills:?}: {tally:#?}");
     let run = format!("seed {seed}, kills {kills:?}");
-    check(&last, &run);
+    check(&last, containers, &run);
 
     // What was decided between the kills is what the log leads to.
     let replayed = stack.run(&["replay", "--verify", "--json"]).await;
     assert!(replayed.status.success(), "{}{}; {run}", replayed.stdout, replayed.stderr);
     let summary: Value = serde_json::from_str(&replayed.stdout).unwrap();
-    let (verified, two_each) = (&summary["verified"], 2 * CONTAINERS);
+    let (verified, two_each) = (&summary["verified"], 2 * containers);
     assert_eq!(verified["divergences"], json!([]), "{summary}; {run}");
-    for (what, count) in [("requests", CONTAINERS), ("agreed", CONTAINERS), ("outcomes", two_each), ("open", 0)] {
+    for (what, count) in [("requests", containers), ("agreed", containers), ("outcomes", two_each), ("open", 0)] {
         assert_eq!(verified[what], count, "{what}: {summary}; {run}");
     }
 }
@@ -151,8 +162,8 @@ fn tally(events: &[Recorded]) -> BTreeMap<&str, usize> {
 }
 
 /// One of each for each container, in the order of the chain, and each caused by the one before.
-fn check(events: &[Recorded], run: &str) {
-    for number in 0..CONTAINERS {
+fn check(events: &[Recorded], containers: usize, run: &str) {
+    for number in 0..containers {
         let container = format!("c-{number}");
         let story: Vec<&Recorded> = events.iter().filter(|event| event.text("container_id") == container).collect();
         let names: Vec<&str> = story.iter().map(|event| event.name.as_str()).collect();

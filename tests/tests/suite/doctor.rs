@@ -3,6 +3,7 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use serde_json::{Value, json};
+use waybill_platform::testing::credentials_text;
 use waybill_tests::{
     nats::NatsServer,
     otlp::Collector,
@@ -12,7 +13,7 @@ use waybill_tests::{
     wait::eventually,
 };
 
-use super::{explain::readable, forge::publish_torn};
+use super::{accounts::change_account, explain::readable, forge::publish_torn};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -84,7 +85,7 @@ async fn a_running_stack_is_well_and_each_thing_that_is_not_is_named() {
     all_well(&stack).await;
 
     // A key that others can read.
-    let key = stack.home().join("keys/operator.nkey");
+    let key = stack.home().join("keys/operator.creds");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let open = stack.run(&["doctor"]).await;
     assert_eq!(open.status.code(), Some(1));
@@ -129,33 +130,27 @@ async fn keys_and_permissions_that_are_not_those_of_init() {
     told(&stack, "worker w1", "another key").await;
     std::fs::write(&file, old).unwrap();
 
-    // A server whose configuration grants a worker more than it needs.
-    let conf = stack.home().join("nats-server.conf");
-    let text = std::fs::read_to_string(&conf).unwrap();
-    let own = "waybill.api.CONSUMER.INFO.WAYBILL.worker-w1";
-    let more = "waybill.api.CONSUMER.INFO.WAYBILL.*";
-    let widened =
-        text.replace(own, more).replace("$JS.API.CONSUMER.INFO.WAYBILL.worker-w1", "$JS.API.CONSUMER.INFO.WAYBILL.*");
-    assert_ne!(text, widened);
-    std::fs::write(&conf, widened).unwrap();
-    stack.nats().restart().await.unwrap();
-    told(&stack, "permissions worker-w1", "may").await;
+    // Accounts whose template grants a worker more than it needs.
+    let own = "$JS.API.CONSUMER.INFO.WAYBILL.worker-{{name()}}";
+    change_account(&mut stack, "WORKERS", |nats| {
+        let more = nats.to_string().replace(own, "$JS.API.CONSUMER.INFO.WAYBILL.*");
+        *nats = serde_json::from_str(&more).unwrap();
+    })
+    .await;
+    told(&stack, "permissions worker-w1", "may publish on $JS.API.CONSUMER.INFO.WAYBILL.").await;
 
-    // One in which a request for a history has one answer: nothing is explained.
-    let single = text.replace("DIRECT.GET.WAYBILL\", response: stream", "DIRECT.GET.WAYBILL\"");
-    assert_ne!(text, single);
-    std::fs::write(&conf, single).unwrap();
-    stack.nats().restart().await.unwrap();
-    told(&stack, "permissions gateway", "may not publish on waybill.api.DIRECT.GET.WAYBILL, and must").await;
+    // In which a request for a history has one answer: nothing is explained.
+    change_account(&mut stack, "LOG", |nats| {
+        let exports = nats["exports"].as_array_mut().unwrap();
+        let many = exports.iter_mut().find(|export| export["subject"] == "$JS.API.DIRECT.GET.WAYBILL").unwrap();
+        many["response_type"] = json!("Singleton");
+    })
+    .await;
+    told(&stack, "permissions gateway", "may not publish on $JS.API.DIRECT.GET.WAYBILL, and must").await;
 
     // An operator that the server does not know.
-    let stranger = nkeys_seed();
-    std::fs::write(stack.home().join("keys/operator.nkey"), stranger).unwrap();
-    told(&stack, "nats", "the server refuses the operator's key").await;
-}
-
-fn nkeys_seed() -> String {
-    nkeys::KeyPair::new_user().seed().unwrap()
+    std::fs::write(stack.home().join("keys/operator.creds"), credentials_text()).unwrap();
+    told(&stack, "nats", "the server refuses the operator's credentials").await;
 }
 
 /// On another machine than the scheduler's, the log's server tells how far the scheduler is.
@@ -186,7 +181,7 @@ async fn a_stream_with_other_settings_is_told_setting_by_setting() {
     });
     client.request("$JS.API.STREAM.CREATE.WAYBILL", config.to_string().into()).await.unwrap();
     let mut child = stack.waybill();
-    child.args(["doctor", "--json"]).env("WAYBILL_NATS_URL", server.url()).env("WAYBILL_NATS_API_PREFIX", "$JS.API");
+    child.args(["doctor", "--json"]).env("WAYBILL_NATS_URL", server.url());
     let finished = Process::run("waybill", child, stack.dir(), PATIENCE).await.unwrap();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     for part in [

@@ -12,9 +12,9 @@ async fn python_publishes_a_request_and_reads_the_decision() {
     let python = require!(Python::with_modules(&["nats", "nkeys"]));
     let mut stack = require!(Plan::default().start().await);
     stack.build("acme", "img", "a.b/team/app:1", serde_json::json!("user:password")).await;
-    let seed = stack.home().join("keys/orchestrator-acme.nkey");
+    let credentials = stack.home().join("keys/orchestrator-acme.creds");
     let url = stack.nats().url();
-    let arguments = [url.as_str(), seed.to_str().unwrap(), "acme"];
+    let arguments = [url.as_str(), credentials.to_str().unwrap(), "acme"];
     let output = python.run(Path::new(ORCHESTRATOR), &arguments, &[], Duration::from_secs(60)).await.unwrap();
     let said: serde_json::Value = serde_json::from_str(output.trim()).unwrap_or_else(|_| panic!("{output}"));
     assert_eq!(said["type"], "waybill.v1.ContainerCredentialsAttached");

@@ -244,7 +244,7 @@ async fn garbage_in_the_vault_is_told_and_withheld() {
     // The box of another secret, moved to a place of its own.
     let secret = saved.text("secret_name");
     let key = |name: &str| format!("$KV.WAYBILL_VAULT.secret.acme.{name}.1");
-    let read = format!("waybill.api.DIRECT.GET.KV_WAYBILL_VAULT.{}", key(secret));
+    let read = format!("$JS.API.DIRECT.GET.KV_WAYBILL_VAULT.{}", key(secret));
     let kept = stack.user("operator").await.ask(&read, Default::default(), "").await.expect("the version is there");
     let moved = stack.user("gateway").await.publish(&key("moved"), &[], kept.to_string()).await;
     assert!(moved.is_some(), "a box of another secret is stored");

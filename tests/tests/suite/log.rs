@@ -35,12 +35,13 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 async fn connect(url: String) -> EventLog {
     let config = NatsConfig {
+        require_tls: false,
         url,
-        seed: None,
+        credentials: None,
         inbox_prefix: "_INBOX".to_owned(),
         ca_file: None,
-        api_prefix: "$JS.API".to_owned(),
         name: "test".to_owned(),
+        renews: None,
     };
     EventLog::connect(config).await.unwrap()
 }

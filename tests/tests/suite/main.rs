@@ -8,12 +8,17 @@
     reason = "tests fail by panicking, also in the functions that they share, and their tables of cases have long types"
 )]
 
+mod accounts;
+mod attacks;
 mod authority;
 mod bench;
 mod canary;
 mod chain;
+mod chaos;
 mod check;
 mod clouds;
+mod cluster;
+mod console;
 mod crash;
 mod default_chain;
 mod dev;
@@ -29,16 +34,20 @@ mod forge;
 mod guide;
 mod harness;
 mod hostile;
+mod identities;
 mod isolation;
 mod log;
 mod many;
 mod metrics;
 mod node;
+mod official_clients;
+mod operations;
 mod own_keys;
 mod permissions;
 mod quarantine;
 mod rebuild;
 mod replay;
+mod schedulers;
 mod secrets;
 mod terminal;
 mod tracing;

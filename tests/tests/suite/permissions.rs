@@ -7,7 +7,7 @@ use waybill_tests::{
     stack::{Plan, Stack, User, event_headers},
 };
 
-const API: [&str; 2] = ["waybill.api", "$JS.API"];
+const API: &str = "$JS.API";
 
 async fn stack() -> Result<Stack, waybill_tests::error::StartError> {
     let stack = Plan::default().workspaces(&["acme", "umbrella"]).workers(&["w1", "w2"]).start().await?;
@@ -92,10 +92,10 @@ async fn each_user_publishes_its_own_events_only() {
 async fn nobody_reads_what_is_another_s() {
     let stack = require!(stack().await);
     let own = stack.user("worker-w1").await;
-    let found = own.ask("waybill.api.CONSUMER.INFO.WAYBILL.worker-w1", no_headers(), "").await;
+    let found = own.ask("$JS.API.CONSUMER.INFO.WAYBILL.worker-w1", no_headers(), "").await;
     assert_eq!(found.unwrap()["name"], "worker-w1", "its own consumer answers");
     let gateway = stack.user("gateway").await;
-    let built = gateway.ask("waybill.api.DIRECT.GET.WAYBILL.waybill.events.image.acme.img.*", no_headers(), "").await;
+    let built = gateway.ask("$JS.API.DIRECT.GET.WAYBILL.waybill.events.image.acme.img.*", no_headers(), "").await;
     assert_eq!(built.unwrap()["image_id"], "img", "the gateway looks up what is there");
 
     let w2 = "waybill.events.decision.w2.container.acme.c-w2.*";
@@ -105,40 +105,38 @@ async fn nobody_reads_what_is_another_s() {
     let pushed = json!({ "stream_name": "WAYBILL", "config": { "name": "spy", "deliver_subject": "spy.here", "ack_policy": "none" } });
     for role in ["gateway", "worker-w1", "orchestrator-umbrella"] {
         let user = stack.user(role).await;
-        for api in API {
-            let attempts = [
-                (format!("{api}.DIRECT.GET.WAYBILL.{w2}"), Value::Null),
-                (format!("{api}.DIRECT.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
-                (format!("{api}.DIRECT.GET.WAYBILL"), json!({ "seq": 1 })),
-                (format!("{api}.DIRECT.GET.KV_WAYBILL_VAULT.{grant}"), Value::Null),
-                (format!("{api}.DIRECT.GET.KV_WAYBILL_VAULT"), json!({ "last_by_subj": secret })),
-                (format!("{api}.DIRECT.GET.KV_WAYBILL_VAULT"), json!({ "multi_last": ["$KV.WAYBILL_VAULT.>"] })),
-                (format!("{api}.STREAM.MSG.GET.KV_WAYBILL_VAULT"), json!({ "seq": 1 })),
-                (format!("{api}.STREAM.MSG.DELETE.KV_WAYBILL_VAULT"), json!({ "seq": 1 })),
-                (format!("{api}.STREAM.INFO.KV_WAYBILL_VAULT"), json!({ "subjects_filter": ">" })),
-                (format!("{api}.STREAM.MSG.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
-                (format!("{api}.STREAM.INFO.WAYBILL"), json!({ "subjects_filter": ">" })),
-                (format!("{api}.CONSUMER.MSG.NEXT.WAYBILL.worker-w2"), json!({ "batch": 1, "no_wait": true })),
-                (
-                    format!("{api}.CONSUMER.CREATE.WAYBILL.spy.waybill.events.decision.w2.>"),
-                    consumer("waybill.events.decision.w2.>"),
-                ),
-                (
-                    format!("{api}.CONSUMER.CREATE.WAYBILL.gateway-explain.waybill.events.decision.>"),
-                    consumer("waybill.events.decision.>"),
-                ),
-                (format!("{api}.CONSUMER.CREATE.WAYBILL"), consumer("waybill.events.>")),
-                (format!("{api}.CONSUMER.CREATE.WAYBILL.worker-w2"), pushed.clone()),
-                (format!("{api}.CONSUMER.DELETE.WAYBILL.worker-w2"), Value::Null),
-                (format!("{api}.STREAM.CREATE.SPY"), json!({ "name": "SPY", "sources": [{ "name": "WAYBILL" }] })),
-            ];
-            // The gateway looks up anything in the log, and makes no consumer, whatever its name.
-            let looks_up = |subject: &str| role == "gateway" && subject.starts_with("waybill.api.DIRECT.GET.WAYBILL");
-            let attempts = attempts.iter().filter(|(subject, _)| !looks_up(subject));
-            // All at once: most are answered by silence.
-            let all = attempts.map(|(subject, body)| refused(&user, role, subject, body));
-            futures_util::future::join_all(all).await;
-        }
+        let attempts = [
+            (format!("{API}.DIRECT.GET.WAYBILL.{w2}"), Value::Null),
+            (format!("{API}.DIRECT.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
+            (format!("{API}.DIRECT.GET.WAYBILL"), json!({ "seq": 1 })),
+            (format!("{API}.DIRECT.GET.KV_WAYBILL_VAULT.{grant}"), Value::Null),
+            (format!("{API}.DIRECT.GET.KV_WAYBILL_VAULT"), json!({ "last_by_subj": secret })),
+            (format!("{API}.DIRECT.GET.KV_WAYBILL_VAULT"), json!({ "multi_last": ["$KV.WAYBILL_VAULT.>"] })),
+            (format!("{API}.STREAM.MSG.GET.KV_WAYBILL_VAULT"), json!({ "seq": 1 })),
+            (format!("{API}.STREAM.MSG.DELETE.KV_WAYBILL_VAULT"), json!({ "seq": 1 })),
+            (format!("{API}.STREAM.INFO.KV_WAYBILL_VAULT"), json!({ "subjects_filter": ">" })),
+            (format!("{API}.STREAM.MSG.GET.WAYBILL"), json!({ "last_by_subj": w2 })),
+            (format!("{API}.STREAM.INFO.WAYBILL"), json!({ "subjects_filter": ">" })),
+            (format!("{API}.CONSUMER.MSG.NEXT.WAYBILL.worker-w2"), json!({ "batch": 1, "no_wait": true })),
+            (
+                format!("{API}.CONSUMER.CREATE.WAYBILL.spy.waybill.events.decision.w2.>"),
+                consumer("waybill.events.decision.w2.>"),
+            ),
+            (
+                format!("{API}.CONSUMER.CREATE.WAYBILL.gateway-explain.waybill.events.decision.>"),
+                consumer("waybill.events.decision.>"),
+            ),
+            (format!("{API}.CONSUMER.CREATE.WAYBILL"), consumer("waybill.events.>")),
+            (format!("{API}.CONSUMER.CREATE.WAYBILL.worker-w2"), pushed.clone()),
+            (format!("{API}.CONSUMER.DELETE.WAYBILL.worker-w2"), Value::Null),
+            (format!("{API}.STREAM.CREATE.SPY"), json!({ "name": "SPY", "sources": [{ "name": "WAYBILL" }] })),
+        ];
+        // The gateway looks up anything in the log, and makes no consumer, whatever its name.
+        let looks_up = |subject: &str| role == "gateway" && subject.starts_with("$JS.API.DIRECT.GET.WAYBILL");
+        let attempts = attempts.iter().filter(|(subject, _)| !looks_up(subject));
+        // All at once: most are answered by silence.
+        let all = attempts.map(|(subject, body)| refused(&user, role, subject, body));
+        futures_util::future::join_all(all).await;
     }
 }
 
@@ -148,21 +146,19 @@ async fn nobody_changes_the_log() {
     let before = stack.events().await.len();
     for role in ["gateway", "scheduler", "operator", "worker-w1", "orchestrator-acme"] {
         let user = stack.user(role).await;
-        for api in API {
-            let attempts = [
-                ("STREAM.UPDATE", json!({ "name": "WAYBILL", "subjects": ["waybill.events.>"], "max_msgs": 1 })),
-                ("STREAM.PURGE", json!({})),
-                ("STREAM.DELETE", Value::Null),
-                ("STREAM.MSG.DELETE", json!({ "seq": 1 })),
-            ]
-            .map(|(verb, body)| (format!("{api}.{verb}.WAYBILL"), body));
-            let all = attempts.iter().map(|(subject, body)| refused(&user, role, subject, body));
-            futures_util::future::join_all(all).await;
-        }
+        let attempts = [
+            ("STREAM.UPDATE", json!({ "name": "WAYBILL", "subjects": ["waybill.events.>"], "max_msgs": 1 })),
+            ("STREAM.PURGE", json!({})),
+            ("STREAM.DELETE", Value::Null),
+            ("STREAM.MSG.DELETE", json!({ "seq": 1 })),
+        ]
+        .map(|(verb, body)| (format!("{API}.{verb}.WAYBILL"), body));
+        let all = attempts.iter().map(|(subject, body)| refused(&user, role, subject, body));
+        futures_util::future::join_all(all).await;
     }
     assert_eq!(stack.events().await.len(), before);
     // The server's own word: the settings that keep the log are those that were asked for.
-    let info = stack.user("operator").await.ask("waybill.api.STREAM.INFO.WAYBILL", no_headers(), "").await;
+    let info = stack.user("operator").await.ask("$JS.API.STREAM.INFO.WAYBILL", no_headers(), "").await;
     let config = &info.unwrap()["config"];
     for (key, value) in [("deny_delete", true), ("deny_purge", true), ("allow_direct", true), ("allow_atomic", true)] {
         assert_eq!(config[key], value, "{key}");
@@ -178,16 +174,15 @@ async fn a_reply_subject_is_no_way_around() {
     let stack = require!(stack().await);
     let before = stack.events().await.len();
     let worker = stack.user("worker-w1").await;
-    let own = "waybill.api.DIRECT.GET.WAYBILL.waybill.events.worker.w1";
+    let own = "$JS.API.DIRECT.GET.WAYBILL.waybill.events.worker.w1";
     // Who reads many messages with one request sends many.
     let gateway = stack.user("gateway").await;
-    let any = "waybill.api.DIRECT.GET.WAYBILL";
+    let any = "$JS.API.DIRECT.GET.WAYBILL";
     let batch = json!({ "seq": 1, "next_by_subj": "waybill.events.>", "batch": 9 }).to_string();
     for reply in [
         "waybill.events.worker.w2",
         "waybill.events.decision.w1.container.acme.c-w1.1",
         "$JS.API.STREAM.UPDATE.WAYBILL",
-        "waybill.api.STREAM.UPDATE.WAYBILL",
         "$JS.API.CONSUMER.CREATE.WAYBILL.spy.waybill.events.decision.>",
     ] {
         worker.client.publish_with_reply(own, reply, "".into()).await.unwrap();
@@ -200,5 +195,5 @@ async fn a_reply_subject_is_no_way_around() {
     assert!(answered.is_some(), "what was sent before has been handled");
     assert_eq!(stack.events().await.len(), before);
     let spy = stack.user("operator").await;
-    refused(&spy, "no such consumer", "waybill.api.CONSUMER.INFO.WAYBILL.spy", &Value::Null).await;
+    refused(&spy, "no such consumer", "$JS.API.CONSUMER.INFO.WAYBILL.spy", &Value::Null).await;
 }

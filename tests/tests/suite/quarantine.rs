@@ -118,6 +118,23 @@ async fn what_cannot_be_read_is_shown_held_and_given_up() {
     search.assert_absent_in_bytes("the services' logs", stack.logs().as_bytes());
 }
 
+#[tokio::test]
+async fn a_range_is_given_up_at_once() {
+    let stack = require!(Plan::default().start().await);
+    let mut sequences = Vec::new();
+    for _ in 0..3 {
+        sequences.push(garbage(&stack, "waybill.v1.ImageSecretNamed", &[], "{").await);
+    }
+    folded(&stack, sequences[2]).await;
+    let [first, last] = [sequences[0], sequences[2]].map(|sequence| sequence.to_string());
+    let range = ["discard", &first, "--through", &last, "--subject"];
+    let elsewhere = quarantine(&stack, &[&range[..], &["waybill.events.container.>"]].concat()).await;
+    assert_eq!(elsewhere.status.code(), Some(2), "{}", elsewhere.stdout);
+    let given_up = quarantine(&stack, &[&range[..], &["waybill.events.image.acme.>"]].concat()).await;
+    assert!(given_up.status.success() && given_up.stdout.contains("3 messages are given up"), "{}", given_up.stdout);
+    assert!(quarantine(&stack, &["list"]).await.stdout.contains("nothing is in quarantine"));
+}
+
 /// Folds the log as a version would that cannot read these sequences, and leaves its projection in the scheduler's place.
 async fn folded_by_an_older_version(stack: &mut Stack, unreadable: &[u64]) {
     let settings = Settings::load(stack.home(), "operator").unwrap();

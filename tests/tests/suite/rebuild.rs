@@ -142,9 +142,9 @@ fn request(container: &str, image: &str, worker: &str) -> Value {
 }
 
 async fn orchestrator(stack: &mut Stack) -> Client {
-    let seed = std::fs::read_to_string(stack.home().join("keys/orchestrator-acme.nkey")).unwrap();
-    let options = ConnectOptions::with_nkey(seed).custom_inbox_prefix("_INBOX_orchestrator-acme");
-    options.connect(stack.nats().url()).await.unwrap()
+    let file = stack.home().join("keys/orchestrator-acme.creds");
+    let options = ConnectOptions::with_credentials_file(file).await.unwrap();
+    options.custom_inbox_prefix("_INBOX_orchestrator-acme").connect(stack.nats().url()).await.unwrap()
 }
 
 async fn publish(client: &Client, id: Uuid, body: &Value) {

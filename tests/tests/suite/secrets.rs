@@ -202,7 +202,7 @@ async fn vault_entries(stack: &Stack) -> Vec<String> {
     let inbox = user.client.new_inbox();
     let mut answers = user.client.subscribe(inbox.clone()).await.unwrap();
     let ask = json!({ "multi_last": ["$KV.WAYBILL_VAULT.>"] }).to_string();
-    let subject = "waybill.api.DIRECT.GET.KV_WAYBILL_VAULT";
+    let subject = "$JS.API.DIRECT.GET.KV_WAYBILL_VAULT";
     user.client.publish_with_reply(subject, inbox, ask.into()).await.unwrap();
     let mut found = Vec::new();
     loop {

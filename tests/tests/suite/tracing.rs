@@ -88,13 +88,29 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
                 assert_eq!(linked, *kind == Kind::Consumer, "{name}: consumers link to their producers");
             }
         }
+        // People search for the container, and a part that does not name it cannot be found.
+        assert_eq!(span.attribute("container.id").as_deref(), Some("c-1"), "{name}");
+        assert_eq!(span.attribute("waybill.workspace").as_deref(), Some("acme"), "{name}");
         if matches!(kind, Kind::Producer | Kind::Consumer) {
+            assert_eq!(span.attribute("server.address").as_deref(), Some("127.0.0.1"), "{name}");
+            assert!(span.attribute("messaging.message.conversation_id").is_some(), "{name}");
             assert_eq!(span.attribute("messaging.system").as_deref(), Some("nats"), "{name}");
             assert!(span.attribute("messaging.destination.name").unwrap().starts_with("waybill.events."), "{name}");
         }
     }
 
+    let instance = |service: &str| {
+        trace.iter().find(|span| span.service == service).unwrap().resource["service.instance.id"].clone()
+    };
+    assert_eq!(instance("waybill-worker"), "w1");
+    assert!(instance("waybill-gateway").as_str().is_some_and(|instance| instance.contains(':')));
+    let pull = find(&spans, &ran, "waybill-worker", "pull image").unwrap();
+    assert_eq!(pull.attribute("container.image.name"), reference.strip_suffix(":1").map(str::to_owned));
+    assert_eq!(pull.attributes["container.image.tags"], serde_json::json!(["1"]));
+    assert!(pull.attribute("oci.manifest.digest").unwrap().starts_with("sha256:"));
+
     let saving = find(&spans, &built, "waybill-gateway", &publish(SAVED)).unwrap();
+    let naming = find(&spans, &built, "waybill-gateway", &publish(NAMED)).unwrap();
     let attaching = find(&spans, &ran, "waybill-scheduler", &process(REQUESTED)).unwrap();
     let link = attaching.link_to(saving).unwrap_or_else(|| panic!("no link to the build in {attaching:#?}"));
     let attached = stack.wait_for_event("ContainerCredentialsAttached", "c-1").await;
@@ -103,6 +119,11 @@ async fn one_trace_to_the_pull_and_a_link_to_the_build_across_restarts() {
     assert_eq!(attaching.attribute("waybill.placement").as_deref(), Some(container.placement().to_string().as_str()));
     assert_eq!(attaching.attribute("waybill.saved_sequence").as_deref(), Some(sequence.as_str()));
     assert!(link.attributes.contains_key("waybill.saved_sequence"));
+    // The way forward: what a later span says of the build stands in the build's own span as well.
+    for (before, name) in [(saving, "waybill.saved_sequence"), (naming, "waybill.build_sequence")] {
+        assert!(before.attribute(name).is_some(), "{name}");
+        assert_eq!(attaching.attribute(name), before.attribute(name), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use waybill_schemas::{Timestamp, v1::CredType};
 
-use super::keys::{Keys, Values, values};
+use super::keys::{Keys, Values, collect_values};
 use super::{CredentialError, Credentials, Secret, jwt};
 use crate::reference::{EcrRegistry, Registry, RegistryHost};
 
@@ -57,9 +57,9 @@ impl AwsKeys {
         }
     }
 
-    pub(super) fn values(&self) -> Values {
+    pub(super) fn to_values(&self) -> Values {
         let role = self.role.as_ref();
-        values([
+        collect_values([
             ("AWS_ACCESS_KEY_ID", Some(Secret::from(self.access_key_id.as_str()))),
             ("AWS_SECRET_ACCESS_KEY", Some(self.secret_access_key.clone())),
             ("AWS_SESSION_TOKEN", self.session_token.clone()),
@@ -72,10 +72,10 @@ impl AwsKeys {
 }
 
 /// The region is the host's own: a region among the keys is often just the one that their owner works in.
-pub(super) fn read(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let need = |key: &'static str| keys.need(CredType::Aws, key, &[key]);
+pub(super) fn read_keys(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let need = |key: &'static str| keys.need_value(CredType::Aws, key, &[key]);
     let (id, secret_access_key) = (need("AWS_ACCESS_KEY_ID")?, need("AWS_SECRET_ACCESS_KEY")?);
-    let session_token = keys.first(&["AWS_SESSION_TOKEN"]).cloned();
+    let session_token = keys.first_value(&["AWS_SESSION_TOKEN"]).cloned();
     if session_token.is_none() && id.expose().starts_with(TEMPORARY_KEY) {
         return Err(CredentialError::Incomplete { cred_type: CredType::Aws, missing: "AWS_SESSION_TOKEN" });
     }
@@ -88,13 +88,13 @@ pub(super) fn read(keys: &Keys, host: &RegistryHost) -> Result<Credentials, Cred
             // ECR Public issues its tokens here only.
             _ => "us-east-1".to_owned(),
         },
-        role: role(keys)?,
-        expires_at: keys.first(&[EXPIRATION]).map(expiration).transpose()?,
+        role: read_role(keys)?,
+        expires_at: keys.first_value(&[EXPIRATION]).map(read_expiration).transpose()?,
     }))
 }
 
 /// RFC 3339, as the AWS CLI writes it.
-fn expiration(text: &Secret) -> Result<Timestamp, CredentialError> {
+fn read_expiration(text: &Secret) -> Result<Timestamp, CredentialError> {
     text.expose().parse().map_err(|_| CredentialError::InvalidValue {
         key: EXPIRATION,
         expected: "an RFC 3339 time such as 2030-01-31T12:00:00Z",
@@ -105,10 +105,11 @@ const ARN_MAX: usize = 2048;
 const NAME_MAX: usize = 64;
 
 /// The role, each part of it as it may be sent to AWS (IAM's API reference, `AssumeRole`).
-fn role(keys: &Keys) -> Result<Option<AwsRole>, CredentialError> {
-    let arn = part(keys, "AWS_ROLE_ARN", is_role_arn, "a role's ARN such as arn:aws:iam::123456789012:role/pull")?;
-    let external_id = part(keys, "AWS_EXTERNAL_ID", is_external_id, "2 to 1224 of A-Z a-z 0-9 _ + = , . @ : / -")?;
-    let session_name = part(keys, "AWS_ROLE_SESSION_NAME", is_session_name, "2 to 64 of A-Z a-z 0-9 _ + = , . @ -")?;
+fn read_role(keys: &Keys) -> Result<Option<AwsRole>, CredentialError> {
+    let arn = read_part(keys, "AWS_ROLE_ARN", is_role_arn, "a role's ARN such as arn:aws:iam::123456789012:role/pull")?;
+    let external_id = read_part(keys, "AWS_EXTERNAL_ID", is_external_id, "2 to 1224 of A-Z a-z 0-9 _ + = , . @ : / -")?;
+    let session_name =
+        read_part(keys, "AWS_ROLE_SESSION_NAME", is_session_name, "2 to 64 of A-Z a-z 0-9 _ + = , . @ -")?;
     match (arn, external_id) {
         (Some(arn), external_id) => Ok(Some(AwsRole {
             arn: arn.expose().to_owned(),
@@ -120,13 +121,13 @@ fn role(keys: &Keys) -> Result<Option<AwsRole>, CredentialError> {
     }
 }
 
-fn part<'k>(
+fn read_part<'k>(
     keys: &'k Keys,
     key: &'static str,
     valid: fn(&str) -> bool,
     expected: &'static str,
 ) -> Result<Option<&'k Secret>, CredentialError> {
-    match keys.first(&[key]) {
+    match keys.first_value(&[key]) {
         Some(value) if !valid(value.expose()) => Err(CredentialError::InvalidValue { key, expected }),
         value => Ok(value),
     }

@@ -2,7 +2,7 @@
 
 use waybill_schemas::v1::CredType;
 
-use super::keys::{Keys, Values, values};
+use super::keys::{Keys, Values, collect_values};
 use super::{CredentialError, Credentials, Secret};
 use crate::reference::{AzureCloud, Registry, RegistryHost};
 
@@ -23,8 +23,8 @@ pub struct AzureKeys {
 }
 
 impl AzureKeys {
-    pub(super) fn values(&self) -> Values {
-        values([
+    pub(super) fn to_values(&self) -> Values {
+        collect_values([
             ("AZURE_CLIENT_ID", Some(Secret::from(self.client_id.as_str()))),
             ("AZURE_CLIENT_SECRET", Some(self.client_secret.clone())),
             ("AZURE_TENANT_ID", Some(Secret::from(self.tenant.as_str()))),
@@ -32,8 +32,8 @@ impl AzureKeys {
     }
 }
 
-pub(super) fn read(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let need = |key: &'static str| keys.need(CredType::Azure, key, &[key]);
+pub(super) fn read_keys(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let need = |key: &'static str| keys.need_value(CredType::Azure, key, &[key]);
     let (client_id, client_secret) = (need("AZURE_CLIENT_ID")?, need("AZURE_CLIENT_SECRET")?);
     let tenant = need("AZURE_TENANT_ID")?;
     if !is_tenant(tenant.expose()) {
@@ -43,13 +43,13 @@ pub(super) fn read(keys: &Keys, host: &RegistryHost) -> Result<Credentials, Cred
         tenant: tenant.expose().to_owned(),
         client_id: client_id.expose().to_owned(),
         client_secret,
-        authority: authority(&host.kind()).ok_or(CLOSED)?,
+        authority: find_authority(&host.kind()).ok_or(CLOSED)?,
     }))
 }
 
 /// The identity service of the registry's cloud ("National clouds", "App registration endpoints"; Azure Germany is
 /// closed).
-fn authority(registry: &Registry) -> Option<&'static str> {
+fn find_authority(registry: &Registry) -> Option<&'static str> {
     match registry {
         Registry::Acr { cloud: AzureCloud::China, .. } => Some("https://login.partner.microsoftonline.cn"),
         Registry::Acr { cloud: AzureCloud::UsGov, .. } => Some("https://login.microsoftonline.us"),

@@ -2,7 +2,7 @@
 
 use waybill_schemas::v1::CredType;
 
-use super::keys::{Keys, Values, values};
+use super::keys::{Keys, Values, collect_values};
 use super::{CredentialError, Credentials, GOOGLE_TOKEN_USER, IDENTITY_TOKEN_USER, Secret, google};
 use crate::reference::{Registry, RegistryHost};
 
@@ -46,8 +46,11 @@ impl BasicLogin {
         }
     }
 
-    pub(super) fn values(&self) -> Values {
-        values([("USERNAME", Some(Secret::from(self.username.as_str()))), ("PASSWORD", Some(self.password.clone()))])
+    pub(super) fn to_values(&self) -> Values {
+        collect_values([
+            ("USERNAME", Some(Secret::from(self.username.as_str()))),
+            ("PASSWORD", Some(self.password.clone())),
+        ])
     }
 }
 
@@ -56,32 +59,32 @@ pub(super) fn identity_of_user(username: &str) -> Option<String> {
     (!SHARED_USERS.contains(&username)).then(|| username.to_owned())
 }
 
-pub(super) fn read(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let username = keys.user(CredType::Basic, "USERNAME", &["USERNAME", "REGISTRY_USERNAME"])?;
-    let password = keys.need(CredType::Basic, "PASSWORD", &["PASSWORD", "REGISTRY_PASSWORD"])?;
+pub(super) fn read_keys(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let username = keys.need_user(CredType::Basic, "USERNAME", &["USERNAME", "REGISTRY_USERNAME"])?;
+    let password = keys.need_value(CredType::Basic, "PASSWORD", &["PASSWORD", "REGISTRY_PASSWORD"])?;
     Ok(Credentials::Basic(BasicLogin { username, password }))
 }
 
 /// A user name, and the first of `passwords` that has a value.
-fn login(keys: &Keys, username: &'static str, passwords: &[&'static str]) -> Result<Credentials, CredentialError> {
+fn read_login(keys: &Keys, username: &'static str, passwords: &[&'static str]) -> Result<Credentials, CredentialError> {
     let missing = passwords.first().copied().unwrap_or("PASSWORD");
-    let username = keys.user(CredType::Basic, username, &[username])?;
-    let password = keys.need(CredType::Basic, missing, passwords)?;
+    let username = keys.need_user(CredType::Basic, username, &[username])?;
+    let password = keys.need_value(CredType::Basic, missing, passwords)?;
     Ok(Credentials::Basic(BasicLogin { username, password }))
 }
 
-pub(super) fn docker_hub(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    login(keys, "DOCKERHUB_USERNAME", &["DOCKERHUB_PASSWORD", "DOCKERHUB_TOKEN"])
+pub(super) fn read_docker_hub(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    read_login(keys, "DOCKERHUB_USERNAME", &["DOCKERHUB_PASSWORD", "DOCKERHUB_TOKEN"])
 }
 
 /// Robot accounts are `namespace+robot`.
-pub(super) fn quay(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    login(keys, "QUAY_USERNAME", &["QUAY_PASSWORD", "QUAY_TOKEN"])
+pub(super) fn read_quay(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    read_login(keys, "QUAY_USERNAME", &["QUAY_PASSWORD", "QUAY_TOKEN"])
 }
 
 /// Robot accounts are `robot$project+name`.
-pub(super) fn harbor(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    login(keys, "HARBOR_USERNAME", &["HARBOR_PASSWORD"])
+pub(super) fn read_harbor(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    read_login(keys, "HARBOR_USERNAME", &["HARBOR_PASSWORD"])
 }
 
 /// User names and passwords of GitLab, the longest-lived first: deploy tokens, access tokens, and what a job is given
@@ -96,16 +99,16 @@ const GITLAB: [(&str, &str); 3] = [
 const JOB_USER: &str = "gitlab-ci-token";
 
 /// A self-hosted GitLab can be on any host, so its keys say on which: they are offered to no other.
-pub(super) fn gitlab(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
+pub(super) fn read_gitlab(keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
     if host.kind() == Registry::Generic {
-        keys.need(CredType::Basic, "CI_REGISTRY", &["CI_REGISTRY"])?;
+        keys.need_value(CredType::Basic, "CI_REGISTRY", &["CI_REGISTRY"])?;
     }
-    let given = GITLAB.iter().find(|(_, password)| keys.any(&[password]));
-    if let (None, Some(token)) = (given, keys.first(&["CI_JOB_TOKEN"])) {
+    let given = GITLAB.iter().find(|(_, password)| keys.has_any(&[password]));
+    if let (None, Some(token)) = (given, keys.first_value(&["CI_JOB_TOKEN"])) {
         return Ok(Credentials::Basic(BasicLogin { username: JOB_USER.to_owned(), password: token.clone() }));
     }
-    match given.or_else(|| GITLAB.iter().find(|(username, _)| keys.any(&[username]))) {
-        Some((username, password)) => login(keys, username, &[password]),
+    match given.or_else(|| GITLAB.iter().find(|(username, _)| keys.has_any(&[username]))) {
+        Some((username, password)) => read_login(keys, username, &[password]),
         None => Err(CredentialError::Incomplete { cred_type: CredType::Basic, missing: "CI_REGISTRY_PASSWORD" }),
     }
 }

@@ -102,7 +102,7 @@ impl DockerConfig {
 
     fn of_members(text: &str, members: BTreeMap<String, Node>) -> Result<Self, CredentialError> {
         match text.len() <= MOST_BYTES {
-            true => Self::of(members),
+            true => Self::from_members(members),
             false => Err(CredentialError::InvalidValue { key: "auths", expected: "a file of at most 256 KiB" }),
         }
     }
@@ -118,12 +118,12 @@ impl DockerConfig {
             || is_legacy(members)
     }
 
-    pub(super) fn of(mut members: BTreeMap<String, Node>) -> Result<Self, CredentialError> {
+    pub(super) fn from_members(mut members: BTreeMap<String, Node>) -> Result<Self, CredentialError> {
         if is_legacy(&members) {
-            return Ok(Self { auths: objects(Some(Node::Object(members)), "auths")?, ..Self::default() });
+            return Ok(Self { auths: read_objects(Some(Node::Object(members)), "auths")?, ..Self::default() });
         }
-        let auths = objects(members.remove("auths"), "auths")?;
-        let helpers = objects(members.remove("credHelpers"), "credHelpers")?;
+        let auths = read_objects(members.remove("auths"), "auths")?;
+        let helpers = read_objects(members.remove("credHelpers"), "credHelpers")?;
         let store = members.remove("credsStore");
         let store = store.as_ref().and_then(Node::text).map(|name| helper_name(name, "credsStore")).transpose()?;
         Ok(Self { auths, helpers, store })
@@ -141,17 +141,17 @@ impl DockerConfig {
     /// [`CredentialError::None`] where the file has nothing at all; [`CredentialError::NoEntry`] with the hosts it
     /// has; the others say which value is malformed.
     pub fn login(&self, host: &RegistryHost, repository: Option<&str>) -> Result<DockerLogin, CredentialError> {
-        let helper = |name, field| DockerLogin::Helper(CredentialHelper { name, server: server(host), field });
-        if let Some(name) = best(&self.helpers, host, None).and_then(Node::text) {
+        let helper = |name, field| DockerLogin::Helper(CredentialHelper { name, server: server_name(host), field });
+        if let Some(name) = find_best(&self.helpers, host, None).and_then(Node::text) {
             return Ok(helper(helper_name(name, "credHelpers")?, "credHelpers"));
         }
-        if let Some(keys) = self.held(host, repository)? {
+        if let Some(keys) = self.held_keys(host, repository)? {
             return Ok(DockerLogin::Keys(keys));
         }
         if let Some(name) = self.store.clone() {
             return Ok(helper(name, "credsStore"));
         }
-        match (best(&self.auths, host, repository), self.hosts()) {
+        match (find_best(&self.auths, host, repository), self.host_names()) {
             (None, held) if !held.is_empty() => {
                 let image = repository.map_or_else(|| host.to_string(), |repository| format!("{host}/{repository}"));
                 Err(CredentialError::NoEntry { held, image })
@@ -161,19 +161,19 @@ impl DockerConfig {
     }
 
     /// What the file itself has for an image, whatever programs it names.
-    pub(super) fn held(
+    pub(super) fn held_keys(
         &self,
         host: &RegistryHost,
         repository: Option<&str>,
     ) -> Result<Option<BTreeMap<String, Secret>>, CredentialError> {
-        let entry = best(&self.auths, host, repository).and_then(Node::members);
-        Ok(entry.map(docker_entry::keys).transpose()?.filter(|keys| !keys.is_empty()))
+        let entry = find_best(&self.auths, host, repository).and_then(Node::members);
+        Ok(entry.map(docker_entry::read_keys).transpose()?.filter(|keys| !keys.is_empty()))
     }
 
     /// The hosts it has entries for, as far as they are hosts.
-    fn hosts(&self) -> String {
+    fn host_names(&self) -> String {
         let hosts: BTreeSet<String> =
-            self.auths.keys().chain(self.helpers.keys()).filter_map(|key| Some(Place::of(key)?.name())).collect();
+            self.auths.keys().chain(self.helpers.keys()).filter_map(|key| Some(Place::from_key(key)?.name())).collect();
         let mut told = String::new();
         for host in &hosts {
             if told.len().saturating_add(host.len()) > MOST_TOLD {
@@ -202,7 +202,7 @@ impl CredentialHelper {
         let member = |name: &str| members.get(name).and_then(Node::text);
         let is_text = |name: &str| matches!(members.get(name), None | Some(Node::Text(_) | Node::Null));
         match (member("Username"), member("Secret")) {
-            (Some(username), Some(secret)) => Ok(Some(docker_entry::login(username.clone(), secret.clone()))),
+            (Some(username), Some(secret)) => Ok(Some(docker_entry::login_keys(username.clone(), secret.clone()))),
             (None, None) if is_text("Username") && is_text("Secret") => Ok(None),
             _ => Err(wrong),
         }
@@ -214,7 +214,7 @@ impl CredentialHelper {
     }
 }
 
-fn objects(node: Option<Node>, key: &'static str) -> Result<BTreeMap<String, Node>, CredentialError> {
+fn read_objects(node: Option<Node>, key: &'static str) -> Result<BTreeMap<String, Node>, CredentialError> {
     match node {
         None | Some(Node::Null) => Ok(BTreeMap::new()),
         Some(Node::Object(members)) if members.len() <= MOST_ENTRIES => Ok(members),
@@ -233,7 +233,7 @@ fn helper_name(name: &Secret, key: &'static str) -> Result<String, CredentialErr
 }
 
 /// The server as Docker asks helpers for it; Docker Hub has the address of its first API for a name.
-fn server(host: &RegistryHost) -> String {
+fn server_name(host: &RegistryHost) -> String {
     match *host == RegistryHost::docker_hub() {
         true => "https://index.docker.io/v1/".to_owned(),
         false => host.to_string(),
@@ -241,11 +241,15 @@ fn server(host: &RegistryHost) -> String {
 }
 
 /// The entry that fits best: one that holds something before one that does not; of equals the first in byte order.
-fn best<'e>(entries: &'e BTreeMap<String, Node>, host: &RegistryHost, repository: Option<&str>) -> Option<&'e Node> {
+fn find_best<'e>(
+    entries: &'e BTreeMap<String, Node>,
+    host: &RegistryHost,
+    repository: Option<&str>,
+) -> Option<&'e Node> {
     let filled = |node: &Node| node.text().is_some() || node.members().is_some_and(|members| !members.is_empty());
     let mut found: Option<((bool, Rank), &Node)> = None;
     for (key, node) in entries {
-        let Some(rank) = Place::of(key).and_then(|place| place.rank(host, repository)) else { continue };
+        let Some(rank) = Place::from_key(key).and_then(|place| place.rank(host, repository)) else { continue };
         let rank = (filled(node), rank);
         if found.is_none_or(|(best, _)| rank > best) {
             found = Some((rank, node));
@@ -266,7 +270,7 @@ fn is_file(members: &BTreeMap<String, Node>) -> bool {
 fn is_legacy(members: &BTreeMap<String, Node>) -> bool {
     let entry = |(key, node): (&String, &Node)| {
         let has = |name: &str| node.members().is_some_and(|members| members.contains_key(name));
-        Place::of(key).is_some() && ["auth", "username", "identitytoken", "registrytoken"].into_iter().any(has)
+        Place::from_key(key).is_some() && ["auth", "username", "identitytoken", "registrytoken"].into_iter().any(has)
     };
     let shaped = members.values().all(|node| matches!(node, Node::Object(_) | Node::Null));
     shaped && members.iter().any(entry)

@@ -29,7 +29,7 @@ pub(super) type Rank = (bool, usize, bool, usize);
 
 impl<'k> Place<'k> {
     /// A host or a wildcard, either with a path, or an address such as `https://index.docker.io/v1/`.
-    pub(super) fn of(key: &'k str) -> Option<Self> {
+    pub(super) fn from_key(key: &'k str) -> Option<Self> {
         let key = key.trim();
         let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
         let (host, path) = bare.unwrap_or(key).split_once('/').unwrap_or((bare.unwrap_or(key), ""));
@@ -47,11 +47,11 @@ impl<'k> Place<'k> {
         let letters = match &self.host {
             HostPattern::Exact(own) => (own == host).then_some(0)?,
             HostPattern::Wildcard(pattern) => {
-                names(host).any(|name| matches_labels(pattern, name)).then_some(pattern.len())?
+                host_names(host).any(|name| matches_labels(pattern, name)).then_some(pattern.len())?
             }
         };
         let path = [Some(self.path), self.below_version()].into_iter().flatten();
-        let path = path.filter(|path| holds(path, repository)).map(str::len).max()?;
+        let path = path.filter(|path| holds_repository(path, repository)).map(str::len).max()?;
         Some((matches!(self.host, HostPattern::Exact(_)), path, !self.as_address, letters))
     }
 
@@ -70,13 +70,13 @@ impl<'k> Place<'k> {
     }
 }
 
-fn holds(path: &str, repository: Option<&str>) -> bool {
+fn holds_repository(path: &str, repository: Option<&str>) -> bool {
     let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
     path.is_empty() || repository.is_some_and(|repository| repository.strip_prefix(path).is_some_and(below))
 }
 
 /// The names under which a host is looked for: Docker Hub has three.
-fn names(host: &RegistryHost) -> impl Iterator<Item = &str> {
+fn host_names(host: &RegistryHost) -> impl Iterator<Item = &str> {
     let aliases: &[&str] = match *host == RegistryHost::docker_hub() {
         true => &["index.docker.io", "registry-1.docker.io"],
         false => &[],
@@ -118,7 +118,7 @@ fn matches_glob(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// The credentials of an entry, as environment-style keys; empty where it holds none. Docker looks in this order.
-pub(super) fn keys(entry: &BTreeMap<String, Node>) -> Result<BTreeMap<String, Secret>, CredentialError> {
+pub(super) fn read_keys(entry: &BTreeMap<String, Node>) -> Result<BTreeMap<String, Secret>, CredentialError> {
     let member = |name: &str| {
         let found = entry.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.and_then(|(_, node)| node.text()).filter(|text| !text.expose().trim().is_empty()).cloned()
@@ -127,24 +127,24 @@ pub(super) fn keys(entry: &BTreeMap<String, Node>) -> Result<BTreeMap<String, Se
         return Ok([("TOKEN".to_owned(), token)].into());
     }
     if let Some(token) = member("identitytoken") {
-        return Ok(login(Secret::from(IDENTITY_TOKEN_USER), token));
+        return Ok(login_keys(Secret::from(IDENTITY_TOKEN_USER), token));
     }
     if let Some(auth) = member("auth") {
-        let (username, password) = decode(&auth)?;
-        return Ok(login(username, password));
+        let (username, password) = decode_auth(&auth)?;
+        return Ok(login_keys(username, password));
     }
     let parts = [("USERNAME", member("username")), ("PASSWORD", member("password"))];
     Ok(parts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
 }
 
 /// A user name and what goes with it.
-pub(super) fn login(username: Secret, secret: Secret) -> BTreeMap<String, Secret> {
+pub(super) fn login_keys(username: Secret, secret: Secret) -> BTreeMap<String, Secret> {
     let kind = if username.expose() == IDENTITY_TOKEN_USER { "TOKEN" } else { "PASSWORD" };
     [("USERNAME", username), (kind, secret)].map(|(key, value)| (key.to_owned(), value)).into()
 }
 
 /// `user:password` in Base64, of either alphabet, padded or not, wrapped or not.
-fn decode(auth: &Secret) -> Result<(Secret, Secret), CredentialError> {
+fn decode_auth(auth: &Secret) -> Result<(Secret, Secret), CredentialError> {
     let malformed = || CredentialError::InvalidValue { key: "auth", expected: "user:password in Base64" };
     let bytes = pem::decode_base64(auth.expose()).ok_or_else(malformed)?;
     let text = core::str::from_utf8(&bytes).map_err(|_| malformed())?;
@@ -181,7 +181,7 @@ mod tests {
         ];
         for (pattern, host, expected) in cases {
             let host = RegistryHost::parse(host).unwrap();
-            let found = Place::of(pattern).is_some_and(|place| place.rank(&host, None).is_some());
+            let found = Place::from_key(pattern).is_some_and(|place| place.rank(&host, None).is_some());
             assert_eq!(found, expected, "{pattern} {host}");
         }
     }

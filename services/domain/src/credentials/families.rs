@@ -44,7 +44,7 @@ impl Family {
             Serves::SelfHosted => registry == Registry::Generic,
             Serves::ServiceAndNamed(own, key) => {
                 let named = |name: &Secret| RegistryHost::parse(name.expose()).is_ok_and(|named| named == *host);
-                (own(&registry) || registry == Registry::Generic) && keys.first(&[key]).is_none_or(named)
+                (own(&registry) || registry == Registry::Generic) && keys.first_value(&[key]).is_none_or(named)
             }
         }
     }
@@ -58,40 +58,49 @@ impl Family {
     }
 
     fn is_given(&self, keys: &Keys) -> bool {
-        keys.any(self.telling) || keys.any(self.supporting)
+        keys.has_any(self.telling) || keys.has_any(self.supporting)
     }
 
     /// The credentials, complete, or the first key that is missing.
-    pub(super) fn extract(&self, keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
+    pub(super) fn extract_credentials(&self, keys: &Keys, host: &RegistryHost) -> Result<Credentials, CredentialError> {
         (self.extract)(keys, host)
     }
 
     /// The error for keys that this host does not take.
-    pub(super) fn mismatch(&self, host: &RegistryHost) -> CredentialError {
+    pub(super) fn mismatch_error(&self, host: &RegistryHost) -> CredentialError {
         CredentialError::RegistryMismatch { claimed: self.service.to_owned(), image: host.to_string() }
     }
 }
 
+/// Keys that mean something beside others only.
+static FURTHER: [&str; 3] = ["AWS_EXTERNAL_ID", "AWS_ROLE_SESSION_NAME", "CI_REGISTRY"];
+
+/// Every key with a meaning.
+pub(super) fn known_keys() -> impl Iterator<Item = &'static str> {
+    let of_families = FAMILIES.iter().flat_map(|family| family.telling.iter().chain(family.supporting));
+    of_families.chain(&FURTHER).copied()
+}
+
 /// The family of a kind under its plain names.
-pub(super) fn plain(cred_type: CredType) -> Option<&'static Family> {
+pub(super) fn find_plain(cred_type: CredType) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.cred_type == cred_type)
 }
 
 /// The family that decides what keys are for a host: the host's own before the others, and keys that tell before keys that
 /// only support.
-pub(super) fn deciding(keys: &Keys, claimed: Option<CredType>, host: &RegistryHost) -> Option<&'static Family> {
+pub(super) fn find_deciding(keys: &Keys, claimed: Option<CredType>, host: &RegistryHost) -> Option<&'static Family> {
     let kind = &host.kind();
     let eligible =
         |family: &&Family| family.serves(host, keys) && claimed.is_none_or(|claimed| claimed == family.cred_type);
     let own = FAMILIES.iter().filter(|family| family.is_own_of(kind));
     let others = FAMILIES.iter().filter(|family| !family.is_own_of(kind));
     let mut ordered = own.chain(others).filter(eligible);
-    let supported = ordered.clone().find(|family| keys.any(family.supporting));
-    ordered.find(|family| keys.any(family.telling)).or(supported)
+    let supported = ordered.clone().find(|family| keys.has_any(family.supporting));
+    ordered.find(|family| keys.has_any(family.telling)).or(supported)
 }
 
 /// The family of another service that these keys are of.
-pub(super) fn of_elsewhere(keys: &Keys, host: &RegistryHost) -> Option<&'static Family> {
+pub(super) fn find_elsewhere(keys: &Keys, host: &RegistryHost) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| !family.serves(host, keys) && family.is_given(keys))
 }
 
@@ -103,7 +112,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["PASSWORD", "REGISTRY_PASSWORD"],
         supporting: &["USERNAME", "REGISTRY_USERNAME"],
         serves: Serves::Any,
-        extract: basic::read,
+        extract: basic::read_keys,
     },
     Family {
         cred_type: CredType::Token,
@@ -111,7 +120,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["TOKEN", "REGISTRY_TOKEN"],
         supporting: &[],
         serves: Serves::Any,
-        extract: token::read,
+        extract: token::read_keys,
     },
     Family {
         cred_type: CredType::Aws,
@@ -119,7 +128,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],
         supporting: &["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CREDENTIAL_EXPIRATION", "AWS_ROLE_ARN"],
         serves: Serves::Service(|kind| matches!(kind, Registry::Ecr(_) | Registry::EcrPublic)),
-        extract: aws::read,
+        extract: aws::read_keys,
     },
     Family {
         cred_type: CredType::Gcp,
@@ -127,7 +136,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["GCP_ACCESS_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"],
         supporting: &["GOOGLE_SUBJECT_TOKEN"],
         serves: Serves::Service(|kind| matches!(kind, Registry::Gcr | Registry::ArtifactRegistry { .. })),
-        extract: google::read,
+        extract: google::read_keys,
     },
     Family {
         cred_type: CredType::Azure,
@@ -135,7 +144,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"],
         supporting: &[],
         serves: Serves::Service(|kind| matches!(kind, Registry::Acr { .. })),
-        extract: azure::read,
+        extract: azure::read_keys,
     },
     Family {
         cred_type: CredType::Basic,
@@ -143,7 +152,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["DOCKERHUB_PASSWORD", "DOCKERHUB_TOKEN"],
         supporting: &["DOCKERHUB_USERNAME"],
         serves: Serves::Service(|kind| *kind == Registry::DockerHub),
-        extract: basic::docker_hub,
+        extract: basic::read_docker_hub,
     },
     Family {
         cred_type: CredType::Token,
@@ -151,7 +160,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["GITHUB_TOKEN"],
         supporting: &["GITHUB_USERNAME"],
         serves: Serves::Service(|kind| *kind == Registry::Ghcr),
-        extract: token::github,
+        extract: token::read_github,
     },
     Family {
         cred_type: CredType::Token,
@@ -159,7 +168,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["NGC_API_KEY"],
         supporting: &[],
         serves: Serves::Service(|kind| *kind == Registry::Ngc),
-        extract: token::ngc,
+        extract: token::read_ngc,
     },
     Family {
         cred_type: CredType::Basic,
@@ -167,7 +176,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["CI_DEPLOY_PASSWORD", "GITLAB_TOKEN", "CI_REGISTRY_PASSWORD", "CI_JOB_TOKEN"],
         supporting: &["CI_DEPLOY_USER", "GITLAB_USERNAME", "CI_REGISTRY_USER"],
         serves: Serves::ServiceAndNamed(|kind| *kind == Registry::Gitlab, "CI_REGISTRY"),
-        extract: basic::gitlab,
+        extract: basic::read_gitlab,
     },
     Family {
         cred_type: CredType::Basic,
@@ -175,7 +184,7 @@ static FAMILIES: [Family; 11] = [
         telling: &["QUAY_PASSWORD", "QUAY_TOKEN"],
         supporting: &["QUAY_USERNAME"],
         serves: Serves::Service(|kind| *kind == Registry::Quay),
-        extract: basic::quay,
+        extract: basic::read_quay,
     },
     Family {
         cred_type: CredType::Basic,
@@ -183,6 +192,6 @@ static FAMILIES: [Family; 11] = [
         telling: &["HARBOR_PASSWORD"],
         supporting: &["HARBOR_USERNAME"],
         serves: Serves::SelfHosted,
-        extract: basic::harbor,
+        extract: basic::read_harbor,
     },
 ];

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::keys::{Values, values};
+use super::keys::{Values, collect_values};
 use super::{
     CredentialError, Secret,
-    google::{missing, open, unreadable},
+    google::{missing_error, require_text, unreadable_error},
 };
 
 /// The only place where such tokens are exchanged.
@@ -64,7 +64,7 @@ const UNSUPPORTED: [(&str, &str, &str); 2] = [
 impl ExternalAccount {
     /// Reads the file; `token` is what came with it.
     pub(super) fn parse(text: &Secret, token: Option<&Secret>) -> Result<Self, CredentialError> {
-        let file: File = serde_json::from_str(text.expose()).map_err(|error| unreadable(&error))?;
+        let file: File = serde_json::from_str(text.expose()).map_err(|error| unreadable_error(&error))?;
         let has = |part: &str| file.credential_source.as_ref().is_some_and(|source| source.contains_key(part));
         if let Some((_, key, problem)) = UNSUPPORTED.iter().find(|(part, _, _)| has(part)) {
             return Err(CredentialError::UnsupportedValue { key, problem });
@@ -79,13 +79,16 @@ impl ExternalAccount {
         let impersonation = file.service_account_impersonation_url.as_ref();
         check_token_url(file.token_url.as_ref())?;
         Ok(Self {
-            audience: open(file.audience, "GOOGLE_APPLICATION_CREDENTIALS.audience")?,
-            subject_token_type: open(file.subject_token_type, "GOOGLE_APPLICATION_CREDENTIALS.subject_token_type")?,
+            audience: require_text(file.audience, "GOOGLE_APPLICATION_CREDENTIALS.audience")?,
+            subject_token_type: require_text(
+                file.subject_token_type,
+                "GOOGLE_APPLICATION_CREDENTIALS.subject_token_type",
+            )?,
             service_account: impersonation.map(|url| service_account(url.expose())).transpose()?,
             subject_token: token
                 .filter(|token| !token.is_empty())
                 .cloned()
-                .ok_or_else(|| missing("GOOGLE_SUBJECT_TOKEN"))?,
+                .ok_or_else(|| missing_error("GOOGLE_SUBJECT_TOKEN"))?,
         })
     }
 
@@ -93,7 +96,7 @@ impl ExternalAccount {
     pub(super) fn file_values(&self) -> Values {
         let text = |text: &str| Some(Secret::from(text));
         let url = self.service_account.as_ref().map(|account| format!("{IMPERSONATION}{account}{GENERATE}"));
-        values([
+        collect_values([
             ("type", text("external_account")),
             ("audience", text(&self.audience)),
             ("subject_token_type", text(&self.subject_token_type)),
@@ -105,7 +108,8 @@ impl ExternalAccount {
 
 /// A token is never exchanged anywhere but at Google.
 fn check_token_url(url: Option<&Secret>) -> Result<(), CredentialError> {
-    let url = url.filter(|url| !url.is_empty()).ok_or_else(|| missing("GOOGLE_APPLICATION_CREDENTIALS.token_url"))?;
+    let url =
+        url.filter(|url| !url.is_empty()).ok_or_else(|| missing_error("GOOGLE_APPLICATION_CREDENTIALS.token_url"))?;
     match url.expose() == STS {
         true => Ok(()),
         false => Err(CredentialError::InvalidValue {

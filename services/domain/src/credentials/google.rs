@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use waybill_schemas::{Timestamp, v1::CredType};
 
-use super::keys::{Keys, Values, values};
+use super::keys::{Keys, Values, collect_values};
 use super::{CredentialError, Credentials, Secret, federation::ExternalAccount, federation::STS, json, jwt, pem};
 use crate::reference::RegistryHost;
 
@@ -89,10 +89,12 @@ impl GoogleCredentials {
         }
     }
 
-    pub(super) fn values(&self) -> Values {
+    pub(super) fn to_values(&self) -> Values {
         match self {
-            Self::AccessToken(token) => values([("GCP_ACCESS_TOKEN", Some(token.clone()))]),
-            Self::Keys(keys) => values([(KEY_FILE, Some(keys.to_file())), (SUBJECT_TOKEN, keys.subject_token())]),
+            Self::AccessToken(token) => collect_values([("GCP_ACCESS_TOKEN", Some(token.clone()))]),
+            Self::Keys(keys) => {
+                collect_values([(KEY_FILE, Some(keys.to_file())), (SUBJECT_TOKEN, keys.subject_token())])
+            }
         }
     }
 }
@@ -103,11 +105,11 @@ impl GoogleKeys {
     /// # Errors
     /// [`CredentialError`] with the field that is missing or cannot be used; no value is repeated.
     pub fn parse(text: &Secret, subject_token: Option<&Secret>) -> Result<Self, CredentialError> {
-        let file: KeyFile = serde_json::from_str(text.expose()).map_err(|error| unreadable(&error))?;
+        let file: KeyFile = serde_json::from_str(text.expose()).map_err(|error| unreadable_error(&error))?;
         let kind = file.kind.as_ref().map(Secret::expose);
-        match kind.ok_or_else(|| missing("GOOGLE_APPLICATION_CREDENTIALS.type"))? {
-            "service_account" => file.service_account().map(Self::ServiceAccount),
-            "authorized_user" => file.user().map(Self::User),
+        match kind.ok_or_else(|| missing_error("GOOGLE_APPLICATION_CREDENTIALS.type"))? {
+            "service_account" => file.into_service_account().map(Self::ServiceAccount),
+            "authorized_user" => file.into_user().map(Self::User),
             "external_account" => ExternalAccount::parse(text, subject_token).map(Self::External),
             _ => Err(CredentialError::UnsupportedValue {
                 key: "GOOGLE_APPLICATION_CREDENTIALS.type",
@@ -128,13 +130,13 @@ impl GoogleKeys {
     fn to_file(&self) -> Secret {
         let text = |text: &str| Some(Secret::from(text));
         json::write_object(&match self {
-            Self::ServiceAccount(account) => values([
+            Self::ServiceAccount(account) => collect_values([
                 ("type", text("service_account")),
                 ("client_email", text(&account.email)),
                 ("private_key_id", account.key_id.as_deref().map(Secret::from)),
                 ("private_key", Some(account.private_key.clone())),
             ]),
-            Self::User(user) => values([
+            Self::User(user) => collect_values([
                 ("type", text("authorized_user")),
                 ("client_id", text(&user.client_id)),
                 ("client_secret", Some(user.client_secret.clone())),
@@ -153,13 +155,13 @@ impl GoogleKeys {
 }
 
 /// An access token goes before a key file, which is not read then.
-pub(super) fn read(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let subject_token = keys.first(&[SUBJECT_TOKEN]);
-    let google = match (keys.first(&["GCP_ACCESS_TOKEN"]), keys.first(&[KEY_FILE])) {
+pub(super) fn read_keys(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let subject_token = keys.first_value(&[SUBJECT_TOKEN]);
+    let google = match (keys.first_value(&["GCP_ACCESS_TOKEN"]), keys.first_value(&[KEY_FILE])) {
         (Some(token), _) => GoogleCredentials::AccessToken(token.clone()),
         (None, Some(file)) => GoogleCredentials::Keys(GoogleKeys::parse(file, subject_token)?),
-        (None, None) if subject_token.is_some() => return Err(missing(KEY_FILE)),
-        (None, None) => return Err(missing("GCP_ACCESS_TOKEN")),
+        (None, None) if subject_token.is_some() => return Err(missing_error(KEY_FILE)),
+        (None, None) => return Err(missing_error("GCP_ACCESS_TOKEN")),
     };
     Ok(Credentials::Google(google))
 }
@@ -187,9 +189,9 @@ struct KeyFile {
 }
 
 impl KeyFile {
-    fn service_account(self) -> Result<ServiceAccount, CredentialError> {
-        let email = open(self.client_email, "GOOGLE_APPLICATION_CREDENTIALS.client_email")?;
-        let private_key = given(self.private_key, "GOOGLE_APPLICATION_CREDENTIALS.private_key")?;
+    fn into_service_account(self) -> Result<ServiceAccount, CredentialError> {
+        let email = require_text(self.client_email, "GOOGLE_APPLICATION_CREDENTIALS.client_email")?;
+        let private_key = require_value(self.private_key, "GOOGLE_APPLICATION_CREDENTIALS.private_key")?;
         check_token_uri(self.token_uri.as_ref())?;
         Ok(ServiceAccount {
             email,
@@ -198,11 +200,11 @@ impl KeyFile {
         })
     }
 
-    fn user(self) -> Result<GoogleUser, CredentialError> {
+    fn into_user(self) -> Result<GoogleUser, CredentialError> {
         Ok(GoogleUser {
-            client_id: open(self.client_id, "GOOGLE_APPLICATION_CREDENTIALS.client_id")?,
-            client_secret: given(self.client_secret, "GOOGLE_APPLICATION_CREDENTIALS.client_secret")?,
-            refresh_token: given(self.refresh_token, "GOOGLE_APPLICATION_CREDENTIALS.refresh_token")?,
+            client_id: require_text(self.client_id, "GOOGLE_APPLICATION_CREDENTIALS.client_id")?,
+            client_secret: require_value(self.client_secret, "GOOGLE_APPLICATION_CREDENTIALS.client_secret")?,
+            refresh_token: require_value(self.refresh_token, "GOOGLE_APPLICATION_CREDENTIALS.refresh_token")?,
         })
     }
 }
@@ -226,7 +228,7 @@ fn check_token_uri(uri: Option<&Secret>) -> Result<(), CredentialError> {
 }
 
 /// serde_json's own messages may repeat the text.
-pub(super) fn unreadable(error: &serde_json::Error) -> CredentialError {
+pub(super) fn unreadable_error(error: &serde_json::Error) -> CredentialError {
     let expected = match error.classify() {
         Category::Data => "a JSON object with each field once, as Google wrote the key file",
         Category::Syntax | Category::Eof | Category::Io => "the JSON text of a key file, not its path",
@@ -234,15 +236,15 @@ pub(super) fn unreadable(error: &serde_json::Error) -> CredentialError {
     CredentialError::InvalidValue { key: KEY_FILE, expected }
 }
 
-fn given(value: Option<Secret>, key: &'static str) -> Result<Secret, CredentialError> {
-    value.filter(|value| !value.is_empty()).ok_or_else(|| missing(key))
+fn require_value(value: Option<Secret>, key: &'static str) -> Result<Secret, CredentialError> {
+    value.filter(|value| !value.is_empty()).ok_or_else(|| missing_error(key))
 }
 
-pub(super) fn open(value: Option<Secret>, key: &'static str) -> Result<String, CredentialError> {
-    given(value, key).map(|value| value.expose().to_owned())
+pub(super) fn require_text(value: Option<Secret>, key: &'static str) -> Result<String, CredentialError> {
+    require_value(value, key).map(|value| value.expose().to_owned())
 }
 
-pub(super) fn missing(key: &'static str) -> CredentialError {
+pub(super) fn missing_error(key: &'static str) -> CredentialError {
     CredentialError::Incomplete { cred_type: CredType::Gcp, missing: key }
 }
 

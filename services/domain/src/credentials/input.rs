@@ -3,9 +3,9 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer};
 
-use super::node::{Node, read_members};
+use super::node::{Keys, Node};
 use super::{CredentialError, DockerConfig, Secret};
 
 /// Credentials as a client gave them: a JSON object of environment-style keys, a Docker configuration, or a string.
@@ -48,76 +48,16 @@ impl fmt::Debug for CredentialInput {
 
 impl<'de> Deserialize<'de> for CredentialInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(InputVisitor)
+        match Node::deserialize(deserializer)? {
+            Node::Text(text) => Ok(Self::Text(text)),
+            Node::Object(members) if DockerConfig::is_one(&members) => {
+                Ok(Self::Docker(DockerConfig::from_members(members)))
+            }
+            Node::Object(members) => Keys::from_members(members).map(|Keys(keys)| Self::Keys(keys)),
+            Node::Null | Node::Other => Err(de::Error::custom("credentials must be a string or an object of strings")),
+        }
     }
 }
-
-struct InputVisitor;
-
-impl<'de> Visitor<'de> for InputVisitor {
-    type Value = CredentialInput;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or an object of strings")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<CredentialInput, E> {
-        Ok(CredentialInput::Text(text.into()))
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<CredentialInput, E> {
-        Ok(CredentialInput::Text(text.into()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CredentialInput, A::Error> {
-        let members = read_members(map)?;
-        if DockerConfig::is_one(&members) {
-            return Ok(CredentialInput::Docker(DockerConfig::of(members)));
-        }
-        let key = |(key, node)| match node {
-            Node::Text(value) => Ok((key, value)),
-            Node::Null => Ok((key, Secret::from(""))),
-            Node::Object(_) | Node::Other => Err(de::Error::custom("a credential value must be a string")),
-        };
-        members.into_iter().map(key).collect::<Result<_, _>>().map(CredentialInput::Keys)
-    }
-
-    refuse_scalars!("credentials must be a string or an object of strings");
-}
-
-/// Reads an object of strings. `null` counts as not given; a key given twice is refused, as parsers differ on which
-/// of the two they take.
-pub(super) fn read_keys<'de, A: MapAccess<'de>>(mut map: A) -> Result<BTreeMap<String, Secret>, A::Error> {
-    let mut keys = BTreeMap::new();
-    while let Some((key, value)) = map.next_entry::<String, Option<Secret>>()? {
-        if keys.insert(key, value.unwrap_or_else(|| Secret::from(""))).is_some() {
-            return Err(de::Error::custom("a credential key is given twice"));
-        }
-    }
-    Ok(keys)
-}
-
-/// Visitor methods that refuse numbers and booleans with a fixed text; serde's own would quote the value.
-macro_rules! refuse_scalars {
-    ($said:literal) => {
-        fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Self::Value, E> {
-            Err(E::custom($said))
-        }
-
-        fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Self::Value, E> {
-            Err(E::custom($said))
-        }
-
-        fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Self::Value, E> {
-            Err(E::custom($said))
-        }
-
-        fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Self::Value, E> {
-            Err(E::custom($said))
-        }
-    };
-}
-pub(super) use refuse_scalars;
 
 #[cfg(test)]
 mod tests {

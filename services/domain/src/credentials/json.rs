@@ -2,27 +2,24 @@
 //!
 //! serde_json's own messages can repeat what they stumbled over. What leaves here is the place and the field only.
 
-use core::cell::Cell;
-use core::fmt::{self, Write as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
-use super::Secret;
-use super::input::read_keys;
-use super::keys::Values;
+use super::{Secret, keys::Values, node::Keys};
 
-const REGISTRY: &str = "registry";
-const TYPE: &str = "type";
-const CREDENTIALS: &str = "credentials";
+const FIELDS: [&str; 3] = ["registry", "type", "credentials"];
 
 /// The object as it stands in the text; `null` is the same as absent.
-#[derive(Default)]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Object {
     pub(super) registry: Option<Secret>,
+    #[serde(rename = "type")]
     pub(super) cred_type: Option<Secret>,
-    pub(super) credentials: Option<BTreeMap<String, Secret>>,
+    pub(super) credentials: Option<Keys>,
 }
 
 /// Where a text stops being the JSON object expected.
@@ -40,37 +37,42 @@ pub struct JsonError {
 }
 
 /// Kinds of mistakes in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JsonProblem {
     /// It is not JSON.
+    #[error("not JSON")]
     Syntax,
     /// It ends too early.
+    #[error("the text ends too early")]
     Truncated,
     /// It is JSON of another shape: another type, an unknown field, or one given twice.
+    #[error("unexpected type or field")]
     Shape,
 }
 
-impl fmt::Display for JsonProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Syntax => "not JSON",
-            Self::Truncated => "the text ends too early",
-            Self::Shape => "unexpected type or field",
-        })
-    }
-}
-
 /// Reads the object, and nothing after it.
-pub(super) fn read(text: &str) -> Result<Object, JsonError> {
-    let field = Cell::new(None);
+pub(super) fn read_object(text: &str) -> Result<Object, JsonError> {
+    // serde would take a list of the three values for the object.
+    if text.trim_start().starts_with('[') {
+        return Err(JsonError { problem: JsonProblem::Shape, field: None, line: 1, column: 1 });
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    ObjectSeed { field: &field }
-        .deserialize(&mut deserializer)
-        .and_then(|object| deserializer.end().map(|()| object))
-        .map_err(|error| describe(&error, field.get()))
+    let object = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let field = match error.path().iter().next() {
+            Some(Segment::Map { key }) => FIELDS.into_iter().find(|field| field == key),
+            // A field that is given twice has no value whose path there could be.
+            _ => {
+                let words = error.inner().to_string();
+                FIELDS.into_iter().find(|field| words.starts_with(&format!("duplicate field `{field}`")))
+            }
+        };
+        describe_error(error.inner(), field)
+    })?;
+    deserializer.end().map_err(|error| describe_error(&error, None))?;
+    Ok(object)
 }
 
-fn describe(error: &serde_json::Error, field: Option<&'static str>) -> JsonError {
+fn describe_error(error: &serde_json::Error, field: Option<&'static str>) -> JsonError {
     let problem = match error.classify() {
         Category::Data => JsonProblem::Shape,
         Category::Eof => JsonProblem::Truncated,
@@ -79,130 +81,35 @@ fn describe(error: &serde_json::Error, field: Option<&'static str>) -> JsonError
     JsonError { problem, field, line: error.line(), column: error.column() }
 }
 
-/// Notes in `field` which field is being read, since the error that comes out cannot be asked.
-struct ObjectSeed<'f> {
-    field: &'f Cell<Option<&'static str>>,
+/// The object in the order of its fields: the same credentials give the same text.
+#[derive(Serialize)]
+struct Written<'w> {
+    registry: &'w str,
+    #[serde(rename = "type")]
+    cred_type: &'w str,
+    credentials: BTreeMap<&'w str, &'w str>,
 }
 
-impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
-    type Value = Object;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ObjectSeed<'_> {
-    type Value = Object;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let mut object = Object::default();
-        let mut seen = BTreeSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let name = field_name(&key).ok_or_else(|| de::Error::custom("unknown field"))?;
-            self.field.set(Some(name));
-            if !seen.insert(name) {
-                return Err(de::Error::custom("field given twice"));
-            }
-            match name {
-                REGISTRY => object.registry = map.next_value()?,
-                TYPE => object.cred_type = map.next_value()?,
-                _ => object.credentials = map.next_value::<Option<Keys>>()?.map(|Keys(keys)| keys),
-            }
-            self.field.set(None);
-        }
-        Ok(object)
-    }
-}
-
-fn field_name(key: &str) -> Option<&'static str> {
-    [REGISTRY, TYPE, CREDENTIALS].into_iter().find(|name| *name == key)
-}
-
-struct Keys(BTreeMap<String, Secret>);
-
-impl<'de> de::Deserialize<'de> for Keys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(KeysVisitor)
-    }
-}
-
-struct KeysVisitor;
-
-impl<'de> Visitor<'de> for KeysVisitor {
-    type Value = Keys;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of strings")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Keys, A::Error> {
-        read_keys(map).map(Keys)
-    }
-}
-
-/// Writes the object. The order of fields and keys is fixed: the same credentials give the same text.
+/// Writes the object.
 pub(super) fn write_credentials(registry: &str, cred_type: &str, credentials: &Values) -> Secret {
-    let fixed = longest(registry).saturating_add(longest(cred_type)).saturating_add(64);
-    let mut out = String::with_capacity(fixed.saturating_add(longest_object(credentials)));
-    out.push_str("{\"registry\":");
-    push_string(&mut out, registry);
-    out.push_str(",\"type\":");
-    push_string(&mut out, cred_type);
-    out.push_str(",\"credentials\":");
-    push_object(&mut out, credentials);
-    out.push('}');
-    Secret::new(out)
+    write_json(&Written { registry, cred_type, credentials: expose_values(credentials) }, credentials)
 }
 
 /// Writes an object of strings.
 pub(super) fn write_object(members: &Values) -> Secret {
-    let mut out = String::with_capacity(longest_object(members));
-    push_object(&mut out, members);
-    Secret::new(out)
+    write_json(&expose_values(members), members)
 }
 
-/// Bytes of a string at most. Buffers are large enough from the start, so that no copy of a value is left behind by growing
-/// them.
-fn longest(text: &str) -> usize {
-    text.len().saturating_mul(ESCAPED_MAX).saturating_add(4)
+fn expose_values(values: &Values) -> BTreeMap<&str, &str> {
+    values.iter().map(|(key, value)| (*key, value.expose())).collect()
 }
 
-fn longest_object(members: &Values) -> usize {
-    let member = |(key, value): (&&str, &Secret)| longest(key).saturating_add(longest(value.expose()));
-    members.iter().map(member).fold(4, usize::saturating_add)
-}
-
-fn push_object(out: &mut String, members: &Values) {
-    out.push('{');
-    for (at, (key, value)) in members.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        push_string(out, key);
-        out.push(':');
-        push_string(out, value.expose());
-    }
-    out.push('}');
-}
-
-/// Bytes that one byte becomes at most: `\u0000`.
-const ESCAPED_MAX: usize = 6;
-
-/// Writes a JSON string (RFC 8259, section 7).
-fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            // Writing to a String cannot fail.
-            c if c < ' ' => _ = write!(out, "\\u{:04x}", u32::from(c)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+/// The buffer is large enough from the start: growing it would leave copies of the values behind. A host has 260 bytes at
+/// most, a key 40, and `\u0000` is the longest form of one byte.
+fn write_json(object: &impl Serialize, values: &Values) -> Secret {
+    let longest = values.values().map(|value| value.len().saturating_mul(6).saturating_add(48));
+    let mut out = Vec::with_capacity(longest.fold(400, usize::saturating_add));
+    // Strings and maps of strings cannot fail, and are UTF-8.
+    let _ = serde_json::to_writer(&mut out, object);
+    Secret::new(String::from_utf8(out).unwrap_or_default())
 }

@@ -36,14 +36,14 @@ pub fn expires_at(text: &Secret) -> Option<Timestamp> {
     if signature.is_empty() || !signature.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
         return None;
     }
-    object::<Header>(header)?;
-    let seconds = object::<Claims>(claims)?.exp?.as_f64().filter(|seconds| *seconds > 0.0)?;
+    decode_object::<Header>(header)?;
+    let seconds = decode_object::<Claims>(claims)?.exp?.as_f64().filter(|seconds| *seconds > 0.0)?;
     let since = Duration::checked_seconds_f64(seconds)?;
     OffsetDateTime::UNIX_EPOCH.checked_add(since).map(Timestamp::from)
 }
 
 /// The JSON object in a part of a token. (serde would take an array for a struct, too.)
-fn object<T: DeserializeOwned>(part: &str) -> Option<T> {
+fn decode_object<T: DeserializeOwned>(part: &str) -> Option<T> {
     let json = Zeroizing::new(URL_SAFE_NO_PAD.decode(part).ok()?);
     json.starts_with(b"{").then(|| serde_json::from_slice(&json).ok())?
 }

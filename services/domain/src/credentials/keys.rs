@@ -4,61 +4,18 @@ use std::collections::BTreeMap;
 
 use waybill_schemas::v1::CredType;
 
-use super::{CredentialError, Secret};
+use super::{CredentialError, Secret, families::known_keys};
 
 /// The values of one kind of credentials, under the names they are carried by.
 pub(super) type Values = BTreeMap<&'static str, Secret>;
 
 /// The values that there are.
-pub(super) fn values<const N: usize>(pairs: [(&'static str, Option<Secret>); N]) -> Values {
+pub(super) fn collect_values<const N: usize>(pairs: [(&'static str, Option<Secret>); N]) -> Values {
     pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-/// Every key with a meaning. A client's key is one of these whatever its case (`username`, `aws_access_key_id`).
-const KNOWN: [&str; 40] = [
-    "USERNAME",
-    "PASSWORD",
-    "REGISTRY_USERNAME",
-    "REGISTRY_PASSWORD",
-    "TOKEN",
-    "REGISTRY_TOKEN",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_CREDENTIAL_EXPIRATION",
-    "AWS_ROLE_ARN",
-    "AWS_EXTERNAL_ID",
-    "AWS_ROLE_SESSION_NAME",
-    "GCP_ACCESS_TOKEN",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_SUBJECT_TOKEN",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-    "DOCKERHUB_USERNAME",
-    "DOCKERHUB_PASSWORD",
-    "DOCKERHUB_TOKEN",
-    "GITHUB_USERNAME",
-    "GITHUB_TOKEN",
-    "NGC_API_KEY",
-    "CI_REGISTRY",
-    "CI_REGISTRY_USER",
-    "CI_REGISTRY_PASSWORD",
-    "CI_DEPLOY_USER",
-    "CI_DEPLOY_PASSWORD",
-    "CI_JOB_TOKEN",
-    "GITLAB_USERNAME",
-    "GITLAB_TOKEN",
-    "QUAY_USERNAME",
-    "QUAY_PASSWORD",
-    "QUAY_TOKEN",
-    "HARBOR_USERNAME",
-    "HARBOR_PASSWORD",
-];
-
-/// A client's keys: the known ones under their one name, without those that have no value.
+/// A client's keys: the known ones under their one name, whatever the case in which they came, without those that have no
+/// value.
 #[derive(Default)]
 pub(super) struct Keys {
     known: BTreeMap<&'static str, Secret>,
@@ -71,19 +28,19 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Sorts what was given. Where two spellings of a key have a value, the exact one wins, then the first in byte order.
-    pub(super) fn of(given: &BTreeMap<String, Secret>) -> Result<Self, CredentialError> {
+    pub(super) fn sort_given(given: &BTreeMap<String, Secret>) -> Result<Self, CredentialError> {
         let mut keys = Keys::default();
-        let exact = |key: &str| KNOWN.contains(&key);
+        let exact = |key: &str| known_keys().any(|known| known == key);
         for (key, value) in
             given.iter().filter(|(key, _)| exact(key)).chain(given.iter().filter(|(key, _)| !exact(key)))
         {
-            keys.add(key, value)?;
+            keys.add_key(key, value)?;
         }
         Ok(keys)
     }
 
-    fn add(&mut self, key: &str, value: &Secret) -> Result<(), CredentialError> {
-        let Some(known) = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(key)) else {
+    fn add_key(&mut self, key: &str, value: &Secret) -> Result<(), CredentialError> {
+        let Some(known) = known_keys().find(|known| known.eq_ignore_ascii_case(key)) else {
             self.has_unknown |= !value.is_empty();
             return Ok(());
         };
@@ -103,33 +60,33 @@ impl Keys {
     }
 
     /// The value of the first of these keys that has one.
-    pub(super) fn first(&self, keys: &[&str]) -> Option<&Secret> {
+    pub(super) fn first_value(&self, keys: &[&str]) -> Option<&Secret> {
         keys.iter().find_map(|key| self.known.get(*key))
     }
 
     /// True if any of these keys has a value.
-    pub(super) fn any(&self, keys: &[&str]) -> bool {
-        self.first(keys).is_some()
+    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
+        self.first_value(keys).is_some()
     }
 
     /// The value of the first of `keys` that has one; `missing` is the name to ask for.
-    pub(super) fn need(
+    pub(super) fn need_value(
         &self,
         cred_type: CredType,
         missing: &'static str,
         keys: &[&str],
     ) -> Result<Secret, CredentialError> {
-        self.first(keys).cloned().ok_or(CredentialError::Incomplete { cred_type, missing })
+        self.first_value(keys).cloned().ok_or(CredentialError::Incomplete { cred_type, missing })
     }
 
     /// Likewise a user name, which cannot contain a colon (RFC 7617, section 2).
-    pub(super) fn user(
+    pub(super) fn need_user(
         &self,
         cred_type: CredType,
         missing: &'static str,
         keys: &[&str],
     ) -> Result<String, CredentialError> {
-        let username = self.need(cred_type, missing, keys)?;
+        let username = self.need_value(cred_type, missing, keys)?;
         match username.expose().contains(':') {
             true => Err(CredentialError::InvalidValue { key: missing, expected: "a user name without a colon" }),
             false => Ok(username.expose().to_owned()),
@@ -208,9 +165,9 @@ mod tests {
         ];
         for (key, value, expected, trimmed) in cases {
             let given = BTreeMap::from([(key.to_owned(), Secret::from(value))]);
-            match (Keys::of(&given), expected) {
+            match (Keys::sort_given(&given), expected) {
                 (Ok(keys), Ok(expected)) => {
-                    assert_eq!(keys.first(&[key]).map(Secret::expose), Some(expected), "{value:?}");
+                    assert_eq!(keys.first_value(&[key]).map(Secret::expose), Some(expected), "{value:?}");
                     assert_eq!(
                         keys.trimmed(),
                         [key].iter().filter(|_| trimmed).copied().collect::<Vec<_>>(),
@@ -222,7 +179,7 @@ mod tests {
             }
         }
         for value in ["", "\n", "\u{feff}", "\0"] {
-            let keys = Keys::of(&BTreeMap::from([("PASSWORD".to_owned(), Secret::from(value))])).unwrap();
+            let keys = Keys::sort_given(&BTreeMap::from([("PASSWORD".to_owned(), Secret::from(value))])).unwrap();
             assert_eq!((keys.is_empty(), keys.empty_keys().as_str()), (true, "PASSWORD"), "{value:?}");
         }
     }

@@ -110,11 +110,11 @@ impl Credentials {
     /// The text that is sealed: `{"registry", "type", "credentials"}`. The same credentials give the same text.
     pub fn to_json(&self, registry: &RegistryHost) -> Secret {
         let values = match self {
-            Self::Basic(login) => login.values(),
-            Self::Token(token) => token.values(),
-            Self::Aws(keys) => keys.values(),
-            Self::Google(google) => google.values(),
-            Self::Azure(keys) => keys.values(),
+            Self::Basic(login) => login.to_values(),
+            Self::Token(token) => token.to_values(),
+            Self::Aws(keys) => keys.to_values(),
+            Self::Google(google) => google.to_values(),
+            Self::Azure(keys) => keys.to_values(),
         };
         json::write_credentials(registry.as_str(), self.cred_type().as_str(), &values)
     }
@@ -126,7 +126,7 @@ impl Credentials {
     /// somebody else are a [`CredentialError::RegistryMismatch`].
     pub fn from_json(text: &Secret) -> Result<(RegistryHost, Self), CredentialError> {
         let json::Object { registry, cred_type, credentials } =
-            json::read(text.expose()).map_err(CredentialError::InvalidJson)?;
+            json::read_object(text.expose()).map_err(CredentialError::InvalidJson)?;
         let missing = |field| CredentialError::MissingField { field };
         let registry = registry.ok_or(missing("registry"))?;
         let host = RegistryHost::parse(registry.expose()).map_err(CredentialError::InvalidRegistry)?;
@@ -135,14 +135,14 @@ impl Credentials {
         }
         let cred_type = cred_type.ok_or(missing("type"))?;
         let cred_type = parse::read_type(cred_type.expose()).ok_or(CredentialError::UnknownType)?;
-        let keys = keys::Keys::of(&credentials.ok_or(missing("credentials"))?)?;
+        let keys = keys::Keys::sort_given(&credentials.ok_or(missing("credentials"))?.0)?;
         let family = match cred_type {
             CredType::Public => return Err(CredentialError::Public),
-            known => families::plain(known).ok_or(CredentialError::Unrecognized)?,
+            known => families::find_plain(known).ok_or(CredentialError::Unrecognized)?,
         };
         if !family.serves(&host, &keys) {
-            return Err(family.mismatch(&host));
+            return Err(family.mismatch_error(&host));
         }
-        family.extract(&keys, &host).map(|credentials| (host, credentials))
+        family.extract_credentials(&keys, &host).map(|credentials| (host, credentials))
     }
 }

@@ -102,11 +102,7 @@ impl<'de> Visitor<'de> for Level {
     }
 }
 
-/// Reads an object. A key given twice is refused, as parsers differ on which of the two they take.
-pub(super) fn read_members<'de, A: MapAccess<'de>>(map: A) -> Result<BTreeMap<String, Node>, A::Error> {
-    members(map, 0)
-}
-
+/// Reads an object's members. A key given twice is refused, as parsers differ on which of the two they take.
 fn members<'de, A: MapAccess<'de>>(mut map: A, level: usize) -> Result<BTreeMap<String, Node>, A::Error> {
     let mut members = BTreeMap::new();
     while let Some(key) = map.next_key::<String>()? {
@@ -116,4 +112,39 @@ fn members<'de, A: MapAccess<'de>>(mut map: A, level: usize) -> Result<BTreeMap<
         }
     }
     Ok(members)
+}
+
+/// An object of strings: environment-style keys. `null` counts as not given.
+pub(super) struct Keys(pub(super) BTreeMap<String, Secret>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Node::deserialize(deserializer)? {
+            Node::Object(members) => Self::from_members(members),
+            _ => Err(de::Error::custom("credentials must be an object of strings")),
+        }
+    }
+}
+
+impl Keys {
+    /// The members, which must be strings. The error quotes none of them.
+    pub(super) fn from_members<E: de::Error>(members: BTreeMap<String, Node>) -> Result<Self, E> {
+        let key = |(key, node)| match node {
+            Node::Text(value) => Ok((key, value)),
+            Node::Null => Ok((key, Secret::from(""))),
+            Node::Object(_) | Node::Other => Err(E::custom("a credential value must be a string")),
+        };
+        members.into_iter().map(key).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Reads a string from a self-describing format. Anything else is refused without being quoted: a number may well be a
+/// password. (Asked for a string, serde_json would refuse it itself, and quote it.)
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Node::deserialize(deserializer)? {
+            Node::Text(text) => Ok(text),
+            _ => Err(de::Error::custom("a credential value must be a string")),
+        }
+    }
 }

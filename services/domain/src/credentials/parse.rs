@@ -73,7 +73,7 @@ impl Credentials {
             CredentialInput::Text(text) => {
                 let text = text.expose().trim_matches(|c: char| c == '\u{feff}');
                 match text {
-                    _ if text.trim().is_empty() => nothing(host, CredentialError::None),
+                    _ if text.trim().is_empty() => nothing_given(host, CredentialError::None),
                     _ if starts_like_json(text) => match DockerConfig::of_text(text) {
                         Some(config) => from_docker(&config?, target),
                         None => from_json(text, host),
@@ -90,11 +90,11 @@ fn from_docker(config: &DockerConfig, target: CredentialTarget<'_>) -> Result<Pa
     match config.login(host, repository) {
         Ok(DockerLogin::Keys(keys)) => from_keys(&keys, None, host),
         // No program of another machine can run here: what the file holds beside it is the next best.
-        Ok(DockerLogin::Helper(helper)) => match config.held(host, repository)? {
+        Ok(DockerLogin::Helper(helper)) => match config.held_keys(host, repository)? {
             Some(keys) => from_keys(&keys, None, host),
             None => Err(helper.refusal(host)),
         },
-        Err(CredentialError::None) => nothing(host, CredentialError::None),
+        Err(CredentialError::None) => nothing_given(host, CredentialError::None),
         Err(error) => Err(error),
     }
 }
@@ -112,7 +112,7 @@ fn from_login(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError
 }
 
 fn from_json(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError> {
-    let Object { registry, cred_type, credentials } = json::read(text).map_err(CredentialError::InvalidJson)?;
+    let Object { registry, cred_type, credentials } = json::read_object(text).map_err(CredentialError::InvalidJson)?;
     let registry = registry.filter(|registry| !registry.expose().trim().is_empty());
     let registry = registry.ok_or(CredentialError::MissingField { field: "registry" })?;
     let claimed = claimed_host(registry.expose()).map_err(CredentialError::InvalidRegistry)?;
@@ -122,7 +122,7 @@ fn from_json(text: &str, host: &RegistryHost) -> Result<Parsed, CredentialError>
     match (claimed_type(cred_type)?, credentials) {
         (Some(CredType::Public), _) => Err(CredentialError::Public),
         (_, None) => Err(CredentialError::MissingField { field: "credentials" }),
-        (claimed_type, Some(keys)) => from_keys(&keys, claimed_type, host),
+        (claimed_type, Some(keys)) => from_keys(&keys.0, claimed_type, host),
     }
 }
 
@@ -156,18 +156,18 @@ fn from_keys(
     claimed_type: Option<CredType>,
     host: &RegistryHost,
 ) -> Result<Parsed, CredentialError> {
-    let keys = Keys::of(given)?;
+    let keys = Keys::sort_given(given)?;
     if keys.is_empty() {
         let empty = keys.empty_keys();
         let none = if empty.is_empty() { CredentialError::None } else { CredentialError::Empty { keys: empty } };
-        return nothing(host, none);
+        return nothing_given(host, none);
     }
-    if let Some(family) = families::deciding(&keys, claimed_type, host) {
+    if let Some(family) = families::find_deciding(&keys, claimed_type, host) {
         let trimmed = keys.trimmed().to_vec();
-        return family.extract(&keys, host).map(|credentials| Parsed { credentials, trimmed });
+        return family.extract_credentials(&keys, host).map(|credentials| Parsed { credentials, trimmed });
     }
-    if let Some(elsewhere) = families::of_elsewhere(&keys, host) {
-        return Err(elsewhere.mismatch(host));
+    if let Some(elsewhere) = families::find_elsewhere(&keys, host) {
+        return Err(elsewhere.mismatch_error(host));
     }
     Err(claimed_type.map_or(CredentialError::Unrecognized, lacks_everything))
 }
@@ -185,6 +185,6 @@ fn lacks_everything(cred_type: CredType) -> CredentialError {
 }
 
 /// ECR Public gives its images to everyone.
-fn nothing(host: &RegistryHost, otherwise: CredentialError) -> Result<Parsed, CredentialError> {
+fn nothing_given(host: &RegistryHost, otherwise: CredentialError) -> Result<Parsed, CredentialError> {
     Err(if host.kind() == Registry::EcrPublic { CredentialError::Public } else { otherwise })
 }

@@ -2,10 +2,7 @@
 
 use core::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
 use zeroize::Zeroizing;
-
-use super::input::refuse_scalars;
 
 /// A secret text: redacted in `Debug`, erased when dropped, readable only by asking for it.
 ///
@@ -52,34 +49,6 @@ impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self::new(text)
     }
-}
-
-/// Reads a string from a self-describing format. Anything else is refused without being quoted: a number may well be a
-/// password. (Asking for a string, serde_json would refuse it itself, and quote it.)
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SecretVisitor)
-    }
-}
-
-struct SecretVisitor;
-
-impl Visitor<'_> for SecretVisitor {
-    type Value = Secret;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-        Ok(Secret::from(text))
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<Secret, E> {
-        Ok(Secret::from(text))
-    }
-
-    refuse_scalars!("a credential value must be a string");
 }
 
 #[cfg(test)]

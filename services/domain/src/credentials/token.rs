@@ -2,7 +2,7 @@
 
 use waybill_schemas::v1::CredType;
 
-use super::keys::{Keys, Values, values};
+use super::keys::{Keys, Values, collect_values};
 use super::{CredentialError, Credentials, Secret};
 use crate::reference::RegistryHost;
 
@@ -22,28 +22,28 @@ pub struct RegistryToken {
 }
 
 impl RegistryToken {
-    pub(super) fn values(&self) -> Values {
-        values([("TOKEN", Some(self.token.clone())), ("USERNAME", self.username.as_deref().map(Secret::from))])
+    pub(super) fn to_values(&self) -> Values {
+        collect_values([("TOKEN", Some(self.token.clone())), ("USERNAME", self.username.as_deref().map(Secret::from))])
     }
 }
 
-pub(super) fn read(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let token = keys.need(CredType::Token, "TOKEN", &["TOKEN", "REGISTRY_TOKEN"])?;
+pub(super) fn read_keys(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let token = keys.need_value(CredType::Token, "TOKEN", &["TOKEN", "REGISTRY_TOKEN"])?;
     let names = ["USERNAME", "REGISTRY_USERNAME"];
-    let username = keys.any(&names).then(|| keys.user(CredType::Token, "USERNAME", &names)).transpose()?;
+    let username = keys.has_any(&names).then(|| keys.need_user(CredType::Token, "USERNAME", &names)).transpose()?;
     Ok(Credentials::Token(RegistryToken { username, token }))
 }
 
-pub(super) fn github(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let token = keys.need(CredType::Token, "GITHUB_TOKEN", &["GITHUB_TOKEN"])?;
-    let username = match keys.any(&["GITHUB_USERNAME"]) {
-        true => keys.user(CredType::Token, "GITHUB_USERNAME", &["GITHUB_USERNAME"])?,
+pub(super) fn read_github(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let token = keys.need_value(CredType::Token, "GITHUB_TOKEN", &["GITHUB_TOKEN"])?;
+    let username = match keys.has_any(&["GITHUB_USERNAME"]) {
+        true => keys.need_user(CredType::Token, "GITHUB_USERNAME", &["GITHUB_USERNAME"])?,
         false => GITHUB_USER.to_owned(),
     };
     Ok(Credentials::Token(RegistryToken { username: Some(username), token }))
 }
 
-pub(super) fn ngc(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
-    let token = keys.need(CredType::Token, "NGC_API_KEY", &["NGC_API_KEY"])?;
+pub(super) fn read_ngc(keys: &Keys, _: &RegistryHost) -> Result<Credentials, CredentialError> {
+    let token = keys.need_value(CredType::Token, "NGC_API_KEY", &["NGC_API_KEY"])?;
     Ok(Credentials::Token(RegistryToken { username: Some(NGC_USER.to_owned()), token }))
 }

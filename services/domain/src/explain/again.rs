@@ -48,6 +48,11 @@ impl<'v> Again<'v> {
         Self { history, request, image, secret, worker, outcome }
     }
 
+    /// What it would come to.
+    pub(super) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
     /// The image and the version that it would be given.
     pub(super) fn attached(&self) -> Option<(&AttachedImage, &Credential)> {
         match &self.outcome {

@@ -99,13 +99,19 @@ impl Concern {
                 self.container.as_ref() == Some(container_id) && sequence >= self.from
             }
             Subject::ContainerDecision { container_id, placement, .. }
-            | Subject::ContainerOutcome { container_id, placement, .. } => {
+            | Subject::ContainerOutcome { container_id, placement, .. }
+            | Subject::ContainerQuestion { container_id, placement, .. } => {
                 self.container.as_ref() == Some(container_id) && *placement >= self.from
             }
             Subject::SecretDecision { worker_id, secret, .. } | Subject::SecretOutcome { worker_id, secret, .. } => {
                 self.secrets.contains(secret) && on(worker_id)
             }
+            Subject::NodeQuestion { worker_id } => self.container.is_some() && sequence >= self.from && on(worker_id),
             Subject::Worker { worker_id } => self.workers.as_ref().is_some_and(|workers| workers.contains(worker_id)),
+            Subject::WorkerIdentity { worker_id } => {
+                self.workers.as_ref().is_some_and(|workers| workers.contains(worker_id))
+            }
+            Subject::Workspace { .. } | Subject::Token { .. } => false,
             Subject::SchedulerKeys | Subject::Quarantine { .. } => false,
         }
     }

@@ -2,22 +2,24 @@
 
 use waybill_schemas::{
     ContainerId, Event, Recorded, Subject, Timestamp, WorkspaceId,
-    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed, PullFailure},
+    v1::{AttachSkipReason, CredentialProviderFailed, ImagePullFailed, WithdrawReason},
 };
 
 use super::{
     Concern, Earlier, Explanation, History, Readers,
     again::{ASK_AGAIN, Again},
+    asked::find_refusal,
+    clocks::compare_clocks,
     missing::missing,
     notes::{notes_on, unreadable},
     open::{Owed, Undecided, await_decision, await_worker},
     provider::{Failed, no_provider},
-    pull::no_image,
+    pull::{no_image, wants_credentials},
     replay::Replay,
     step::{StepOutcome, steps},
     story::{Provided, Pulled, Renewal, Story},
     verdict::{Code, Hop, Verdict},
-    withdrawn::{is_revocation, over, revoked},
+    withdrawn::{is_revocation, over, retired, revoked},
 };
 use crate::decision::{Credential, Decision, Outcome, SkippedImage, differing_fields};
 
@@ -65,6 +67,7 @@ pub fn explain_container(
         let view = View { readers, ..view };
         let verdict = judge(&view, newest);
         explanation.notes = notes_on(&view, newest, verdict.state);
+        explanation.notes.extend(compare_clocks(newest.events.iter().copied()));
         explanation.verdict = newer_request(&history, newest).unwrap_or(verdict);
         explanation.timeline = steps(timeline(&view, newest));
         (explanation.placement, explanation.worker_id) = (Some(newest.number()), Some(newest.worker().clone()));
@@ -133,6 +136,9 @@ fn judge(view: &View<'_>, story: &Story<'_>) -> Verdict {
     };
     if let Some(failure) = find_failure(view, story).filter(came_first) {
         return failure;
+    }
+    if let Some(withdrawing) = withdrawing.filter(|withdrawing| withdrawing.reason == WithdrawReason::WorkerRetired) {
+        return retired(view, story, withdrawing);
     }
     match withdrawing.filter(|withdrawing| is_revocation(withdrawing.reason)) {
         Some(withdrawing) => revoked(view, story, withdrawing),
@@ -247,15 +253,6 @@ fn blame(
     Verdict { sentence: format!("{}; {}", cause.sentence, pull.sentence), ..cause }
 }
 
-/// True if credentials would have made a difference.
-fn wants_credentials(reason: PullFailure, cause: Code) -> bool {
-    match reason {
-        PullFailure::Unauthorized | PullFailure::Denied | PullFailure::NoImageReference => true,
-        PullFailure::NotFound => !matches!(cause, Code::PublicRegistry | Code::ImageModified),
-        _ => false,
-    }
-}
-
 /// The scheduler has not decided about the request.
 fn undecided(view: &View<'_>, story: &Story<'_>) -> Option<Verdict> {
     if story.decision.is_some() {
@@ -281,6 +278,9 @@ fn judge_worker(view: &View<'_>, story: &Story<'_>) -> Verdict {
         && let Some(open) = open_renewal(view, story, renewal)
     {
         return open;
+    }
+    if let Some(refusal) = find_refusal(story) {
+        return refusal;
     }
     let with = match story.provider.as_ref().map(|provider| provider.value) {
         Some(Provided::Attached(provider)) if provider.registry.is_some() => format!("with {}", provider.provider_name),

@@ -67,6 +67,11 @@ impl History {
         &self.entries
     }
 
+    /// From here on everything is known.
+    pub fn is_complete_from(&self) -> u64 {
+        self.complete_from
+    }
+
     /// Only the messages that concern an id.
     pub(super) fn restrict(&self, concern: &Concern) -> Self {
         let concerned =
@@ -84,7 +89,7 @@ impl History {
     }
 
     /// Other workspaces that have builds of the image.
-    pub(super) fn elsewhere(&self) -> &[WorkspaceId] {
+    pub fn elsewhere(&self) -> &[WorkspaceId] {
         &self.elsewhere
     }
 

@@ -5,13 +5,18 @@
 //! Only whether an open hop waits or is lost needs more: how far the readers of the log are, and the present time.
 
 mod again;
+mod asked;
+mod case;
+mod clocks;
 mod concern;
 mod container;
+mod difference;
 mod history;
 mod image;
 mod missing;
 mod notes;
 mod open;
+mod prove;
 mod provider;
 mod pull;
 mod readers;
@@ -25,20 +30,32 @@ mod verdict;
 mod withdrawn;
 
 use serde::Serialize;
-use waybill_schemas::{Timestamp, WorkerId, WorkspaceId, v1::CredentialSecretSkipped};
+use waybill_schemas::{
+    Timestamp, WorkerId, WorkspaceId,
+    v1::{CredentialSecretSkipped, LoginQuestion},
+};
 
+pub use case::{Asked, Case};
 pub use concern::Concern;
 pub use container::explain_container;
+pub use difference::Difference;
 pub use history::{Entry, History, Seen};
 pub use image::explain_image;
+pub use prove::{Proof, prove_remedy};
+pub(crate) use pull::wants_credentials;
 pub use readers::{ReaderState, ReaderStatus, Readers};
 pub use secret::explain_secret;
-pub use step::{Step, StepOutcome};
+pub use step::{Step, StepOutcome, Words, describe};
 pub use verdict::{Code, Hop, State, Verdict};
 
 /// What a build that saves nothing is explained with: a sentence and a remedy.
 pub fn skip_in_words(skipped: &CredentialSecretSkipped) -> (String, String) {
     (skipped::sentence(skipped), skipped::remedy(skipped))
+}
+
+/// A question of a program of the node in words: who asked, with what, for what, and what it got.
+pub fn describe_question(asked: &LoginQuestion) -> String {
+    asked::describe(asked)
 }
 
 /// The answer to "what happened to this container, this image or this secret?".

@@ -2,7 +2,7 @@
 
 use waybill_schemas::Recorded;
 
-use super::{History, Verdict, container::View, missing::missing, story::Story, verdict::State};
+use super::{History, Verdict, asked, container::View, missing::missing, story::Story, verdict::State};
 use crate::decision::Outcome;
 
 pub(super) fn notes_on(view: &View<'_>, story: &Story<'_>, state: State) -> Vec<String> {
@@ -16,6 +16,7 @@ pub(super) fn notes_on(view: &View<'_>, story: &Story<'_>, state: State) -> Vec<
         notes.push(format!("{} at sequence {sequence} is not believed: {why}", value.event.event_type()));
     }
     notes.extend(expiry(view, story, state));
+    notes.extend(asked::notes(view, story));
     notes
 }
 

@@ -35,7 +35,7 @@ pub(super) fn no_provider(view: &View<'_>, story: &Story<'_>, used: &Credential,
             ),
             "Ask for the container again: the grant is sealed to the worker's present key then.".to_owned(),
         ),
-        None => (sentence(story, used, failed.reason), format!("{} {ASK_AGAIN}", remedy(story, used, failed.reason))),
+        None => (sentence(story, used, failed.reason), format!("{} {ASK_AGAIN}", remedy(story, used, failed))),
     };
     let detail = failed.detail.map_or_else(String::new, |detail| format!(": {detail}"));
     let remedy = view.again(story).after_failure(used, usual);
@@ -78,9 +78,9 @@ fn sentence(story: &Story<'_>, used: &Credential, reason: ProviderFailure) -> St
     }
 }
 
-fn remedy(story: &Story<'_>, used: &Credential, reason: ProviderFailure) -> String {
+fn remedy(story: &Story<'_>, used: &Credential, failed: &Failed<'_>) -> String {
     let (worker, name) = (story.worker(), used.secret_name.as_str());
-    match reason {
+    match failed.reason {
         ProviderFailure::UnsealFailed => format!(
             "Compare `waybill keys list` with the keys in the scheduler's key folder, and restart worker {worker}, so that it \
              registers its present key. If a key is gone for good, give the secret a new version: `waybill secrets rotate \
@@ -91,10 +91,7 @@ fn remedy(story: &Story<'_>, used: &Credential, reason: ProviderFailure) -> Stri
              `waybill secrets rotate {name} --creds FILE`."
         ),
         ProviderFailure::UnparsableCredentials => rotate(name, "with what is named put right"),
-        ProviderFailure::TokenExchangeFailed => format!(
-            "Check with the cloud that these credentials are active and may read the registry, or give the secret others with \
-             `waybill secrets rotate {name} --creds FILE`."
-        ),
+        ProviderFailure::TokenExchangeFailed => refused_exchange(name, failed.detail.unwrap_or_default()),
         ProviderFailure::TokenExchangeUnreachable => {
             "Check DNS, proxy and firewall of the worker's node where the cloud did not answer, or wait where it asked for \
              patience; the credentials may be right."
@@ -106,6 +103,44 @@ fn remedy(story: &Story<'_>, used: &Credential, reason: ProviderFailure) -> Stri
         ProviderFailure::CredentialsWithheld => format!("Look at the log of worker {worker} for this placement."),
         ProviderFailure::RegistryMismatch => "Build again with credentials for the image's own registry.".to_owned(),
     }
+}
+
+/// What clouds say when they give no token, and what to do about it. The first entry of which a phrase is said counts.
+const REFUSALS: [(&[&str], &str); 5] = [
+    (
+        &["AccessDenied", "is not authorized to perform", "getAccessToken' denied"],
+        "The cloud knows the account and does not let it have a token: allow what is named (for ECR \
+         ecr:GetAuthorizationToken), or use an account that may.",
+    ),
+    (
+        &["ExpiredToken", "has expired", "are expired", "expired or revoked"],
+        "They have expired, or were withdrawn at the cloud: issue new ones.",
+    ),
+    (
+        &["SignatureDoesNotMatch", "InvalidSignature", "Invalid JWT Signature", "Invalid client secret"],
+        "The secret part does not belong to the account: copy both again from where they were issued.",
+    ),
+    (
+        &[
+            "UnrecognizedClient",
+            "InvalidClientTokenId",
+            "security token included in the request is invalid",
+            "account not found",
+            "not found in the directory",
+        ],
+        "The cloud does not know the account, or no longer: use one that is active.",
+    ),
+    (
+        &["rejected by the attribute condition"],
+        "Correct the attribute condition of the identity pool's provider, or use a token that fits it.",
+    ),
+];
+
+fn refused_exchange(name: &str, detail: &str) -> String {
+    let refusal = REFUSALS.iter().find(|(phrases, _)| phrases.iter().any(|phrase| detail.contains(phrase)));
+    let usual = "Check with the cloud that these credentials are active and may read the registry.";
+    let what = refusal.map_or(usual, |(_, what)| what);
+    format!("{what} Others go to the secret with `waybill secrets rotate {name} --creds FILE`.")
 }
 
 /// A registration with another key between the decision and the failure.
@@ -139,4 +174,35 @@ pub(super) fn expired(
     );
     let remedy = view.again(story).after_expiry(used, usual);
     Verdict::broken(hop, Code::ExpiredBeforePull, sentence, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_of_a_cloud_has_its_own_remedy() {
+        let cases = [
+            (
+                "AccessDeniedException: User: arn:aws:iam::1:user/u is not authorized to perform: ecr:x",
+                "allow what is named",
+            ),
+            ("ExpiredTokenException", "issue new ones"),
+            ("invalid_client: client secret keys for app are expired", "issue new ones"),
+            ("SignatureDoesNotMatch", "copy both again"),
+            ("invalid_client: Invalid client secret provided.", "copy both again"),
+            (
+                "UnrecognizedClientException: The security token included in the request is invalid",
+                "does not know the account",
+            ),
+            ("invalid_grant: Invalid grant: account not found", "does not know the account"),
+            ("The given credential is rejected by the attribute condition.", "attribute condition"),
+            ("something else", "Check with the cloud"),
+            ("", "Check with the cloud"),
+        ];
+        for (detail, expected) in cases {
+            let remedy = refused_exchange("s", detail);
+            assert!(remedy.contains(expected) && remedy.contains("waybill secrets rotate s"), "{detail}: {remedy}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     provider::expired,
     reason::rotate,
     story::{Provided, Story},
-    verdict::{Hop, Verdict},
+    verdict::{Code, Hop, Verdict},
 };
 use crate::decision::Credential;
 
@@ -32,6 +32,15 @@ pub(super) fn no_image(view: &View<'_>, story: &Story<'_>, failed: &Recorded<&Im
         _ => usual,
     };
     Verdict::broken(Hop::Pull, reason.into(), said, remedy).at(failed.sequence, failed.at)
+}
+
+/// True if credentials would have made a difference to a pull that went without, for the reason that is given.
+pub(crate) fn wants_credentials(reason: PullFailure, cause: Code) -> bool {
+    match reason {
+        PullFailure::Unauthorized | PullFailure::Denied | PullFailure::NoImageReference => true,
+        PullFailure::NotFound => !matches!(cause, Code::PublicRegistry | Code::ImageModified),
+        _ => false,
+    }
 }
 
 /// What may mend a pull besides what the remedy names.

@@ -1,9 +1,10 @@
 //! How far the readers of the log are.
 
+use serde::{Deserialize, Serialize};
 use waybill_schemas::Timestamp;
 
 /// The readers of the log that a container waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readers {
     /// The scheduler's fold.
     pub scheduler: ReaderStatus,
@@ -21,7 +22,8 @@ impl Readers {
 }
 
 /// What the log's server says of a reader.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReaderStatus {
     /// It could not be asked, or the question is about the past.
     Unknown,
@@ -32,7 +34,7 @@ pub enum ReaderStatus {
 }
 
 /// A reader's consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReaderState {
     /// Messages that it has not been given yet.
     pub behind: u64,

@@ -164,7 +164,9 @@ fn take_decision<'h>(
 /// An outcome. The subject says who reports, and only the worker that the placement is on is believed.
 fn take_outcome<'h>(story: &mut Story<'h>, recorded: Recorded<&'h RecordedEvent>) {
     match &recorded.value.subject {
-        Subject::ContainerOutcome { worker_id, .. } if worker_id != story.worker() => {
+        Subject::ContainerOutcome { worker_id, .. } | Subject::ContainerQuestion { worker_id, .. }
+            if worker_id != story.worker() =>
+        {
             let why = format!("worker {worker_id} reports it, and the placement is on {}", story.worker());
             story.ignored.push((recorded, why));
         }

@@ -1,9 +1,12 @@
 //! The timeline: one step an event, with who did it, when, and why.
 
 use serde::Serialize;
-use waybill_schemas::{Event, Recorded, RecordedEvent, Timestamp, v1::SecretVersion};
+use waybill_schemas::{
+    Event, Recorded, RecordedEvent, Timestamp,
+    v1::{LoginQuestion, SecretVersion},
+};
 
-use super::verdict::Hop;
+use super::{asked, verdict::Hop};
 
 /// Whether a hop did what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,11 +103,16 @@ fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 /// An event in words.
-struct Words {
-    hop: Hop,
-    outcome: StepOutcome,
-    reason: Option<&'static str>,
-    says: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// The hop that it is of.
+    pub hop: Hop,
+    /// Whether the hop did what it is for.
+    pub outcome: StepOutcome,
+    /// Reason code of a skip or a failure.
+    pub reason: Option<&'static str>,
+    /// What it says.
+    pub says: String,
 }
 
 impl Words {
@@ -118,7 +126,8 @@ impl Words {
     }
 }
 
-fn describe(event: &Event) -> Option<Words> {
+/// An event in the words of a timeline; none for one that is no step of it, such as a worker's registration.
+pub fn describe(event: &Event) -> Option<Words> {
     Some(match event {
         Event::CredentialSecretSaved(e) => Words::done(Hop::Saved, version(e.secret_name.as_str(), &e.stored)),
         Event::CredentialSecretRotated(e) => Words::done(Hop::Saved, version(e.secret_name.as_str(), &e.stored)),
@@ -155,7 +164,8 @@ fn version(name: &str, stored: &SecretVersion) -> String {
         Some(_) => ", and the registry does not take it",
         None => "",
     };
-    format!("{name} version {} ({}) for {}{expiry}{verified}", stored.version, stored.cred_type, stored.registry)
+    let note = stored.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
+    format!("{name} version {} ({}) for {}{expiry}{verified}{note}", stored.version, stored.cred_type, stored.registry)
 }
 
 fn withdrawn(reason: &'static str, what: String, why: Option<&str>) -> Words {
@@ -213,6 +223,7 @@ fn describe_outcome(event: &Event) -> Option<Words> {
             let detail = e.detail.as_deref().unwrap_or_default();
             Words::because(Hop::Pull, StepOutcome::Failed, (e.reason.as_str(), e.reason.meaning()), detail)
         }
+        Event::ContainerLoginAsked(e) => question(&e.asked),
         Event::SecretRenewalApplied(e) => {
             Words::done(Hop::Provider, format!("worker {} uses {} version {}", e.worker_id, e.secret_name, e.version))
         }
@@ -222,6 +233,16 @@ fn describe_outcome(event: &Event) -> Option<Words> {
         }
         _ => return None,
     })
+}
+
+fn question(asked: &LoginQuestion) -> Words {
+    let outcome = match asked.reason {
+        None => StepOutcome::Done,
+        Some(_) if asked::is_about_login(asked.reason) => StepOutcome::Failed,
+        Some(_) => StepOutcome::Skipped,
+    };
+    let reason = asked.reason.map(|reason| reason.as_str());
+    Words { hop: Hop::Asked, outcome, reason, says: asked::describe(asked) }
 }
 
 /// What a reason means, and what more is known of this one.

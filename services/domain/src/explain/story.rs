@@ -4,7 +4,7 @@ use waybill_schemas::{
     Event, Recorded, RecordedEvent, Subject, WorkerId,
     v1::{
         ContainerRequested, CredentialProviderAttached, CredentialProviderFailed, ImagePullFailed, ImagePullSucceeded,
-        SecretRenewalFailed, WithdrawReason,
+        LoginQuestion, SecretRenewalFailed, WithdrawReason,
     },
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Story<'h> {
     pub(super) provider: Option<Recorded<Provided<'h>>>,
     pub(super) pull: Option<Recorded<Pulled<'h>>>,
     pub(super) ended: Option<Recorded<()>>,
+    /// What programs of the node asked of it.
+    pub(super) asked: Vec<Recorded<&'h LoginQuestion>>,
     /// Number of the newer placement.
     pub(super) superseded_by: Option<u64>,
     /// New versions that it got while it had the secret.
@@ -85,6 +87,7 @@ impl<'h> Story<'h> {
             provider: None,
             pull: None,
             ended: None,
+            asked: Vec::new(),
             superseded_by: None,
             renewals: Vec::new(),
             ignored: Vec::new(),
@@ -154,6 +157,10 @@ impl<'h> Story<'h> {
             }
             Event::ImagePullFailed(event) => {
                 set(&mut self.pull, Recorded { sequence, at, value: Pulled::Failed(event) })
+            }
+            Event::ContainerLoginAsked(event) => {
+                self.asked.push(Recorded { sequence, at, value: &event.asked });
+                true
             }
             Event::ContainerEnded(_) => set(&mut self.ended, Recorded { sequence, at, value: () }),
             _ => false,

@@ -19,6 +19,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] = &[Self::Healthy, Self::Broken, Self::InFlight];
+
     /// The word in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,11 +46,17 @@ pub enum Hop {
     Provider,
     /// The worker pulls.
     Pull,
+    /// A program of the node asks for the login.
+    Asked,
     /// The credentials are taken away: revoked, shredded, superseded or ended.
     Withdrawn,
 }
 
 impl Hop {
+    /// Every hop, in order.
+    pub const ALL: &'static [Self] =
+        &[Self::Saved, Self::Requested, Self::Attached, Self::Provider, Self::Pull, Self::Withdrawn];
+
     /// The word in JSON and in the timeline.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,6 +65,7 @@ impl Hop {
             Self::Attached => "attached",
             Self::Provider => "provider",
             Self::Pull => "pull",
+            Self::Asked => "asked",
             Self::Withdrawn => "withdrawn",
         }
     }
@@ -90,6 +100,8 @@ codes! {
     Superseded = "superseded",
     /// The placement has ended.
     Ended = "ended",
+    /// The worker is no more.
+    WorkerRetired = "worker_retired",
     /// The scheduler has not decided yet.
     AwaitingDecision = "awaiting_decision",
     /// The worker has not made a provider yet.
@@ -196,6 +208,8 @@ codes! {
     NoLogin = "no_login",
     /// The image has no variant for the node's platform.
     NoPlatform = "no_platform",
+    /// A program of the node asked for the login, and the worker refused it.
+    AskedAndRefused = "asked_and_refused",
 }
 
 impl From<SaveSkipReason> for Code {
@@ -261,6 +275,7 @@ impl From<WithdrawReason> for Code {
             WithdrawReason::Ended => Self::Ended,
             WithdrawReason::SecretRevoked => Self::SecretRevoked,
             WithdrawReason::SecretShredded => Self::SecretShredded,
+            WithdrawReason::WorkerRetired => Self::WorkerRetired,
         }
     }
 }

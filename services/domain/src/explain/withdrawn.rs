@@ -41,6 +41,18 @@ pub(super) fn revoked(view: &View<'_>, story: &Story<'_>, withdrawing: Withdrawi
     Verdict::broken(Hop::Withdrawn, reason.into(), sentence, remedy).at(sequence, at)
 }
 
+/// The verdict on a placement whose worker was retired.
+pub(super) fn retired(view: &View<'_>, story: &Story<'_>, withdrawing: Withdrawing) -> Verdict {
+    if withdrawing.recorded.is_none() {
+        return untold(view, withdrawing);
+    }
+    let caused_by = withdrawing.caused_by;
+    let sentence = format!("worker {} was retired at sequence {caused_by}, with everything on it", story.worker());
+    let remedy = "request the container on another worker".to_owned();
+    let at = view.history.at(caused_by).map_or(story.request.at, |since| since.at);
+    Verdict::broken(Hop::Withdrawn, Code::WorkerRetired, sentence, remedy).at(caused_by, at)
+}
+
 /// The verdict on a placement that is over and did not fail; none for one that goes on.
 pub(super) fn over(view: &View<'_>, story: &Story<'_>, withdrawing: Option<Withdrawing>) -> Option<Verdict> {
     let over = story.superseded_by.is_some() || story.ended.is_some();
@@ -67,6 +79,7 @@ fn untold(view: &View<'_>, withdrawing: Withdrawing) -> Verdict {
         WithdrawReason::Ended => "the end of the placement",
         WithdrawReason::SecretRevoked => "the revocation of the secret",
         WithdrawReason::SecretShredded => "the shredding of the secret",
+        WithdrawReason::WorkerRetired => "the end of the worker",
     };
     let at = view.history.at(withdrawing.caused_by).map_or(view.now, |cause| cause.at);
     let undecided = Undecided { hop: Hop::Withdrawn, what, since: (withdrawing.caused_by, at) };

@@ -22,7 +22,7 @@ pub struct Known<'f> {
 /// Decides about a request made at `at` (the stream's time). The first rule that applies wins.
 pub fn decide_request(request: &ContainerRequested, number: u64, at: Timestamp, known: Known<'_>) -> Outcome {
     let placement = Placement { container_id: request.container_id.clone(), number };
-    let reason = match attach(request, at, known) {
+    let reason = match find_attachment(request, at, known) {
         Ok((image, credential)) => return Outcome::Attached { placement, image, credential },
         Err(reason) => reason,
     };
@@ -39,7 +39,11 @@ pub fn decide_request(request: &ContainerRequested, number: u64, at: Timestamp, 
 
 type Attachment = (AttachedImage, Credential);
 
-fn attach(request: &ContainerRequested, at: Timestamp, known: Known<'_>) -> Result<Attachment, AttachSkipReason> {
+fn find_attachment(
+    request: &ContainerRequested,
+    at: Timestamp,
+    known: Known<'_>,
+) -> Result<Attachment, AttachSkipReason> {
     let image_id = request.image_id.as_ref().ok_or(AttachSkipReason::NoImageId)?;
     if request.build_container {
         return Err(AttachSkipReason::BuildContainer);

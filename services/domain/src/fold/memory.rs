@@ -38,6 +38,7 @@ impl MemoryFacts {
             Change::PutImage(key, fact) => drop(self.images.insert(key, fact)),
             Change::PutSecret(key, fact) => drop(self.secrets.insert(key, fact)),
             Change::PutWorker(id, fact) => drop(self.workers.insert(id, fact)),
+            Change::RemoveWorker(id) => drop(self.workers.remove(&id)),
             Change::PutPlacement(fact) => drop(self.placements.insert(fact.number, *fact)),
             Change::RemovePlacement(number) => drop(self.placements.remove(&number)),
             Change::PutNewest(container, number) => drop(self.newest.insert(container, number)),
@@ -81,6 +82,10 @@ impl Facts for MemoryFacts {
         let mine = self.uses.iter().filter(|secret_use| secret_use.worker_id == *id);
         let secrets: BTreeSet<SecretKey> = mine.map(|secret_use| secret_use.secret.clone()).collect();
         Ok(secrets.into_iter().collect())
+    }
+
+    fn placements_on(&self, id: &WorkerId) -> Result<Vec<PlacementFact>, Infallible> {
+        Ok(self.placements.values().filter(|placement| placement.worker_id == *id).cloned().collect())
     }
 
     fn pending(&self, key: &PendingKey) -> Result<Option<Pending>, Infallible> {

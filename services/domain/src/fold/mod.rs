@@ -6,7 +6,6 @@
 mod decide;
 mod facts;
 mod memory;
-mod outcomes;
 mod placements;
 mod secrets;
 
@@ -68,6 +67,12 @@ pub trait Facts {
     /// The store's own.
     fn secrets_of_worker(&self, id: &WorkerId) -> Result<Vec<SecretKey>, Self::Error>;
 
+    /// The placements on a worker that are not over. Rare, so that it may look at every placement.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn placements_on(&self, id: &WorkerId) -> Result<Vec<PlacementFact>, Self::Error>;
+
     /// A decision that the log does not hold yet.
     ///
     /// # Errors
@@ -84,6 +89,8 @@ pub enum Change {
     PutSecret(SecretKey, SecretFact),
     /// A worker's registration.
     PutWorker(WorkerId, WorkerFact),
+    /// A worker is no more.
+    RemoveWorker(WorkerId),
     /// A placement.
     PutPlacement(Box<PlacementFact>),
     /// A placement is over.
@@ -159,6 +166,7 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         Event::ImageSecretNamed(named) => Ok(secrets::fold_named(recorded, named)),
         Event::CredentialSecretSkipped(skipped) => Ok(secrets::fold_skipped(recorded, skipped)),
         Event::WorkerRegistered(registered) => secrets::fold_registered(facts, recorded, registered),
+        Event::WorkerRetired(retired) => placements::fold_retired(facts, recorded, retired),
         Event::ContainerRequested(request) => placements::fold_requested(facts, recorded, request),
         Event::ContainerEnded(ended) => placements::fold_ended(facts, recorded, ended),
         Event::ContainerCredentialsAttached(_)
@@ -168,10 +176,18 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
         | Event::ImagePullSucceeded(_)
-        | Event::ImagePullFailed(_) => outcomes::fold_outcome(facts, &recorded.value),
-        Event::SchedulerKeyPublished(_)
+        | Event::ImagePullFailed(_) => placements::fold_outcome(facts, &recorded.value),
+        // Who may do what is the servers' and the gateways' business.
+        Event::WorkspaceAdded(_)
+        | Event::TokenCreated(_)
+        | Event::TokenRevoked(_)
+        | Event::WorkerJoined(_)
+        | Event::SchedulerKeyPublished(_)
         | Event::SecretRenewalApplied(_)
         | Event::SecretRenewalFailed(_)
+        // What programs of a node ask is for people: no decision depends on it.
+        | Event::ContainerLoginAsked(_)
+        | Event::NodeLoginAsked(_)
         // Whoever keeps the quarantine acts on these.
         | Event::QuarantineRetried(_)
         | Event::QuarantineDiscarded(_) => Ok(Folded::default()),

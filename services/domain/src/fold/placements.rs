@@ -1,8 +1,8 @@
-//! Placements: requests, ends, and the decisions about them as the log comes to hold them.
+//! Placements: requests, ends, the decisions about them as the log comes to hold them, and what workers report of them.
 
 use waybill_schemas::{
     Event, Recorded, RecordedEvent, Subject,
-    v1::{ContainerEnded, ContainerRequested, WithdrawReason},
+    v1::{ContainerEnded, ContainerRequested, WithdrawReason, WorkerRetired},
 };
 
 use super::{
@@ -23,7 +23,7 @@ pub(super) fn fold_requested<F: Facts>(
         && let Some(older) = facts.placement(older)?
     {
         let withdrawal = Withdrawal { reason: WithdrawReason::Superseded, cause: cause_of(recorded) };
-        changes.extend(withdraw(older, &withdrawal, true));
+        changes.extend(withdraw_placement(older, &withdrawal, true));
     }
     let (image, secret) = image_and_secret(facts, request)?;
     let worker = facts.worker(&request.worker_id)?;
@@ -80,7 +80,7 @@ fn image_and_secret<F: Facts>(facts: &F, request: &ContainerRequested) -> Result
 ///
 /// Before the first decision is recorded, the withdrawal waits for it: the log holds them in this order, each expecting the
 /// other (invariant 5).
-pub(super) fn withdraw(placement: PlacementFact, withdrawal: &Withdrawal, over: bool) -> Vec<Change> {
+pub(super) fn withdraw_placement(placement: PlacementFact, withdrawal: &Withdrawal, over: bool) -> Vec<Change> {
     let mut changes: Vec<Change> = placement.secret_use().map(Change::RemoveUse).into_iter().collect();
     match placement.state.clone() {
         PlacementState::Requested { then } => {
@@ -105,7 +105,7 @@ pub(super) fn withdraw(placement: PlacementFact, withdrawal: &Withdrawal, over: 
 }
 
 fn is_over(reason: WithdrawReason) -> bool {
-    matches!(reason, WithdrawReason::Superseded | WithdrawReason::Ended)
+    matches!(reason, WithdrawReason::Superseded | WithdrawReason::Ended | WithdrawReason::WorkerRetired)
 }
 
 fn withdrawal_of(placement: &PlacementFact, withdrawal: &Withdrawal, decided_by: u64) -> Change {
@@ -152,7 +152,25 @@ pub(super) fn fold_ended<F: Facts>(
         return Ok(changes.into());
     }
     let withdrawal = Withdrawal { reason: WithdrawReason::Ended, cause: cause_of(recorded) };
-    changes.extend(withdraw(placement, &withdrawal, true));
+    changes.extend(withdraw_placement(placement, &withdrawal, true));
+    Ok(changes.into())
+}
+
+/// A worker is no more: every placement on it is over, and a request for it is one for a worker that nobody knows.
+pub(super) fn fold_retired<F: Facts>(
+    facts: &F,
+    recorded: &Recorded<RecordedEvent>,
+    retired: &WorkerRetired,
+) -> Result<Folded, F::Error> {
+    let mut changes = vec![Change::RemoveWorker(retired.worker_id.clone())];
+    let withdrawal = Withdrawal { reason: WithdrawReason::WorkerRetired, cause: cause_of(recorded) };
+    for placement in facts.placements_on(&retired.worker_id)? {
+        let container = placement.container();
+        if facts.newest_placement(&container)? == Some(placement.number) {
+            changes.push(Change::RemoveNewest(container));
+        }
+        changes.extend(withdraw_placement(placement, &withdrawal, true));
+    }
     Ok(changes.into())
 }
 
@@ -203,4 +221,29 @@ fn withdrawn(fact: PlacementFact) -> Vec<Change> {
         PlacementState::Withdrawing { over: true } => vec![Change::RemovePlacement(fact.number)],
         _ => Vec::new(),
     }
+}
+
+/// Folds the outcome of a provider or of a pull. Placements that are over are not looked at: their rows are gone.
+pub(super) fn fold_outcome<F: Facts>(facts: &F, recorded: &RecordedEvent) -> Result<Folded, F::Error> {
+    let Subject::ContainerOutcome { worker_id, placement, .. } = &recorded.subject else {
+        return Ok(Folded::default());
+    };
+    let Some(fact) = facts.placement(*placement)? else { return Ok(Folded::default()) };
+    // Invariant: the subject says who reports, and the server lets a worker write below its own id only.
+    if fact.worker_id != *worker_id {
+        return Ok(Anomaly::ForeignOutcome { placed_on: fact.worker_id }.into());
+    }
+    if recorded.event.container_id() != Some(&fact.container_id) {
+        return Ok(Anomaly::RepeatedOutcome.into());
+    }
+    let (repeated, settles) = match &recorded.event {
+        Event::CredentialProviderAttached(_) => (fact.provided, false),
+        Event::CredentialProviderFailed(_) => (fact.provided, true),
+        _ => (fact.settled, true),
+    };
+    if repeated {
+        return Ok(Anomaly::RepeatedOutcome.into());
+    }
+    let settled = fact.settled || settles;
+    Ok(vec![Change::PutPlacement(Box::new(PlacementFact { provided: true, settled, ..fact }))].into())
 }

@@ -12,7 +12,7 @@ use waybill_schemas::{
 
 use super::{
     Change, Facts, Folded, ImageFact, ImageKey, Pending, SecretFact, SecretKey, SecretState, TraceContext, Withdrawal,
-    WorkerFact, cause_of, placements::withdraw,
+    WorkerFact, cause_of, placements::withdraw_placement,
 };
 use crate::decision::{Decision, Outcome};
 
@@ -91,7 +91,7 @@ fn take_away<F: Facts>(
     let mut changes = Vec::new();
     for secret_use in facts.uses_of_secret(&key)? {
         if let Some(placement) = facts.placement(secret_use.placement)? {
-            changes.extend(withdraw(placement, &withdrawal, false));
+            changes.extend(withdraw_placement(placement, &withdrawal, false));
         }
     }
     let present = facts.secret(&key)?;

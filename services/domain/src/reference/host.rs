@@ -59,7 +59,7 @@ impl RegistryHost {
 
     /// Which registry service answers at this host.
     pub fn kind(&self) -> Registry {
-        Registry::of(self.hostname())
+        Registry::from_hostname(self.hostname())
     }
 }
 

@@ -116,7 +116,7 @@ const ACR_SUFFIXES: [(&str, AzureCloud); 4] = [
 
 impl Registry {
     /// The service at a host name: canonical, without a port. (Docker Hub's aliases stay as they are where they have one.)
-    pub(super) fn of(hostname: &str) -> Self {
+    pub(super) fn from_hostname(hostname: &str) -> Self {
         match hostname {
             "docker.io" | "index.docker.io" | "registry-1.docker.io" => Registry::DockerHub,
             "ghcr.io" => Registry::Ghcr,
@@ -125,12 +125,15 @@ impl Registry {
             "registry.gitlab.com" => Registry::Gitlab,
             "public.ecr.aws" | "ecr-public.aws.com" => Registry::EcrPublic,
             "gcr.io" => Registry::Gcr,
-            other => ecr(other).or_else(|| google(other)).or_else(|| acr(other)).unwrap_or(Registry::Generic),
+            other => parse_ecr(other)
+                .or_else(|| parse_google(other))
+                .or_else(|| parse_acr(other))
+                .unwrap_or(Registry::Generic),
         }
     }
 }
 
-fn ecr(hostname: &str) -> Option<Registry> {
+fn parse_ecr(hostname: &str) -> Option<Registry> {
     let (account, rest) = hostname.split_once('.')?;
     if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -157,7 +160,7 @@ fn ecr(hostname: &str) -> Option<Registry> {
     }))
 }
 
-fn google(hostname: &str) -> Option<Registry> {
+fn parse_google(hostname: &str) -> Option<Registry> {
     if hostname.ends_with(".gcr.io") {
         return Some(Registry::Gcr);
     }
@@ -170,7 +173,7 @@ fn google(hostname: &str) -> Option<Registry> {
 
 /// `<name>.azurecr.io` or a replica's `<name>.<region>.geo.azurecr.io`; the data endpoints
 /// (`<name>.<region>.data.azurecr.io`) serve blobs and are no login servers.
-fn acr(hostname: &str) -> Option<Registry> {
+fn parse_acr(hostname: &str) -> Option<Registry> {
     let (name, cloud) = ACR_SUFFIXES.iter().find_map(|(suffix, cloud)| {
         let login = hostname.strip_suffix(suffix)?;
         let name = match login.strip_suffix(".geo") {
@@ -232,7 +235,7 @@ mod tests {
         for (rest, partition, region, fips, dual_stack) in ECR {
             let (account, region) = ("123456789012".to_owned(), region.to_owned());
             let expected = Registry::Ecr(EcrRegistry { account, region, partition, fips, dual_stack });
-            assert_eq!(Registry::of(&format!("123456789012.{rest}")), expected, "{rest}");
+            assert_eq!(Registry::from_hostname(&format!("123456789012.{rest}")), expected, "{rest}");
         }
     }
 
@@ -253,12 +256,12 @@ mod tests {
                 ),
             ];
             for host in likes {
-                assert_eq!(Registry::of(&host), Registry::Generic, "{host}");
+                assert_eq!(Registry::from_hostname(&host), Registry::Generic, "{host}");
             }
         }
-        assert_eq!(Registry::of("public.ecr.aws"), Registry::EcrPublic);
+        assert_eq!(Registry::from_hostname("public.ecr.aws"), Registry::EcrPublic);
         for host in ["public.ecr.aws.evil.com", "evil.public.ecr.aws", "ecr-public.aws.com.evil.com", "ecr.aws"] {
-            assert_eq!(Registry::of(host), Registry::Generic, "{host}");
+            assert_eq!(Registry::from_hostname(host), Registry::Generic, "{host}");
         }
     }
 }

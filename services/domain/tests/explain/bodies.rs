@@ -108,3 +108,22 @@ impl Report {
         .into()
     }
 }
+
+/// What a program asked for a.b, with the container's key or as a pod, and why it was refused, if it was.
+pub(crate) fn question(as_pod: bool, reason: &str) -> v1::LoginQuestion {
+    let identity = v1::PodIdentity { namespace: "shop".to_owned(), service_account: "web".to_owned() };
+    let refused = |reason: &str| word(v1::LoginRefusal::ALL, v1::LoginRefusal::as_str, reason);
+    v1::LoginQuestion {
+        question: v1::Question::Login,
+        asked_with: if as_pod { v1::AskedWith::PodToken } else { v1::AskedWith::ContainerKey },
+        program: "skopeo".to_owned(),
+        pid: Some(4711),
+        run_by: Some("kubelet".to_owned()),
+        identity: as_pod.then_some(identity),
+        registry: Some("a.b".to_owned()),
+        image: None,
+        reason: (!reason.is_empty()).then(|| refused(reason)),
+        detail: None,
+        repeated: None,
+    }
+}

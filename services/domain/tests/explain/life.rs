@@ -70,6 +70,7 @@ fn foreign(sequence: u64, kind: u8) -> RecordedEvent {
         expires_at: None,
         credentials_length: 1,
         digest: "sha256:0".to_owned(),
+        note: None,
         verified: None,
     };
     let request = |workspace: &WorkspaceId, id: &str| v1::ContainerRequested {

@@ -9,7 +9,9 @@
 )]
 
 mod bodies;
+mod fleet;
 mod life;
+mod prove;
 mod readers;
 #[path = "../support/rows.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -60,10 +62,26 @@ fn every_situation_of_a_container_has_its_verdict_and_its_remedy() {
         seen.insert(verdict.code);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Of a placement that others followed, of readers, and of an image or a secret.
-    let elsewhere = [Code::Superseded, Code::LostByScheduler, Code::LostByWorker, Code::LogFull, Code::Saved];
+    // Of a placement that others followed, of readers, of a node's programs, and of an image or a secret.
+    let elsewhere = [
+        Code::Superseded,
+        Code::LostByScheduler,
+        Code::LostByWorker,
+        Code::LogFull,
+        Code::AskedAndRefused,
+        Code::Saved,
+    ];
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !seen.contains(code) && !elsewhere.contains(code)).collect();
     assert!(missing.is_empty(), "no situation for {missing:?}");
+}
+
+#[test]
+fn what_programs_of_the_node_asked_counts_where_nothing_else_broke() {
+    let table = rows(include_str!("../testdata/explain_asked.txt"));
+    let wrong: Vec<_> = table.iter().flat_map(|row| differences(row, &explained_words(row.raw(1)).verdict)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let refused = table.iter().filter(|row| row.raw(4) == Code::AskedAndRefused.as_str()).count();
+    assert!(refused >= 4, "{refused}");
 }
 
 #[test]
@@ -169,6 +187,10 @@ fn a_newer_build_is_told() {
     }
 }
 
+/// A note on what no program asked for.
+const NOBODY: &str =
+    "nobody asked: no program of the node has asked worker w1 for this container's login, only its own pull used it";
+
 #[test]
 fn what_expires_is_told_before_it_does() {
     let expire = "the credentials expire at 2026-01-01T01:00:00Z";
@@ -178,14 +200,14 @@ fn what_expires_is_told_before_it_does() {
     let cases = [
         ("registered built:until=60 requested", "", &[][..]),
         ("registered built:until=60 requested decided", "", &[expire]),
-        (life, "now=59", &[expire]),
-        (life, "now=60", &[again]),
+        (life, "now=59", &[expire, NOBODY]),
+        (life, "now=60", &[again, NOBODY]),
         (
             "registered built:until=60 requested decided provider pulled ended decided",
             "built now=60",
             &["the placement ended at sequence 80", newer],
         ),
-        ("registered built requested decided provider pulled", "now=60", &[]),
+        ("registered built requested decided provider pulled", "now=60", &[NOBODY]),
         ("registered built:until=60 requested decided provider pull:denied", "", &[expire]),
         ("registered built:until=6 requested decided provider pull:unauthorized", "", &[]),
     ];
@@ -199,11 +221,44 @@ fn a_version_in_use_is_told() {
     let words = "registered built requested decided provider pulled rotated decided applied";
     assert_eq!(
         explained_words(words).notes,
-        ["the container has version 2 of secret s since sequence 100, which follows sequence 80"]
+        ["the container has version 2 of secret s since sequence 100, which follows sequence 80", NOBODY]
     );
     let world = World::of("refused named");
     let notes = explain_image(&world.history(), &workspace(), &image(), world.now()).notes;
     assert_eq!(notes, ["the registry did not accept version 1 when it was saved: a.b answered 401"]);
+}
+
+#[test]
+fn who_asked_is_told() {
+    let before = "registered built requested decided provider pulled";
+    let other = "skopeo (pid 4711, run by kubelet) asked as service account shop/web for a.b and was";
+    let cases = [
+        ("asked", vec![]),
+        ("asked:not_found", vec![]),
+        (
+            "other:no_rule",
+            vec![
+                format!(
+                    "asked by another: at sequence 80, {other} refused: no_rule: No rule of the worker gives the pod's service account a workspace"
+                ),
+                NOBODY.to_owned(),
+            ],
+        ),
+        ("other asked", vec![format!("asked by another: at sequence 80, {other} given a login")]),
+    ];
+    for (words, notes) in cases {
+        let explained = explained_words(&format!("{before} {words}"));
+        assert_eq!((explained.verdict.code, explained.notes), (Code::Pulled, notes), "{words}");
+    }
+    let asked = explained_words(&format!("{before} asked asked:not_found asked:expired")).timeline;
+    let steps: Vec<_> = asked.iter().skip(6).map(|step| (step.hop.as_str(), step.outcome, step.reason)).collect();
+    let expected = [
+        ("asked", StepOutcome::Done, None),
+        ("asked", StepOutcome::Skipped, Some("not_found")),
+        ("asked", StepOutcome::Failed, Some("expired")),
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(asked[6].says, "skopeo (pid 4711, run by kubelet) asked with the container's key for a.b: was given it");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use waybill_schemas::{
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN},
 };
 
-use crate::bodies::{Report, skipped, word};
+use crate::bodies::{Report, question, skipped, word};
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";
@@ -112,6 +112,7 @@ impl World {
             "rotated" => self.version(true, until, "a.b"),
             "revoked" => self.revoked(),
             "shredded" => self.shredded(),
+            "retired" => self.retired(),
             "skipped" => self.fresh(image_subject(), skipped(detail)),
             "requested" => self.requested(detail),
             "decided" => self.decide(),
@@ -120,6 +121,7 @@ impl World {
             "provider" | "default" | "failed" | "pulled" | "pull" => self.outcome(name, detail, until),
             "applied" | "unusable" => self.renewed(name, detail),
             "ended" => self.ended(detail),
+            "asked" | "other" => self.asked(name, detail),
             other => self.now = Some(other.strip_prefix("now=").expect("a word of the table").parse().unwrap()),
         }
     }
@@ -146,6 +148,7 @@ impl World {
             expires_at,
             credentials_length: 42,
             digest: format!("sha256:{}", "0".repeat(64)),
+            note: None,
             verified: None,
         }
     }
@@ -197,6 +200,12 @@ impl World {
             reason: Some("the account was closed".to_owned()),
         };
         self.fresh(secret_subject(), event.into());
+    }
+
+    fn retired(&mut self) {
+        let worker_id = worker("w1");
+        let event = v1::WorkerRetired { worker_id: worker_id.clone(), token_id: None, revoked_keys: Vec::new() };
+        self.fresh(Subject::WorkerIdentity { worker_id }, event.into());
     }
 
     fn shredded(&mut self) {
@@ -320,6 +329,25 @@ impl World {
             other => outcome_subject(worker(other), request.number),
         };
         self.fresh(subject, event.into());
+    }
+
+    /// A program of the node asks: for this container, or with something else (`other`). `asked:reason`, or given.
+    fn asked(&mut self, name: &str, reason: &str) {
+        let request = self.request();
+        let (worker_id, placement) = (request.worker, request.number);
+        let asked = question(name == "other", reason);
+        let (workspace, container_id) = (workspace(), container());
+        if name == "other" {
+            let event = v1::NodeLoginAsked { worker_id: worker_id.clone(), workspace: None, asked };
+            return self.fresh(Subject::NodeQuestion { worker_id }, event.into());
+        }
+        let subject = Subject::ContainerQuestion {
+            worker_id: worker_id.clone(),
+            workspace: workspace.clone(),
+            container_id: container_id.clone(),
+            placement,
+        };
+        self.fresh(subject, v1::ContainerLoginAsked { workspace, container_id, placement, worker_id, asked }.into());
     }
 
     fn garbage(&mut self, of: &str) {

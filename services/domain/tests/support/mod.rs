@@ -17,7 +17,7 @@ use waybill_domain::{
     verify::Verifier,
 };
 use waybill_schemas::{
-    Envelope, Event, Recorded, RecordedEvent, RequestId, Subject, Timestamp, Uuid,
+    Envelope, Event, Recorded, RecordedEvent, RequestId, Subject, Timestamp, Uuid, WorkerId,
     v1::{self, CredType, ProviderFailure, PullFailure, SecretVersion},
 };
 
@@ -79,6 +79,12 @@ impl Story {
         let next = RequestId::try_from(format!("r{}", self.next())).unwrap();
         match *words {
             ["worker", worker] => (worker_subject(worker), registered(worker, "A").into()),
+            ["retire", worker] => {
+                let worker_id: WorkerId = worker.parse().unwrap();
+                let retired =
+                    v1::WorkerRetired { worker_id: worker_id.clone(), token_id: None, revoked_keys: Vec::new() };
+                (Subject::WorkerIdentity { worker_id }, retired.into())
+            }
             ["worker", worker, key] => (worker_subject(worker), registered(worker, key).into()),
             ["save", name, registry] => {
                 let stored = self.version(name, registry, None);
@@ -192,6 +198,7 @@ impl Story {
             expires_at,
             credentials_length: 40,
             digest: format!("sha256:{name}{}", before + 1),
+            note: None,
             verified: None,
         }
     }
@@ -237,6 +244,9 @@ fn registered(worker: &str, key: &str) -> v1::WorkerRegistered {
 fn outcome(what: &str, worker: &str, container: &str, placement: u64) -> Event {
     let (workspace, container_id) = ("ws".parse().unwrap(), container.parse().unwrap());
     let (worker_id, image_id, decided_by) = (worker.parse().unwrap(), None, 1);
+    let (what, reason) = what.split_once(':').unwrap_or((what, ""));
+    let provider_reason = ProviderFailure::ALL.iter().find(|word| word.as_str() == reason);
+    let pull_reason = PullFailure::ALL.iter().find(|word| word.as_str() == reason);
     match what {
         "provided" => v1::CredentialProviderAttached {
             workspace,
@@ -261,7 +271,7 @@ fn outcome(what: &str, worker: &str, container: &str, placement: u64) -> Event {
             worker_id,
             cred_type: None,
             registry: None,
-            reason: ProviderFailure::SecretMissing,
+            reason: provider_reason.copied().unwrap_or(ProviderFailure::SecretMissing),
             detail: None,
             decided_by,
         }
@@ -284,7 +294,7 @@ fn outcome(what: &str, worker: &str, container: &str, placement: u64) -> Event {
             image_id,
             worker_id,
             image_ref: None,
-            reason: PullFailure::NotFound,
+            reason: pull_reason.copied().unwrap_or(PullFailure::NotFound),
             detail: None,
             decided_by,
         }

@@ -75,6 +75,10 @@ pub(super) struct SavedAnswer {
     cred_type: &'static str,
     /// True if the secret had these credentials already, so that there is no new version.
     unchanged: bool,
+    /// What was dropped from the values before they were saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    note: Option<String>,
     /// With `verify: true`: what the registry said of them. A repeated request is answered with it while the version is the
     /// secret's newest.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,6 +200,7 @@ pub(super) fn answer_build(build: BuildReceipt) -> Result<Response, Problem> {
                     registry: named.registry.clone(),
                     cred_type: cred_type.as_str(),
                     unchanged: is_unchanged(receipt),
+                    note: build.note,
                     verified: build.verified.map(VerifiedAnswer::from),
                     place: Place::from(receipt),
                 };

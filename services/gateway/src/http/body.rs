@@ -1,5 +1,7 @@
 //! A request's body: bounded in size and time, in memory that is erased when it is dropped.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::{Body, BodyDataStream, Bytes},
     http::{HeaderMap, StatusCode, header},
@@ -16,24 +18,45 @@ const DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reads a JSON body.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limits: Limits) -> Result<T, Problem> {
-    check_media_type(headers)?;
-    let reading = collect(body, declared_length(headers), limits.body_bytes);
-    let bytes = tokio::time::timeout(limits.body, reading).await.unwrap_or_else(|_| {
-        let detail = format!("the body did not arrive within {} ms", limits.body.as_millis());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).remedy("send the request again"))
-    })?;
-    json::parse(&bytes)
+    check_media_type(headers, "application/json", "send `Content-Type: application/json`")?;
+    json::parse(&read_in_time(headers, body, limits).await?)
 }
 
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+/// The fields of a form.
+pub(crate) struct Form(BTreeMap<String, Zeroizing<String>>);
+
+impl Form {
+    /// A field's value; empty where there is none.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |value| value.as_str())
+    }
+}
+
+/// Reads the body that a browser makes of a form.
+pub(crate) async fn read_form(headers: &HeaderMap, body: Body, limits: Limits) -> Result<Form, Problem> {
+    check_media_type(headers, "application/x-www-form-urlencoded", "send the form of the page")?;
+    let bytes = read_in_time(headers, body, limits).await?;
+    let fields = form_urlencoded::parse(&bytes);
+    Ok(Form(fields.map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned()))).collect()))
+}
+
+async fn read_in_time(headers: &HeaderMap, body: Body, limits: Limits) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let reading = collect(body, declared_length(headers), limits.body_bytes);
+    tokio::time::timeout(limits.body, reading).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} ms", limits.body.as_millis());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).remedy("send the request again"))
+    })
+}
+
+fn check_media_type(headers: &HeaderMap, expected: &str, remedy: &'static str) -> Result<(), Problem> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if essence.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "the body must be application/json")
-        .field("Content-Type")
-        .remedy("send `Content-Type: application/json`"))
+    let detail = format!("the body must be {expected}");
+    let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", detail);
+    Err(problem.field("Content-Type").remedy(remedy))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {

@@ -74,6 +74,7 @@ pub(super) enum Credentials {
     /// A Docker configuration file, of which the entry for the image's registry counts.
     Docker {
         /// Entries by registry, as `docker login` writes them.
+        #[schema(value_type = Object)]
         auths: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
     },
     /// JSON text or `user:password`.

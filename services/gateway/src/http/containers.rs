@@ -15,7 +15,7 @@ use waybill_schemas::v1::ContainerRequested;
 use super::{
     App,
     answer::{Place, respond},
-    body,
+    body, json,
     openapi::Problems,
     problem::Problem,
     request,
@@ -126,6 +126,7 @@ pub(super) struct EndedBody {
     container_id: String,
     /// Number of the placement, as the request was answered with it.
     #[schema(minimum = 1, example = 17)]
+    #[serde(deserialize_with = "json::integer")]
     placement: u64,
 }
 

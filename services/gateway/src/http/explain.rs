@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     response::{IntoResponse as _, Response},
 };
-use utoipa::ToSchema;
-use waybill_domain::explain::Explanation;
-use waybill_platform::log::LogError;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use waybill_domain::explain::{Asked, Difference};
+use waybill_platform::{events::Place, explain::Explainer};
 use waybill_schemas::WorkspaceId;
 
-use super::{App, openapi::ReadProblems, problem, problem::Problem, request};
+use super::{App, openapi::ReadProblems, problem::Problem, request};
 
 /// Explains an image.
 ///
@@ -24,17 +25,17 @@ use super::{App, openapi::ReadProblems, problem, problem::Problem, request};
     operation_id = "explainImage",
     tag = "explain",
     security(("bearer" = [])),
-    params(("workspace" = String, Path, description = "Owner of the image"), ("id" = String, Path, description = "The image's id")),
-    responses((status = 200, description = "What the log says", body = Answer), ReadProblems)
+    params(("workspace" = String, Path, description = "Owner of the image"), ("id" = String, Path, description = "The image's id"), MomentQuery),
+    responses((status = 200, description = "What the log says", body = Explained), ReadProblems)
 )]
 pub(super) async fn image(
     State(app): State<Arc<App>>,
+    uri: Uri,
     headers: HeaderMap,
     Path((workspace, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let workspace = authorized(&app, &headers, workspace)?;
-    let id = request::id(id)?;
-    answer(&app, app.explainer.image(&workspace, &id)).await
+    answer(&app, &uri, &workspace, &Asked::Image(request::id(id)?)).await
 }
 
 /// Explains a container.
@@ -46,17 +47,17 @@ pub(super) async fn image(
     operation_id = "explainContainer",
     tag = "explain",
     security(("bearer" = [])),
-    params(("workspace" = String, Path, description = "Owner of the container"), ("id" = String, Path, description = "The container's id")),
-    responses((status = 200, description = "What the log says", body = Answer), ReadProblems)
+    params(("workspace" = String, Path, description = "Owner of the container"), ("id" = String, Path, description = "The container's id"), MomentQuery),
+    responses((status = 200, description = "What the log says", body = Explained), ReadProblems)
 )]
 pub(super) async fn container(
     State(app): State<Arc<App>>,
+    uri: Uri,
     headers: HeaderMap,
     Path((workspace, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let workspace = authorized(&app, &headers, workspace)?;
-    let id = request::id(id)?;
-    answer(&app, app.explainer.container(&workspace, &id)).await
+    answer(&app, &uri, &workspace, &Asked::Container(request::id(id)?)).await
 }
 
 /// Explains a secret.
@@ -71,17 +72,18 @@ pub(super) async fn container(
     params(
         ("workspace" = String, Path, description = "Owner of the secret"),
         ("name" = String, Path, description = "The secret"),
+        MomentQuery,
     ),
-    responses((status = 200, description = "What the log says", body = Answer), ReadProblems)
+    responses((status = 200, description = "What the log says", body = Explained), ReadProblems)
 )]
 pub(super) async fn secret(
     State(app): State<Arc<App>>,
+    uri: Uri,
     headers: HeaderMap,
     Path((workspace, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let workspace = authorized(&app, &headers, workspace)?;
-    let name = request::id(name)?;
-    answer(&app, app.explainer.secret(&workspace, &name)).await
+    answer(&app, &uri, &workspace, &Asked::Secret(request::id(name)?)).await
 }
 
 fn authorized(app: &App, headers: &HeaderMap, workspace: String) -> Result<WorkspaceId, Problem> {
@@ -89,12 +91,71 @@ fn authorized(app: &App, headers: &HeaderMap, workspace: String) -> Result<Works
     request::authorize(workspace, holder)
 }
 
-async fn answer(app: &App, asking: impl Future<Output = Result<Explanation, LogError>>) -> Result<Response, Problem> {
-    match tokio::time::timeout(app.limits.append, asking).await {
-        Ok(Ok(explanation)) => Ok(Json(explanation).into_response()),
-        Ok(Err(error)) => Err(problem::log_unread(&waybill_platform::chain(&error))),
-        Err(_) => Err(problem::log_unread("no answer in time")),
-    }
+/// Which moments.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MomentQuery {
+    /// As it was when the log ended at this sequence, or at this time (RFC 3339).
+    as_of: Option<String>,
+    /// What changed since this sequence or time, instead of the whole story.
+    diff: Option<String>,
+}
+
+/// Asks about one moment, or about two.
+async fn answer(app: &App, uri: &Uri, workspace: &WorkspaceId, asked: &Asked) -> Result<Response, Problem> {
+    let query: MomentQuery = request::query(uri)?;
+    let [as_of, diff] = [("as_of", query.as_of), ("diff", query.diff)].map(|(field, text)| request::place(field, text));
+    let (as_of, diff) = (as_of?, diff?);
+    let now = match as_of {
+        Some(place) => explainer_at(app, "as_of", place).await?,
+        None => app.explainer.clone(),
+    };
+    let Some(diff) = diff else {
+        return Ok(Json(request::in_time(app, now.explain(workspace, asked)).await?).into_response());
+    };
+    let then = explainer_at(app, "diff", diff).await?;
+    let both = async { Ok((then.explain(workspace, asked).await?, now.explain(workspace, asked).await?)) };
+    let (before, after) = request::in_time(app, both).await?;
+    Ok(Json(Difference::between(&before, after)).into_response())
+}
+
+async fn explainer_at(app: &App, field: &str, place: Place) -> Result<Explainer, Problem> {
+    let found = request::in_time(app, app.explainer.at(place)).await?;
+    found.ok_or_else(|| Problem::invalid(field, "the log has no event at this sequence"))
+}
+
+/// An explanation, or with `diff` what changed.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers in the OpenAPI document")]
+pub(super) enum Explained {
+    /// The whole story.
+    Story(Answer),
+    /// What changed between two moments.
+    Changes(DifferenceAnswer),
+}
+
+/// What changed between two moments.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the domain's Difference in the OpenAPI document")]
+pub(super) struct DifferenceAnswer {
+    /// `image`, `container` or `secret`.
+    kind: String,
+    /// Its owner.
+    workspace: String,
+    /// Its id, or the secret's name.
+    id: String,
+    /// True if the verdict is another one.
+    changed: bool,
+    /// The verdict then.
+    before: AnswerVerdict,
+    /// The verdict afterwards.
+    after: AnswerVerdict,
+    /// What happened in between, in the order of the log.
+    steps: Vec<AnswerStep>,
+    /// Facts that are new.
+    notes: Vec<String>,
 }
 
 /// What happened to an image, a container or a secret.

@@ -1,8 +1,11 @@
 //! From JSON text to a request, with errors that name the field or the place and never repeat what is there.
 
 use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Number, error::Category};
 
 use super::problem::Problem;
 
@@ -22,6 +25,21 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| problem(&error))?;
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
+}
+
+/// Reads a whole number as JSON Schema means it: `7.0` is the integer 7, as some languages write it.
+pub(super) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    let whole = |number: &Number| number.as_f64().filter(|float| float.fract() == 0.0);
+    let read = number.as_u64().or_else(|| whole(&number)?.to_string().parse().ok());
+    read.ok_or_else(|| D::Error::custom("no whole number"))
+}
+
+/// As [`integer`], for a field that may be null.
+pub(super) fn optional_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    struct Integer(#[serde(deserialize_with = "integer")] u64);
+    Ok(Option::<Integer>::deserialize(deserializer)?.map(|Integer(number)| number))
 }
 
 /// serde's own words can quote values; only names of fields and the place are taken from them.

@@ -1,20 +1,25 @@
-//! The HTTP surface: routes that answer when the log has the event, routes that tell what it holds, health, and the document
-//! that describes them.
+//! The HTTP surface: routes that answer when the log has the event, routes that tell what it holds, the console, health, and the
+//! document that describes them.
 
 mod answer;
-mod body;
+pub(crate) mod body;
 mod builds;
 mod containers;
+mod events;
 mod explain;
+pub(crate) mod failures;
+mod fleet;
+mod identities;
 mod json;
+pub(crate) mod now;
 pub mod openapi;
-mod problem;
-mod request;
-mod secret_list;
-mod secrets;
+pub(crate) mod problem;
+pub(crate) mod request;
+pub(crate) mod secret_list;
+pub(crate) mod secrets;
 mod span;
 mod verify;
-mod withdrawals;
+pub(crate) mod withdrawals;
 
 #[cfg(test)]
 mod tests;
@@ -25,12 +30,15 @@ use axum::{
     Router, middleware,
     routing::{MethodRouter, get, post},
 };
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use waybill_platform::{explain::Explainer, health::HealthState};
+use waybill_platform::{explain::Explainer, health::HealthState, log::EventLog};
 
 use crate::{
     config::Limits,
+    console::{self, Console},
+    feed::Feed,
     port::Verifies,
     record::{RecordError, Recorder},
     tokens::Tokens,
@@ -41,17 +49,24 @@ use problem::Problem;
 pub(crate) struct App {
     pub(crate) recorder: Recorder,
     pub(crate) explainer: Explainer,
+    /// The log as it comes.
+    pub(crate) feed: Arc<Feed>,
+    /// Streams of events that may be open at a time.
+    pub(crate) streams: Arc<Semaphore>,
     /// Who asks registries; none where that is off.
     pub(crate) verifies: Option<Arc<dyn Verifies>>,
     pub(crate) tokens: Tokens,
+    /// The way to the issuer, over the servers of the log; none where there are none, as in tests.
+    pub(crate) issuer: Option<EventLog>,
     pub(crate) limits: Limits,
+    pub(crate) console: Console,
     /// Recordings under way.
     pub(crate) recordings: TaskTracker,
 }
 
 impl App {
     /// Runs something to its end, also when the client goes away in the middle: what the log takes gets its log line.
-    async fn see_through<T: Send + 'static>(
+    pub(crate) async fn see_through<T: Send + 'static>(
         &self,
         recording: impl Future<Output = Result<T, RecordError>> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -63,11 +78,17 @@ impl App {
     }
 }
 
+/// Most streams of events that are open at a time.
+pub(crate) const MOST_STREAMS: usize = 256;
+
 /// The routes that need a token, each with the path under which the document has it.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 14] {
     [
         ("/v1/builds", post(builds::post)),
-        ("/v1/containers", post(containers::post)),
+        ("/v1/events", get(events::list)),
+        ("/v1/now", get(now::show)),
+        ("/v1/failures", get(failures::list)),
+        ("/v1/containers", get(fleet::containers).post(containers::post)),
         ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/{workspace}", get(secret_list::list)),
         ("/v1/secrets/{workspace}/{name}", get(secret_list::get).put(secrets::put).delete(withdrawals::delete)),
@@ -84,7 +105,9 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
 pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
     routes()
         .into_iter()
+        .chain(identities::routes())
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
+        .merge(console::routes())
         .route_layer(middleware::from_fn(span::trace))
         .with_state(app)
         .merge(health.routes())

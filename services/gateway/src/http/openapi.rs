@@ -10,14 +10,20 @@ use axum::{
 };
 use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::Type,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
+use waybill_domain::explain::{Code, State};
+use waybill_schemas::{EventType, ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
-    builds, containers, explain,
+    builds, containers, events, explain, failures, fleet, identities, now,
     problem::{Problem, no_such_route},
-    secret_list, secrets, withdrawals,
+    request, secret_list, secrets, withdrawals,
 };
 
 #[derive(OpenApi)]
@@ -28,13 +34,15 @@ use super::{
                        answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
     paths(
-        builds::post, containers::post, containers::ended,
+        builds::post, fleet::containers, containers::post, containers::ended, events::list, now::show, failures::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
-        explain::image, explain::container, explain::secret, healthz, readyz, metrics, openapi_json
+        explain::image, explain::container, explain::secret,
+        identities::join, identities::retire, identities::add_workspace, identities::create_token,
+        identities::revoke_token, healthz, readyz, metrics, openapi_json
     ),
-    components(schemas(Problem, builds::Credentials)),
-    modifiers(&Bearer)
+    components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer)),
+    modifiers(&Bearer, &Patterns)
 )]
 struct Document;
 
@@ -49,6 +57,56 @@ impl Modify for Bearer {
                 .build(),
         );
         document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    }
+}
+
+/// A sequence or a time.
+const PLACE: &str = "[0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z";
+
+fn text(pattern: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
+}
+
+fn integer(least: usize) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least))
+}
+
+fn any(words: impl Iterator<Item = &'static str>) -> String {
+    words.collect::<Vec<_>>().join("|")
+}
+
+/// What a parameter may hold, by its name: a client that is made from the document refuses the rest before it is sent.
+struct Patterns;
+
+impl Modify for Patterns {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let operations =
+            document.paths.paths.values_mut().flat_map(|item| {
+                [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+            });
+        for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+            let RefOr::T(parameter) = parameter else { continue };
+            let schema = match parameter.name.as_str() {
+                "workspace" | "id" | "worker" | "image" | "container" => text(ID_PATTERN),
+                "name" | "secret" | "after" => text(SECRET_NAME_PATTERN),
+                "Idempotency-Key" => text("^[!-~]{1,128}$"),
+                "trace" => text("^[0-9a-f]{32}$"),
+                "from" | "until" | "as_of" | "diff" => text(&format!("^({PLACE})$")),
+                "since" => text(&format!("^([1-9][0-9]{{0,4}}[smhd]|{PLACE})$")),
+                "state" => text(&format!("^({})$", any(State::ALL.iter().map(|state| state.as_str())))),
+                "code" => text(&format!("^({})$", any(Code::ALL.iter().map(|code| code.as_str())))),
+                "order" => text("^(oldest|newest)$"),
+                "type" => {
+                    let types = any(EventType::ALL.iter().map(|kind| kind.as_str()));
+                    text(&format!("^({types})(,({types}))*$"))
+                }
+                "reason" => text("^[^\\u0000-\\u001f\\u007f-\\u009f]{0,200}$"),
+                "limit" => integer(1).maximum(Some(request::LARGEST_PAGE)),
+                "up_to" | "if_version" | "Last-Event-ID" => integer(0),
+                _ => continue,
+            };
+            parameter.schema = Some(schema.build().into());
+        }
     }
 }
 

@@ -116,9 +116,28 @@ impl Problem {
         self
     }
 
-    fn header(mut self, header: &'static (&'static str, &'static str)) -> Self {
+    pub(crate) fn header(mut self, header: &'static (&'static str, &'static str)) -> Self {
         self.header = Some(header);
         self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Short name of the status.
+    pub(crate) fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    /// What is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The remedy, where there is one.
+    pub(crate) fn what_to_do(&self) -> Option<&'static str> {
+        self.remedy
     }
 
     fn refusal(&self) -> Refusal {
@@ -159,10 +178,10 @@ pub(crate) fn no_such_secret() -> Problem {
         .remedy("see GET /v1/secrets/<workspace>")
 }
 
-const RETRY: (&str, &str) = ("retry-after", "2");
+pub(crate) const RETRY: (&str, &str) = ("retry-after", "2");
 const RETRY_FULL: (&str, &str) = ("retry-after", "30");
 
-fn unavailable(code: &'static str, detail: &str) -> Problem {
+pub(crate) fn unavailable(code: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
 
@@ -178,6 +197,18 @@ pub(crate) fn log_unread(reason: &str) -> Problem {
     unavailable("log_unavailable", "the event log does not answer")
         .remedy("send the same request again; with the same Idempotency-Key it is recorded once")
         .header(&RETRY)
+}
+
+/// The gateway has only just begun to read the log.
+pub(crate) fn still_reading(position: u64) -> Problem {
+    let detail = format!("the gateway is still reading the log, and is at sequence {position}");
+    unavailable("still_reading", &detail).remedy("ask again").header(&RETRY)
+}
+
+pub(crate) fn too_many_streams() -> Problem {
+    unavailable("too_many_streams", "others have all the streams of events that this gateway serves")
+        .remedy("read events page by page")
+        .header(&RETRY_FULL)
 }
 
 fn log_full(reason: &str) -> Problem {

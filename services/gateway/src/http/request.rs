@@ -1,6 +1,11 @@
 //! What every route does with a request before it looks at what it says.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    extract::Query,
+    http::{HeaderMap, StatusCode, Uri, header},
+};
+use serde::de::DeserializeOwned;
+use waybill_platform::{chain, events::Place, log::LogError};
 use waybill_schemas::{IdError, RequestId, SecretName, WorkspaceId};
 
 use super::{App, problem, problem::Problem};
@@ -9,22 +14,76 @@ use crate::{
     tokens::Holder,
 };
 
+/// The request's bearer token.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Who holds the request's bearer token.
 pub(super) fn authenticate<'a>(app: &'a App, headers: &HeaderMap) -> Result<&'a Holder, Problem> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token =
-        value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
-    token.and_then(|token| app.tokens.holder(token.trim())).ok_or_else(problem::unauthenticated)
+    bearer(headers).and_then(|token| app.tokens.holder(token)).ok_or_else(problem::unauthenticated)
 }
 
 /// The workspace that a request names, if the token is for it.
-pub(super) fn authorize(workspace: String, holder: &Holder) -> Result<WorkspaceId, Problem> {
+pub(crate) fn authorize(workspace: String, holder: &Holder) -> Result<WorkspaceId, Problem> {
     let workspace: WorkspaceId = id(workspace)?;
-    if workspace == *holder.workspace() { Ok(workspace) } else { Err(problem::another_workspace()) }
+    if holder.opens(&workspace) { Ok(workspace) } else { Err(problem::another_workspace()) }
+}
+
+/// The workspace that a question is about: the token's own, which it may name. None stands for all.
+pub(super) fn scope(workspace: Option<String>, holder: &Holder) -> Result<Option<WorkspaceId>, Problem> {
+    match workspace {
+        Some(workspace) => authorize(workspace, holder).map(Some),
+        None => Ok(holder.workspace().cloned()),
+    }
+}
+
+/// The parameters of a question.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let Query(query) = Query::try_from_uri(uri).map_err(|error| Problem::invalid("query", error.body_text()))?;
+    Ok(query)
+}
+
+/// A sequence or a time in a parameter.
+pub(super) fn place(field: &str, text: Option<String>) -> Result<Option<Place>, Problem> {
+    text.map(|text| text.parse().map_err(|error: &str| Problem::invalid(field, error))).transpose()
+}
+
+/// A number in a parameter.
+pub(super) fn number(field: &str, text: &str) -> Result<u64, Problem> {
+    text.parse().map_err(|_| Problem::invalid(field, format!("{field} is not a number")))
+}
+
+/// How much a page holds where nothing is said of it, and at most.
+const PAGE: usize = 100;
+pub(super) const LARGEST_PAGE: usize = 1000;
+
+/// How much a page may hold.
+pub(super) fn limit(text: Option<String>) -> Result<usize, Problem> {
+    let Some(text) = text else { return Ok(PAGE) };
+    let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+    limit.ok_or_else(|| Problem::invalid("limit", format!("the limit is a number from 1 to {LARGEST_PAGE}")))
+}
+
+/// The last event that a stream's reader has, if it says so.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    number("Last-Event-ID", value.to_str().unwrap_or_default()).map(Some)
+}
+
+/// What the log answers to a question, within the time that it has.
+pub(crate) async fn in_time<T>(app: &App, asking: impl Future<Output = Result<T, LogError>>) -> Result<T, Problem> {
+    match tokio::time::timeout(app.limits.append, asking).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(problem::log_unread(&chain(&error))),
+        Err(_) => Err(problem::log_unread("no answer in time")),
+    }
 }
 
 /// A valid id, or a problem that names its field.
-pub(super) fn id<T: TryFrom<String, Error = IdError>>(text: String) -> Result<T, Problem> {
+pub(crate) fn id<T: TryFrom<String, Error = IdError>>(text: String) -> Result<T, Problem> {
     T::try_from(text).map_err(|error| Problem::invalid(error.field(), error.to_string()))
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     response::{IntoResponse as _, Response},
 };
-use serde::Serialize;
-use utoipa::{ToSchema, openapi::ObjectBuilder};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema, openapi::ObjectBuilder};
 use uuid::Uuid;
 use waybill_domain::{fold::SecretState, secret::SecretHead};
-use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Timestamp, v1::CredType};
+use waybill_schemas::{Event, Filter, Recorded, RecordedEvent, Timestamp, WorkspaceId, v1::CredType};
 
 use super::{
     App,
@@ -24,9 +24,6 @@ use super::{
     verify::VerifiedAnswer,
 };
 use crate::versions::{Head, read_head, secret_subject};
-
-/// Most secrets that one answer lists.
-const MOST: usize = 1000;
 
 /// A secret, without its credentials.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,6 +52,10 @@ pub(super) struct SecretAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// What was dropped from the values before they were saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    note: Option<String>,
     /// What the registry said of them before they were saved, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -82,8 +83,21 @@ pub(super) struct SecretAnswer {
 pub(super) struct SecretsAnswer {
     /// The secrets, by name.
     secrets: Vec<SecretAnswer>,
-    /// True if there are more than are listed here: the ones that changed longest ago are left out.
-    more: bool,
+    /// With it as `after`, the next page follows. Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next: Option<String>,
+}
+
+/// Which page.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SecretsQuery {
+    /// Only secrets whose names come after this one.
+    after: Option<String>,
+    /// Most secrets of one page, 1 to 1000; 100 if it is not given.
+    limit: Option<String>,
 }
 
 fn states() -> ObjectBuilder {
@@ -99,22 +113,40 @@ fn states() -> ObjectBuilder {
     operation_id = "listSecrets",
     tag = "secrets",
     security(("bearer" = [])),
-    params(("workspace" = String, Path, description = "Owner of the secrets", example = "acme")),
+    params(("workspace" = String, Path, description = "Owner of the secrets", example = "acme"), SecretsQuery),
     responses((status = 200, description = "The secrets", body = SecretsAnswer), ReadProblems)
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Path(workspace): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let holder = request::authenticate(&app, &headers)?;
     let workspace = request::authorize(workspace, holder)?;
-    let session = app.recorder.begin(&holder.actor());
-    let (recorded, more) = session.lasts(&Filter::Secrets(Some(workspace)), MOST).await?;
-    let heads = recorded.into_iter().filter_map(Head::from_recorded);
-    let mut secrets: Vec<SecretAnswer> = heads.filter_map(|head| describe(head.head, &head.recorded)).collect();
-    secrets.sort_by(|one, other| one.secret_name.cmp(&other.secret_name));
-    Ok(Json(SecretsAnswer { secrets, more }).into_response())
+    let SecretsQuery { after, limit } = request::query(&uri)?;
+    let limit = request::limit(limit)?;
+    // The log cannot look up by a part of a name: a page costs what all secrets of the workspace do.
+    let heads = read_heads(&app, &holder.actor(), Some(workspace)).await?;
+    let mut secrets: Vec<SecretAnswer> =
+        heads.into_iter().filter_map(|head| describe(head.head, &head.recorded)).collect();
+    secrets.retain(|secret| after.as_ref().is_none_or(|after| secret.secret_name > *after));
+    let more = secrets.len() > limit;
+    secrets.truncate(limit);
+    let next = secrets.last().filter(|_| more).map(|last| last.secret_name.clone());
+    Ok(Json(SecretsAnswer { secrets, next }).into_response())
+}
+
+/// The heads of a workspace's secrets, or of all, by name.
+pub(crate) async fn read_heads(app: &App, actor: &str, workspace: Option<WorkspaceId>) -> Result<Vec<Head>, Problem> {
+    let recorded = app.recorder.begin(actor).lasts(&Filter::Secrets(workspace), usize::MAX).await?;
+    let mut heads: Vec<Head> = recorded.into_iter().filter_map(Head::from_recorded).collect();
+    let name = |head: &Head| {
+        let event = &head.recorded.value.event;
+        (event.secret_name().cloned(), event.workspace().cloned())
+    };
+    heads.sort_by_key(name);
+    Ok(heads)
 }
 
 /// Shows a secret.
@@ -168,6 +200,7 @@ fn describe(head: SecretHead, recorded: &Recorded<RecordedEvent>) -> Option<Secr
         cred_type: stored.as_ref().map(|stored| CredType::as_str(stored.cred_type)),
         credentials_length: stored.as_ref().map(|stored| stored.credentials_length),
         expires_at: stored.as_ref().and_then(|stored| stored.expires_at),
+        note: stored.as_ref().and_then(|stored| stored.note.clone()),
         verified: stored.and_then(|stored| stored.verified).map(VerifiedAnswer::from),
         reason,
         actor: envelope.actor.clone(),

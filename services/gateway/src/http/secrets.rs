@@ -21,6 +21,7 @@ use super::{
     answer::{Place, cred_types, respond},
     body,
     builds::Credentials,
+    json,
     openapi::Problems,
     problem::{self, Problem},
     request, verify,
@@ -46,6 +47,7 @@ pub(super) struct PutBody {
     credentials: CredentialInput,
     /// The version that the secret must be at, 0 for none.
     #[schema(example = 0)]
+    #[serde(default, deserialize_with = "json::optional_integer")]
     if_version: Option<u64>,
     /// An image of the registry to try the credentials with before they are saved. Credentials that the registry refuses never
     /// replace ones that it took.
@@ -62,6 +64,7 @@ pub(super) struct RotateBody {
     credentials: CredentialInput,
     /// The version that the secret must be at.
     #[schema(example = 3)]
+    #[serde(default, deserialize_with = "json::optional_integer")]
     if_version: Option<u64>,
 }
 
@@ -96,6 +99,10 @@ pub(super) struct VersionAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// What was dropped from the values before they were saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    note: Option<String>,
     /// What the registry said of them, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -162,7 +169,7 @@ pub(super) async fn put(
         event_id: operation_event_id("put", &subject, key.as_ref()),
         verify: image.zip(verifies),
     };
-    record(&app, secret.holder, operation).await
+    answer(save(&app, secret.holder.actor(), operation).await?)
 }
 
 fn verify_image(text: &str, registry: &RegistryHost) -> Result<ImageReference, Problem> {
@@ -224,7 +231,7 @@ pub(super) async fn rotate(
         event_id: operation_event_id("rotate", &subject, key.as_ref()),
         verify: None,
     };
-    record(&app, secret.holder, operation).await
+    answer(save(&app, secret.holder.actor(), operation).await?)
 }
 
 /// A secret that a path names, and who asks.
@@ -242,8 +249,9 @@ impl<'a> Addressed<'a> {
     }
 }
 
-async fn record(app: &App, holder: &Holder, operation: Operation) -> Result<Response, Problem> {
-    let (recorder, actor) = (app.recorder.clone(), holder.actor());
+/// Records new credentials of a secret for an actor.
+pub(crate) async fn save(app: &App, actor: String, operation: Operation) -> Result<Saved, Problem> {
+    let recorder = app.recorder.clone();
     let recording = async move {
         let saved = record_operation(&recorder, &actor, &operation).await?;
         if let Saved::New { receipt, .. } = &saved {
@@ -251,7 +259,7 @@ async fn record(app: &App, holder: &Holder, operation: Operation) -> Result<Resp
         }
         Ok(saved)
     };
-    answer(app.see_through(recording).await?)
+    app.see_through(recording).await
 }
 
 fn log_version(receipt: &Receipt) {
@@ -289,6 +297,7 @@ fn answer(saved: Saved) -> Result<Response, Problem> {
         cred_type: stored.cred_type.as_str(),
         unchanged,
         expires_at: stored.expires_at,
+        note: stored.note,
         verified: stored.verified.map(VerifiedAnswer::from),
         place: Place::from(&receipt),
     };

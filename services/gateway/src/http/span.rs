@@ -1,9 +1,11 @@
 //! The server span of a request, continued from the caller's trace (OpenTelemetry HTTP conventions), and the line that a
 //! refused one leaves.
 
+use std::time::Instant;
+
 use axum::{
     extract::{MatchedPath, Request},
-    http::StatusCode,
+    http::{Method, StatusCode},
     middleware::Next,
     response::Response,
 };
@@ -16,16 +18,18 @@ use super::problem::Refusal;
 pub(super) async fn trace(request: Request, next: Next) -> Response {
     let span = open(&request);
     let route = route(&request).to_owned();
+    let method = known_method(request.method());
+    let began = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     if let Some(refusal) = response.extensions().get::<Refusal>() {
         span.in_scope(|| tell_refused(&route, response.status(), refusal));
     }
     // The OpenTelemetry layer writes unsigned numbers as text.
     span.record("http.response.status_code", i64::from(response.status().as_u16()));
+    metrics::answered(method, route, response.status().as_u16(), began.elapsed());
     if response.status().is_server_error() {
         // A client's mistake is no error of this server.
-        span.record("error.type", response.status().as_str());
-        trace::record_outcome(&span, Some(&response.status()));
+        trace::record_error(&span, response.status().as_str(), &response.status());
     }
     response
 }
@@ -41,6 +45,12 @@ fn tell_refused(route: &str, status: StatusCode, refusal: &Refusal) {
         500.. => {}
         _ => tracing::warn!(route, status, code, field, "request refused"),
     }
+}
+
+/// Clients may make methods up, and each would be a time series.
+fn known_method(method: &Method) -> &'static str {
+    let known = ["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+    known.into_iter().find(|name| method == name).unwrap_or("_OTHER")
 }
 
 fn route(request: &Request) -> &str {

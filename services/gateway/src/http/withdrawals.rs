@@ -5,17 +5,17 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use waybill_schemas::{Event, v1::MAX_REASON};
 
 use super::{
     App,
     answer::{Place, respond},
-    body,
+    body, json,
     openapi::{Problems, StoredProblems},
     problem::{self, Problem},
     request,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Why a secret is withdrawn, and at which version.
-#[derive(Default, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WithdrawBody {
     /// Why, for whoever reads the log: one line of at most 200 characters, without secrets.
@@ -37,7 +37,19 @@ pub(super) struct WithdrawBody {
     reason: Option<String>,
     /// The version that the secret must be at.
     #[schema(example = 3)]
+    #[serde(default, deserialize_with = "json::optional_integer")]
     if_version: Option<u64>,
+}
+
+/// As [`WithdrawBody`], for a request without a body.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteQuery {
+    /// The version that the secret must be at.
+    if_version: Option<String>,
+    /// Why, for whoever reads the log: one line of at most 200 characters, without secrets.
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -148,7 +160,7 @@ pub(super) async fn shred(
 
 /// Shreds a secret.
 ///
-/// As `POST …/shred`, without a body.
+/// As `POST …/shred`, with parameters instead of a body.
 #[utoipa::path(
     delete,
     path = "/v1/secrets/{workspace}/{name}",
@@ -158,6 +170,7 @@ pub(super) async fn shred(
     params(
         ("workspace" = String, Path, description = "Owner of the secret", example = "acme"),
         ("name" = String, Path, description = "The secret", example = "team-registry"),
+        DeleteQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "As for `POST …/shred`"),
     ),
     responses(
@@ -168,7 +181,7 @@ pub(super) async fn shred(
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such secret"),
         (
             status = 409, body = Problem, content_type = "application/problem+json",
-            description = "`withdrawn`: it is shredded already",
+            description = "`withdrawn`: it is shredded already; `version_conflict`: it is at another version",
         ),
         StoredProblems,
     )
@@ -176,10 +189,13 @@ pub(super) async fn shred(
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Path((workspace, name)): Path<(String, String)>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let secret = Addressed::read(&app, &headers, workspace, name)?;
-    withdraw(&app, &headers, secret, WithdrawBody::default(), true).await
+    let DeleteQuery { if_version, reason } = request::query(&uri)?;
+    let if_version = if_version.map(|text| request::number("if_version", &text)).transpose()?;
+    withdraw(&app, &headers, secret, WithdrawBody { reason, if_version }, true).await
 }
 
 async fn withdraw(
@@ -193,19 +209,24 @@ async fn withdraw(
     let reason = read_reason(body.reason)?;
     let subject = secret_subject(&secret.workspace, &secret.name);
     let event_id = operation_event_id(if shred { "shred" } else { "revoke" }, &subject, key.as_ref());
-    let session = app.recorder.begin(&secret.holder.actor());
-    let Addressed { workspace, name, .. } = secret;
-    let recording = async move {
-        let (workspace, secret_name, if_version) = (&workspace, &name, body.if_version);
-        let withdrawal = Withdrawal { workspace, secret_name, shred, reason, if_version, event_id };
+    let Addressed { workspace, name: secret_name, holder } = secret;
+    let withdrawal = Withdrawal { workspace, secret_name, shred, reason, if_version: body.if_version, event_id };
+    answer(&record(app, &holder.actor(), withdrawal).await?)
+}
+
+/// Records a withdrawal for an actor.
+pub(crate) async fn record(app: &App, actor: &str, withdrawal: Withdrawal) -> Result<Receipt, Problem> {
+    let session = app.recorder.begin(actor);
+    app.see_through(async move {
         let receipt = record_withdrawal(&session, &withdrawal).await?;
         log_withdrawn(&receipt);
         Ok(receipt)
-    };
-    answer(&app.see_through(recording).await?)
+    })
+    .await
 }
 
-fn read_reason(reason: Option<String>) -> Result<Option<String>, Problem> {
+/// The reason that somebody gives, if it can stand in an event.
+pub(crate) fn read_reason(reason: Option<String>) -> Result<Option<String>, Problem> {
     let reason = reason.filter(|reason| !reason.is_empty());
     let fits = |text: &String| text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
     match reason {

@@ -1,15 +1,14 @@
 //! Configuration: `WAYBILL_*` settings from the environment, over files of KEY=VALUE lines, parsed to types once.
 
-mod file;
 mod reader;
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-pub use reader::{Reader, read_private};
+pub use reader::{Reader, is_private, read_private};
 
 /// Settings as text, each with where it came from.
 #[derive(Clone)]
@@ -64,7 +63,7 @@ impl Settings {
         let mut settings = Self { home: home.to_owned(), values: BTreeMap::new(), problems: Vec::new() };
         for name in ["waybill.env".to_owned(), format!("{role}.env")] {
             let path = home.join(&name);
-            for (key, value) in file::read(&path).map_err(|problem| ConfigError { problems: vec![problem] })? {
+            for (key, value) in read_file(&path).map_err(|problem| ConfigError { problems: vec![problem] })? {
                 settings.insert(key, value, path.display().to_string());
             }
         }
@@ -111,4 +110,46 @@ impl Settings {
 
 fn is_setting(key: &str) -> bool {
     key.starts_with("WAYBILL_") || key.starts_with("OTEL_")
+}
+
+/// The settings of a file; none where there is no such file.
+/// Files are KEY=VALUE lines, as `docker --env-file` reads them: no quotes, no expansion, `#` begins a comment line.
+fn read_file(path: &Path) -> Result<Vec<(String, String)>, String> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse_lines(&text).map_err(|line| {
+            format!("{} line {line} is not KEY=VALUE; write one setting a line, or # before a comment", path.display())
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+fn parse_lines(text: &str) -> Result<Vec<(String, String)>, usize> {
+    let lines = text.lines().enumerate().map(|(index, line)| (index.saturating_add(1), line.trim()));
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            let (key, value) = line.split_once('=').ok_or(number)?;
+            let valid =
+                !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+            if valid { Ok((key.to_owned(), value.trim().to_owned())) } else { Err(number) }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_settings_or_comments() {
+        let text = "# comment\n\nWAYBILL_A=1\n  WAYBILL_B = not a key\n";
+        assert_eq!(parse_lines(text), Err(4));
+        let text = "WAYBILL_A=1\nWAYBILL_URL=nats://h:1?a=b\nWAYBILL_EMPTY=\n";
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let expected = vec![pair("WAYBILL_A", "1"), pair("WAYBILL_URL", "nats://h:1?a=b"), pair("WAYBILL_EMPTY", "")];
+        assert_eq!(parse_lines(text), Ok(expected));
+        assert_eq!(parse_lines("no equals sign"), Err(1));
+        assert_eq!(parse_lines("=value"), Err(1));
+    }
 }

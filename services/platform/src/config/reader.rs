@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -24,11 +24,7 @@ impl<'s> Reader<'s> {
 
     /// A setting that must be there. `parse` returns what the value must be when it is not.
     pub fn required<T: Default>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> T {
-        let value = self.optional(key, parse);
-        if self.settings.get(key).is_none() {
-            self.problems.push(format!("{key} is missing; `waybill init` writes it, or set it in the environment"));
-        }
-        value.unwrap_or_default()
+        self.needed(key, parse).unwrap_or_default()
     }
 
     /// As [`required`](Self::required), for types without a default value: none only where a problem was noted.
@@ -120,14 +116,21 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// The content of a file that only its owner can read, trimmed.
+/// True if a file with this mode and owner is for the process alone. A Secret volume of Kubernetes has files of root that the
+/// pod's group may read; nobody else is in that group.
+pub fn is_private(mode: u32, owner: u32, process: u32) -> bool {
+    let of_secret_volume = owner == 0 && process != 0 && mode & 0o037 == 0;
+    mode & 0o077 == 0 || of_secret_volume
+}
+
+/// The content of a file that only this process can read, trimmed.
 ///
 /// # Errors
 /// In words, with what to do.
 pub fn read_private(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let metadata = fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if !is_private(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw()) {
         return Err(format!("{shown} can be read by others; run: chmod 600 {shown}"));
     }
     let text = fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {}", error.kind()))?;
@@ -136,6 +139,8 @@ pub fn read_private(path: &Path) -> Result<Secret, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const CANARY: &str = "canary-5up3r-s3cr3t";
@@ -168,6 +173,24 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains(CANARY) && !format!("{settings:?}").contains(CANARY), "{text}");
+    }
+
+    #[test]
+    fn whose_a_file_is() {
+        let cases = [
+            (0o600, 1000, 1000, true),
+            (0o400, 0, 0, true),
+            (0o440, 0, 1000, true),
+            (0o640, 0, 1000, true),
+            (0o440, 0, 0, false),
+            (0o440, 1000, 1000, false),
+            (0o460, 0, 1000, false),
+            (0o444, 0, 1000, false),
+            (0o644, 0, 1000, false),
+        ];
+        for (mode, owner, process, expected) in cases {
+            assert_eq!(is_private(mode, owner, process), expected, "{mode:o} of {owner} for {process}");
+        }
     }
 
     #[test]

@@ -117,11 +117,38 @@ impl<'l> Gathering<'l> {
             container_id: container_id.clone(),
             placement,
         };
+        let asked = Subject::ContainerQuestion {
+            worker_id: worker_id.clone(),
+            workspace: workspace.clone(),
+            container_id: container_id.clone(),
+            placement,
+        };
         let decisions = Subject::ContainerDecision { worker_id, workspace, container_id, placement };
         let complete_from = self.complete_from;
-        self.read(decisions.into(), FEW).await?;
-        self.read(outcomes.into(), FEW).await?;
+        for subject in [decisions, outcomes, asked] {
+            self.read(subject.into(), FEW).await?;
+        }
         self.complete_from = complete_from;
+        Ok(())
+    }
+
+    /// What others asked the newest placement's worker: those who speak for this workspace, or for `anybody`.
+    pub(super) async fn read_questions(
+        &mut self,
+        newest: &Newest,
+        workspace: &WorkspaceId,
+        anybody: bool,
+    ) -> Result<(), LogError> {
+        let complete_from = self.complete_from;
+        self.read(Subject::NodeQuestion { worker_id: newest.worker_id.clone() }.into(), NEWEST).await?;
+        self.complete_from = complete_from;
+        self.entries.retain(|entry| match &entry.value {
+            Seen::Event(recorded) => match &recorded.event {
+                Event::NodeLoginAsked(asked) => anybody || asked.workspace.as_ref() == Some(workspace),
+                _ => true,
+            },
+            Seen::Unreadable { subject, .. } => anybody || !matches!(subject.parse(), Ok(Subject::NodeQuestion { .. })),
+        });
         Ok(())
     }
 

@@ -1,20 +1,25 @@
 //! Gathers what an explanation is made from: by exact subjects and bounded, never by reading the whole log.
 
+mod case;
 mod gather;
+mod groups;
+mod redact;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use waybill_domain::explain::{
-    Concern, Entry, Explanation, History, ReaderState, ReaderStatus, Readers, State, explain_container, explain_image,
-    explain_secret,
+    Asked, Case, Concern, Entry, Explanation, History, ReaderState, ReaderStatus, Readers, State,
 };
 use waybill_schemas::{ContainerId, Filter, ImageId, SecretName, Subject, Timestamp, WorkerId, WorkspaceId};
 
 use crate::{
+    events::Place,
     log::{ConsumerSpec, ConsumerState, Log, LogError},
     trace,
 };
+pub use case::{CaseError, LARGEST_CASE, ReadCase, Told, read_case, write_case};
 use gather::{FEW, Gathering, NEWEST};
+pub use groups::{Remedied, explain_group};
 
 /// A reader that was given something this lately is at work, even if it asks for nothing right now.
 const AT_WORK: Duration = Duration::from_secs(15);
@@ -63,15 +68,48 @@ struct Gathered {
 }
 
 impl Explainer {
-    /// What happened to a container.
+    /// The same for a moment of the past; none where the log holds no event at that sequence.
     ///
     /// # Errors
     /// [`LogError`] when the log does not answer.
-    pub async fn container(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Explanation, LogError> {
+    pub async fn at(&self, place: Place) -> Result<Option<Self>, LogError> {
+        let moment = match place {
+            Place::Time(at) => Moment::Past { sequence: place.last(self.log.as_ref()).await?, at },
+            Place::Sequence(sequence) => match self.log.message_at(sequence).await? {
+                Some(message) => Moment::Past { sequence, at: message.at },
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Self { moment, ..self.clone() }))
+    }
+
+    /// What happened to an id.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn explain(&self, workspace: &WorkspaceId, asked: &Asked) -> Result<Explanation, LogError> {
+        Ok(self.gather(workspace, asked).await?.explain())
+    }
+
+    /// Everything that an explanation rests on.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    pub async fn gather(&self, workspace: &WorkspaceId, asked: &Asked) -> Result<Case, LogError> {
+        let (history, readers, now) = match asked {
+            Asked::Container(id) => return self.gather_case(workspace, id).await,
+            Asked::Image(id) => (self.gather_image(workspace, id).await?, Readers::unknown(), self.now()),
+            Asked::Secret(name) => (self.gather_secret(workspace, name).await?, Readers::unknown(), self.now()),
+        };
+        Ok(Case { workspace: workspace.clone(), asked: asked.clone(), history, readers, now })
+    }
+
+    async fn gather_case(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Case, LogError> {
         let Gathered { history, worker, .. } = self.gather_container(workspace, id).await?;
-        let explained = explain_container(&history, workspace, id, &Readers::unknown(), self.now());
-        if explained.verdict.state != State::InFlight || self.moment != Moment::Now {
-            return Ok(explained);
+        let asked = Asked::Container(id.clone());
+        let case = Case { workspace: workspace.clone(), asked, history, readers: Readers::unknown(), now: self.now() };
+        if self.moment != Moment::Now || case.explain().verdict.state != State::InFlight {
+            return Ok(case);
         }
         // The readers are asked before the log is read again: whatever they were done with is in it then.
         let (readers, now) = self.readers(worker.as_ref()).await?;
@@ -79,34 +117,26 @@ impl Explainer {
         if end < position_of_readers(&readers) {
             return Err(LogError::behind(format!("explain container {id}")));
         }
-        Ok(explain_container(&history, workspace, id, &readers, now))
+        Ok(Case { history, readers, now, ..case })
     }
 
-    /// What became of an image.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer.
-    pub async fn image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<Explanation, LogError> {
+    async fn gather_image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<History, LogError> {
         let mut gathering = Gathering::new(self.log.as_ref(), self.end());
         gathering.read(Filter::Image(Some(workspace.clone()), Some(image_id.clone())), NEWEST).await?;
         let concern = Concern::from_image(&gathering.history(Vec::new()), workspace, image_id);
         gathering.read_secrets(&concern).await?;
         let elsewhere = self.elsewhere(&gathering, workspace, image_id).await?;
-        Ok(explain_image(&gathering.history(elsewhere), workspace, image_id, self.now()))
+        Ok(gathering.history(elsewhere))
     }
 
-    /// What became of a secret.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log does not answer.
-    pub async fn secret(&self, workspace: &WorkspaceId, secret_name: &SecretName) -> Result<Explanation, LogError> {
+    async fn gather_secret(&self, workspace: &WorkspaceId, secret_name: &SecretName) -> Result<History, LogError> {
         let mut gathering = Gathering::new(self.log.as_ref(), self.end());
         let decisions = Filter::SecretDecisions(None, Some(workspace.clone()), Some(secret_name.clone()));
         gathering.read(decisions, NEWEST).await?;
         let concern = Concern::from_secret(workspace, secret_name);
         gathering.read_secrets(&concern).await?;
         gathering.read_renewals().await?;
-        Ok(explain_secret(&gathering.history(Vec::new()), workspace, secret_name, self.now()))
+        Ok(gathering.history(Vec::new()))
     }
 
     fn now(&self) -> Timestamp {
@@ -143,6 +173,7 @@ impl Explainer {
         let mut elsewhere = Vec::new();
         if let Some(newest) = &newest {
             gathering.read_placement(newest, workspace, id).await?;
+            gathering.read_questions(newest, workspace, self.scope == Scope::Everything).await?;
             gathering.read_before(newest, &concern).await?;
             gathering.read_new_versions(newest, &concern).await?;
             gathering.read_causes().await?;

@@ -34,6 +34,10 @@ fn container() -> ContainerId {
     "ctr".parse().unwrap()
 }
 
+fn asked() -> Asked {
+    Asked::Container(container())
+}
+
 fn secret() -> SecretName {
     "s".to_owned().try_into().unwrap()
 }
@@ -70,6 +74,7 @@ impl World {
             expires_at: None,
             credentials_length: 42,
             digest: format!("sha256:{}", "0".repeat(64)),
+            note: None,
             verified: None,
         };
         let (workspace, secret_name) = (workspace(), secret());
@@ -137,7 +142,7 @@ impl World {
     }
 
     async fn verdict(&self) -> Code {
-        self.explainer().container(&workspace(), &container()).await.unwrap().verdict.code
+        self.explainer().explain(&workspace(), &asked()).await.unwrap().verdict.code
     }
 }
 
@@ -182,12 +187,12 @@ async fn a_container_is_followed_hop_by_hop() {
     world.report("w1", placement, provided("w1", placement, decided)).await;
     assert_eq!(world.verdict().await, Code::AwaitingPull);
     world.report("w1", placement, pulled("w1", placement, decided)).await;
-    let explained = world.explainer().container(&workspace(), &container()).await.unwrap();
+    let explained = world.explainer().explain(&workspace(), &asked()).await.unwrap();
     assert_eq!(explained.verdict.code, Code::Pulled);
     assert_eq!(explained.timeline.iter().map(|step| step.sequence).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
     let past = Moment::Past { sequence: decided, at: trace::now() };
     let explainer = Explainer { moment: past, ..world.explainer() };
-    let then = explainer.container(&workspace(), &container()).await.unwrap();
+    let then = explainer.explain(&workspace(), &asked()).await.unwrap();
     assert_eq!(then.verdict.code, Code::AwaitingProvider);
 }
 
@@ -204,7 +209,7 @@ async fn busy_secrets_images_and_strangers_change_nothing() {
         world.build("ws").await;
         world.report("w2", placement, pulled("w2", placement, decided)).await;
     }
-    let verdict = world.explainer().container(&workspace(), &container()).await.unwrap().verdict;
+    let verdict = world.explainer().explain(&workspace(), &asked()).await.unwrap().verdict;
     assert_eq!(verdict.code, Code::AwaitingDecision, "the newest version is on its way: {verdict:?}");
     world.decide().await;
     assert_eq!(world.verdict().await, Code::AwaitingProvider);
@@ -214,18 +219,18 @@ async fn busy_secrets_images_and_strangers_change_nothing() {
 async fn an_image_and_a_secret_are_looked_up() {
     let mut world = World::new().await;
     let image: ImageId = "img".parse().unwrap();
-    let explained = world.explainer().image(&workspace(), &image).await.unwrap();
+    let explained = world.explainer().explain(&workspace(), &Asked::Image(image)).await.unwrap();
     assert_eq!((explained.verdict.code, explained.timeline.len()), (Code::Saved, 2));
     world.request("ws").await;
     world.decide().await;
-    let explained = world.explainer().secret(&workspace(), &secret()).await.unwrap();
+    let explained = world.explainer().explain(&workspace(), &Asked::Secret(secret())).await.unwrap();
     assert_eq!(explained.verdict.code, Code::Saved);
     world.rotate().await;
     world.decide().await;
-    let explained = world.explainer().secret(&workspace(), &secret()).await.unwrap();
+    let explained = world.explainer().explain(&workspace(), &Asked::Secret(secret())).await.unwrap();
     assert_eq!(explained.verdict.code, Code::AwaitingProvider);
     let other: SecretName = "t".to_owned().try_into().unwrap();
-    let explained = world.explainer().secret(&workspace(), &other).await.unwrap();
+    let explained = world.explainer().explain(&workspace(), &Asked::Secret(other)).await.unwrap();
     assert_eq!(explained.verdict.code, Code::SecretNotFound);
 }
 
@@ -236,7 +241,7 @@ async fn other_workspaces_are_told_to_the_operator_only() {
     world.request("acme").await;
     for (scope, code) in [(Scope::Everything, Code::OtherWorkspace), (Scope::OneWorkspace, Code::NothingBuilt)] {
         let explainer = Explainer { scope, ..world.explainer() };
-        let image = explainer.image(&"acme".parse().unwrap(), &"img".parse().unwrap()).await.unwrap();
+        let image = explainer.explain(&"acme".parse().unwrap(), &Asked::Image("img".parse().unwrap())).await.unwrap();
         assert_eq!(image.verdict.code, code);
     }
 }
@@ -249,6 +254,69 @@ async fn what_the_operator_gave_up_is_not_told() {
     let event = waybill_schemas::v1::QuarantineDiscarded { sequence: garbage, reason: None };
     world.append(Subject::Quarantine { sequence: garbage }, event).await;
     assert_eq!(world.verdict().await, Code::NotRequested);
+}
+
+/// A case file gives the same answer without the log, names or none; and none of the names is in the one without.
+#[tokio::test]
+async fn a_case_is_explained_again_from_its_file() {
+    let mut world = World::new().await;
+    let mut cases = vec![(asked(), Code::NotRequested)];
+    let mut files = Vec::new();
+    for step in 0..5 {
+        let code = match step {
+            0 => Code::NotRequested,
+            1 => {
+                world.request("ws").await;
+                Code::AwaitingDecision
+            }
+            2 => {
+                world.decide().await;
+                Code::AwaitingProvider
+            }
+            3 => {
+                world.report("w1", 4, provided("w1", 4, 5)).await;
+                world.report("w1", 4, pulled("w1", 4, 5)).await;
+                Code::Pulled
+            }
+            _ => {
+                for _ in 0..120 {
+                    world.rotate().await;
+                }
+                cases = vec![
+                    (Asked::Image("img".parse().unwrap()), Code::Saved),
+                    (Asked::Secret(secret()), Code::AwaitingDecision),
+                ];
+                Code::AwaitingDecision
+            }
+        };
+        cases.push((asked(), code));
+        for (asked, code) in cases.drain(..) {
+            let case = world.explainer().gather(&workspace(), &asked).await.unwrap();
+            let explained = case.explain();
+            files.push((asked.clone(), explained.verdict.code, code));
+            for redacted in [false, true] {
+                let file = write_case(&case, redacted).unwrap();
+                assert!(file.len() <= LARGEST_CASE, "{} bytes", file.len());
+                let names = ["\"ws\"", "ctr", "a.b", "team/app", "w1"];
+                let named = names.iter().any(|name| file.contains(name));
+                assert_eq!(named, !redacted, "{file}");
+                let read = read_case(&file).unwrap();
+                let (again, same) = read.explain();
+                assert!(same, "{asked:?}: {:?}", again.verdict);
+                assert_eq!(again.verdict.code, explained.verdict.code);
+                if !redacted && step < 4 {
+                    assert_eq!(again, explained);
+                }
+            }
+        }
+    }
+    for (asked, found, expected) in files {
+        let open = [Code::AwaitingDecision, Code::AwaitingProvider, Code::Saved];
+        assert!(found == expected || open.contains(&found), "{asked:?}: {found:?}");
+    }
+    for (text, error) in [("{}", "no case file"), ("[", "no case file")] {
+        assert!(read_case(text).unwrap_err().to_string().contains(error), "{text}");
+    }
 }
 
 /// What the log told must reach as far as the reader that was given most of it.

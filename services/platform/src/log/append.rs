@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 use waybill_schemas::{Envelope, Event, Subject, header};
 
@@ -67,7 +67,7 @@ const BEHIND_TRIES: u32 = 10;
 const UNANSWERED_TRIES: u32 = 2;
 
 /// Appends in a PRODUCER span, within the limit.
-pub(super) async fn append(
+pub(crate) async fn append(
     wire: &impl Wire,
     room: &Room,
     new: &NewEvent,
@@ -75,7 +75,7 @@ pub(super) async fn append(
     limit: Option<Duration>,
 ) -> Result<Appended, AppendError> {
     let span = trace::publish_span(new);
-    let traced = span.in_scope(|| add_context(new));
+    let traced = span.in_scope(|| add_context(new.clone()));
     let appending = async {
         let mut attempt = Attempt::new(wire, room, &traced, expect)?;
         let Some(limit) = limit else { return attempt.run().await };
@@ -84,14 +84,25 @@ pub(super) async fn append(
             Err(_) => Err(attempt.out_of_time(limit)),
         }
     };
+    let began = Instant::now();
     let outcome = appending.instrument(span.clone()).await;
-    trace::record_outcome(&span, outcome.as_ref().err());
+    record(&span, new, began, &outcome);
     outcome
 }
 
+/// What became of a publish, for its span and the metrics.
+pub(super) fn record(span: &Span, new: &NewEvent, began: Instant, outcome: &Result<Appended, AppendError>) {
+    let failed = outcome.as_ref().err().map(|error| (error.kind().as_str(), error));
+    metrics::published(&new.subject, began.elapsed(), failed.map(|(kind, _)| kind));
+    match (failed, outcome) {
+        (Some((kind, error)), _) => trace::record_error(span, kind, error),
+        (None, Ok(Appended::Stored { sequence, .. })) => trace::set_sequence(span, &new.event, *sequence),
+        (None, _) => {}
+    }
+}
+
 /// The event as it is published: with this program's version, and the context of the span that is entered here.
-pub(super) fn add_context(new: &NewEvent) -> NewEvent {
-    let mut traced = new.clone();
+pub(super) fn add_context(mut traced: NewEvent) -> NewEvent {
     traced.envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
     if let Some((traceparent, tracestate)) = trace::current() {
         traced.envelope.traceparent = Some(traceparent);
@@ -255,7 +266,7 @@ fn judge(found: u64, is_own: bool, asked: Expect, sent: Expect, claimed: Option<
     }
 }
 
-fn holds_id(last: Option<&RawMessage>, id: Uuid) -> bool {
+pub(super) fn holds_id(last: Option<&RawMessage>, id: Uuid) -> bool {
     let id = id.to_string();
     let own = last.and_then(|last| last.headers.get(header::ID));
     own.is_some_and(|value| value.as_str().eq_ignore_ascii_case(&id))

@@ -13,9 +13,9 @@ pub enum ErrorKind {
     Never,
 }
 
-/// Codes of JetStream that speak of the server at this moment: it starts, moves a leader, lost its quorum, has JetStream off,
-/// or has the same id in hand just now.
-const AGAIN: [u64; 10] = [10003, 10004, 10008, 10009, 10039, 10059, 10076, 10118, 10158, 10189];
+/// Codes of JetStream that speak of the server at this moment: it starts, knows no other servers yet, moves a leader, lost its
+/// quorum, has JetStream off, or has the same id in hand just now.
+const AGAIN: [u64; 11] = [10003, 10004, 10005, 10008, 10009, 10039, 10059, 10076, 10118, 10158, 10189];
 /// Codes for a server, an account or a disk without room, or with too many requests in hand.
 const FULL: [u64; 6] = [10002, 10023, 10028, 10047, 10077, 10167];
 /// Words of a disk without room, whatever the code beside them.
@@ -23,6 +23,15 @@ const FULL_WORDS: [&str; 4] =
     ["no space left", "disk quota exceeded", "insufficient resources", "resource limits exceeded"];
 
 impl ErrorKind {
+    /// The kind in one word, as spans and metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Again => "unavailable",
+            Self::Full => "full",
+            Self::Never => "refused",
+        }
+    }
+
     /// The kind of an error that JetStream answered with.
     pub fn classify(code: u64, description: &str) -> Self {
         let description = description.to_ascii_lowercase();
@@ -140,7 +149,7 @@ impl AppendError {
 pub enum ReadError {
     /// The stream was deleted and made anew.
     #[error(
-        "the stream was created anew at {found} while it was read (it was made at {expected}); check the log, then start again"
+        "the stream was created anew at {found} while it was read (it was made at {expected}): it is another log, or an older copy; restore the newer one, or start the scheduler with --rebuild to go on from this one"
     )]
     Recreated {
         /// When the stream there now was created.
@@ -184,6 +193,7 @@ mod tests {
     #[test]
     fn an_error_asks_for_one_of_three_things() {
         let cases = [
+            (10005, "no suitable peers for placement", ErrorKind::Again),
             (10008, "JetStream system temporarily unavailable", ErrorKind::Again),
             (10009, "JetStream cluster can not handle request", ErrorKind::Again),
             (10158, "duplicate message id is in process", ErrorKind::Again),

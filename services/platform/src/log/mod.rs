@@ -1,32 +1,34 @@
 //! The event log: one JetStream stream, appended to exactly once and read without silent stops.
 //!
-//! [`Log`] and [`Administration`] are the port. [`EventLog`] implements them over NATS, `MemoryLog` in memory, for tests;
-//! both share the protocol of appending, and one conformance suite (`testing`) runs over both.
+//! [`Log`] and [`Administration`] are the port. [`EventLog`] implements them over NATS, `testing` has one in memory; both
+//! share the protocol of appending, and one conformance suite runs over both.
 
-mod append;
-mod batch;
+pub(crate) mod append;
+pub(crate) mod batch;
 mod error;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) mod memory;
 mod message;
 pub(crate) mod nats;
 mod port;
 pub(crate) mod publish;
-mod room;
-mod work;
+pub(crate) mod room;
+pub(crate) mod work;
 
 pub use append::{Appended, Expect, NewEvent};
 pub use error::{AppendError, ErrorKind, LogError, ReadError};
-#[cfg(any(test, feature = "testing"))]
-pub use memory::{Failure, MemoryLog};
 pub use message::RawMessage;
-pub use nats::{EventLog, InspectError, Inspector, NatsConfig, Reply, Server, StreamProblem, hosts, stream_problems};
+pub use nats::{
+    EventLog, InspectError, Inspector, NatsConfig, Reply, Server, Storage, StorageError, StreamProblem, hosts,
+    stream_problems,
+};
 pub use port::{
-    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, StreamState,
+    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, Page, StreamState,
 };
 pub use work::{Delivered, WorkQueue};
 
+#[cfg(any(test, feature = "testing"))]
+pub use crate::testing::{Failure, MemoryLog};
+
 /// Name of the stream.
 pub const STREAM: &str = "WAYBILL";
-/// JetStream API prefix in every role's NATS account.
-pub const API_PREFIX: &str = "waybill.api";
+/// JetStream's API, which every role's account imports what it needs of.
+pub const API_PREFIX: &str = "$JS.API";

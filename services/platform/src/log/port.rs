@@ -28,8 +28,9 @@ pub struct StreamState {
     pub last_sequence: u64,
 }
 
-/// Which log somebody has read: the stream, and a message that it must hold. An older copy of the stream that has grown
-/// since has the same creation time, but another message at that sequence.
+/// Which log somebody has read: a message that it must hold. An older copy of the stream that has grown since has another
+/// message at that sequence. A stream that was restored from a backup has another creation time, and the same messages: it is
+/// the same log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// When the stream was created.
@@ -38,6 +39,25 @@ pub struct Identity {
     pub sequence: u64,
     /// The stream's timestamp of that message; the stream's creation time for none.
     pub at: Timestamp,
+}
+
+impl Identity {
+    /// Compares a stream, and the time of its message at the known sequence where it has one, with the log that was read.
+    ///
+    /// # Errors
+    /// [`ReadError::Recreated`], [`ReadError::Shrunk`] or [`ReadError::Replaced`] where it is another log.
+    pub fn compare(&self, state: &StreamState, at_sequence: Option<Timestamp>) -> Result<(), ReadError> {
+        let shrunk = state.last_sequence < self.sequence;
+        let replaced = at_sequence.is_some_and(|at| at != self.at);
+        if state.created != self.created && (shrunk || replaced || self.sequence == 0) {
+            return Err(ReadError::Recreated { found: state.created, expected: self.created });
+        }
+        match (shrunk, replaced) {
+            (true, _) => Err(ReadError::Shrunk { last: state.last_sequence, read: self.sequence }),
+            (_, true) => Err(ReadError::Replaced { sequence: self.sequence }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The last message of each subject that matches a filter.
@@ -57,6 +77,15 @@ pub struct Newest {
     /// Upper bound of their sequences: reading something else up to it gives a picture of the same moment. Where the server
     /// does not name the end of the log, it is the one that was asked for.
     pub end: u64,
+}
+
+/// The first messages that match a filter from a sequence on.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// In the log's order.
+    pub messages: Vec<RawMessage>,
+    /// True if more follow.
+    pub more: bool,
 }
 
 /// A durable consumer: its acknowledgement wait is 30 s, and at most 10,000 of its messages are unacknowledged at a time.
@@ -116,9 +145,10 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
 
     /// Appends events in order, each once, each in a span below its own; the outcomes are in the same order.
     ///
-    /// More than one go as atomic batches of up to 500. What keeps a batch from being stored concerns one of them: they then
-    /// go one by one, without a limit of time.
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Result<Appended, AppendError>>;
+    /// More than one go as atomic batches of up to 500, without a limit of time. Where one of them keeps a batch out, its halves
+    /// go, and theirs. But where the first event of a batch stands in the log, somebody else is saying the same events: the
+    /// others are left alone, which is told by `None`.
+    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>>;
 
     /// The last message on a subject. A permission can name the subject.
     ///
@@ -149,6 +179,13 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`LogError`] when the log does not answer, or by a replica that does not reach to `end` yet.
     async fn newest_on(&self, filter: &Filter, most: usize, end: u64) -> Result<Newest, LogError>;
+
+    /// The first messages that match a filter from a sequence on: at most `most`, a thousand, and 8 MiB, but one if there is any.
+    /// A replica that is behind knows of fewer. For readers of the whole log.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer.
+    async fn read_page(&self, filter: &Filter, from: u64, most: usize) -> Result<Page, LogError>;
 
     /// How many messages match a filter from a sequence on. For readers of the whole log.
     ///
@@ -227,4 +264,34 @@ pub trait Administration: Log {
     /// # Errors
     /// [`LogError`] when the log does not answer or refuses.
     async fn delete_consumer(&self, name: &str) -> Result<bool, LogError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_known_by_a_message_that_it_holds() {
+        let at = |seconds| Timestamp::from(OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds));
+        let known = Identity { created: at(1), sequence: 7, at: at(9) };
+        let unread = Identity { created: at(1), sequence: 0, at: at(1) };
+        let recreated = Err(ReadError::Recreated { found: at(2), expected: at(1) });
+        let cases = [
+            ("the same", known, at(1), 7, Some(at(9)), Ok(())),
+            ("the same, grown", known, at(1), 8, Some(at(9)), Ok(())),
+            ("restored", known, at(2), 8, Some(at(9)), Ok(())),
+            ("made anew, and shorter", known, at(2), 6, None, recreated.clone()),
+            ("made anew, and grown", known, at(2), 8, Some(at(8)), recreated.clone()),
+            ("made anew before anything was read", unread, at(2), 8, None, recreated),
+            ("cut short", known, at(1), 6, None, Err(ReadError::Shrunk { last: 6, read: 7 })),
+            ("an older copy that has grown", known, at(1), 8, Some(at(8)), Err(ReadError::Replaced { sequence: 7 })),
+            ("a replica that is behind", known, at(1), 8, None, Ok(())),
+        ];
+        for (name, known, created, last_sequence, at_sequence, expected) in cases {
+            let state = StreamState { created, first_sequence: 1, last_sequence };
+            assert_eq!(known.compare(&state, at_sequence), expected, "{name}");
+        }
+    }
 }

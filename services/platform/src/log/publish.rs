@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::Deserialize;
 use waybill_schemas::header;
@@ -86,29 +86,26 @@ pub(crate) fn back_off(tries: u32) -> Duration {
 pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) body: Bytes,
-    headers: HeaderMap,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Outgoing {
     /// The event as a message. Fails only if the body cannot be written as JSON, which events always can.
     pub(crate) fn from_event(new: &NewEvent) -> Result<Self, serde_json::Error> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in new.envelope.to_headers(new.event.event_type(), &new.subject) {
-            headers.insert(name, value.as_str());
-        }
+        let headers = new.envelope.to_headers(new.event.event_type(), &new.subject);
         Ok(Self { subject: new.subject.to_string(), headers, body: new.event.to_json()?.into() })
     }
 
     /// Headers for one try. The message id is left out where it was used up on another subject.
     pub(crate) fn headers(&self, expect: Expect, with_id: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for (name, values) in self.headers.iter() {
-            if with_id || name.to_string() != header::NATS_MSG_ID {
-                values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
-            }
+        for (name, value) in self.headers.iter().filter(|(name, _)| with_id || *name != header::NATS_MSG_ID) {
+            // A static name is not copied.
+            headers.insert(HeaderName::from_static(name), value.as_str());
         }
         if let Expect::Last(sequence) = expect {
-            headers.insert("Nats-Expected-Last-Subject-Sequence", sequence.to_string().as_str());
+            let name = HeaderName::from_static(header::NATS_EXPECTED_LAST);
+            headers.insert(name, sequence.to_string().as_str());
         }
         headers
     }
@@ -125,7 +122,7 @@ pub(crate) trait Wire: Send + Sync {
     ) -> impl Future<Output = Result<PubAck, LogError>> + Send;
 
     /// Publishes all in one atomic batch, and returns the acknowledgement of its commit.
-    fn publish_batch(&self, messages: &[(Outgoing, Expect)]) -> impl Future<Output = Result<PubAck, LogError>> + Send;
+    fn publish_batch(&self, messages: &[(&Outgoing, Expect)]) -> impl Future<Output = Result<PubAck, LogError>> + Send;
 
     /// The last message on a subject.
     fn last_on(&self, subject: &str) -> impl Future<Output = Result<Option<RawMessage>, LogError>> + Send;

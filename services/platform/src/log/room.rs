@@ -44,7 +44,8 @@ impl Room {
         if self.is_due() {
             tracing::warn!(
                 reason,
-                "the event log acknowledges no events; see to the server and its disk, events wait until then"
+                "the event log acknowledges no events, which wait; see to the server's disk: after a failed write nats-server \
+                 takes nothing until it has room and is restarted"
             );
         }
     }

@@ -12,7 +12,7 @@ pub type WorkQueue = mpsc::Receiver<Delivered>;
 
 /// What is said of a delivered message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Done.
     Ack,
     /// Deliver it again after this long.
@@ -22,7 +22,7 @@ pub(super) enum Answer {
 }
 
 /// The way back of an answer.
-pub(super) trait Answers: Send + Sync {
+pub(crate) trait Answers: Send + Sync {
     fn answer(&self, answer: Answer) -> BoxFuture<'_, ()>;
 }
 
@@ -45,7 +45,7 @@ impl fmt::Debug for Delivered {
 }
 
 impl Delivered {
-    pub(super) fn new(message: RawMessage, redelivered: bool, answers: impl Answers + 'static) -> Self {
+    pub(crate) fn new(message: RawMessage, redelivered: bool, answers: impl Answers + 'static) -> Self {
         Self { message, redelivered, answers: Box::new(answers) }
     }
 

@@ -3,11 +3,14 @@
 
 mod export;
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::{
+    sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Gauge, ObservableGauge},
+    metrics::{Counter, Gauge, Histogram, ObservableGauge},
 };
 use waybill_schemas::{Subject, Timestamp, v1::CredType};
 
@@ -32,7 +35,17 @@ struct Instruments {
     log_full: Gauge<u64>,
     outbox_depth: Gauge<u64>,
     outbox_age: Gauge<f64>,
+    publishing: Histogram<f64>,
+    processing: Histogram<f64>,
+    requests: Histogram<f64>,
+    decision_delay: Histogram<f64>,
+    pull_duration: Histogram<f64>,
 }
+
+/// Bounds that the conventions advise for `http.server.request.duration` and `messaging.*.duration`, in seconds.
+const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Bounds of what a registry or an outage can make longer.
+const MINUTES: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
 
 /// How far the projection is behind, as it was seen last: events, and the age in seconds of the oldest of them.
 static LAG: Mutex<Option<(u64, f64)>> = Mutex::new(None);
@@ -49,6 +62,10 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     };
     let gauge = |name: &'static str, unit: &'static str, says: &'static str| {
         meter.u64_gauge(name).with_unit(unit).with_description(says).build()
+    };
+    // No exemplars: opentelemetry_sdk 0.33 samples none, and prometheus 0.14 cannot show any.
+    let durations = |name: &'static str, bounds: &[f64], says: &'static str| {
+        meter.f64_histogram(name).with_unit("s").with_boundaries(bounds.to_vec()).with_description(says).build()
     };
     Instruments {
         sent: counter("messaging.client.sent.messages", "{message}", "Events appended to the log"),
@@ -84,13 +101,30 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
         requests_refused: counter("waybill.requests.refused", "{request}", "HTTP requests that were refused, by code"),
         renewals: counter("waybill.renewals", "{renewal}", "Renewals of a secret on a worker"),
         grants_sealed: counter("waybill.grants.sealed", "{grant}", "Secret versions sealed to a worker"),
-        log_full: gauge("waybill.log.full", "1", "1 while the log takes no events for want of room, else 0"),
+        log_full: gauge("waybill.log.full", "{state}", "1 while the log takes no events for want of room, else 0"),
         outbox_depth: gauge("waybill.outbox.depth", "{decision}", "Decisions that are made and not yet in the log"),
         outbox_age: meter
             .f64_gauge("waybill.outbox.age")
             .with_unit("s")
             .with_description("Age of the oldest decision that is not yet in the log; 0 when all are")
             .build(),
+        publishing: durations(
+            "messaging.client.operation.duration",
+            &SECONDS,
+            "Time to append an event, until the log acknowledged or refused it",
+        ),
+        processing: durations(
+            "messaging.process.duration",
+            &MINUTES,
+            "Time a worker takes for a decision, its pull included",
+        ),
+        requests: durations("http.server.request.duration", &SECONDS, "Time to answer a request"),
+        decision_delay: durations(
+            "waybill.decision.delay",
+            &MINUTES,
+            "Time from an event to the decision about it in the log, by the log's clock and the scheduler's",
+        ),
+        pull_duration: durations("waybill.pull.duration", &MINUTES, "Time a pull takes, exchanges of keys included"),
     }
 });
 
@@ -182,6 +216,47 @@ pub fn grant_sealed() {
 /// The log has no room, or has some again.
 pub fn log_full(full: bool) {
     INSTRUMENTS.log_full.record(u64::from(full), &[]);
+}
+
+fn failed(error_type: Option<&'static str>) -> Option<KeyValue> {
+    error_type.map(|error_type| KeyValue::new("error.type", error_type))
+}
+
+/// An event was acknowledged by the log, or could not be appended.
+pub fn published(subject: &Subject, took: Duration, error_type: Option<&'static str>) {
+    let attributes: Vec<KeyValue> = messaging(subject, "publish").into_iter().chain(failed(error_type)).collect();
+    INSTRUMENTS.publishing.record(took.as_secs_f64(), &attributes);
+}
+
+/// A decision was handled by its worker, or comes again.
+pub fn processed(subject: &Subject, took: Duration, error_type: Option<&'static str>) {
+    let attributes: Vec<KeyValue> = messaging(subject, "process").into_iter().chain(failed(error_type)).collect();
+    INSTRUMENTS.processing.record(took.as_secs_f64(), &attributes);
+}
+
+/// An HTTP request was answered. Method and route are words of few.
+pub fn answered(method: &'static str, route: String, status: u16, took: Duration) {
+    let attributes = [
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.route", route),
+        KeyValue::new("http.response.status_code", i64::from(status)),
+        KeyValue::new("url.scheme", "http"),
+    ];
+    let error_type = (status >= 500).then(|| KeyValue::new("error.type", status.to_string()));
+    let attributes: Vec<KeyValue> = attributes.into_iter().chain(error_type).collect();
+    INSTRUMENTS.requests.record(took.as_secs_f64(), &attributes);
+}
+
+/// A decision is in the log, so long after the event that it is about.
+pub fn decided_after(delay: time::Duration) {
+    // The scheduler's clock may be behind that of the log's server.
+    INSTRUMENTS.decision_delay.record(delay.as_seconds_f64().max(0.0), &[]);
+}
+
+/// A pull ended.
+pub fn pull_lasted(took: Duration, reason: Option<&'static str>) {
+    let what = if reason.is_none() { "succeeded" } else { "failed" };
+    INSTRUMENTS.pull_duration.record(took.as_secs_f64(), &outcome(what, reason));
 }
 
 /// Decisions in the outbox's lane that are not yet in the log, and the age in seconds of the oldest of them.

@@ -1,6 +1,7 @@
 //! Logs for people and machines on standard error, spans to an OTLP collector.
 
 mod format;
+mod ids;
 mod otlp;
 
 use std::{io::IsTerminal as _, time::Duration};
@@ -12,6 +13,7 @@ use opentelemetry_sdk::{
     metrics::SdkMeterProvider,
     trace::{BatchSpanProcessor, Sampler, SdkTracerProvider},
 };
+use tokio::runtime::{Builder, Runtime};
 use tracing::{Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -25,7 +27,8 @@ use crate::{
     metrics,
 };
 use format::LogFormat;
-pub use otlp::Otlp;
+use ids::InheritIds;
+pub use otlp::{Otlp, Transport};
 
 /// How logs look and where spans go.
 #[derive(Debug, Clone)]
@@ -103,6 +106,9 @@ pub enum TelemetryError {
     /// Something else logs in this process.
     #[error("logging is set up already")]
     Installed(#[from] tracing::subscriber::SetGlobalDefaultError),
+    /// No thread for the connections to a collector.
+    #[error("the connection to the collector cannot be set up")]
+    Runtime(#[source] std::io::Error),
     /// The last spans or metrics were not delivered.
     #[error("the last spans or metrics were not delivered to the collector")]
     Flush(#[source] OTelSdkError),
@@ -113,6 +119,8 @@ pub enum TelemetryError {
 pub struct TelemetryGuard {
     provider: SdkTracerProvider,
     meters: SdkMeterProvider,
+    /// Where gRPC connections live, if there are any; dropped last.
+    _connections: Option<Runtime>,
 }
 
 impl TelemetryGuard {
@@ -128,26 +136,41 @@ impl TelemetryGuard {
     }
 }
 
-/// Sets up logs and spans for this process. Trace ids exist with or without a collector.
+/// Sets up logs and spans for this process. `instance` tells processes of one service apart wherever their telemetry
+/// meets. Trace ids exist with or without a collector.
 ///
 /// # Errors
 /// [`TelemetryError`].
-pub fn init(service: &str, config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
-    let resource = resource(service, config);
+pub fn init(service: &str, instance: &str, config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
+    let resource = resource(service, instance, config);
+    let connections = connections(config)?;
+    let _entered = connections.as_ref().map(Runtime::enter);
     let provider = provider(resource.clone(), config)?;
     let meters = metrics::provider(resource, config.metrics.as_ref(), config.metric_interval)?;
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let format = LogFormat { service: service.to_owned(), json: config.json, coloured };
     let subscriber = subscriber(&provider, &config.filter, format, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber)?;
-    Ok(TelemetryGuard { provider, meters })
+    Ok(TelemetryGuard { provider, meters, _connections: connections })
 }
 
-fn resource(service: &str, config: &TelemetryConfig) -> Resource {
+/// A runtime for gRPC: the service's own ends before the last export.
+fn connections(config: &TelemetryConfig) -> Result<Option<Runtime>, TelemetryError> {
+    let over_grpc = |otlp: &Otlp| otlp.transport == Transport::Grpc;
+    if !config.otlp.iter().chain(&config.metrics).any(over_grpc) {
+        return Ok(None);
+    }
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("otlp").enable_all().build();
+    runtime.map(Some).map_err(TelemetryError::Runtime)
+}
+
+fn resource(service: &str, instance: &str, config: &TelemetryConfig) -> Resource {
     let name = config.service_name.clone().unwrap_or_else(|| service.to_owned());
     let attributes =
         config.resource.iter().map(|(key, value)| opentelemetry::KeyValue::new(key.clone(), value.clone()));
     Resource::builder_empty()
+        .with_attribute(opentelemetry::KeyValue::new("service.instance.id", instance.to_owned()))
+        // After it, so that whoever deploys several of one name can say better.
         .with_attributes(attributes)
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_service_name(name)
@@ -157,7 +180,11 @@ fn resource(service: &str, config: &TelemetryConfig) -> Resource {
 fn provider(resource: Resource, config: &TelemetryConfig) -> Result<SdkTracerProvider, TelemetryError> {
     let builder = SdkTracerProvider::builder().with_resource(resource).with_sampler(config.sampler.clone());
     Ok(match &config.otlp {
-        Some(otlp) => builder.with_span_processor(BatchSpanProcessor::builder(otlp.exporter()?).build()).build(),
+        Some(otlp) => {
+            // Attributes are added at a span's start, the batch is sent after its end: in this order.
+            let batch = BatchSpanProcessor::builder(otlp.spans()?).build();
+            builder.with_span_processor(InheritIds::default()).with_span_processor(batch).build()
+        }
         None => builder.build(),
     })
 }

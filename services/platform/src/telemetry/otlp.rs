@@ -1,20 +1,35 @@
 //! The collector, as the OpenTelemetry specification's environment variables describe it.
 //!
-//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>; HTTP with protobuf only.
+//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
 use std::{collections::HashMap, time::Duration};
 
-use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+};
 use opentelemetry_sdk::trace::Sampler;
+use percent_encoding::percent_decode_str;
+use tonic::{metadata::MetadataMap, transport::ClientTlsConfig};
 
 use super::TelemetryError;
 use crate::config::Reader;
 
+/// How telemetry travels (`OTEL_EXPORTER_OTLP_PROTOCOL`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `http/protobuf`, to port 4318 of a collector.
+    Http,
+    /// `grpc`, to port 4317. Its connection lives in a Tokio runtime, which must outlast the exporter.
+    Grpc,
+}
+
 /// Where one kind of telemetry goes.
 #[derive(Clone)]
 pub struct Otlp {
-    /// Full address: `…/v1/traces` or `…/v1/metrics`.
+    /// Full address: `…/v1/traces` or `…/v1/metrics` over HTTP, the server's own over gRPC.
     pub endpoint: String,
+    /// How it travels.
+    pub transport: Transport,
     /// Headers, which may hold keys.
     headers: Vec<(String, String)>,
     timeout: Duration,
@@ -27,31 +42,45 @@ impl std::fmt::Debug for Otlp {
 }
 
 impl Otlp {
-    pub(crate) fn metrics(&self) -> Result<MetricExporter, TelemetryError> {
-        MetricExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(&self.endpoint)
-            .with_headers(HashMap::from_iter(self.headers.clone()))
-            .with_timeout(self.timeout)
-            .build()
-            .map_err(|source| TelemetryError::Exporter { endpoint: self.endpoint.clone(), source })
-    }
-
     /// Headers of every export, which may hold keys.
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
     }
 
-    pub(super) fn exporter(&self) -> Result<SpanExporter, TelemetryError> {
-        SpanExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(&self.endpoint)
-            .with_headers(HashMap::from_iter(self.headers.clone()))
-            .with_timeout(self.timeout)
-            .build()
-            .map_err(|source| TelemetryError::Exporter { endpoint: self.endpoint.clone(), source })
+    pub(crate) fn metrics(&self) -> Result<MetricExporter, TelemetryError> {
+        let built = match self.transport {
+            Transport::Http => self.over_http(MetricExporter::builder().with_http()).build(),
+            Transport::Grpc => self.over_grpc(MetricExporter::builder().with_tonic()).build(),
+        };
+        built.map_err(|source| self.unusable(source))
+    }
+
+    pub(super) fn spans(&self) -> Result<SpanExporter, TelemetryError> {
+        let built = match self.transport {
+            Transport::Http => self.over_http(SpanExporter::builder().with_http()).build(),
+            Transport::Grpc => self.over_grpc(SpanExporter::builder().with_tonic()).build(),
+        };
+        built.map_err(|source| self.unusable(source))
+    }
+
+    fn over_http<B: WithExportConfig + WithHttpConfig>(&self, builder: B) -> B {
+        let builder = builder.with_protocol(Protocol::HttpBinary).with_endpoint(&self.endpoint);
+        builder.with_headers(HashMap::from_iter(self.headers.clone())).with_timeout(self.timeout)
+    }
+
+    fn over_grpc<B: WithExportConfig + WithTonicConfig>(&self, builder: B) -> B {
+        let headers = self.headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+        let builder = builder.with_endpoint(&self.endpoint).with_timeout(self.timeout);
+        let builder = builder.with_metadata(MetadataMap::from_headers(headers.collect()));
+        if !self.endpoint.starts_with("https://") {
+            return builder;
+        }
+        // Without roots of its own, tonic would trust nobody.
+        builder.with_tls_config(ClientTlsConfig::new().with_native_roots())
+    }
+
+    fn unusable(&self, source: ExporterBuildError) -> TelemetryError {
+        TelemetryError::Exporter { endpoint: self.endpoint.clone(), source }
     }
 }
 
@@ -62,29 +91,62 @@ pub(super) struct Collectors {
     pub(super) metrics: Option<Otlp>,
 }
 
+/// Settings of one kind of telemetry that go before those of both.
+struct Signal {
+    path: &'static str,
+    endpoint: &'static str,
+    protocol: &'static str,
+    headers: &'static str,
+    timeout: &'static str,
+    exporter: &'static str,
+}
+
+const TRACES: Signal = Signal {
+    path: "/v1/traces",
+    endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    headers: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+    exporter: "OTEL_TRACES_EXPORTER",
+};
+
+const METRICS: Signal = Signal {
+    path: "/v1/metrics",
+    endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+    exporter: "OTEL_METRICS_EXPORTER",
+};
+
 /// The collectors, where an endpoint is set and the SDK is not disabled.
 pub(super) fn read(reader: &mut Reader<'_>) -> Collectors {
-    let protocol = |text: &str| match text {
-        "http/protobuf" => Ok(()),
-        _ => Err("http/protobuf, the only protocol that is built in; collectors take it on port 4318"),
-    };
-    reader.optional("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
-    reader.optional("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", protocol);
-    reader.optional("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", protocol);
-    let traces = reader.optional("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url);
-    let metrics = reader.optional("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", url);
     let base = reader.optional("OTEL_EXPORTER_OTLP_ENDPOINT", url);
+    let transport = reader.or("OTEL_EXPORTER_OTLP_PROTOCOL", transport, || Transport::Http);
     let headers = reader.or("OTEL_EXPORTER_OTLP_HEADERS", pairs, Vec::new);
     let timeout = reader.or("OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds, || Duration::from_secs(10));
     let disabled = reader.or("OTEL_SDK_DISABLED", |text| Ok(text.eq_ignore_ascii_case("true")), || false);
-    let wanted = |key: &'static str, reader: &mut Reader<'_>| reader.or(key, exporter, || true) && !disabled;
-    let of = |own: Option<String>, kind: &str| {
-        let endpoint = own.or_else(|| base.as_ref().map(|base| format!("{}/v1/{kind}", base.trim_end_matches('/'))))?;
-        Some(Otlp { endpoint, headers: headers.clone(), timeout })
+    let mut signal = |signal: Signal| {
+        let own = reader.optional(signal.endpoint, url);
+        let transport = reader.or(signal.protocol, self::transport, || transport);
+        let headers = reader.or(signal.headers, pairs, || headers.clone());
+        let timeout = reader.or(signal.timeout, milliseconds, || timeout);
+        let wanted = reader.or(signal.exporter, exporter, || true) && !disabled;
+        // Only the endpoint of both gets a path appended, and over gRPC there is none.
+        let endpoint = own.or_else(|| {
+            let base = base.as_ref()?.trim_end_matches('/');
+            Some(if transport == Transport::Http { format!("{base}{}", signal.path) } else { base.to_owned() })
+        })?;
+        wanted.then_some(Otlp { endpoint, transport, headers, timeout })
     };
-    Collectors {
-        traces: of(traces, "traces").filter(|_| wanted("OTEL_TRACES_EXPORTER", reader)),
-        metrics: of(metrics, "metrics").filter(|_| wanted("OTEL_METRICS_EXPORTER", reader)),
+    Collectors { traces: signal(TRACES), metrics: signal(METRICS) }
+}
+
+fn transport(text: &str) -> Result<Transport, &'static str> {
+    match text {
+        "http/protobuf" => Ok(Transport::Http),
+        "grpc" => Ok(Transport::Grpc),
+        _ => Err("http/protobuf, which collectors take on port 4318, or grpc, on port 4317"),
     }
 }
 
@@ -120,7 +182,9 @@ pub(super) fn sampler(reader: &mut Reader<'_>) -> Sampler {
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, &'static str> {
     let pair = |part: &str| {
         let (key, value) = part.split_once('=').ok_or("key=value pairs with commas between them")?;
-        Ok((key.trim().to_owned(), value.trim().to_owned()))
+        // As in W3C Baggage, a value may hold anything once it is percent-encoded.
+        let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| "percent-encoded UTF-8")?;
+        Ok((key.trim().to_owned(), value.into_owned()))
     };
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(pair).collect()
 }
@@ -148,11 +212,23 @@ mod tests {
     #[test]
     fn endpoints_are_those_of_the_specification() {
         type Pairs = &'static [(&'static str, &'static str)];
-        let cases: [(Pairs, Option<&str>); 6] = [
+        let cases: [(Pairs, Option<&str>); 8] = [
             (&[], None),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")], Some("http://c:4318/v1/traces")),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")], Some("http://c:4318/v1/traces")),
             (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")], Some("http://c:1/x")),
+            (
+                &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+                Some("http://c:4317"),
+            ),
+            (
+                &[
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+                    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+                    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+                ],
+                Some("http://c:4318/v1/traces"),
+            ),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_SDK_DISABLED", "true")], None),
             (
                 &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=canary")],
@@ -188,8 +264,24 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_one_signal_go_before_those_of_both_and_are_decoded() {
+        let pairs = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "tenant=both"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Basic%20a%3D%3D,tenant=own"),
+        ];
+        let settings = Settings::from_pairs(Path::new("."), pairs);
+        let mut reader = settings.reader();
+        let Collectors { traces, metrics } = read(&mut reader);
+        reader.finish().unwrap();
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(traces.unwrap().headers, [header("authorization", "Basic a=="), header("tenant", "own")]);
+        assert_eq!(metrics.unwrap().headers, [header("tenant", "both")]);
+    }
+
+    #[test]
     fn what_is_not_built_in_is_refused_by_name() {
-        let pairs = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_TRACES_SAMPLER", "sometimes")];
+        let pairs = [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"), ("OTEL_TRACES_SAMPLER", "sometimes")];
         let settings = Settings::from_pairs(Path::new("."), pairs);
         let mut reader = settings.reader();
         read(&mut reader);

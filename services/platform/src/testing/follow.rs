@@ -51,11 +51,13 @@ async fn compare_the_log(log: &dyn Administration) {
     let known = Identity { created: state.created, sequence, at };
     let follow = |known| log.follow(&Filter::All, sequence + 1, Some(known));
     assert_eq!(next(&mut follow(known)).await.unwrap().sequence, after);
-
+    // A restored stream has another creation time and the same messages.
     let earlier = Timestamp::from(at.instant() - time::Duration::SECOND);
+    let restored = next(&mut follow(Identity { created: earlier, ..known })).await.unwrap();
+    assert_eq!(restored.sequence, after);
     let replaced = next(&mut follow(Identity { at: earlier, ..known })).await.unwrap_err();
     assert_eq!(replaced, ReadError::Replaced { sequence });
-    let recreated = next(&mut follow(Identity { created: earlier, ..known })).await.unwrap_err();
+    let recreated = next(&mut follow(Identity { created: earlier, at: earlier, ..known })).await.unwrap_err();
     assert_eq!(recreated, ReadError::Recreated { found: state.created, expected: earlier });
     let mut shrunk = follow(Identity { sequence: u64::MAX, ..known });
     assert!(matches!(next(&mut shrunk).await.unwrap_err(), ReadError::Shrunk { read: u64::MAX, .. }));

@@ -6,21 +6,34 @@
 mod events;
 mod follow;
 mod log;
+mod memory;
 mod vault;
 mod work;
 
 pub use self::{
     events::Sample,
     log::{check_appending, check_looking_up},
+    memory::{Failure, MemoryLog, MemoryVault},
     vault::check_vault,
     work::check_work,
 };
-pub use crate::{
-    log::{Failure, MemoryLog},
-    vault::MemoryVault,
+
+use nkeys::KeyPair;
+use waybill_domain::credentials::Secret;
+
+use crate::{
+    identity::{Claims, Credentials},
+    log::Administration,
 };
 
-use crate::log::Administration;
+/// A credentials file of a user that no server knows.
+pub fn credentials_text() -> String {
+    let user = KeyPair::new_user();
+    let claims = Claims::new(&user.public_key(), "nobody", serde_json::json!({ "type": "user", "version": 2 }));
+    let token = claims.sign(&KeyPair::new_account()).expect("a key that signs");
+    let seed = Secret::new(user.seed().expect("a key that was made"));
+    Credentials::new(token, seed).to_text().expose().to_owned()
+}
 
 /// Checks everything that a log must do. The log has a stream, and whatever else it holds is left alone.
 pub async fn check_log(log: &dyn Administration) {

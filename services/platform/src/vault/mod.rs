@@ -1,19 +1,17 @@
 //! The vault: sealed versions of secrets and grants, by key. Nothing in it can be opened by who keeps it.
 
-#[cfg(any(test, feature = "testing"))]
-mod memory;
 mod nats;
 
 use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use waybill_schemas::{Sealed, VaultFilter, VaultKey, v1::ProviderFailure};
+use waybill_schemas::{Sealed, Timestamp, VaultFilter, VaultKey, v1::ProviderFailure};
 
 use crate::log::{ErrorKind, LogError};
 
 #[cfg(any(test, feature = "testing"))]
-pub use memory::MemoryVault;
+pub use crate::testing::MemoryVault;
 pub use nats::{NatsVault, vault_problems};
 
 /// A version of a secret, sealed to the scheduler.
@@ -78,7 +76,7 @@ impl VaultEntry {
     }
 
     /// True if an entry of this kind may stand at the key.
-    fn fits(&self, key: &VaultKey) -> bool {
+    pub(crate) fn fits(&self, key: &VaultKey) -> bool {
         matches!((self, key), (Self::Secret(_), VaultKey::Secret { .. }) | (Self::Grant(_), VaultKey::Grant { .. }))
     }
 }
@@ -102,6 +100,8 @@ pub struct Kept {
     pub key: VaultKey,
     /// Its stream sequence within the vault.
     pub sequence: u64,
+    /// The stream's timestamp of it.
+    pub at: Timestamp,
     /// What stands there.
     pub entry: VaultEntry,
 }

@@ -47,12 +47,23 @@ impl EventLog {
     }
 }
 
+/// JetStream's code for a stream of that name with other settings.
+const OTHER_SETTINGS: u64 = 10058;
+
 #[async_trait]
 impl Vault for NatsVault {
     async fn ensure(&self, replicas: usize) -> Result<(), VaultError> {
         let what = format!("STREAM.CREATE.{}", self.stream);
-        let answer = self.log.api(&what, vault_config(replicas).to_string().into_bytes()).await?;
-        check(what, &answer.payload)
+        let mut outcome = Ok(());
+        // A vault that is there may be kept on another number of servers since.
+        for count in [replicas, 1, 3, 5] {
+            let answer = self.log.api(&what, vault_config(count).to_string().into_bytes()).await?;
+            outcome = check(what.clone(), &answer.payload);
+            if !matches!(&outcome, Err(VaultError::Log(LogError::Refused { code: OTHER_SETTINGS, .. }))) {
+                break;
+            }
+        }
+        outcome
     }
 
     async fn create(&self, key: &VaultKey, entry: &VaultEntry) -> Result<Created, VaultError> {
@@ -229,7 +240,7 @@ fn encode(key: &VaultKey, entry: &VaultEntry) -> Result<Vec<u8>, VaultError> {
 
 fn decode(key: VaultKey, message: &RawMessage) -> Result<Kept, VaultError> {
     let entry = VaultEntry::from_json(&key, &message.payload)?;
-    Ok(Kept { key, sequence: message.sequence, entry })
+    Ok(Kept { key, sequence: message.sequence, at: message.at, entry })
 }
 
 fn key_of(subject: &str) -> Option<VaultKey> {

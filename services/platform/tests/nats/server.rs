@@ -71,12 +71,13 @@ impl NatsServer {
 
     pub(crate) fn config(&self) -> NatsConfig {
         NatsConfig {
+            require_tls: false,
             url: format!("nats://127.0.0.1:{}", self.port),
-            seed: None,
+            credentials: None,
             inbox_prefix: "_INBOX_test".to_owned(),
             ca_file: None,
-            api_prefix: "$JS.API".to_owned(),
             name: "waybill-test".to_owned(),
+            renews: None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! A kubelet image credential provider: one request on standard input, one response on standard output.
 //!
 //! The protocol is `credentialprovider.kubelet.k8s.io/v1`
-//! (<https://kubernetes.io/docs/tasks/administer-cluster/kubelet-credential-provider/>). The environment says on whose
-//! behalf it asks: `WAYBILL_SOCKET` and `WAYBILL_ACCESS_FILE`, for a kubelet the access file of a workspace.
+//! (<https://kubernetes.io/docs/reference/config-api/kubelet-credentialprovider.v1/>). `WAYBILL_SOCKET` names the worker's
+//! socket. A request with the token of the pod's service account (KEP-4412) is asked on that pod's behalf; one without, on
+//! behalf of the access file that `WAYBILL_ACCESS_FILE` names.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +13,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
-use waybill_domain::reference::{ImageReference, ReferenceError};
+use waybill_domain::{
+    credentials::Secret,
+    reference::{ImageReference, ReferenceError},
+};
 use waybill_registry::{
     core_dumps,
-    node::{Answer, Client, ClientError, Code, Error as NodeError, GivenLogin, Request},
+    node::{Answer, Client, ClientError, Code, Error as NodeError, GivenLogin, Request, ask, socket_from_env},
 };
 use zeroize::Zeroizing;
 
@@ -60,9 +64,13 @@ struct Asked {
     kind: String,
     #[serde(default)]
     image: String,
-    service_account_token: Option<waybill_domain::credentials::Secret>,
+    service_account_token: Option<Secret>,
+    #[serde(default)]
+    service_account_annotations: BTreeMap<String, String>,
 }
 
+/// A response. The kubelet decodes it strictly: one member that the API does not have, and it drops the whole answer and
+/// pulls as nobody.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Response<'a> {
@@ -70,10 +78,6 @@ struct Response<'a> {
     api_version: &'static str,
     cache_key_type: &'static str,
     cache_duration: String,
-    /// The kubelet drops the response to a request with a token that does not say this. The answer is the same whatever
-    /// the token is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service_account_token_cache_type: Option<&'static str>,
     auth: BTreeMap<String, Auth<'a>>,
 }
 
@@ -106,30 +110,34 @@ fn run() -> Result<(), Failure> {
         return Err(Failure::Kind(asked.kind));
     }
     let image = ImageReference::parse(&asked.image)?;
-    let given = login(&image)?;
-    let response = response(
-        spelled(&asked.image),
-        given.as_ref(),
-        asked.service_account_token.is_some(),
-        OffsetDateTime::now_utc(),
-    );
+    let registry = spelled(&asked.image).to_owned();
+    let given = ask_worker(&image, asked)?;
+    let response = response(&registry, given.as_ref(), OffsetDateTime::now_utc());
     let text = Zeroizing::new(serde_json::to_string(&response).map_err(io::Error::from)?);
     Ok(writeln!(io::stdout().lock(), "{}", text.as_str())?)
 }
 
-/// The image's login; none where there are no credentials for its registry.
-fn login(image: &ImageReference) -> Result<Option<GivenLogin>, Failure> {
-    let client = Client::from_env(|key| std::env::var_os(key))?;
-    let registry = image.registry();
-    match client.ask(|access| Request::Get { access, registry: None, image: Some(image.to_string()) }) {
+/// The image's login; none where there are no credentials for its registry, or none for the pod.
+fn ask_worker(image: &ImageReference, asked: Asked) -> Result<Option<GivenLogin>, Failure> {
+    let (reference, get) = (image.to_string(), |key: &str| std::env::var_os(key));
+    // A token says more than the file that all pods of the node share: whoever has one never speaks for all.
+    let answer = match asked.service_account_token {
+        Some(token) => {
+            let annotations = asked.service_account_annotations;
+            ask(&socket_from_env(get)?, &Request::Pod { token, annotations, image: reference })
+        }
+        None => Client::from_env(get)?.ask(|access| Request::Get { access, registry: None, image: Some(reference) }),
+    };
+    match answer {
         Ok(Answer::Login(given)) if given.username == IDENTITY_TOKEN_USER => {
             let words = "is an identity token, for which the kubelet has no place";
-            let message = format!("the login for {registry} {words}");
+            let message = format!("the login for {} {words}", image.registry());
             Err(ClientError::from(NodeError { code: Code::NotExpressible, message }).into())
         }
         Ok(Answer::Login(given)) => Ok(Some(given)),
-        Ok(_) => Err(ClientError::NotOurs(client.socket).into()),
-        Err(ClientError::Refused(error)) if error.code == Code::NotFound => Ok(None),
+        Ok(_) => Err(ClientError::NotOurs(socket_from_env(get)?).into()),
+        // Nobody is refused a public image for having no credentials: the kubelet pulls it as nobody.
+        Err(ClientError::Refused(error)) if matches!(error.code, Code::NotFound | Code::NoRule) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -147,7 +155,7 @@ fn spelled(image: &str) -> &str {
     }
 }
 
-fn response<'a>(registry: &str, given: Option<&'a GivenLogin>, has_token: bool, now: OffsetDateTime) -> Response<'a> {
+fn response<'a>(registry: &str, given: Option<&'a GivenLogin>, now: OffsetDateTime) -> Response<'a> {
     let keep = given.map_or(Duration::ZERO, |given| keep(given.expires_at.map(|end| end.instant()), now));
     let auth = given.map(|given| {
         let auth = Auth { username: &given.username, password: given.password.expose() };
@@ -156,9 +164,9 @@ fn response<'a>(registry: &str, given: Option<&'a GivenLogin>, has_token: bool, 
     Response {
         kind: RESPONSE,
         api_version: API_VERSION,
+        // What a workspace's key or a rule gives depends on the whole image. Beside it the kubelet keeps the service account.
         cache_key_type: "Image",
         cache_duration: spell(keep),
-        service_account_token_cache_type: has_token.then_some("ServiceAccount"),
         auth: auth.into_iter().collect(),
     }
 }
@@ -213,21 +221,19 @@ mod tests {
             expires_at: end,
             registry: "a.b".to_owned(),
         };
-        let text = serde_json::to_string(&response("a.b:5000", Some(&given), false, now)).unwrap();
+        let text = serde_json::to_string(&response("a.b:5000", Some(&given), now)).unwrap();
         let expected = concat!(
             r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","#,
             r#""cacheKeyType":"Image","cacheDuration":"1h59m0s","#,
             r#""auth":{"a.b:5000":{"username":"AWS","password":"token"}}}"#
         );
         assert_eq!(text, expected);
-        for (has_token, cache_type) in [(false, ""), (true, r#""serviceAccountTokenCacheType":"ServiceAccount","#)] {
-            let text = serde_json::to_string(&response("a.b", None, has_token, now)).unwrap();
-            let start = concat!(
-                r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","#,
-                r#""cacheKeyType":"Image","cacheDuration":"0s","#
-            );
-            assert_eq!(text, format!("{start}{cache_type}\"auth\":{{}}}}"));
-        }
+        let text = serde_json::to_string(&response("a.b", None, now)).unwrap();
+        let expected = concat!(
+            r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","#,
+            r#""cacheKeyType":"Image","cacheDuration":"0s","auth":{}}"#
+        );
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -22,7 +22,8 @@ const PATIENCE: Duration = LIMIT.saturating_add(Duration::from_secs(15));
 pub enum ClientError {
     /// A variable of the environment is missing.
     #[error(
-        "not_set: {0} is not set; WAYBILL_SOCKET names the worker's socket, WAYBILL_ACCESS_FILE the container's access file"
+        "not_set: {0} is not set; WAYBILL_SOCKET names the worker's socket, WAYBILL_ACCESS_FILE the container's access file \
+         (the kubelet needs none where its tokenAttributes hand over a pod's token)"
     )]
     NotSet(&'static str),
     /// The access file cannot be read.
@@ -64,11 +65,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotSet`].
     pub fn from_env(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ClientError> {
-        let path = |key: &'static str| {
-            let value = get(key).filter(|value| !value.is_empty());
-            value.map(PathBuf::from).ok_or(ClientError::NotSet(key))
-        };
-        Ok(Self { socket: path("WAYBILL_SOCKET")?, access_file: path("WAYBILL_ACCESS_FILE")? })
+        Ok(Self { socket: socket_from_env(&get)?, access_file: path_from_env(&get, "WAYBILL_ACCESS_FILE")? })
     }
 
     /// Asks a question that is made with the access file's content.
@@ -81,6 +78,18 @@ impl Client {
         let access = read.map_err(|source| ClientError::NoAccessFile { file: file.clone(), source })?;
         ask(&self.socket, &question(Secret::from(access.expose().trim())))
     }
+}
+
+/// The worker's socket, from `WAYBILL_SOCKET`.
+///
+/// # Errors
+/// [`ClientError::NotSet`].
+pub fn socket_from_env(get: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ClientError> {
+    path_from_env(get, "WAYBILL_SOCKET")
+}
+
+fn path_from_env(get: impl Fn(&str) -> Option<OsString>, key: &'static str) -> Result<PathBuf, ClientError> {
+    get(key).filter(|value| !value.is_empty()).map(PathBuf::from).ok_or(ClientError::NotSet(key))
 }
 
 /// Asks, and waits for the answer.

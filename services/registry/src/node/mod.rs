@@ -3,5 +3,7 @@
 mod client;
 mod protocol;
 
-pub use client::{Client, ClientError, ask};
-pub use protocol::{Answer, Code, Error, GivenLogin, LIMIT, MAX_BYTES, Request, SOCKET};
+pub use waybill_schemas::v1::LoginRefusal as Code;
+
+pub use client::{Client, ClientError, ask, socket_from_env};
+pub use protocol::{Answer, Error, GivenLogin, LIMIT, MAX_BYTES, Request, SOCKET};

@@ -65,7 +65,7 @@ impl Call<'_> {
     }
 
     /// Makes the call, in a span of its own.
-    pub(super) async fn make<T, E: ProvideErrorMetadata>(
+    pub(super) async fn make_call<T, E: ProvideErrorMetadata>(
         &self,
         request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, ProviderError> {
@@ -77,13 +77,14 @@ impl Call<'_> {
             rpc.service = self.service,
             rpc.method = self.method,
             cloud.region = self.region,
+            error.r#type = Empty,
             otel.status_code = Empty,
             otel.status_description = Empty,
         );
         // At TRACE the SDK prints the answer as it came, with the token: it gets no subscriber at all.
         let request = tokio::time::timeout_at(self.until, request.with_subscriber(NoSubscriber::new()));
         let outcome = match request.instrument(span.clone()).await {
-            Ok(answer) => answer.map_err(|error| self.failed(&error)),
+            Ok(answer) => answer.map_err(|error| self.classify_failure(&error)),
             Err(_) => Err(self.timed_out()),
         };
         record_outcome(&span, outcome.as_ref().err());
@@ -91,7 +92,7 @@ impl Call<'_> {
     }
 
     /// The error for an answer that holds no token.
-    pub(super) fn unusable(&self, words: &str) -> ProviderError {
+    pub(super) fn unusable_error(&self, words: &str) -> ProviderError {
         ProviderError::Unusable { issuer: self.issuer(), words: words.to_owned() }
     }
 
@@ -99,12 +100,12 @@ impl Call<'_> {
         ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() }
     }
 
-    fn refused(&self, error: &impl ProvideErrorMetadata, answer: &HttpResponse) -> ProviderError {
+    fn refusal_error(&self, error: &impl ProvideErrorMetadata, answer: &HttpResponse) -> ProviderError {
         let status = answer.status().as_u16();
         let unreadable = || format!("an answer with status {status} that cannot be read");
         let told = error.code().map(|code| {
-            words::told_by_aws(
-                words::code(code).unwrap_or_default(),
+            words::tell_aws_error(
+                words::read_code(code).unwrap_or_default(),
                 error.message().unwrap_or_default(),
                 self.sends_secret,
             )
@@ -117,22 +118,22 @@ impl Call<'_> {
         }
         match told {
             Some(words) => ProviderError::Refused { issuer: self.issuer(), words },
-            None => self.unusable(&unreadable()),
+            None => self.unusable_error(&unreadable()),
         }
     }
 
     /// The SDK's own texts repeat requests and answers; what is told is the code, the message, or the innermost cause.
-    fn failed<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ProviderError {
+    fn classify_failure<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ProviderError {
         match error {
-            SdkError::ServiceError(refused) => self.refused(refused.err(), refused.raw()),
+            SdkError::ServiceError(refused) => self.refusal_error(refused.err(), refused.raw()),
             SdkError::TimeoutError(_) => self.timed_out(),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => self.timed_out(),
             SdkError::DispatchFailure(failure) => {
-                let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost);
+                let cause = failure.as_connector_error().map_or_else(|| "no connection".to_owned(), innermost_cause);
                 ProviderError::Unreachable { issuer: self.issuer(), words: cause }
             }
-            SdkError::ResponseError(_) => self.unusable("an answer that cannot be read"),
-            _ => self.unusable("the request cannot be made"),
+            SdkError::ResponseError(_) => self.unusable_error("an answer that cannot be read"),
+            _ => self.unusable_error("the request cannot be made"),
         }
     }
 }
@@ -144,7 +145,7 @@ fn is_passing(status: u16, code: &str) -> bool {
     status == 429 || status >= 500 || code.contains("Throttl") || busy.contains(&code)
 }
 
-fn innermost(error: &(impl Error + 'static)) -> String {
+fn innermost_cause(error: &(impl Error + 'static)) -> String {
     let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -1,8 +1,9 @@
 //! Azure: a service principal's secret becomes a token of Entra ID, and the registry exchanges that for one of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use serde::Deserialize;
 use time::OffsetDateTime;
 use waybill_domain::{
     credentials::{AzureKeys, BasicLogin, Secret, jwt_expires_at},
@@ -11,9 +12,8 @@ use waybill_domain::{
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
-    ProviderError,
-    clouds::CloudConfig,
-    oauth::{Endpoint, Fields, Http, LIMIT, host_of},
+    CloudConfig, ProviderError,
+    oauth::{Endpoint, Http, host_of, limit_time},
     token::{Exchange, Token},
 };
 use crate::trace::trace_exchange;
@@ -32,7 +32,7 @@ pub(super) struct AzureExchange {
     exchange_url: String,
     registry: RegistryHost,
     http: Http,
-    limit: Duration,
+    config: Arc<CloudConfig>,
 }
 
 #[derive(Deserialize)]
@@ -56,15 +56,13 @@ impl AzureExchange {
             exchange_url: format!("{}/oauth2/exchange", base.trim_end_matches('/')),
             registry: registry.clone(),
             http,
-            limit: config.limit.unwrap_or(LIMIT),
+            config: config.clone(),
             keys: keys.clone(),
         }
     }
 
-    async fn ask(&self) -> Result<Token, ProviderError> {
-        let exchanged = tokio::time::timeout(self.limit, self.both_steps()).await;
-        let timed_out = |_| ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() };
-        let password = exchanged.map_err(timed_out)??;
+    async fn fetch_token(&self) -> Result<Token, ProviderError> {
+        let password = limit_time(self.config.limit(), self.issuer(), self.refresh_token()).await?;
         let issued_at = OffsetDateTime::now_utc();
         // Without an end it serves this once.
         let expires_at = jwt_expires_at(&password).map_or(issued_at, Timestamp::instant);
@@ -72,48 +70,33 @@ impl AzureExchange {
         Ok(Token { login: BasicLogin { username: USER.to_owned(), password }, issued_at, expires_at })
     }
 
-    async fn both_steps(&self) -> Result<Secret, ProviderError> {
-        let access_token = self.access_token().await?;
-        self.refresh_token(&access_token).await
-    }
-
-    async fn access_token(&self) -> Result<Secret, ProviderError> {
+    /// Entra ID's token first, then the registry's for it.
+    async fn refresh_token(&self) -> Result<Secret, ProviderError> {
+        let entra = Endpoint { http: &self.http, url: &self.token_url, issuer: &self.issuer() };
         let fields = [
             ("grant_type", "client_credentials"),
             ("client_id", &self.keys.client_id),
             ("client_secret", self.keys.client_secret.expose()),
             ("scope", SCOPE),
         ];
-        let issuer = self.issuer();
-        let AccessToken { access_token } = self.post(&self.token_url, &issuer, &fields).await?;
-        given(access_token, &issuer, "an answer without an access_token")
-    }
-
-    async fn refresh_token(&self, access_token: &Secret) -> Result<Secret, ProviderError> {
+        let AccessToken { access_token } = entra.post(&fields).await?;
+        let access_token = entra.given(access_token, "an access_token")?;
+        let issuer = format!("the registry {}", self.registry);
+        let registry = Endpoint { http: &self.http, url: &self.exchange_url, issuer: &issuer };
         let fields = [
-            ("grant_type", "access_token"),
+            ("grant_type", "an access_token"),
             ("service", self.registry.as_str()),
             ("tenant", &self.keys.tenant),
             ("access_token", access_token.expose()),
         ];
-        let issuer = format!("the registry {}", self.registry);
-        let RefreshToken { refresh_token } = self.post(&self.exchange_url, &issuer, &fields).await?;
-        given(refresh_token, &issuer, "an answer without a refresh_token")
-    }
-
-    async fn post<A: DeserializeOwned>(
-        &self,
-        url: &str,
-        issuer: &str,
-        fields: &Fields<'_>,
-    ) -> Result<A, ProviderError> {
-        Endpoint { http: &self.http, url, issuer }.post(fields).await
+        let RefreshToken { refresh_token } = registry.post(&fields).await?;
+        registry.given(refresh_token, "a refresh_token")
     }
 }
 
 impl Exchange for AzureExchange {
-    async fn exchange(&self) -> Result<Token, ProviderError> {
-        trace_exchange("azure registry token", self.ask()).await
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
+        trace_exchange("azure registry token", self.fetch_token()).boxed()
     }
 
     fn issuer(&self) -> String {
@@ -123,11 +106,6 @@ impl Exchange for AzureExchange {
     fn cred_type(&self) -> CredType {
         CredType::Azure
     }
-}
-
-fn given(token: Option<Secret>, issuer: &str, otherwise: &str) -> Result<Secret, ProviderError> {
-    let unusable = || ProviderError::Unusable { issuer: issuer.to_owned(), words: otherwise.to_owned() };
-    token.filter(|token| !token.is_empty()).ok_or_else(unusable)
 }
 
 #[cfg(test)]

@@ -4,63 +4,90 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use aws_sdk_ecr::config::SharedHttpClient;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use waybill_domain::{credentials::AwsKeys, reference::RegistryHost};
+use waybill_domain::{credentials::Credentials, reference::RegistryHost};
 use waybill_schemas::WorkspaceId;
 
 use super::{
     aws::http_client,
-    clouds::{CloudConfig, Clouds},
-    ecr::{EcrConfig, EcrExchange},
+    oauth::Http,
     token::{Exchange, Observer, TokenSource},
 };
 
 /// Most token sources that are kept. Those in use beyond that are as many as containers being served.
-pub(super) const CAPACITY: usize = 1024;
+const CAPACITY: usize = 1024;
 
-/// Token sources by workspace, registry and keys. Workspaces never share one.
+/// Where clouds are asked, and how.
+#[derive(Debug, Clone, Default)]
+pub struct CloudConfig {
+    /// ECR's endpoint instead of AWS's own for the region.
+    pub ecr_endpoint: Option<String>,
+    /// STS's endpoint instead of AWS's own for the region.
+    pub sts_endpoint: Option<String>,
+    /// Token endpoint instead of the one that a Google key file names.
+    pub google_endpoint: Option<String>,
+    /// Service account credentials (`scheme://host`) instead of `https://iamcredentials.googleapis.com`.
+    pub google_iam_endpoint: Option<String>,
+    /// Identity service (`scheme://host`) instead of the one of the registry's Azure cloud.
+    pub azure_endpoint: Option<String>,
+    /// Hosts that are spoken to without TLS: an Azure registry exchanges tokens itself.
+    pub plain_http: Vec<RegistryHost>,
+    /// Where registries are reached instead of at their own host: `scheme://host[:port]`.
+    pub endpoints: BTreeMap<RegistryHost, String>,
+    /// Certificate authorities to trust beside the system's, PEM, and valid.
+    pub ca: Option<Bytes>,
+    /// How long one exchange may take, retries included; 20 s if not given.
+    pub limit: Option<Duration>,
+}
+
+impl CloudConfig {
+    pub(super) fn limit(&self) -> Duration {
+        self.limit.unwrap_or(Duration::from_secs(20))
+    }
+}
+
+/// Token sources by workspace and keys. Workspaces never share one.
 #[derive(Clone)]
 pub struct TokenCache {
-    ecr: EcrConfig,
-    http: Arc<OnceLock<SharedHttpClient>>,
-    pub(super) observer: Observer,
-    sources: Arc<Mutex<Sources<EcrExchange>>>,
-    pub(super) clouds: Clouds,
+    pub(super) config: Arc<CloudConfig>,
+    observer: Observer,
+    clients: Arc<Clients>,
+    sources: Arc<Mutex<Sources>>,
 }
 
-type Key = (String, String, [u8; 32]);
-pub(super) type Source<E> = Arc<TokenSource<E>>;
+/// HTTP clients for every set of keys, each made when it is first needed: loading the trust store is slow.
+#[derive(Default)]
+struct Clients {
+    aws: OnceLock<SharedHttpClient>,
+    oauth: OnceLock<Http>,
+}
 
-pub(super) struct Sources<E> {
-    by_key: BTreeMap<Key, (u64, Source<E>)>,
+/// Digest of the keys and their registry: the map holds no secret.
+type Key = (String, [u8; 32]);
+pub(super) type Source = Arc<TokenSource<Box<dyn Exchange>>>;
+
+#[derive(Default)]
+struct Sources {
+    by_key: BTreeMap<Key, (u64, Source)>,
     uses: u64,
-}
-
-impl<E> Default for Sources<E> {
-    fn default() -> Self {
-        Self { by_key: BTreeMap::new(), uses: 0 }
-    }
 }
 
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenCache").field("ecr", &self.ecr).finish_non_exhaustive()
+        f.debug_struct("TokenCache").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 impl TokenCache {
     /// An empty cache.
-    pub fn new(ecr: EcrConfig) -> Self {
+    pub fn new(config: CloudConfig) -> Self {
         let observer: Observer = |_, _| {};
-        Self { ecr, http: Arc::default(), observer, sources: Arc::default(), clouds: Clouds::default() }
-    }
-
-    /// The same cache, with the other clouds asked as configured.
-    pub fn with_clouds(self, config: CloudConfig) -> Self {
-        Self { clouds: Clouds::new(config), ..self }
+        Self { config: Arc::new(config), observer, clients: Arc::default(), sources: Arc::default() }
     }
 
     /// The same cache, which tells of each exchange.
@@ -68,32 +95,40 @@ impl TokenCache {
         Self { observer, ..self }
     }
 
+    pub(super) fn aws_client(&self) -> SharedHttpClient {
+        self.clients.aws.get_or_init(|| http_client(self.config.ca.as_deref())).clone()
+    }
+
+    pub(super) fn oauth_client(&self) -> Http {
+        self.clients.oauth.get_or_init(|| Http::new(self.config.ca.as_deref())).clone()
+    }
+
+    /// The source that exchanges these credentials for the registry.
     pub(super) fn source(
         &self,
         workspace: &WorkspaceId,
         registry: &RegistryHost,
-        keys: &AwsKeys,
-    ) -> Source<EcrExchange> {
-        let key = (workspace.to_string(), registry.to_string(), fingerprint(keys));
+        credentials: &Credentials,
+        exchange: impl FnOnce() -> Box<dyn Exchange>,
+    ) -> Source {
+        let keys = Sha256::digest(credentials.to_json(registry).expose());
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.get(key, CAPACITY, || {
-            let http = self.http.get_or_init(|| http_client(self.ecr.ca.as_deref())).clone();
-            Arc::new(TokenSource::new(EcrExchange::new(keys, registry, &self.ecr, http), self.observer))
-        })
+        let make = || Arc::new(TokenSource::new(exchange(), self.observer));
+        sources.get((workspace.to_string(), keys.into()), CAPACITY, make)
     }
 }
 
-impl<E: Exchange> Sources<E> {
-    pub(super) fn get(&mut self, key: Key, capacity: usize, make: impl FnOnce() -> Source<E>) -> Source<E> {
+impl Sources {
+    fn get(&mut self, key: Key, capacity: usize, make: impl FnOnce() -> Source) -> Source {
         self.uses = self.uses.saturating_add(1);
         if let Some((used, source)) = self.by_key.get_mut(&key) {
             *used = self.uses;
             return source.clone();
         }
         // Keys stay in memory no longer than there is a token of theirs, or a refusal to remember.
-        self.by_key.retain(|_, (_, source)| in_use(source) || source.is_live() || source.is_resting());
+        self.by_key.retain(|_, (_, source)| is_used(source) || source.is_live() || source.is_resting());
         while self.by_key.len() >= capacity {
-            let idle = self.by_key.iter().filter(|(_, (_, source))| !in_use(source));
+            let idle = self.by_key.iter().filter(|(_, (_, source))| !is_used(source));
             // No number of refusals costs anybody a token.
             let oldest = idle.min_by_key(|(_, (used, source))| (source.is_live(), *used));
             let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
@@ -105,118 +140,146 @@ impl<E: Exchange> Sources<E> {
     }
 }
 
-fn in_use<E>(source: &Source<E>) -> bool {
+fn is_used(source: &Source) -> bool {
     Arc::strong_count(source) > 1
-}
-
-/// Keys differ when any of their parts does; the map holds no secret.
-fn fingerprint(keys: &AwsKeys) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let session = keys.session_token.as_ref().map_or("", |token| token.expose());
-    let role = keys.role.as_ref().map_or(["", "", ""], |role| {
-        [&role.arn, role.external_id.as_ref().map_or("", |id| id.expose()), &role.session_name]
-    });
-    let own = [keys.access_key_id.as_str(), keys.secret_access_key.expose(), session, keys.region.as_str()];
-    for part in own.into_iter().chain(role) {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().into()
 }
 
 #[cfg(test)]
 mod tests {
-    use waybill_domain::credentials::{AwsRole, Secret};
+    use waybill_domain::credentials::{AwsKeys, AwsRole, AzureKeys, GoogleCredentials, GoogleKeys, Secret};
 
-    use super::*;
+    use super::{super::ecr::EcrExchange, *};
     use crate::testing::FakeEcr;
 
-    fn keys(id: &str, secret: &str, session: Option<&str>, region: &str) -> AwsKeys {
-        AwsKeys {
+    fn keys(id: &str, secret: &str, session: Option<&str>, role: Option<[&str; 3]>) -> Credentials {
+        Credentials::Aws(AwsKeys {
             access_key_id: id.to_owned(),
             secret_access_key: Secret::from(secret),
             session_token: session.map(Secret::from),
-            region: region.to_owned(),
-            role: None,
+            region: "eu-west-1".to_owned(),
+            role: role.map(|[arn, external_id, session_name]| AwsRole {
+                arn: arn.to_owned(),
+                external_id: (!external_id.is_empty()).then(|| Secret::from(external_id)),
+                session_name: session_name.to_owned(),
+            }),
             expires_at: None,
-        }
+        })
     }
 
-    fn as_role(arn: &str, external_id: Option<&str>, session_name: &str) -> AwsKeys {
-        let external_id = external_id.map(Secret::from);
-        let role = AwsRole { arn: arn.to_owned(), external_id, session_name: session_name.to_owned() };
-        AwsKeys { role: Some(role), ..keys("id", "secret", None, "eu-west-1") }
+    fn google(file: &str, token: &str) -> Credentials {
+        let keys = GoogleKeys::parse(&Secret::from(file), Some(&Secret::from(token))).unwrap();
+        Credentials::Google(GoogleCredentials::Keys(keys))
+    }
+
+    fn user(client: &str, token: &str) -> Credentials {
+        let file = r#"{"type":"authorized_user","client_id":"CLIENT","client_secret":"s","refresh_token":"TOKEN"}"#;
+        google(&file.replace("CLIENT", client).replace("TOKEN", token), "")
+    }
+
+    fn external(audience: &str, kind: &str, token: &str, account: &str) -> Credentials {
+        let file = r#"{"type":"external_account","audience":"AUDIENCE","subject_token_type":"KIND",
+            "token_url":"https://sts.googleapis.com/v1/token","service_account_impersonation_url":
+            "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ACCOUNT:generateAccessToken"}"#;
+        google(&file.replace("AUDIENCE", audience).replace("KIND", kind).replace("ACCOUNT", account), token)
+    }
+
+    fn principal(tenant: &str, client: &str, secret: &str) -> Credentials {
+        Credentials::Azure(AzureKeys {
+            tenant: tenant.to_owned(),
+            client_id: client.to_owned(),
+            client_secret: Secret::from(secret),
+            authority: "https://login.microsoftonline.com",
+        })
     }
 
     #[test]
     fn a_source_is_shared_only_where_everything_is_the_same() {
-        let cache = TokenCache::new(EcrConfig::default());
-        let source = |workspace: &str, host: &str, keys: &AwsKeys| {
-            cache.source(&workspace.parse().unwrap(), &RegistryHost::parse(host).unwrap(), keys)
+        let cache = TokenCache::new(CloudConfig::default());
+        let fake = |keys: &Credentials| -> Box<dyn Exchange> {
+            let Credentials::Aws(keys) = keys else { panic!("{keys:?}") };
+            let host = RegistryHost::parse("a.b").unwrap();
+            Box::new(EcrExchange::new(keys, &host, &cache.config, cache.aws_client()))
         };
-        let usual = keys("id", "secret", None, "eu-west-1");
-        let first = source("acme", "a.b", &usual);
-        assert!(Arc::ptr_eq(&first, &source("acme", "a.b", &usual)));
-        let others = [
-            source("umbrella", "a.b", &usual),
-            source("acme", "a-b.localhost", &usual),
-            source("acme", "a.b", &keys("id2", "secret", None, "eu-west-1")),
-            source("acme", "a.b", &keys("id", "secret2", None, "eu-west-1")),
-            source("acme", "a.b", &keys("id", "secret", Some("session"), "eu-west-1")),
-            source("acme", "a.b", &keys("id", "secret", None, "eu-west-2")),
-            source("acme", "a.b", &keys("idsecret", "", None, "eu-west-1")),
-            source("acme", "a.b", &as_role("r", None, "waybill")),
-            source("acme", "a.b", &as_role("r", Some("x"), "waybill")),
-            source("acme", "a.b", &as_role("r", None, "other")),
-            source("acme", "a.b", &as_role("r2", None, "waybill")),
+        let usual = keys("id", "secret", None, None);
+        let source = |workspace: &str, host: &str, keys: &Credentials| {
+            let host = RegistryHost::parse(host).unwrap();
+            cache.source(&workspace.parse().unwrap(), &host, keys, || fake(&usual))
+        };
+        let cases = [
+            ("acme", "a.b", usual.clone()),
+            ("umbrella", "a.b", usual.clone()),
+            ("acme", "a-b.localhost", usual.clone()),
+            ("acme", "a.b", keys("id2", "secret", None, None)),
+            ("acme", "a.b", keys("id", "secret2", None, None)),
+            ("acme", "a.b", keys("id", "secret", Some("session"), None)),
+            ("acme", "a.b", keys("idsecret", "", None, None)),
+            ("acme", "a.b", keys("id", "secret", None, Some(["r", "", "waybill"]))),
+            ("acme", "a.b", keys("id", "secret", None, Some(["r", "x", "waybill"]))),
+            ("acme", "a.b", keys("id", "secret", None, Some(["r", "", "other"]))),
+            ("acme", "a.b", keys("id", "secret", None, Some(["r2", "", "waybill"]))),
+            ("acme", "a.b", user("a", "u")),
+            ("acme", "a.b", user("b", "u")),
+            ("acme", "a.b", user("a", "v")),
+            ("acme", "a.b", external("a", "k", "s", "w")),
+            ("acme", "a.b", external("b", "k", "s", "w")),
+            ("acme", "a.b", external("a", "l", "s", "w")),
+            ("acme", "a.b", external("a", "k", "t", "w")),
+            ("acme", "a.b", external("a", "k", "s", "x")),
+            ("acme", "a.b", principal("t.x", "c", "s")),
+            ("acme", "a.b", principal("u.x", "c", "s")),
+            ("acme", "a.b", principal("t.x", "d", "s")),
+            ("acme", "a.b", principal("t.x", "c", "r")),
         ];
-        let all: Vec<_> = others.iter().chain([&first]).collect();
-        for (number, one) in all.iter().enumerate() {
-            assert!(!all.iter().skip(number + 1).any(|other| Arc::ptr_eq(one, other)), "case {number}");
+        let all: Vec<Source> = cases.iter().map(|(workspace, host, keys)| source(workspace, host, keys)).collect();
+        for (number, (workspace, host, keys)) in cases.iter().enumerate() {
+            let again = source(workspace, host, keys);
+            let same: Vec<usize> = (0..all.len()).filter(|other| Arc::ptr_eq(&again, &all[*other])).collect();
+            assert_eq!(same, [number]);
         }
     }
 
     #[test]
     fn the_cache_is_bounded_and_lets_idle_keys_go() {
-        let http = http_client(None);
-        let make = || {
-            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
-            let exchange = EcrExchange::new(&keys, &host, &EcrConfig::default(), http.clone());
-            Arc::new(TokenSource::new(exchange, |_, _| {}))
-        };
+        let make = maker(CloudConfig::default());
         let mut sources = Sources::default();
-        let held: Vec<Source<EcrExchange>> = (0..3).map(|number| sources.get(key(number), 2, make)).collect();
+        let held: Vec<Source> = (0..3).map(|number| sources.get(key(number), 2, &make)).collect();
         assert_eq!(sources.by_key.len(), 3, "what is in use stays");
         drop(held);
-        sources.get(key(9), 2, make);
-        assert_eq!(sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
+        sources.get(key(9), 2, &make);
+        assert_eq!(sources.by_key.keys().map(|key| key.1[0]).collect::<Vec<_>>(), [9], "no token, no use: gone");
     }
 
     /// Sources that all ask the same issuer.
-    fn maker(fake: &FakeEcr) -> impl Fn() -> Arc<TokenSource<EcrExchange>> {
-        let config = EcrConfig { endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
+    fn maker(config: CloudConfig) -> impl Fn() -> Source {
         let http = http_client(None);
         move || {
-            let (keys, host) = (keys("id", "s", None, "eu-west-1"), RegistryHost::parse("a.b").unwrap());
-            Arc::new(TokenSource::new(EcrExchange::new(&keys, &host, &config, http.clone()), |_, _| {}))
+            let Credentials::Aws(keys) = keys("id", "s", None, None) else { panic!("no keys of AWS") };
+            let host = RegistryHost::parse("a.b").unwrap();
+            let exchange: Box<dyn Exchange> =
+                Box::new(EcrExchange::new(&keys, &host, &Arc::new(config.clone()), http.clone()));
+            Arc::new(TokenSource::new(exchange, |_, _| {}))
         }
     }
 
+    fn at(fake: &FakeEcr) -> CloudConfig {
+        CloudConfig { ecr_endpoint: Some(fake.endpoint()), ..CloudConfig::default() }
+    }
+
     fn key(number: u8) -> Key {
-        ("acme".to_owned(), "a.b".to_owned(), [number; 32])
+        ("acme".to_owned(), [number; 32])
     }
 
     #[tokio::test]
     async fn refusals_are_remembered_but_cost_nobody_a_token() {
         let fake = FakeEcr::start().await;
-        let make = maker(&fake);
+        let make = maker(at(&fake));
         let mut sources = Sources::default();
         sources.get(key(0), 3, &make).token().await.unwrap();
         for number in 1..=5 {
             fake.script().failures = vec![(400, "UnrecognizedClientException")];
             sources.get(key(number), 3, &make).token().await.unwrap_err();
         }
-        let kept: Vec<u8> = sources.by_key.keys().map(|key| key.2[0]).collect();
+        let kept: Vec<u8> = sources.by_key.keys().map(|key| key.1[0]).collect();
         assert_eq!(kept, [0, 4, 5], "the refusals that are longest unused go, the token stays");
         sources.get(key(5), 3, &make).token().await.unwrap_err();
         assert_eq!(fake.calls(), 6);
@@ -225,14 +288,14 @@ mod tests {
     #[tokio::test]
     async fn of_idle_tokens_the_longest_unused_goes_first_and_an_exchange_under_way_stays() {
         let fake = FakeEcr::start().await;
-        let make = maker(&fake);
+        let make = maker(at(&fake));
         let mut sources = Sources::default();
         for number in [0, 1] {
             sources.get(key(number), 2, &make).token().await.unwrap();
         }
         sources.get(key(0), 2, &make);
         sources.get(key(2), 2, &make).token().await.unwrap();
-        let kept = |sources: &Sources<EcrExchange>| sources.by_key.keys().map(|key| key.2[0]).collect::<Vec<_>>();
+        let kept = |sources: &Sources| sources.by_key.keys().map(|key| key.1[0]).collect::<Vec<_>>();
         assert_eq!((kept(&sources), fake.calls()), (vec![0, 2], 3), "0 was used after 1");
 
         // Whoever asked for it is gone; its exchange is not.

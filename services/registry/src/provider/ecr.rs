@@ -1,11 +1,12 @@
-//! AWS ECR: keys are exchanged for a user name and a token that works for some hours (GetAuthorizationToken).
+//! AWS ECR: keys are exchanged for a user name and a token that works for some hours (GetAuthorizationToken), by way of STS
+//! where they are to assume a role (AssumeRole).
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use aws_credential_types::Credentials;
-use aws_sdk_ecr::{Client, config::SharedHttpClient, operation::get_authorization_token::GetAuthorizationTokenOutput};
+use aws_sdk_ecr::config::SharedHttpClient;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use waybill_domain::{
@@ -16,27 +17,10 @@ use waybill_schemas::v1::CredType;
 use zeroize::Zeroizing;
 
 use super::{
-    ProviderError,
+    CloudConfig, ProviderError,
     aws::{Call, sdk_config},
-    ecr_public, sts,
     token::{Exchange, Token},
 };
-
-/// How long one exchange may take, retries included.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// Where AWS is asked.
-#[derive(Debug, Clone, Default)]
-pub struct EcrConfig {
-    /// ECR's endpoint instead of AWS's own for the region.
-    pub endpoint: Option<String>,
-    /// STS's endpoint instead of AWS's own for the region.
-    pub sts_endpoint: Option<String>,
-    /// Certificate authorities to trust beside the system's, PEM, and valid.
-    pub ca: Option<Bytes>,
-    /// How long one exchange may take, retries included; 20 s if not given.
-    pub limit: Option<Duration>,
-}
 
 /// Exchanges one set of keys.
 pub(super) struct EcrExchange {
@@ -44,7 +28,7 @@ pub(super) struct EcrExchange {
     role: Option<AwsRole>,
     region: String,
     api: Api,
-    config: EcrConfig,
+    config: Arc<CloudConfig>,
     http: SharedHttpClient,
     sends_secret: bool,
 }
@@ -54,12 +38,9 @@ pub(super) struct EcrExchange {
 enum Api {
     /// ECR's endpoint in the region that has the properties of the registry's own host.
     Private { fips: bool, dual_stack: bool },
-    /// ECR Public's.
+    /// ECR Public's, whose tokens are for `public.ecr.aws`. AWS has this service in `us-east-1` only.
     Public,
 }
-
-/// A token in Base64 and its end, in seconds since 1970.
-pub(super) type Grant = (Option<String>, Option<i64>);
 
 impl Api {
     fn of(registry: &RegistryHost) -> Self {
@@ -81,14 +62,15 @@ impl Api {
             Self::Public => "ECR Public",
         }
     }
-
-    fn is_fips(self) -> bool {
-        matches!(self, Self::Private { fips: true, .. })
-    }
 }
 
 impl EcrExchange {
-    pub(super) fn new(keys: &AwsKeys, registry: &RegistryHost, config: &EcrConfig, http: SharedHttpClient) -> Self {
+    pub(super) fn new(
+        keys: &AwsKeys,
+        registry: &RegistryHost,
+        config: &Arc<CloudConfig>,
+        http: SharedHttpClient,
+    ) -> Self {
         let has_external_id = keys.role.as_ref().is_some_and(|role| role.external_id.is_some());
         let token = keys.session_token.as_ref().map(|token| token.expose().to_owned());
         Self {
@@ -102,56 +84,86 @@ impl EcrExchange {
         }
     }
 
-    fn call<'c>(&'c self, service: &'static str, method: &'static str) -> Call<'c> {
-        let limit = self.config.limit.unwrap_or(LIMIT);
-        Call {
-            service,
-            method,
+    async fn fetch_token(&self) -> Result<Token, ProviderError> {
+        let limit = self.config.limit();
+        let call = Call {
+            service: "STS",
+            method: "AssumeRole",
             region: &self.region,
             until: Instant::now() + limit,
             limit,
             sends_secret: self.sends_secret,
-        }
+        };
+        // A role's keys come with a session token, which the next call sends.
+        let (keys, end, sends_secret) = match &self.role {
+            Some(role) => {
+                let (keys, end) = self.assume_role(role, &call).await?;
+                (keys, end, true)
+            }
+            None => (self.keys.clone(), None, self.sends_secret),
+        };
+        let call = Call { service: self.api.service(), method: "GetAuthorizationToken", sends_secret, ..call };
+        let token = self.issue_token(keys, &call).await?;
+        // The token ends no later than the keys that it was had with.
+        let expires_at = end.map_or(token.expires_at, |end| end.min(token.expires_at));
+        tracing::debug!(region = self.region, %expires_at, "ECR token received");
+        Ok(Token { expires_at, ..token })
     }
 
-    /// With a role: its keys first, and the token ends no later than they do.
-    async fn as_role(&self, role: &AwsRole) -> Result<Token, ProviderError> {
-        let call = self.call("STS", "AssumeRole");
+    /// A role's keys and their end, for the time that STS gives by itself (an hour).
+    async fn assume_role(
+        &self,
+        role: &AwsRole,
+        call: &Call<'_>,
+    ) -> Result<(Credentials, Option<OffsetDateTime>), ProviderError> {
         let shared = sdk_config(self.keys.clone(), &self.region, self.http.clone());
-        let client = sts::client(&shared, self.config.sts_endpoint.as_deref(), self.api.is_fips());
-        let session = sts::assume(&client, role, &call).await?;
-        let next = Call { service: self.api.service(), method: "GetAuthorizationToken", sends_secret: true, ..call };
-        let token = self.ask(session.keys, &next).await?;
-        Ok(Token { expires_at: session.expires_at.map_or(token.expires_at, |end| end.min(token.expires_at)), ..token })
+        let fips = matches!(self.api, Api::Private { fips: true, .. });
+        let mut builder = aws_sdk_sts::config::Builder::from(&shared).use_fips(fips);
+        builder.set_endpoint_url(self.config.sts_endpoint.clone());
+        let request = aws_sdk_sts::Client::from_conf(builder.build()).assume_role();
+        let external_id = role.external_id.as_ref().map(|id| id.expose().to_owned());
+        let request = request.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(external_id);
+        let answer = call.make_call(request.send()).await?;
+        let keys = answer.credentials().ok_or_else(|| call.unusable_error("an answer without keys"))?;
+        let token = Some(keys.session_token().to_owned());
+        let credentials = Credentials::new(keys.access_key_id(), keys.secret_access_key(), token, None, "waybill");
+        Ok((credentials, OffsetDateTime::from_unix_timestamp(keys.expiration().secs()).ok()))
     }
 
-    async fn ask(&self, keys: Credentials, call: &Call<'_>) -> Result<Token, ProviderError> {
+    /// `proxyEndpoint` of an answer is left aside: the token is for the image's registry, wherever the answer says that is.
+    async fn issue_token(&self, keys: Credentials, call: &Call<'_>) -> Result<Token, ProviderError> {
         let shared = sdk_config(keys, &self.region, self.http.clone());
-        let grant = match self.api {
-            Api::Public => ecr_public::ask(&shared, self.config.endpoint.as_deref(), call).await?,
+        let endpoint = self.config.ecr_endpoint.clone();
+        let granted = match self.api {
+            Api::Public => {
+                let mut builder = aws_sdk_ecrpublic::config::Builder::from(&shared);
+                builder.set_endpoint_url(endpoint);
+                let client = aws_sdk_ecrpublic::Client::from_conf(builder.build());
+                let data = call.make_call(client.get_authorization_token().send()).await?.authorization_data;
+                data.map(|data| (data.authorization_token, data.expires_at))
+            }
             Api::Private { fips, dual_stack } => {
-                let builder = aws_sdk_ecr::config::Builder::from(&shared);
-                let mut builder = builder.use_fips(fips).use_dual_stack(dual_stack);
-                builder.set_endpoint_url(self.config.endpoint.clone());
-                let answer = call.make(Client::from_conf(builder.build()).get_authorization_token().send()).await?;
-                grant(answer)
+                let mut builder = aws_sdk_ecr::config::Builder::from(&shared).use_fips(fips).use_dual_stack(dual_stack);
+                builder.set_endpoint_url(endpoint);
+                let client = aws_sdk_ecr::Client::from_conf(builder.build());
+                let data = call.make_call(client.get_authorization_token().send()).await?.authorization_data;
+                let first = data.and_then(|data| data.into_iter().next());
+                first.map(|data| (data.authorization_token, data.expires_at))
             }
         };
-        token(grant).map_err(|words| call.unusable(words))
+        let (token, end) = granted.ok_or_else(|| call.unusable_error("an answer without a token"))?;
+        let login = token.as_deref().and_then(read_login);
+        let login = login.ok_or_else(|| call.unusable_error("a token that is not base64 of user:password"))?;
+        let issued_at = OffsetDateTime::now_utc();
+        let expires_at = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end.secs()).ok());
+        // Without an end it serves this once.
+        Ok(Token { login, issued_at, expires_at: expires_at.unwrap_or(issued_at) })
     }
 }
 
 impl Exchange for EcrExchange {
-    async fn exchange(&self) -> Result<Token, ProviderError> {
-        let token = match &self.role {
-            Some(role) => self.as_role(role).await?,
-            None => {
-                let call = self.call(self.api.service(), "GetAuthorizationToken");
-                self.ask(self.keys.clone(), &call).await?
-            }
-        };
-        tracing::debug!(region = self.region, expires_at = %token.expires_at, "ECR token received");
-        Ok(token)
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
+        self.fetch_token().boxed()
     }
 
     fn issuer(&self) -> String {
@@ -163,22 +175,7 @@ impl Exchange for EcrExchange {
     }
 }
 
-/// `proxyEndpoint` is left aside: the token is for the image's registry, and an answer cannot move it elsewhere.
-fn grant(answer: GetAuthorizationTokenOutput) -> Option<Grant> {
-    let data = answer.authorization_data?.into_iter().next()?;
-    Some((data.authorization_token, data.expires_at.map(|at| at.secs())))
-}
-
-fn token(grant: Option<Grant>) -> Result<Token, &'static str> {
-    let (token, end) = grant.ok_or("an answer without a token")?;
-    let login = token.as_deref().and_then(login).ok_or("a token that is not base64 of user:password")?;
-    let issued_at = OffsetDateTime::now_utc();
-    let expires_at = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
-    // Without an end it serves this once.
-    Ok(Token { login, issued_at, expires_at: expires_at.unwrap_or(issued_at) })
-}
-
-fn login(token: &str) -> Option<BasicLogin> {
+fn read_login(token: &str) -> Option<BasicLogin> {
     let decoded = Zeroizing::new(STANDARD.decode(token).ok()?);
     let (username, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some(BasicLogin { username: username.to_owned(), password: Secret::from(password) })
@@ -187,6 +184,7 @@ fn login(token: &str) -> Option<BasicLogin> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_ecr::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+    use aws_sdk_sts::config::endpoint as sts;
 
     use super::*;
 
@@ -217,6 +215,25 @@ mod tests {
             let params = Params::builder().region(region).use_fips(fips).use_dual_stack(dual_stack).build().unwrap();
             let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
             assert_eq!(endpoint.url(), expected, "{host}");
+        }
+    }
+
+    /// Each region has its own, the partitions' first ones too.
+    #[tokio::test]
+    async fn which_sts_is_asked() {
+        let cases = [
+            ("us-east-1", false, "https://sts.us-east-1.amazonaws.com"),
+            ("eu-west-1", false, "https://sts.eu-west-1.amazonaws.com"),
+            ("us-east-2", true, "https://sts-fips.us-east-2.amazonaws.com"),
+            ("us-gov-west-1", true, "https://sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", false, "https://sts.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", false, "https://sts.us-iso-east-1.c2s.ic.gov"),
+            ("eusc-de-east-1", false, "https://sts.eusc-de-east-1.amazonaws.eu"),
+        ];
+        for (region, fips, expected) in cases {
+            let params = sts::Params::builder().region(region.to_owned()).use_fips(fips).build().unwrap();
+            let endpoint = sts::ResolveEndpoint::resolve_endpoint(&sts::DefaultResolver::new(), &params).await.unwrap();
+            assert_eq!(endpoint.url(), expected, "{region}");
         }
     }
 }

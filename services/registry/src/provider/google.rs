@@ -1,10 +1,18 @@
 //! Google: a service account's key, a user's refresh token or the token of a federated identity is exchanged for an access
 //! token.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use rustls::{
+    SignatureScheme,
+    crypto::ring::sign::RsaSigningKey,
+    pki_types::{PrivateKeyDer, pem::PemObject as _},
+    sign::SigningKey as _,
+};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use waybill_domain::credentials::{
     BasicLogin, ExternalAccount, GOOGLE_TOKEN_USER, GoogleKeys, GoogleUser, Secret, ServiceAccount,
@@ -12,10 +20,8 @@ use waybill_domain::credentials::{
 use waybill_schemas::{Timestamp, v1::CredType};
 
 use super::{
-    ProviderError,
-    clouds::CloudConfig,
-    oauth::{Endpoint, Fields, Http, LIMIT, end, host_of},
-    rs256,
+    CloudConfig, ProviderError,
+    oauth::{Endpoint, Http, host_of, limit_time, token_end},
     token::{Exchange, Token},
 };
 use crate::{number::seconds, trace::trace_exchange};
@@ -41,7 +47,6 @@ pub(super) struct GoogleExchange {
     keys: GoogleKeys,
     config: Arc<CloudConfig>,
     http: Http,
-    limit: Duration,
 }
 
 #[derive(Deserialize)]
@@ -61,35 +66,33 @@ struct Impersonated {
 
 impl GoogleExchange {
     pub(super) fn new(keys: &GoogleKeys, config: &Arc<CloudConfig>, http: Http) -> Self {
-        Self { keys: keys.clone(), config: config.clone(), http, limit: config.limit.unwrap_or(LIMIT) }
+        Self { keys: keys.clone(), config: config.clone(), http }
     }
 
-    async fn ask(&self) -> Result<Token, ProviderError> {
-        let token = tokio::time::timeout(self.limit, self.token()).await;
-        let timed_out = |_| ProviderError::TimedOut { issuer: self.issuer(), seconds: self.limit.as_secs() };
-        let token = token.map_err(timed_out)??;
+    async fn fetch_token(&self) -> Result<Token, ProviderError> {
+        let token = limit_time(self.config.limit(), self.issuer(), self.exchange_keys()).await?;
         tracing::debug!(expires_at = %token.expires_at, "Google token received");
         Ok(token)
     }
 
     /// The token; its end is counted from when it was asked for.
-    async fn token(&self) -> Result<Token, ProviderError> {
+    async fn exchange_keys(&self) -> Result<Token, ProviderError> {
         let now = OffsetDateTime::now_utc();
-        let answer = match &self.keys {
+        let endpoint = Endpoint { http: &self.http, url: self.token_endpoint_url(), issuer: &self.issuer() };
+        let answer: Answer = match &self.keys {
             GoogleKeys::ServiceAccount(account) => {
                 let assertion = assertion(account, self.keys.token_endpoint(), now)?;
-                let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.expose())];
-                self.post(&fields).await?
+                endpoint.post(&[("grant_type", JWT_BEARER), ("assertion", assertion.expose())]).await?
             }
-            GoogleKeys::User(user) => self.post(&refresh(user)).await?,
-            GoogleKeys::External(account) => self.post(&exchange(account)).await?,
+            GoogleKeys::User(user) => endpoint.post(&refresh(user)).await?,
+            GoogleKeys::External(account) => endpoint.post(&exchange(account)).await?,
         };
-        let password = given(answer.access_token, &self.issuer(), "an answer without an access_token")?;
+        let password = endpoint.given(answer.access_token, "an access_token")?;
         match &self.keys {
             GoogleKeys::External(ExternalAccount { service_account: Some(account), .. }) => {
                 self.impersonate(account, &password).await
             }
-            _ => Ok(login(password, now, end(now, answer.expires_in.as_ref().and_then(seconds)))),
+            _ => Ok(login(password, now, token_end(now, answer.expires_in.as_ref().and_then(seconds)))),
         }
     }
 
@@ -102,30 +105,25 @@ impl GoogleExchange {
         let now = OffsetDateTime::now_utc();
         let body = json!({ "scope": [SCOPE], "lifetime": "3600s" });
         let answer: Impersonated = endpoint.post_json(&body, identity).await?;
-        let password = given(answer.access_token, &issuer, "an answer without an accessToken")?;
+        let password = endpoint.given(answer.access_token, "an accessToken")?;
         let expires_at = answer.expire_time.and_then(|time| time.parse().ok()).map(Timestamp::instant);
         // Without an end it serves once.
-        Ok(login(password, now, expires_at.unwrap_or(now).min(end(now, Some(u64::MAX)))))
+        Ok(login(password, now, expires_at.unwrap_or(now).min(token_end(now, Some(u64::MAX)))))
     }
 
     /// The operator's endpoint if there is one.
-    fn endpoint(&self) -> &str {
+    fn token_endpoint_url(&self) -> &str {
         self.config.google_endpoint.as_deref().unwrap_or(self.keys.token_endpoint())
-    }
-
-    async fn post(&self, fields: &Fields<'_>) -> Result<Answer, ProviderError> {
-        let url = self.endpoint();
-        Endpoint { http: &self.http, url, issuer: &self.issuer() }.post(fields).await
     }
 }
 
 impl Exchange for GoogleExchange {
-    async fn exchange(&self) -> Result<Token, ProviderError> {
-        trace_exchange("google token", self.ask()).await
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
+        trace_exchange("google token", self.fetch_token()).boxed()
     }
 
     fn issuer(&self) -> String {
-        format!("Google at {}", host_of(self.endpoint()))
+        format!("Google at {}", host_of(self.token_endpoint_url()))
     }
 
     fn cred_type(&self) -> CredType {
@@ -147,14 +145,24 @@ fn assertion(account: &ServiceAccount, audience: &str, now: OffsetDateTime) -> R
         "iat": issued,
         "exp": issued.saturating_add(ASSERTION_LIFE),
     });
-    rs256::sign(&header, &claims, &account.private_key).map_err(|error| ProviderError::Keys {
-        words: format!("GOOGLE_APPLICATION_CREDENTIALS.private_key cannot be used: {error}"),
+    // What is wrong with a key in detail might repeat it.
+    sign(&header, &claims, &account.private_key).ok_or_else(|| ProviderError::Keys {
+        words:
+            "GOOGLE_APPLICATION_CREDENTIALS.private_key cannot be used: expected an RSA key in PEM, of 2048 bits or \
+                more"
+                .to_owned(),
     })
 }
 
-fn given(token: Option<Secret>, issuer: &str, otherwise: &str) -> Result<Secret, ProviderError> {
-    let unusable = || ProviderError::Unusable { issuer: issuer.to_owned(), words: otherwise.to_owned() };
-    token.filter(|token| !token.is_empty()).ok_or_else(unusable)
+/// A signed JSON Web Token (RFC 7515) with RS256; none where the key is no RSA key in PEM (PKCS #1 or PKCS #8) that the ring
+/// of TLS takes.
+fn sign(header: &Value, claims: &Value, key: &Secret) -> Option<Secret> {
+    let der = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).ok()?;
+    let signer = RsaSigningKey::new(&der).ok()?.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256])?;
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = signer.sign(message.as_bytes()).ok()?;
+    Some(Secret::from(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))))
 }
 
 fn login(password: Secret, issued_at: OffsetDateTime, expires_at: OffsetDateTime) -> Token {
@@ -176,7 +184,7 @@ fn exchange(account: &ExternalAccount) -> [(&'static str, &str); 6] {
 /// RFC 6749, section 6. Without a scope the token is for what its owner consented to.
 fn refresh(user: &GoogleUser) -> [(&'static str, &str); 4] {
     [
-        ("grant_type", "refresh_token"),
+        ("grant_type", "a refresh_token"),
         ("client_id", &user.client_id),
         ("client_secret", user.client_secret.expose()),
         ("refresh_token", user.refresh_token.expose()),

@@ -3,19 +3,14 @@
 mod aws;
 mod azure;
 mod cache;
-mod clouds;
 mod ecr;
-mod ecr_public;
 mod error;
-mod freshness;
 mod google;
 mod oauth;
 mod rest;
-mod rs256;
-mod sts;
 mod token;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use waybill_domain::{
     credentials::{BasicLogin, Credentials, GOOGLE_TOKEN_USER, GoogleCredentials, RegistryToken, Secret},
@@ -24,14 +19,13 @@ use waybill_domain::{
 };
 use waybill_schemas::{Timestamp, WorkspaceId};
 
-pub use cache::TokenCache;
-pub use clouds::CloudConfig;
-use clouds::CloudExchange;
-pub use ecr::EcrConfig;
+use azure::AzureExchange;
+use cache::Source;
+pub use cache::{CloudConfig, TokenCache};
 use ecr::EcrExchange;
 pub use error::ProviderError;
+use google::GoogleExchange;
 pub use token::Observer;
-use token::{Token, TokenSource};
 
 /// What is sent to a registry.
 #[derive(Debug, Clone)]
@@ -74,8 +68,7 @@ pub struct Provider {
 #[derive(Clone)]
 enum Kind {
     Static(RegistryLogin),
-    Ecr(Arc<TokenSource<EcrExchange>>),
-    Cloud(Arc<TokenSource<CloudExchange>>),
+    Exchanged(Source),
 }
 
 impl fmt::Debug for Provider {
@@ -88,17 +81,31 @@ impl Provider {
     /// A provider for a workspace's credentials. Tokens are shared with its other containers through the cache.
     pub fn new(plan: CustomPlan, workspace: &WorkspaceId, tokens: &TokenCache) -> Self {
         let CustomPlan { registry, credentials } = plan;
+        let (cache, config) = (tokens, &tokens.config);
+        let basic = |username: &str, password: &Secret| {
+            Kind::Static(RegistryLogin::Basic(BasicLogin { username: username.to_owned(), password: password.clone() }))
+        };
         let kind = match &credentials {
-            Credentials::Aws(keys) => Kind::Ecr(tokens.source(workspace, &registry, keys)),
-            Credentials::Azure(keys) => Kind::Cloud(tokens.clouds.azure(workspace, &registry, keys, tokens.observer)),
-            Credentials::Google(GoogleCredentials::Keys(keys)) => {
-                Kind::Cloud(tokens.clouds.google(workspace, &registry, keys, tokens.observer))
-            }
-            Credentials::Basic(login) => Kind::Static(RegistryLogin::Basic(login.clone())),
+            Credentials::Basic(login) => basic(&login.username, &login.password),
             Credentials::Token(token) => Kind::Static(RegistryLogin::from(token.clone())),
-            Credentials::Google(GoogleCredentials::AccessToken(token)) => {
-                let (username, password) = (GOOGLE_TOKEN_USER.to_owned(), token.clone());
-                Kind::Static(RegistryLogin::Basic(BasicLogin { username, password }))
+            Credentials::Google(GoogleCredentials::AccessToken(token)) => basic(GOOGLE_TOKEN_USER, token),
+            Credentials::Google(GoogleCredentials::Keys(keys)) => {
+                let exchange = || -> Box<dyn token::Exchange> {
+                    Box::new(GoogleExchange::new(keys, config, cache.oauth_client()))
+                };
+                Kind::Exchanged(cache.source(workspace, &registry, &credentials, exchange))
+            }
+            Credentials::Azure(keys) => {
+                let exchange = || -> Box<dyn token::Exchange> {
+                    Box::new(AzureExchange::new(keys, &registry, config, cache.oauth_client()))
+                };
+                Kind::Exchanged(cache.source(workspace, &registry, &credentials, exchange))
+            }
+            Credentials::Aws(keys) => {
+                let exchange = || -> Box<dyn token::Exchange> {
+                    Box::new(EcrExchange::new(keys, &registry, config, cache.aws_client()))
+                };
+                Kind::Exchanged(cache.source(workspace, &registry, &credentials, exchange))
             }
         };
         Self { registry, kind }
@@ -119,24 +126,20 @@ impl Provider {
         }
         match &self.kind {
             Kind::Static(login) => Ok(Issued { login: login.clone(), expires_at: None, from_before: false }),
-            Kind::Ecr(source) => source.token().await.map(issued),
-            Kind::Cloud(source) => source.token().await.map(issued),
+            Kind::Exchanged(source) => {
+                let (token, from_before) = source.token().await?;
+                let expires_at = Some(token.expires_at.into());
+                Ok(Issued { login: RegistryLogin::Basic(token.login), expires_at, from_before })
+            }
         }
     }
 
     /// Forgets a login that the registry did not accept, so that the next one is new.
     pub fn forget(&self, refused: &RegistryLogin) {
-        match (&self.kind, refused) {
-            (Kind::Ecr(source), RegistryLogin::Basic(login)) => source.forget(login),
-            (Kind::Cloud(source), RegistryLogin::Basic(login)) => source.forget(login),
-            _ => {}
+        if let (Kind::Exchanged(source), RegistryLogin::Basic(login)) = (&self.kind, refused) {
+            source.forget(login);
         }
     }
-}
-
-fn issued((token, from_before): (Token, bool)) -> Issued {
-    let expires_at = Some(token.expires_at.into());
-    Issued { login: RegistryLogin::Basic(token.login), expires_at, from_before }
 }
 
 #[cfg(test)]

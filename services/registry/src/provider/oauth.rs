@@ -19,8 +19,6 @@ use crate::{
     words,
 };
 
-/// How long one exchange may take, retries included.
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pauses before the second and the third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
@@ -76,7 +74,7 @@ enum Question<'q> {
 impl Endpoint<'_> {
     /// Posts the form until there is an answer that stands: three times at most, as AWS's own client does.
     pub(super) async fn post<A: DeserializeOwned>(&self, fields: &Fields<'_>) -> Result<A, ProviderError> {
-        self.ask(&Question::Form(fields)).await
+        self.ask_patiently(&Question::Form(fields)).await
     }
 
     /// Likewise a JSON body, with a bearer token.
@@ -85,12 +83,18 @@ impl Endpoint<'_> {
         body: &Value,
         bearer: &Secret,
     ) -> Result<A, ProviderError> {
-        self.ask(&Question::Json(body, bearer)).await
+        self.ask_patiently(&Question::Json(body, bearer)).await
     }
 
-    async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
+    /// The token in an answer, which must have one.
+    pub(super) fn given(&self, token: Option<Secret>, a_field: &str) -> Result<Secret, ProviderError> {
+        let token = token.filter(|token| !token.is_empty());
+        token.ok_or_else(|| self.unusable_error(&format!("an answer without {a_field}")))
+    }
+
+    async fn ask_patiently<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
         for pause in PAUSES {
-            let error = match self.attempt(question).await {
+            let error = match self.attempt_once(question).await {
                 Err(error) if error.is_passing() => error,
                 outcome => return outcome,
             };
@@ -101,12 +105,12 @@ impl Endpoint<'_> {
             tracing::debug!(%error, "asking for the token again");
             tokio::time::sleep(pause).await;
         }
-        self.attempt(question).await
+        self.attempt_once(question).await
     }
 
-    async fn attempt<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
+    async fn attempt_once<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, ProviderError> {
         let client = self.http.0.as_ref();
-        let client = client.map_err(|error| self.unusable(&format!("no client can be made: {error}")))?;
+        let client = client.map_err(|error| self.unusable_error(&format!("no client can be made: {error}")))?;
         let request = client.post(self.url);
         let request = match question {
             Question::Form(fields) => {
@@ -118,61 +122,64 @@ impl Endpoint<'_> {
                 request.header(CONTENT_TYPE, "application/json").body(body.to_string())
             }
         };
-        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = request.send().await.map_err(|error| self.connection_error(&error))?;
         let status = answer.status();
         let asked = answer.headers().get(RETRY_AFTER).and_then(|header| header.to_str().ok());
         let asked = asked.and_then(|header| retry_after(header, OffsetDateTime::now_utc()));
-        let body = self.body(answer).await?;
+        let body = self.read_body(answer).await?;
         if !status.is_success() {
-            return Err(self.refused(status, &body, asked));
+            return Err(self.refusal_error(status, &body, asked));
         }
-        serde_json::from_slice(&body).map_err(|_| self.unusable(&unreadable(status)))
+        serde_json::from_slice(&body).map_err(|_| self.unusable_error(&unreadable_words(status)))
     }
 
-    async fn body(&self, mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    async fn read_body(&self, mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let mut body = Zeroizing::new(Vec::new());
-        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+        while let Some(part) = answer.chunk().await.map_err(|error| self.connection_error(&error))? {
             if body.len().saturating_add(part.len()) > MOST_BYTES {
-                return Err(self.unusable("an answer that is far too long"));
+                return Err(self.unusable_error("an answer that is far too long"));
             }
             body.extend_from_slice(&part);
         }
         Ok(body)
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> ProviderError {
+    fn refusal_error(&self, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> ProviderError {
         let issuer = self.issuer.to_owned();
-        let words = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(refusal);
+        let words = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(read_refusal);
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            let words = words.unwrap_or_else(|| unreadable(status));
+            let words = words.unwrap_or_else(|| unreadable_words(status));
             return ProviderError::Unavailable { issuer, words, retry_after };
         }
-        words.map_or_else(|| self.unusable(&unreadable(status)), |words| ProviderError::Refused { issuer, words })
+        words.map_or_else(
+            || self.unusable_error(&unreadable_words(status)),
+            |words| ProviderError::Refused { issuer, words },
+        )
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> ProviderError {
+    fn connection_error(&self, error: &reqwest::Error) -> ProviderError {
         let issuer = self.issuer.to_owned();
         if error.is_timeout() {
             return ProviderError::TimedOut { issuer, seconds: CONNECT_LIMIT.as_secs() };
         }
         let proxies = Proxies::from_env().unwrap_or_default();
-        let (_, words) = connection::classify(error, error.url().and_then(|url| proxies.of(url)));
+        let (_, words) = connection::classify_failure(error, error.url().and_then(|url| proxies.proxy_for(url)));
         ProviderError::Unreachable { issuer, words }
     }
 
-    fn unusable(&self, words: &str) -> ProviderError {
+    fn unusable_error(&self, words: &str) -> ProviderError {
         ProviderError::Unusable { issuer: self.issuer.to_owned(), words: words.to_owned() }
     }
 }
 
-fn unreadable(status: StatusCode) -> String {
+fn unreadable_words(status: StatusCode) -> String {
     format!("an answer with status {} that cannot be read", status.as_u16())
 }
 
 /// The codes of a refusal and what may be told of its words: `error` and `error_description` (RFC 6749, section 5.2) with
 /// Entra ID's `error_codes`, Google's `error.status` and `error.message`, or a registry's `errors` (OCI distribution
 /// specification, "Error Codes"). A secret was sent, so that the words may repeat it.
-fn refusal(body: &Value) -> Option<String> {
+fn read_refusal(body: &Value) -> Option<String> {
     let text = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let first = |key: &str| body.get(key).and_then(|list| list.get(0));
     let (code, words) = match (body.get("error"), first("errors")) {
@@ -182,8 +189,18 @@ fn refusal(body: &Value) -> Option<String> {
         (None, None) => return None,
     };
     let number = first("error_codes").and_then(Value::as_u64).map(|number| format!("AADSTS{number}"));
-    let codes: Vec<&str> = [words::code(&code), number.as_deref()].into_iter().flatten().collect();
-    Some(words::told(&codes.join(": "), &words, true)).filter(|told| !told.is_empty())
+    let codes: Vec<&str> = [words::read_code(&code), number.as_deref()].into_iter().flatten().collect();
+    Some(words::tell_error(&codes.join(": "), &words, true)).filter(|told| !told.is_empty())
+}
+
+/// An exchange that ends in time.
+pub(super) async fn limit_time<T>(
+    limit: Duration,
+    issuer: String,
+    exchange: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    let timed_out = |_| ProviderError::TimedOut { issuer, seconds: limit.as_secs() };
+    tokio::time::timeout(limit, exchange).await.map_err(timed_out)?
 }
 
 /// `scheme://host[:port]/…` without all but the host.
@@ -193,7 +210,7 @@ pub(super) fn host_of(url: &str) -> String {
 }
 
 /// The end of a token that lives this many seconds; without an end it serves once.
-pub(super) fn end(issued_at: OffsetDateTime, seconds: Option<u64>) -> OffsetDateTime {
+pub(super) fn token_end(issued_at: OffsetDateTime, seconds: Option<u64>) -> OffsetDateTime {
     issued_at + Duration::from_secs(seconds.unwrap_or(0).min(LONGEST_LIFE))
 }
 
@@ -224,7 +241,7 @@ mod tests {
             (json!("error"), None),
         ];
         for (body, expected) in cases {
-            assert_eq!(refusal(&body).as_deref(), expected, "{body}");
+            assert_eq!(read_refusal(&body).as_deref(), expected, "{body}");
         }
     }
 }

@@ -1,17 +1,17 @@
 //! What a registry gives, within bounds and verified against its digests: manifests in memory, blobs on their way out.
 
-use std::{io::Read as _, pin::pin};
+use std::pin::pin;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use reqwest::{
     Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName},
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     digest::{DigestError, Expected, sha256},
+    encoding::{Coding, Decoder, PIECE},
     manifest::Document,
     transport::read_bounded,
     trouble::Trouble,
@@ -21,63 +21,91 @@ use super::{
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// A manifest, which must have the wanted digest if there is one.
-pub(super) async fn manifest(answer: Response, wanted: Option<&str>) -> Result<Document, Trouble> {
-    let said = said(&answer);
-    let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    let is_compressed = is_compressed(&answer);
+pub(super) async fn receive_manifest(answer: Response, wanted: Option<&str>) -> Result<Document, Trouble> {
+    let said = said_digest(&answer);
+    let content_type =
+        header_text(&answer, CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let encoding = header_text(&answer, CONTENT_ENCODING).to_owned();
     let body = read_bounded(answer, MOST_BYTES).await?.ok_or(Trouble::TooLarge)?;
-    // Proxies compress although nobody asked. Digests are of what was compressed.
-    let body = match is_compressed && body.starts_with(&[0x1f, 0x8b]) {
-        true => decompress(&body)?,
-        false => body,
+    // A digest that fits what was sent says more than a header.
+    let named = wanted.or(said.as_deref());
+    let body = match named.is_some_and(|named| verify_digests(&body, None, Some(named)).is_ok()) {
+        true => body,
+        false => decode_body(&body, &encoding)?,
     };
-    let digest = verify(&body, said.as_deref(), wanted)?;
+    let digest = verify_digests(&body, said.as_deref(), wanted)?;
+    let content_type = Some(content_type).filter(|text| !text.is_empty());
     Ok(Document { body: Bytes::from(body), digest, content_type })
 }
 
-fn decompress(body: &[u8]) -> Result<Vec<u8>, Trouble> {
-    let bound = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = Vec::new();
-    MultiGzDecoder::new(body).take(bound).read_to_end(&mut text).map_err(|_| Trouble::Compressed)?;
-    if text.len() > MOST_BYTES { Err(Trouble::TooLarge) } else { Ok(text) }
+fn decode_body(body: &[u8], encoding: &str) -> Result<Vec<u8>, Trouble> {
+    let mut decoder = Decoder::new(Coding::choose(encoding, None, None, body)?);
+    let mut content = Vec::new();
+    for piece in body.chunks(PIECE) {
+        content.extend_from_slice(&decoder.decode(piece)?);
+        if content.len() > MOST_BYTES {
+            return Err(Trouble::TooLarge);
+        }
+    }
+    Ok(content)
 }
 
-/// A blob, written as it comes. `out` takes no more than it was promised, which bounds it.
-pub(super) async fn blob(mut answer: Response, wanted: &str, out: impl AsyncWrite) -> Result<(), Trouble> {
-    let said = said(&answer);
+/// A blob of the size that its manifest says, written as it comes: a registry must not fill the disk.
+pub(super) async fn receive_blob(
+    mut answer: Response,
+    wanted: &str,
+    size: u64,
+    out: impl AsyncWrite,
+) -> Result<(), Trouble> {
+    let said = said_digest(&answer);
     let others = said.as_deref().filter(|said| *said != wanted);
     let mut digests = std::iter::once(wanted).chain(others).map(Expected::new).collect::<Result<Vec<_>, _>>()?;
-    let mut out = pin!(out);
-    while let Some(part) = answer.chunk().await? {
-        digests.iter_mut().for_each(|digest| digest.update(&part));
-        out.write_all(&part).await?;
+    let (mut out, mut left) = (pin!(out), size);
+    let mut next = answer.chunk().await?;
+    let first = next.as_deref().unwrap_or_default();
+    let coding = Coding::choose(header_text(&answer, CONTENT_ENCODING), sent_length(&answer), Some(size), first)?;
+    let mut decoder = Decoder::new(coding);
+    while let Some(part) = next {
+        for piece in part.chunks(PIECE) {
+            let content = decoder.decode(piece)?;
+            let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+            left = left.checked_sub(length).ok_or(DigestError::TooLong)?;
+            digests.iter_mut().for_each(|digest| digest.update(&content));
+            out.write_all(&content).await?;
+        }
+        next = answer.chunk().await?;
     }
     // Only flushing tells of a write that failed in the background.
     out.flush().await?;
+    if left > 0 {
+        return Err(DigestError::TooShort.into());
+    }
     Ok(digests.into_iter().try_for_each(Expected::check)?)
 }
 
-/// Size that an answer says its content has; none where it says nothing, or of what is compressed on the way.
+/// Size that an answer says its content has; none where it says nothing, or of what is encoded on the way.
 pub(super) fn said_size(answer: &Response) -> Option<u64> {
-    let length = answer.headers().get(reqwest::header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()?;
-    (!is_compressed(answer)).then_some(length)
+    let is_encoded = !matches!(header_text(answer, CONTENT_ENCODING), "" | "identity");
+    sent_length(answer).filter(|_| !is_encoded)
 }
 
-fn is_compressed(answer: &Response) -> bool {
-    let encoding = answer.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    !matches!(encoding.trim(), "" | "identity")
+fn sent_length(answer: &Response) -> Option<u64> {
+    header_text(answer, CONTENT_LENGTH).parse().ok()
+}
+
+fn header_text(answer: &Response, name: HeaderName) -> &str {
+    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim()
 }
 
 /// What the registry says the digest is. Some say a word that is none, or nothing.
-fn said(answer: &Response) -> Option<String> {
+fn said_digest(answer: &Response) -> Option<String> {
     let header = answer.headers().get("docker-content-digest")?;
     Some(String::from_utf8_lossy(header.as_bytes()).trim().to_owned()).filter(|digest| !digest.is_empty())
 }
 
 /// The content's digest: as it was wanted, as the registry says it, or else SHA-256. What is said and what is wanted must
 /// both be right.
-fn verify(body: &[u8], said: Option<&str>, wanted: Option<&str>) -> Result<String, DigestError> {
+fn verify_digests(body: &[u8], said: Option<&str>, wanted: Option<&str>) -> Result<String, DigestError> {
     for digest in wanted.into_iter().chain(said) {
         let mut expected = Expected::new(digest)?;
         expected.update(body);
@@ -116,7 +144,7 @@ mod tests {
             (Some("nothing"), s256, None),
         ];
         for (said, wanted, expected) in cases {
-            assert_eq!(verify(body, said, wanted).ok().as_deref(), expected, "{said:?} {wanted:?}");
+            assert_eq!(verify_digests(body, said, wanted).ok().as_deref(), expected, "{said:?} {wanted:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use reqwest::{
 };
 use waybill_domain::reference::RegistryHost;
 
-use super::place::{Unfit, fit};
+use super::guard::{Unfit, check_address};
 use crate::words;
 
 /// What a registry wants to see.
@@ -33,25 +33,25 @@ pub(super) struct Challenges {
 
 impl Challenges {
     /// The challenges in an answer's headers.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let values = headers.get_all(WWW_AUTHENTICATE).iter();
-        Self::read(values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        Self::from_values(values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()))
     }
 
-    fn read(values: impl IntoIterator<Item = String>) -> Self {
+    fn from_values(values: impl IntoIterator<Item = String>) -> Self {
         let (mut tokens, mut passwords, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for parsed in values.into_iter().flat_map(|value| parse(&value)) {
+        for parsed in values.into_iter().flat_map(|value| parse_header(&value)) {
             let param = |name: &str| {
                 let found = parsed.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
                 found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
             };
-            if parsed.is("bearer")
+            if parsed.has_scheme("bearer")
                 && let Some(realm) = param("realm")
             {
                 tokens.push(Challenge::Bearer { realm, service: param("service"), scope: param("scope") });
-            } else if parsed.is("basic") {
+            } else if parsed.has_scheme("basic") {
                 passwords.push(Challenge::Basic);
-            } else if let Some(scheme) = words::code(&parsed.scheme) {
+            } else if let Some(scheme) = words::read_code(&parsed.scheme) {
                 others.push(scheme.to_owned());
             }
         }
@@ -73,13 +73,13 @@ struct Parsed {
 }
 
 impl Parsed {
-    fn is(&self, scheme: &str) -> bool {
+    fn has_scheme(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 }
 
 /// The challenges in one header. A word is a parameter if `=` follows it, and else a scheme.
-fn parse(text: &str) -> Vec<Parsed> {
+fn parse_header(text: &str) -> Vec<Parsed> {
     let mut found: Vec<Parsed> = Vec::new();
     let mut rest = text;
     // Nothing but blanks since the scheme.
@@ -97,7 +97,7 @@ fn parse(text: &str) -> Vec<Parsed> {
             continue;
         }
         let value = after.trim_start_matches([' ', '\t']).strip_prefix('=');
-        let of_other_scheme = found.last().is_some_and(|last| !last.is("basic") && !last.is("bearer"));
+        let of_other_scheme = found.last().is_some_and(|last| !last.has_scheme("basic") && !last.has_scheme("bearer"));
         if is_after_scheme && of_other_scheme && ends_as_token68(after) {
             rest = after.trim_start_matches('=');
             is_after_scheme = false;
@@ -156,7 +156,7 @@ fn read_quoted(text: &str) -> Option<(String, &str)> {
 /// there. But it gets a password over TLS only, unless its host is one that is spoken to by plain HTTP.
 pub(super) fn token_service(realm: &str, plain_http: &[RegistryHost]) -> Result<Url, Unfit> {
     let url = Url::parse(realm).map_err(|_| Unfit::NoAddress)?;
-    fit(&url, plain_http).map(|()| url)
+    check_address(&url, plain_http).map(|()| url)
 }
 
 #[cfg(test)]
@@ -165,7 +165,7 @@ mod tests {
 
     /// `Basic`, `Bearer realm [service] [scope]` and the names of others, in order.
     fn in_words(values: &[&str]) -> String {
-        let Challenges { usable, others } = Challenges::read(values.iter().map(|value| (*value).to_owned()));
+        let Challenges { usable, others } = Challenges::from_values(values.iter().map(|value| (*value).to_owned()));
         let usable = usable.into_iter().map(|challenge| match challenge {
             Challenge::Basic => "Basic".to_owned(),
             Challenge::Bearer { realm, service, scope } => {

@@ -1,13 +1,14 @@
 //! A failed request as a reason code and a sentence.
 
-use std::io;
-
 use waybill_domain::reference::RegistryHost;
 use waybill_schemas::v1::PullFailure;
 
 use super::{
-    PullError, connection, guard::NotPublic, place::Unfit, proxy::Proxies, trouble::Refusal, trouble::Trouble,
-    within::TooLong,
+    PullError, connection,
+    guard::{NotPublic, Unfit},
+    proxy::Proxies,
+    trouble::Refusal,
+    trouble::Trouble,
 };
 use crate::{provider::RegistryLogin, words};
 
@@ -24,14 +25,14 @@ pub(super) struct Asker<'a> {
 }
 
 /// The reason code of an answer: by its codes where they say something, and else by its status.
-pub(super) fn reason(refusal: &Refusal) -> PullFailure {
-    let by_status = of_status(refusal.status);
+pub(super) fn find_reason(refusal: &Refusal) -> PullFailure {
+    let by_status = reason_of_status(refusal.status);
     let settled = matches!(refusal.status, 401 | 407 | 429 | 500..);
-    let by_code = refusal.codes.iter().find_map(|code| of_code(code)).filter(|_| !settled);
+    let by_code = refusal.codes.iter().find_map(|code| reason_of_code(code)).filter(|_| !settled);
     by_code.unwrap_or(by_status)
 }
 
-fn of_status(status: u16) -> PullFailure {
+fn reason_of_status(status: u16) -> PullFailure {
     match status {
         401 => PullFailure::Unauthorized,
         403 | 451 => PullFailure::Denied,
@@ -43,7 +44,7 @@ fn of_status(status: u16) -> PullFailure {
 }
 
 /// What a code of the OCI distribution specification says, or one of those that registries made up.
-fn of_code(code: &str) -> Option<PullFailure> {
+fn reason_of_code(code: &str) -> Option<PullFailure> {
     match code.to_ascii_uppercase().replace('-', "_").as_str() {
         "UNAUTHORIZED" => Some(PullFailure::Unauthorized),
         "DENIED" | "FORBIDDEN" | "ACCESS_DENIED" => Some(PullFailure::Denied),
@@ -64,66 +65,64 @@ pub(super) fn classify(trouble: &Trouble, asker: Asker<'_>) -> PullError {
     let host = asker.registry;
     let error = |reason, words: String| PullError::new(reason, format!("{host}: {words}"));
     match trouble {
-        Trouble::Refused(refusal) => of_refusal(refusal, asker),
+        Trouble::Refused(refusal) => refusal_error(refusal, asker),
         Trouble::TooLarge => error(PullFailure::RegistryError, "the manifest has more than 4 MiB".to_owned()),
-        Trouble::Compressed => {
-            error(PullFailure::RegistryError, "sent a manifest compressed in a way that nobody asked for".to_owned())
-        }
+        Trouble::Encoded(unreadable) => error(PullFailure::RegistryError, unreadable.to_string()),
         Trouble::Digest(digest) => error(PullFailure::DigestMismatch, digest.to_string()),
-        Trouble::Transport(cause) if NotPublic::caused(cause) => sent_to(host, NotPublic.into()),
-        Trouble::Transport(cause) => of_transport(cause, asker, "sent us on to"),
-        Trouble::Write(cause) => error(of_io(cause), cause.to_string()),
-        Trouble::SentTo(unfit) => sent_to(host, *unfit),
+        Trouble::Transport(cause) if NotPublic::is_cause_of(cause) => redirect_error(host, NotPublic.into()),
+        Trouble::Transport(cause) => transport_error(cause, asker, "sent us on to"),
+        Trouble::Write(cause) => error(PullFailure::Storage, cause.to_string()),
+        Trouble::SentTo(unfit) => redirect_error(host, *unfit),
     }
 }
 
 /// A request that got no answer; `how` leads to another host than the registry's.
-pub(super) fn of_transport(cause: &reqwest::Error, asker: Asker<'_>, how: &str) -> PullError {
+pub(super) fn transport_error(cause: &reqwest::Error, asker: Asker<'_>, how: &str) -> PullError {
     let host = asker.registry;
-    let proxy = cause.url().and_then(|url| asker.proxies.of(url));
-    let (reason, words) = connection::classify(cause, proxy);
-    match elsewhere(cause, host) {
+    let proxy = cause.url().and_then(|url| asker.proxies.proxy_for(url));
+    let (reason, words) = connection::classify_failure(cause, proxy);
+    match find_other_host(cause, host) {
         Some(other) => PullError::new(reason, format!("{host}: {how} {other}: {words}")),
         None => PullError::new(reason, format!("{host}: {words}")),
     }
 }
 
-fn sent_to(host: &RegistryHost, unfit: Unfit) -> PullError {
+fn redirect_error(host: &RegistryHost, unfit: Unfit) -> PullError {
     PullError::new(PullFailure::RegistryError, format!("{host}: sent us on to a place {unfit}"))
 }
 
-fn of_refusal(refusal: &Refusal, asker: Asker<'_>) -> PullError {
+fn refusal_error(refusal: &Refusal, asker: Asker<'_>) -> PullError {
     let Asker { registry, .. } = asker;
     let words = match &refusal.elsewhere {
         Some(host) if refusal.status == 401 => {
             format!("sent us on to {host}, which asks for credentials and gets none (401)")
         }
-        Some(host) => format!("sent us on to {host}, which {}", answered(refusal, asker.sent_nothing)),
-        None if refusal.status == 401 => refused(refusal, asker),
+        Some(host) => format!("sent us on to {host}, which {}", describe_answer(refusal, asker.sent_nothing)),
+        None if refusal.status == 401 => describe_refusal(refusal, asker),
         None if refusal.status == 407 => "a proxy on the way wants a login (407)".to_owned(),
-        None => format!("{}{}", answered(refusal, asker.sent_nothing), login_words(refusal, asker)),
+        None => format!("{}{}", describe_answer(refusal, asker.sent_nothing), login_words(refusal, asker)),
     };
-    let error = PullError::new(reason(refusal), format!("{registry}: {words}{}", patience(refusal)));
+    let error = PullError::new(find_reason(refusal), format!("{registry}: {words}{}", describe_patience(refusal)));
     if refusal.says_expired() { error.of_expired_token() } else { error }
 }
 
 /// The status, codes, and what may be told of the text.
-pub(super) fn answered(refusal: &Refusal, sent_nothing: bool) -> String {
+pub(super) fn describe_answer(refusal: &Refusal, sent_nothing: bool) -> String {
     let told = match refusal.is_page {
         true => "a web page; is this the address of a registry?".to_owned(),
-        false => words::told(&refusal.codes.join(", "), &refusal.text, !sent_nothing),
+        false => words::tell_error(&refusal.codes.join(", "), &refusal.text, !sent_nothing),
     };
     let separator = if told.is_empty() { "" } else { " " };
     format!("answered {}{separator}{told}", refusal.status)
 }
 
 /// What a 401 means for who asked.
-pub(super) fn refused(refusal: &Refusal, asker: Asker<'_>) -> String {
+pub(super) fn describe_refusal(refusal: &Refusal, asker: Asker<'_>) -> String {
     let others = refusal.challenges.others.join(" or ");
     match asker.login {
         RegistryLogin::Anonymous => "asks for credentials, and there are none (401)".to_owned(),
         _ if asker.sent => {
-            let told = words::told(&refusal.codes.join(", "), &refusal.text, true);
+            let told = words::tell_error(&refusal.codes.join(", "), &refusal.text, true);
             let told = if told.is_empty() { told } else { format!(" {told}") };
             format!("did not accept the credentials (401{told})")
         }
@@ -144,24 +143,18 @@ fn login_words(refusal: &Refusal, asker: Asker<'_>) -> &'static str {
     }
 }
 
-fn patience(refusal: &Refusal) -> String {
+fn describe_patience(refusal: &Refusal) -> String {
     let seconds = refusal.retry_after.filter(|_| matches!(refusal.status, 429 | 503));
     seconds.map_or_else(String::new, |seconds| format!("; it asks to come back in {seconds} s"))
 }
 
-/// Files are written while the registry sends, so both can be to blame.
-fn of_io(error: &io::Error) -> PullFailure {
-    let is_registrys = error.get_ref().is_some_and(|inner| inner.is::<TooLong>());
-    if is_registrys { PullFailure::DigestMismatch } else { PullFailure::Storage }
-}
-
 /// The host that a request went to, if that is not the registry's.
-fn elsewhere<'e>(error: &'e reqwest::Error, registry: &RegistryHost) -> Option<&'e str> {
-    error.url().and_then(reqwest::Url::host_str).filter(|host| *host != bare(registry))
+fn find_other_host<'e>(error: &'e reqwest::Error, registry: &RegistryHost) -> Option<&'e str> {
+    error.url().and_then(reqwest::Url::host_str).filter(|host| *host != address_host(registry))
 }
 
 /// The host as an address has it: Docker Hub's own is another one.
-fn bare(registry: &RegistryHost) -> &str {
+fn address_host(registry: &RegistryHost) -> &str {
     if *registry == RegistryHost::docker_hub() { "index.docker.io" } else { registry.hostname() }
 }
 
@@ -226,7 +219,7 @@ mod tests {
             (204, &[], P::RegistryError),
         ];
         for (status, codes, expected) in cases {
-            assert_eq!(reason(&refusal(status, codes)), expected, "{status} {codes:?}");
+            assert_eq!(find_reason(&refusal(status, codes)), expected, "{status} {codes:?}");
         }
     }
 
@@ -264,8 +257,8 @@ mod tests {
             (Trouble::TooLarge, P::RegistryError, "more than 4 MiB"),
             (Trouble::SentTo(Unfit::WithoutTls), P::RegistryError, "without TLS"),
             (Trouble::Digest(DigestError::Unknown), P::DigestMismatch, "no known algorithm"),
-            (Trouble::Write(io::ErrorKind::StorageFull.into()), P::Storage, "no storage space"),
-            (Trouble::Write(io::Error::other(TooLong)), P::DigestMismatch, "more bytes came"),
+            (Trouble::Write(std::io::ErrorKind::StorageFull.into()), P::Storage, "no storage space"),
+            (DigestError::TooLong.into(), P::DigestMismatch, "more bytes came"),
         ];
         for (trouble, reason, words) in cases {
             let error = told(&trouble, &ada(), true);

@@ -6,22 +6,22 @@ use rustls::{CertificateError, InvalidMessage};
 use waybill_schemas::v1::PullFailure;
 
 /// The reason code of a failed connection, and words that follow the host.
-pub(crate) fn classify(error: &reqwest::Error, proxy: Option<&str>) -> (PullFailure, String) {
-    let cause = innermost(error).to_string();
-    if let Some(words) = proxy.and_then(|proxy| of_proxy(error, proxy, &cause)) {
+pub(crate) fn classify_failure(error: &reqwest::Error, proxy: Option<&str>) -> (PullFailure, String) {
+    let cause = innermost_cause(error).to_string();
+    if let Some(words) = proxy.and_then(|proxy| describe_proxy(error, proxy, &cause)) {
         return (PullFailure::Proxy, words);
     }
     match find_tls(error) {
-        Some(tls) => of_tls(tls),
+        Some(tls) => classify_tls(tls),
         None if error.is_redirect() || error.is_builder() => (PullFailure::RegistryError, cause),
         None => (PullFailure::Unreachable, cause),
     }
 }
 
-fn of_tls(error: &rustls::Error) -> (PullFailure, String) {
+fn classify_tls(error: &rustls::Error) -> (PullFailure, String) {
     use rustls::Error as E;
     let (reason, words) = match error {
-        E::InvalidCertificate(certificate) => of_certificate(certificate),
+        E::InvalidCertificate(certificate) => classify_certificate(certificate),
         // Whoever speaks HTTP answers the first bytes of a handshake with a line of text.
         E::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             (PullFailure::PlainHttp, "answers in plain HTTP, and TLS was tried".to_owned())
@@ -35,7 +35,7 @@ fn of_tls(error: &rustls::Error) -> (PullFailure, String) {
     (reason, words)
 }
 
-fn of_certificate(error: &CertificateError) -> (PullFailure, String) {
+fn classify_certificate(error: &CertificateError) -> (PullFailure, String) {
     use CertificateError as C;
     match error {
         C::UnknownIssuer => {
@@ -66,7 +66,7 @@ fn of_certificate(error: &CertificateError) -> (PullFailure, String) {
 }
 
 /// Words for a failure of the proxy; none where it is the failure of whoever is behind it.
-fn of_proxy(error: &reqwest::Error, proxy: &str, cause: &str) -> Option<String> {
+fn describe_proxy(error: &reqwest::Error, proxy: &str, cause: &str) -> Option<String> {
     let chain = chain_text(error);
     if chain.contains("proxy authorization required") {
         return Some(format!("the proxy {proxy} wants a login (407)"));
@@ -96,7 +96,7 @@ fn find_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
 }
 
 /// The innermost cause says most, and the error's own text repeats the address.
-fn innermost(error: &dyn Error) -> &dyn Error {
+fn innermost_cause(error: &dyn Error) -> &dyn Error {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -124,7 +124,7 @@ mod tests {
             (rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure), P::Tls, "client certificate"),
         ];
         for (error, reason, words) in cases {
-            let (found, told) = of_tls(&error);
+            let (found, told) = classify_tls(&error);
             assert_eq!(found, reason, "{error}");
             assert!(told.contains(words), "{told}");
         }

@@ -9,10 +9,14 @@ pub(super) enum DigestError {
     Mismatch { expected: String, actual: String },
     #[error("a digest is of no known algorithm, or none; sha256, sha384 and sha512 are")]
     Unknown,
+    #[error("more bytes came than the manifest says")]
+    TooLong,
+    #[error("fewer bytes came than the manifest says")]
+    TooShort,
 }
 
 /// Algorithm and hexadecimal digits, if the text is a digest of a known algorithm.
-pub(super) fn split(digest: &str) -> Option<(&str, &str)> {
+pub(super) fn split_digest(digest: &str) -> Option<(&str, &str)> {
     let (algorithm, hex) = digest.split_once(':')?;
     let length = match algorithm {
         "sha256" => 64,
@@ -32,7 +36,7 @@ pub(super) struct Expected<'d> {
 
 impl<'d> Expected<'d> {
     pub(super) fn new(digest: &'d str) -> Result<Self, DigestError> {
-        let (algorithm, _) = split(digest).ok_or(DigestError::Unknown)?;
+        let (algorithm, _) = split_digest(digest).ok_or(DigestError::Unknown)?;
         Ok(Self { digest, hasher: Hasher::of(algorithm) })
     }
 

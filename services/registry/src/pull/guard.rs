@@ -1,4 +1,5 @@
-//! Registries name token services and storage, and a registry must not send its callers into the operator's own network.
+//! The places that a registry names for the rest of what it gives: its token service, and where it keeps its content. A
+//! registry must not send its callers off TLS, nor into the operator's own network.
 //!
 //! A name is judged by the addresses that the connection is then made to, so that it cannot mean something else a moment
 //! later. Where a proxy is set, it finds the address and has the say.
@@ -28,8 +29,39 @@ pub(super) struct NotPublic;
 
 impl NotPublic {
     /// Whether this is why an error came about.
-    pub(super) fn caused(error: &(dyn Error + 'static)) -> bool {
-        error.is::<Self>() || error.source().is_some_and(Self::caused)
+    pub(super) fn is_cause_of(error: &(dyn Error + 'static)) -> bool {
+        error.is::<Self>() || error.source().is_some_and(Self::is_cause_of)
+    }
+}
+
+/// Why a place is not gone to, in words that follow the place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("that is no address")]
+    NoAddress,
+    #[error("with a user in its address")]
+    WithUser,
+    #[error("without TLS")]
+    WithoutTls,
+    #[error("that is not spoken to by HTTP")]
+    OtherScheme,
+    #[error(transparent)]
+    Private(#[from] NotPublic),
+}
+
+/// Whether a place's address may be used: by TLS, unless its host is one that is spoken to by plain HTTP.
+pub(super) fn check_address(place: &Url, plain_http: &[RegistryHost]) -> Result<(), Unfit> {
+    let host = place.host_str().ok_or(Unfit::NoAddress)?;
+    if !place.username().is_empty() || place.password().is_some() {
+        return Err(Unfit::WithUser);
+    }
+    let host = place.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let plain = || RegistryHost::parse(&host).is_ok_and(|host| plain_http.contains(&host));
+    match place.scheme() {
+        "https" => Ok(()),
+        "http" if plain() => Ok(()),
+        "http" => Err(Unfit::WithoutTls),
+        _ => Err(Unfit::OtherScheme),
     }
 }
 
@@ -57,7 +89,7 @@ fn judge_literal(place: &Url) -> Result<(), NotPublic> {
 /// Resolves names as the system does, but those of strangers to public addresses only.
 #[derive(Debug, Default)]
 pub(super) struct PublicOnly {
-    /// Whom nobody vouches for. Other names are those of the registry and of the operator's proxies.
+    /// Host names that came from a registry's answer and are not configured. Only these are restricted to public addresses.
     strangers: Mutex<BTreeSet<String>>,
 }
 
@@ -68,12 +100,12 @@ impl PublicOnly {
         if vouched_for(place, registry, config) {
             return Ok(());
         }
-        self.judge(place.host_str().unwrap_or_default());
+        self.restrict_name(place.host_str().unwrap_or_default());
         judge_literal(place)
     }
 
     /// From now on this name is judged.
-    fn judge(&self, name: &str) {
+    fn restrict_name(&self, name: &str) {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
     }
 
@@ -168,8 +200,8 @@ mod tests {
         let guard = PublicOnly::default();
         let found: Vec<_> = guard.resolve("localhost".parse().unwrap()).await.unwrap().collect();
         assert!(!found.is_empty(), "an operator's proxy may be anywhere");
-        guard.judge("localhost");
+        guard.restrict_name("localhost");
         let refused = guard.resolve("LOCALHOST".parse().unwrap()).await.err().unwrap();
-        assert!(NotPublic::caused(refused.as_ref()), "{refused}");
+        assert!(NotPublic::is_cause_of(refused.as_ref()), "{refused}");
     }
 }

@@ -14,47 +14,43 @@ use super::{
     manifest::{Descriptor, Document, Pulled},
     scratch::Scratch,
     session::Session,
-    within::Within,
 };
 
 /// Writes an image to its place, whole or not at all.
-pub(super) async fn write(session: &mut Session<'_>, pulled: &Pulled, place: &Path) -> Result<(), PullError> {
-    let failed = |error: io::Error| storage(place, &error);
+pub(super) async fn write_image(session: &mut Session<'_>, pulled: &Pulled, place: &Path) -> Result<(), PullError> {
+    let failed = |error: io::Error| storage_error(place, &error);
     let scratch = Scratch::beside(place).map_err(failed)?;
-    fill(session, pulled, scratch.path()).await?;
-    scratch.settle().map_err(failed)
+    fill_folder(session, pulled, scratch.path()).await?;
+    scratch.move_into_place().map_err(failed)
 }
 
-async fn fill(session: &mut Session<'_>, pulled: &Pulled, root: &Path) -> Result<(), PullError> {
+async fn fill_folder(session: &mut Session<'_>, pulled: &Pulled, root: &Path) -> Result<(), PullError> {
     let blobs = root.join("blobs");
     for Document { body, digest, .. } in &pulled.documents {
-        save(&blob_path(&blobs, digest).await?, body).await?;
+        save_file(&blob_path(&blobs, digest).await?, body).await?;
     }
     for descriptor in &pulled.blobs {
-        blob(session, descriptor, &blobs).await?;
+        fetch_blob(session, descriptor, &blobs).await?;
     }
     let tops = pulled
         .documents
         .first()
         .map(|top| json!({ "mediaType": pulled.media_type, "digest": top.digest, "size": top.body.len() }));
     let index = json!({ "schemaVersion": 2, "manifests": tops.into_iter().collect::<Vec<_>>() });
-    save(&root.join("index.json"), index.to_string().as_bytes()).await?;
-    save(&root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#).await
+    save_file(&root.join("index.json"), index.to_string().as_bytes()).await?;
+    save_file(&root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#).await
 }
 
-async fn blob(session: &mut Session<'_>, descriptor: &Descriptor, blobs: &Path) -> Result<(), PullError> {
+async fn fetch_blob(session: &mut Session<'_>, descriptor: &Descriptor, blobs: &Path) -> Result<(), PullError> {
     let path = blob_path(blobs, &descriptor.digest).await?;
-    let size = descriptor.size.ok_or_else(|| mismatch("a layer without a size"))?;
-    let failed = |error: io::Error| storage(&path, &error);
-    let mut file = Within::new(fs::File::create(&path).await.map_err(failed)?, size);
-    session.blob(&descriptor.digest, &mut file).await?;
-    if file.missing() > 0 {
-        return Err(mismatch("fewer bytes came than the manifest says"));
-    }
-    file.into_inner().sync_all().await.map_err(failed)
+    let size = descriptor.size.ok_or_else(|| mismatch_error("a layer without a size"))?;
+    let failed = |error: io::Error| storage_error(&path, &error);
+    let mut file = fs::File::create(&path).await.map_err(failed)?;
+    session.fetch_blob(&descriptor.digest, size, &mut file).await?;
+    file.sync_all().await.map_err(failed)
 }
 
-async fn save(path: &Path, content: &[u8]) -> Result<(), PullError> {
+async fn save_file(path: &Path, content: &[u8]) -> Result<(), PullError> {
     let write = async {
         let mut file = fs::File::create(path).await?;
         file.write_all(content).await?;
@@ -62,23 +58,23 @@ async fn save(path: &Path, content: &[u8]) -> Result<(), PullError> {
         file.flush().await?;
         file.sync_all().await
     };
-    write.await.map_err(|error| storage(path, &error))
+    write.await.map_err(|error| storage_error(path, &error))
 }
 
 /// Place of a blob, in a folder of its algorithm that is there then. A digest becomes a file name only if it is one: a
 /// hostile manifest must not write elsewhere.
 async fn blob_path(blobs: &Path, digest: &str) -> Result<PathBuf, PullError> {
-    let (algorithm, hex) = digest::split(digest).ok_or_else(|| mismatch("a digest that is none"))?;
+    let (algorithm, hex) = digest::split_digest(digest).ok_or_else(|| mismatch_error("a digest that is none"))?;
     let folder = blobs.join(algorithm);
-    fs::create_dir_all(&folder).await.map_err(|error| storage(&folder, &error))?;
+    fs::create_dir_all(&folder).await.map_err(|error| storage_error(&folder, &error))?;
     Ok(folder.join(hex))
 }
 
-fn mismatch(detail: &str) -> PullError {
+fn mismatch_error(detail: &str) -> PullError {
     PullError::new(PullFailure::DigestMismatch, detail)
 }
 
-fn storage(path: &Path, error: &io::Error) -> PullError {
+fn storage_error(path: &Path, error: &io::Error) -> PullError {
     PullError::new(PullFailure::Storage, format!("{} cannot be written: {error}", path.display()))
 }
 

@@ -15,8 +15,7 @@ use super::{
     PullConfig, PullError,
     challenge::{Challenge, Challenges, token_service},
     classify::{self, Asker},
-    guard::NotPublic,
-    place::Unfit,
+    guard::{NotPublic, Unfit},
     transport::{Transport, read_bounded},
     trouble::Refusal,
 };
@@ -46,20 +45,21 @@ pub(super) enum Access {
     Token(Secret, Grant, Duration),
 }
 
-/// One login at one registry.
-pub(super) struct Greeting<'p> {
-    /// Its clients follow no redirects: whoever is sent a password is who was meant.
-    pub(super) transport: &'p Transport,
+/// One registry, and whom it is asked as.
+pub(super) struct Site<'p> {
     pub(super) config: &'p PullConfig,
     pub(super) image: &'p ImageReference,
     pub(super) login: &'p RegistryLogin,
-    pub(super) base: &'p str,
+    /// Its clients follow no redirects: whoever is sent a password is who was meant.
+    pub(super) transport: Transport,
+    /// `scheme://host[:port]` of the registry.
+    pub(super) base: String,
 }
 
 impl Grant {
     /// The grant that a challenge asks for. What a refused request names as its scope is what is asked for, in the words of
     /// whoever refused; a greeting's scope is of the greeting, and so is what was not said.
-    pub(super) fn of(challenge: &Challenge, image: &ImageReference, of_request: bool) -> Option<Self> {
+    pub(super) fn from_challenge(challenge: &Challenge, image: &ImageReference, of_request: bool) -> Option<Self> {
         let Challenge::Bearer { realm, service, scope } = challenge else { return None };
         let named = scope.as_deref().filter(|_| of_request).unwrap_or_default();
         let mut scopes: Vec<String> = named.split_whitespace().map(str::to_owned).collect();
@@ -70,9 +70,9 @@ impl Grant {
     }
 }
 
-impl Greeting<'_> {
+impl Site<'_> {
     /// What goes with requests before anything was asked for: a token that was given.
-    pub(super) fn given(&self) -> Result<Option<Access>, PullError> {
+    pub(super) fn given_access(&self) -> Result<Option<Access>, PullError> {
         let RegistryLogin::Bearer(token) = self.login else { return Ok(None) };
         let unsendable = "the token holds characters that no request can carry; save it again without them";
         match is_sendable(token.expose()) {
@@ -82,30 +82,30 @@ impl Greeting<'_> {
     }
 
     /// What the registry wants to see, as its greeting says.
-    pub(super) async fn greet(&self) -> Result<Challenges, PullError> {
-        let answer = self.send(self.transport.http.get(format!("{}/v2/", self.base))).await?;
-        let (status, challenges) = (answer.status(), Challenges::of(answer.headers()));
+    pub(super) async fn greet_registry(&self) -> Result<Challenges, PullError> {
+        let answer = self.send_request(self.transport.http.get(format!("{}/v2/", self.base))).await?;
+        let (status, challenges) = (answer.status(), Challenges::from_headers(answer.headers()));
         let is_down = status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             || status.is_server_error();
         if challenges.is_empty() && is_down {
-            let refusal = Refusal::read(answer, true).await;
-            return Err(classify::classify(&refusal.into(), self.asker(false)));
+            let refusal = Refusal::from_answer(answer, true).await;
+            return Err(classify::classify(&refusal.into(), self.asker(false, true)));
         }
         Ok(challenges)
     }
 
     /// The token for a grant.
-    pub(super) async fn token(&self, grant: &Grant) -> Result<Access, PullError> {
-        let url = token_service(&grant.realm, &self.config.plain_http).map_err(|unfit| self.unfit(unfit))?;
+    pub(super) async fn fetch_token(&self, grant: &Grant) -> Result<Access, PullError> {
+        let url = token_service(&grant.realm, &self.config.plain_http).map_err(|unfit| self.unfit_error(unfit))?;
         let admitted = self.transport.guard.admit(&url, self.image.registry(), self.config);
-        admitted.map_err(|refused| self.unfit(refused.into()))?;
-        let answer = self.ask(url, grant).await?;
+        admitted.map_err(|refused| self.unfit_error(refused.into()))?;
+        let answer = self.request_token(url, grant).await?;
         if !answer.status().is_success() {
-            return Err(self.refused(&Refusal::read(answer, true).await));
+            return Err(self.refusal_error(&Refusal::from_answer(answer, true).await));
         }
-        let malformed = || self.error(PullFailure::RegistryError, "its token service gave no token");
-        let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.unanswered(&error))?;
+        let malformed = || self.login_error(PullFailure::RegistryError, "its token service gave no token");
+        let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.transport_error(&error))?;
         let body = Zeroizing::new(body.ok_or_else(malformed)?);
         let (token, life) = read_token(&body).ok_or_else(malformed)?;
         Ok(Access::Token(token, grant.clone(), life))
@@ -113,7 +113,7 @@ impl Greeting<'_> {
 
     /// Asks for a token. An identity token has a request of its own (distribution's "OAuth2 Token Authentication"), which not
     /// every service knows.
-    async fn ask(&self, mut url: Url, grant: &Grant) -> Result<reqwest::Response, PullError> {
+    async fn request_token(&self, mut url: Url, grant: &Grant) -> Result<reqwest::Response, PullError> {
         let login = match self.login {
             RegistryLogin::Basic(login) => Some(login),
             _ => None,
@@ -124,7 +124,7 @@ impl Greeting<'_> {
             let first = [("grant_type", "refresh_token"), ("client_id", "waybill"), ("scope", scope.as_str())];
             let last = [("refresh_token", login.password.expose())];
             let fields: Vec<_> = first.into_iter().chain(service).chain(last).collect();
-            let answer = self.send(self.transport.http.post(url.clone()).form(&fields)).await?;
+            let answer = self.send_request(self.transport.http.post(url.clone()).form(&fields)).await?;
             if ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&answer.status()) {
                 return Ok(answer);
             }
@@ -132,43 +132,44 @@ impl Greeting<'_> {
         let scopes = grant.scopes.iter().map(|scope| ("scope", scope.as_str()));
         url.query_pairs_mut().extend_pairs(scopes.chain(service));
         let request = self.transport.http.get(url);
-        self.send(match login {
+        self.send_request(match login {
             Some(login) => request.basic_auth(&login.username, Some(login.password.expose())),
             None => request,
         })
         .await
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, PullError> {
-        request.send().await.map_err(|error| self.unanswered(&error))
+    async fn send_request(&self, request: RequestBuilder) -> Result<reqwest::Response, PullError> {
+        request.send().await.map_err(|error| self.transport_error(&error))
     }
 
-    fn refused(&self, refusal: &Refusal) -> PullError {
-        let asker = self.asker(!matches!(self.login, RegistryLogin::Anonymous));
+    fn refusal_error(&self, refusal: &Refusal) -> PullError {
+        let sent = !matches!(self.login, RegistryLogin::Anonymous);
+        let asker = self.asker(sent, !sent);
         let told = match refusal.status {
-            401 => classify::refused(refusal, asker),
-            _ => classify::answered(refusal, asker.sent_nothing),
+            401 => classify::describe_refusal(refusal, asker),
+            _ => classify::describe_answer(refusal, asker.sent_nothing),
         };
-        self.error(classify::reason(refusal), &format!("its token service {told}"))
+        self.login_error(classify::find_reason(refusal), &format!("its token service {told}"))
     }
 
-    fn unanswered(&self, error: &reqwest::Error) -> PullError {
-        match NotPublic::caused(error) {
-            true => self.unfit(NotPublic.into()),
-            false => classify::of_transport(error, self.asker(false), "its token service"),
+    fn transport_error(&self, error: &reqwest::Error) -> PullError {
+        match NotPublic::is_cause_of(error) {
+            true => self.unfit_error(NotPublic.into()),
+            false => classify::transport_error(error, self.asker(false, true), "its token service"),
         }
     }
 
-    fn asker(&self, sent: bool) -> Asker<'_> {
+    pub(super) fn asker(&self, sent: bool, sent_nothing: bool) -> Asker<'_> {
         let (registry, proxies) = (self.image.registry(), &self.transport.proxies);
-        Asker { registry, login: self.login, sent, sent_nothing: !sent, proxies }
+        Asker { registry, login: self.login, sent, sent_nothing, proxies }
     }
 
-    fn unfit(&self, unfit: Unfit) -> PullError {
-        self.error(PullFailure::RegistryError, &format!("names a token service {unfit}"))
+    fn unfit_error(&self, unfit: Unfit) -> PullError {
+        self.login_error(PullFailure::RegistryError, &format!("names a token service {unfit}"))
     }
 
-    fn error(&self, reason: PullFailure, words: &str) -> PullError {
+    fn login_error(&self, reason: PullFailure, words: &str) -> PullError {
         PullError::new(reason, format!("{}: {words}", self.image.registry()))
     }
 }

@@ -80,29 +80,29 @@ enum Content {
 }
 
 /// Gets the manifests.
-pub(super) async fn fetch(session: &mut Session<'_>) -> Result<Pulled, PullError> {
+pub(super) async fn fetch_manifests(session: &mut Session<'_>) -> Result<Pulled, PullError> {
     let machine = Machine::this();
-    let mut documents = vec![session.manifest(None).await?];
+    let mut documents = vec![session.fetch_manifest(None).await?];
     let mut first_type = None;
     loop {
-        let Some(document) = documents.last() else { return Err(malformed("there is no manifest")) };
-        let (content, media_type) = read(&document.body, document.content_type.as_deref())?;
+        let Some(document) = documents.last() else { return Err(malformed_error("there is no manifest")) };
+        let (content, media_type) = read_document(&document.body, document.content_type.as_deref())?;
         let media_type = first_type.get_or_insert(media_type);
         match content {
             Content::Image(blobs) => return Ok(Pulled { media_type: media_type.clone(), documents, blobs }),
             Content::Index(_) if documents.len() > DEEPEST => {
-                return Err(malformed("the image is an index in an index in an index, and so on"));
+                return Err(malformed_error("the image is an index in an index in an index, and so on"));
             }
             Content::Index(entries) => {
-                let digest = choose(&entries, &machine)?;
-                documents.push(session.manifest(Some(&digest)).await?);
+                let digest = choose_entry(&entries, &machine)?;
+                documents.push(session.fetch_manifest(Some(&digest)).await?);
             }
         }
     }
 }
 
 /// The entry that fits best. One without a platform is taken when there is nothing better, and attestations never are.
-fn choose(entries: &[Entry], machine: &Machine) -> Result<String, PullError> {
+fn choose_entry(entries: &[Entry], machine: &Machine) -> Result<String, PullError> {
     let images = || entries.iter().filter(|entry| !entry.is_attestation());
     let ranked = images().filter_map(|entry| Some((machine.rank(entry.platform.as_ref()?)?, entry)));
     // Of equals the first one, as every client has it.
@@ -114,9 +114,9 @@ fn choose(entries: &[Entry], machine: &Machine) -> Result<String, PullError> {
         PullError::new(PullFailure::NoPlatform, detail)
     })?;
     // It becomes part of an address, and is the choice of whoever made the image.
-    match digest::split(&entry.digest) {
+    match digest::split_digest(&entry.digest) {
         Some(_) => Ok(entry.digest.clone()),
-        None => Err(malformed("the index names a manifest by something that is no digest")),
+        None => Err(malformed_error("the index names a manifest by something that is no digest")),
     }
 }
 
@@ -136,7 +136,7 @@ impl Entry {
     fn platform_name(&self) -> Option<String> {
         let Platform { os, architecture, variant } = self.platform.as_ref()?;
         let parts = [Some(os), Some(architecture), variant.as_ref()].into_iter().flatten();
-        let parts: Option<Vec<&str>> = parts.map(|part| words::code(part)).collect();
+        let parts: Option<Vec<&str>> = parts.map(|part| words::read_code(part)).collect();
         Some(parts?.join("/"))
     }
 }
@@ -148,18 +148,22 @@ pub(super) fn can_read(body: &[u8]) -> bool {
 }
 
 /// What a document is, and its media type. A page that says "200 OK" to everything is no registry.
-fn read(body: &[u8], content_type: Option<&str>) -> Result<(Content, String), PullError> {
-    let no_manifest = || malformed("what the registry sent is no image manifest");
+fn read_document(body: &[u8], content_type: Option<&str>) -> Result<(Content, String), PullError> {
+    let no_manifest = || malformed_error("what the registry sent is no image manifest");
     let raw: Raw = serde_json::from_slice(body).map_err(|_| no_manifest())?;
     if raw.schema_version != 2 {
-        return Err(malformed("the manifest is of another version than 2; push the image again with a newer tool"));
+        return Err(malformed_error(
+            "the manifest is of another version than 2; push the image again with a newer tool",
+        ));
     }
     let (is_index, is_image) = (raw.manifests.is_some(), raw.config.is_some() || raw.layers.is_some());
     // CVE-2021-41190: clients that read such a document differently run different images of one digest.
     let said = [raw.media_type.as_deref(), content_type].into_iter().flatten();
     let says = |types: [&str; 2]| said.clone().any(|said| types.contains(&said));
     if is_index && (is_image || says(IMAGE_TYPES)) || is_image && says(INDEX_TYPES) || raw.fs_layers.is_some() {
-        return Err(malformed("the manifest can be read in two ways, as an index and as an image; it is refused"));
+        return Err(malformed_error(
+            "the manifest can be read in two ways, as an index and as an image; it is refused",
+        ));
     }
     let known = |text: &&str| IMAGE_TYPES.contains(text) || INDEX_TYPES.contains(text);
     let media_type = said.clone().find(known);
@@ -177,8 +181,8 @@ fn read(body: &[u8], content_type: Option<&str>) -> Result<(Content, String), Pu
                     blobs.push(layer);
                 }
             }
-            if blobs.iter().any(|blob| digest::split(&blob.digest).is_none()) {
-                return Err(malformed("the manifest names a layer by something that is no digest"));
+            if blobs.iter().any(|blob| digest::split_digest(&blob.digest).is_none()) {
+                return Err(malformed_error("the manifest names a layer by something that is no digest"));
             }
             Ok((Content::Image(blobs), media_type.unwrap_or(usual).to_owned()))
         }
@@ -186,7 +190,7 @@ fn read(body: &[u8], content_type: Option<&str>) -> Result<(Content, String), Pu
     }
 }
 
-fn malformed(detail: &str) -> PullError {
+fn malformed_error(detail: &str) -> PullError {
     PullError::new(PullFailure::RegistryError, detail)
 }
 
@@ -211,7 +215,7 @@ mod tests {
     /// The letter of the entry that is chosen, or the reason.
     fn chosen(entries: &Value) -> String {
         let entries: Vec<Entry> = serde_json::from_value(entries.clone()).unwrap();
-        match choose(&entries, &Machine::this()) {
+        match choose_entry(&entries, &Machine::this()) {
             Ok(digest) => digest[7..8].to_owned(),
             Err(error) => format!("{}: {}", error.reason, error.detail),
         }
@@ -255,7 +259,7 @@ mod tests {
 
     /// `index <type>`, `image <type> <blobs>`, or the words of the refusal.
     fn said(body: &str, content_type: Option<&str>) -> String {
-        match read(body.as_bytes(), content_type) {
+        match read_document(body.as_bytes(), content_type) {
             Ok((Content::Index(_), media_type)) => format!("index {media_type}"),
             Ok((Content::Image(blobs), media_type)) => format!("image {media_type} {}", blobs.len()),
             Err(error) => error.detail,

@@ -5,14 +5,13 @@ mod challenge;
 mod classify;
 pub(crate) mod connection;
 mod digest;
-mod follow;
+mod encoding;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
 mod layout;
 mod login;
 mod manifest;
-mod place;
 mod platform;
 pub(crate) mod proxy;
 mod public;
@@ -20,7 +19,6 @@ mod scratch;
 mod session;
 mod transport;
 mod trouble;
-mod within;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -106,7 +104,7 @@ pub async fn pull(
     login: &RegistryLogin,
     name: &str,
 ) -> Result<String, PullError> {
-    match tokio::time::timeout(config.limit, attempt(config, image, login, name)).await {
+    match tokio::time::timeout(config.limit, attempt_pull(config, image, login, name)).await {
         Ok(outcome) => outcome,
         Err(_) => {
             let detail = format!("{} did not finish within {} s", image.registry(), config.limit.as_secs());
@@ -115,16 +113,16 @@ pub async fn pull(
     }
 }
 
-async fn attempt(
+async fn attempt_pull(
     config: &PullConfig,
     image: &ImageReference,
     login: &RegistryLogin,
     name: &str,
 ) -> Result<String, PullError> {
     let mut session = Session::open(config, image, login).await?;
-    let pulled = manifest::fetch(&mut session).await?;
+    let pulled = manifest::fetch_manifests(&mut session).await?;
     match &config.image_dir {
-        Some(folder) => layout::write(&mut session, &pulled, &folder.join(name)).await?,
+        Some(folder) => layout::write_image(&mut session, &pulled, &folder.join(name)).await?,
         None => {
             for blob in &pulled.blobs {
                 session.check_blob(blob).await?;

@@ -24,11 +24,11 @@ pub(super) struct Machine {
 impl Machine {
     /// This node.
     pub(super) fn this() -> Self {
-        Self::of(std::env::consts::OS, std::env::consts::ARCH, amd64_level())
+        Self::from_names(std::env::consts::OS, std::env::consts::ARCH, amd64_level())
     }
 
     /// A machine by Rust's names for it; `level` is what its CPU knows of x86-64 (1 to 4).
-    fn of(os: &'static str, architecture: &'static str, level: u32) -> Self {
+    fn from_names(os: &'static str, architecture: &'static str, level: u32) -> Self {
         let runs = match architecture {
             "x86_64" => vec![("amd64", level), ("386", 0)],
             "aarch64" => vec![("arm64", 8), ("arm", 8)],
@@ -116,7 +116,7 @@ mod tests {
             ("s390x", 1, &["linux/amd64", "linux/s390x"], Some("linux/s390x")),
         ];
         for (architecture, level, offered, expected) in cases {
-            let machine = Machine::of("linux", architecture, level);
+            let machine = Machine::from_names("linux", architecture, level);
             let best = offered.iter().filter_map(|text| Some((machine.rank(&platform(text))?, *text)));
             assert_eq!(best.max().map(|(_, text)| text), expected, "{architecture} v{level}: {offered:?}");
         }

@@ -30,7 +30,7 @@ impl Proxies {
     ///
     /// # Errors
     /// [`MalformedProxy`].
-    pub(crate) fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, MalformedProxy> {
+    pub(crate) fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, MalformedProxy> {
         let given = |variable: &str| get(variable).filter(|value| !value.trim().is_empty());
         let mut by_scheme = Vec::new();
         for (scheme, variables) in VARIABLES {
@@ -50,11 +50,11 @@ impl Proxies {
     /// # Errors
     /// [`MalformedProxy`].
     pub(crate) fn from_env() -> Result<Self, MalformedProxy> {
-        Self::read(|variable| std::env::var(variable).ok())
+        Self::from_variables(|variable| std::env::var(variable).ok())
     }
 
     /// The proxy that requests to an address go through.
-    pub(crate) fn of(&self, url: &Url) -> Option<&str> {
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<&str> {
         let host = url.host_str()?.to_ascii_lowercase();
         let excepted = |name: &String| {
             name == "*" || host == *name || host.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'))
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Proxies, MalformedProxy> {
-        Proxies::read(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Proxies::from_variables(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
     /// Variables, the address that is asked, and the proxy.
@@ -104,7 +104,7 @@ mod tests {
         ];
         for (pairs, url, expected) in cases {
             let proxies = read(pairs).unwrap();
-            assert_eq!(proxies.of(&Url::parse(url).unwrap()), expected, "{pairs:?} {url}");
+            assert_eq!(proxies.proxy_for(&Url::parse(url).unwrap()), expected, "{pairs:?} {url}");
         }
     }
 

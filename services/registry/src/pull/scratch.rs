@@ -25,7 +25,7 @@ impl Scratch {
     }
 
     /// Moves it to its place, in the stead of what was there.
-    pub(super) fn settle(self) -> io::Result<()> {
+    pub(super) fn move_into_place(self) -> io::Result<()> {
         let old = self.place.with_extension("old");
         remove(&old)?;
         match fs::rename(&self.place, &old) {
@@ -67,7 +67,7 @@ mod tests {
         };
         let scratch = Scratch::beside(&place).unwrap();
         fs::write(scratch.path().join("file"), "1").unwrap();
-        scratch.settle().unwrap();
+        scratch.move_into_place().unwrap();
         assert_eq!((fs::read_to_string(place.join("file")).unwrap(), names()), ("1".to_owned(), vec!["c-1".into()]));
 
         let scratch = Scratch::beside(&place).unwrap();
@@ -79,7 +79,7 @@ mod tests {
         fs::write(place.with_extension("part").join("stale"), "killed").unwrap();
         let scratch = Scratch::beside(&place).unwrap();
         fs::write(scratch.path().join("file"), "3").unwrap();
-        scratch.settle().unwrap();
+        scratch.move_into_place().unwrap();
         assert_eq!((fs::read_to_string(place.join("file")).unwrap(), names()), ("3".to_owned(), vec!["c-1".into()]));
         assert!(!place.join("stale").exists());
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{
     Method, RequestBuilder, Response, Url,
-    header::{ACCEPT, ACCEPT_ENCODING, RANGE},
+    header::{ACCEPT, ACCEPT_ENCODING, LOCATION, RANGE},
 };
 use tokio::io::AsyncWrite;
 use waybill_domain::reference::ImageReference;
@@ -14,13 +14,12 @@ use waybill_schemas::v1::PullFailure;
 use super::{
     PullConfig, PullError, bounded,
     challenge::Challenge,
-    classify::{Asker, classify},
-    follow::follow,
-    login::{Access, Grant, Greeting},
+    classify::classify,
+    guard::{Unfit, check_address},
+    login::{Access, Grant, Site},
     manifest::{Descriptor, Document},
-    place::{Unfit, fit},
     transport::{self, Transport},
-    trouble::Trouble,
+    trouble::{Refusal, Trouble, has_content},
 };
 use crate::provider::RegistryLogin;
 
@@ -35,12 +34,7 @@ const ANY_TYPE: &str = "*/*";
 
 /// Everything a pull asks the registry goes through here.
 pub(super) struct Session<'p> {
-    config: &'p PullConfig,
-    image: &'p ImageReference,
-    login: &'p RegistryLogin,
-    transport: Transport,
-    /// `scheme://host[:port]` of the registry.
-    base: String,
+    site: Site<'p>,
     access: Access,
     /// True if the registry gave something for this access.
     worked: bool,
@@ -80,14 +74,14 @@ impl<'p> Session<'p> {
         image: &'p ImageReference,
         login: &'p RegistryLogin,
     ) -> Result<Self, PullError> {
-        let (transport, base) = (Transport::new(config)?, transport::base(image.registry(), config));
-        let access = Access::Anonymous;
-        let mut session = Self { config, image, login, transport, base, access, worked: false, until: None };
-        if let Some(given) = session.greeting().given()? {
+        let (transport, base) = (Transport::new(config)?, transport::registry_base(image.registry(), config));
+        let site = Site { config, image, login, transport, base };
+        let mut session = Self { site, access: Access::Anonymous, worked: false, until: None };
+        if let Some(given) = session.site.given_access()? {
             session.access = given;
             return Ok(session);
         }
-        let challenges = session.greeting().greet().await?;
+        let challenges = session.site.greet_registry().await?;
         let next = challenges.usable.iter().find_map(|challenge| session.answer_to(challenge, false));
         if let Some(next) = next {
             session.log_in(&next).await?;
@@ -96,18 +90,18 @@ impl<'p> Session<'p> {
     }
 
     /// The manifest that the image reference names, or the one with a digest.
-    pub(super) async fn manifest(&mut self, digest: Option<&str>) -> Result<Document, PullError> {
-        let wanted = digest.or(self.image.digest());
-        let name = wanted.or(self.image.tag()).unwrap_or("latest");
-        let answer = self.get(&format!("manifests/{name}"), MANIFEST_TYPES).await?;
-        bounded::manifest(answer, wanted).await.map_err(|trouble| self.error(&trouble))
+    pub(super) async fn fetch_manifest(&mut self, digest: Option<&str>) -> Result<Document, PullError> {
+        let wanted = digest.or(self.site.image.digest());
+        let name = wanted.or(self.site.image.tag()).unwrap_or("latest");
+        let answer = self.fetch_content(&format!("manifests/{name}"), MANIFEST_TYPES).await?;
+        bounded::receive_manifest(answer, wanted).await.map_err(|trouble| self.explain_trouble(&trouble))
     }
 
     /// A blob, verified while it is written. Other addresses that a manifest may give for it are not asked: they would be the
     /// choice of whoever made the image.
-    pub(super) async fn blob(&mut self, digest: &str, out: impl AsyncWrite) -> Result<(), PullError> {
-        let answer = self.get(&format!("blobs/{digest}"), ANY_TYPE).await?;
-        bounded::blob(answer, digest, out).await.map_err(|trouble| self.error(&trouble))
+    pub(super) async fn fetch_blob(&mut self, digest: &str, size: u64, out: impl AsyncWrite) -> Result<(), PullError> {
+        let answer = self.fetch_content(&format!("blobs/{digest}"), ANY_TYPE).await?;
+        bounded::receive_blob(answer, digest, size, out).await.map_err(|trouble| self.explain_trouble(&trouble))
     }
 
     /// Asks whether the registry gives a blob, without its content. Storage that signs addresses for GET refuses HEAD, and
@@ -120,29 +114,29 @@ impl<'p> Session<'p> {
             Ok(answer) => match bounded::said_size(&answer).filter(|size| *size > 0 && Some(*size) != blob.size) {
                 Some(size) => {
                     let words = format!("has {size} bytes for a blob of which the manifest says another size");
-                    Err(PullError::new(PullFailure::DigestMismatch, format!("{}: {words}", self.image.registry())))
+                    Err(PullError::new(PullFailure::DigestMismatch, format!("{}: {words}", self.site.image.registry())))
                 }
                 None => Ok(()),
             },
             Err(Unanswered::Trouble(Trouble::Refused(_))) => {
                 let byte = Question { method: Method::GET, first_byte: true, ..head };
-                self.ask_logged_in(&byte).await.map(drop).map_err(|unanswered| self.told(unanswered))
+                self.ask_logged_in(&byte).await.map(drop).map_err(|unanswered| self.explain_unanswered(unanswered))
             }
-            Err(unanswered) => Err(self.told(unanswered)),
+            Err(unanswered) => Err(self.explain_unanswered(unanswered)),
         }
     }
 
-    async fn get(&mut self, what: &str, accept: &str) -> Result<Response, PullError> {
+    async fn fetch_content(&mut self, what: &str, accept: &str) -> Result<Response, PullError> {
         self.stay_logged_in().await?;
         let question = Question { method: Method::GET, what, accept, first_byte: false };
-        self.ask_logged_in(&question).await.map_err(|unanswered| self.told(unanswered))
+        self.ask_logged_in(&question).await.map_err(|unanswered| self.explain_unanswered(unanswered))
     }
 
     /// Asks, and again after each login that may help.
     async fn ask_logged_in(&mut self, question: &Question<'_>) -> Result<Response, Unanswered> {
         let mut tried = Vec::new();
         loop {
-            let trouble = match self.ask(question).await {
+            let trouble = match self.request_content(question).await {
                 Ok(answer) => {
                     self.worked = true;
                     return Ok(answer);
@@ -156,27 +150,27 @@ impl<'p> Session<'p> {
         }
     }
 
-    fn told(&self, unanswered: Unanswered) -> PullError {
+    fn explain_unanswered(&self, unanswered: Unanswered) -> PullError {
         match unanswered {
-            Unanswered::Trouble(trouble) => self.error(&trouble),
+            Unanswered::Trouble(trouble) => self.explain_trouble(&trouble),
             Unanswered::Login(error) => error,
         }
     }
 
-    async fn ask(&self, question: &Question<'_>) -> Result<Response, Trouble> {
-        let url = format!("{}/v2/{}/{}", self.base, self.image.repository(), question.what);
+    async fn request_content(&self, question: &Question<'_>) -> Result<Response, Trouble> {
+        let Site { config, image, transport, base, .. } = &self.site;
+        let url = format!("{base}/v2/{}/{}", image.repository(), question.what);
+        let judge = |place: &Url| {
+            check_address(place, &config.plain_http)?;
+            Ok(transport.guard.admit(place, image.registry(), config)?)
+        };
         let ask = |url: Url, at_registry: bool| {
-            let request = self.transport.http.request(question.method.clone(), url).header(ACCEPT, question.accept);
+            let request = transport.http.request(question.method.clone(), url).header(ACCEPT, question.accept);
             let request = request.header(ACCEPT_ENCODING, "identity");
             let request = if question.first_byte { request.header(RANGE, "bytes=0-0") } else { request };
-            if at_registry { self.access.on(request) } else { request }
+            if at_registry { self.access.add_to(request) } else { request }
         };
-        follow(&url, |place| self.judge(place), ask).await
-    }
-
-    fn judge(&self, place: &Url) -> Result<(), Unfit> {
-        fit(place, &self.config.plain_http)?;
-        Ok(self.transport.guard.admit(place, self.image.registry(), self.config)?)
+        follow_redirects(&url, judge, ask).await
     }
 
     async fn stay_logged_in(&mut self) -> Result<(), PullError> {
@@ -199,16 +193,18 @@ impl<'p> Session<'p> {
             return Some(next);
         }
         let may_hide = refusal.challenges.is_empty()
-            && matches!((&self.access, self.login), (Access::Anonymous, RegistryLogin::Basic(_)));
+            && matches!((&self.access, self.site.login), (Access::Anonymous, RegistryLogin::Basic(_)));
         Some(Try::UnaskedPassword).filter(|next| may_hide && !tried.contains(next))
     }
 
     /// How a challenge would be answered, if it can be.
     fn answer_to(&self, challenge: &Challenge, of_request: bool) -> Option<Try> {
-        match (challenge, self.login) {
+        match (challenge, self.site.login) {
             (_, RegistryLogin::Bearer(_)) | (Challenge::Basic, RegistryLogin::Anonymous) => None,
             (Challenge::Basic, RegistryLogin::Basic(_)) => Some(Try::Password),
-            (Challenge::Bearer { .. }, _) => Grant::of(challenge, self.image, of_request).map(Try::Token),
+            (Challenge::Bearer { .. }, _) => {
+                Grant::from_challenge(challenge, self.site.image, of_request).map(Try::Token)
+            }
         }
     }
 
@@ -222,8 +218,8 @@ impl<'p> Session<'p> {
     }
 
     async fn log_in(&mut self, how: &Try) -> Result<(), PullError> {
-        let access = match (how, self.login) {
-            (Try::Token(grant), _) => self.greeting().token(grant).await?,
+        let access = match (how, self.site.login) {
+            (Try::Token(grant), _) => self.site.fetch_token(grant).await?,
             (Try::Password | Try::UnaskedPassword, RegistryLogin::Basic(login)) => Access::Basic(login.clone()),
             (Try::Password | Try::UnaskedPassword, _) => Access::Anonymous,
         };
@@ -235,25 +231,48 @@ impl<'p> Session<'p> {
         Ok(())
     }
 
-    fn greeting(&self) -> Greeting<'_> {
-        let Self { transport, config, image, login, base, .. } = self;
-        Greeting { transport, config, image, login, base }
-    }
-
-    fn error(&self, trouble: &Trouble) -> PullError {
+    fn explain_trouble(&self, trouble: &Trouble) -> PullError {
         let sent_nothing = matches!(self.access, Access::Anonymous);
-        let sent = !sent_nothing && !matches!(self.login, RegistryLogin::Anonymous);
-        let (registry, proxies) = (self.image.registry(), &self.transport.proxies);
-        classify(trouble, Asker { registry, login: self.login, sent, sent_nothing, proxies })
+        let sent = !sent_nothing && !matches!(self.site.login, RegistryLogin::Anonymous);
+        classify(trouble, self.site.asker(sent, sent_nothing))
     }
 }
 
 impl Access {
-    fn on(&self, request: RequestBuilder) -> RequestBuilder {
+    fn add_to(&self, request: RequestBuilder) -> RequestBuilder {
         match self {
             Self::Anonymous => request,
             Self::Basic(login) => request.basic_auth(&login.username, Some(login.password.expose())),
             Self::Given(token) | Self::Token(token, _, _) => request.bearer_auth(token.expose()),
         }
     }
+}
+
+const MOST_REDIRECTS: usize = 5;
+
+/// The content's answer, wherever the registry sends the request on. No library follows redirects for us: a registry must not
+/// send its callers into the operator's own network, nor off TLS. `ask` makes a request, with credentials if told that it goes
+/// to the registry itself: no other host gets any. `judge` looks at every other place before it is asked.
+async fn follow_redirects(
+    url: &str,
+    judge: impl Fn(&Url) -> Result<(), Unfit>,
+    ask: impl Fn(Url, bool) -> RequestBuilder,
+) -> Result<Response, Trouble> {
+    let url = Url::parse(url).map_err(|_| Unfit::NoAddress)?;
+    let registry = url.origin();
+    let (mut at_registry, mut answer) = (true, ask(url, true).send().await?);
+    for _ in 0..MOST_REDIRECTS {
+        let Some(next) = next_place(&answer) else { break };
+        at_registry = next.origin() == registry;
+        if !at_registry {
+            judge(&next)?;
+        }
+        answer = ask(next, at_registry).send().await?;
+    }
+    if has_content(answer.status()) { Ok(answer) } else { Err(Refusal::from_answer(answer, at_registry).await.into()) }
+}
+
+fn next_place(answer: &Response) -> Option<Url> {
+    let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+    answer.url().join(location.to_str().ok()?).ok()
 }

@@ -8,30 +8,33 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use super::{challenge::Challenges, digest::DigestError, place::Unfit, transport::read_bounded};
+use super::{challenge::Challenges, digest::DigestError, encoding::Unreadable, guard::Unfit, transport::read_bounded};
 use crate::words;
 
 const MOST_WORDS: usize = 256 * 1024;
 /// Most codes of one answer that are told.
 const MOST_CODES: usize = 3;
 
-/// What came of a request instead of content.
-#[derive(Debug)]
+/// What came of a request instead of content. `classify` puts it into words.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    /// An answer that is not the content.
+    #[error("an answer that is not the content")]
     Refused(Box<Refusal>),
-    /// A manifest that is larger than any needs to be.
+    #[error("a manifest that is larger than any needs to be")]
     TooLarge,
-    /// Content that came compressed although nobody asked for that, and cannot be read.
-    Compressed,
-    /// Content that is not what its digest says.
-    Digest(DigestError),
+    #[error(transparent)]
+    Encoded(#[from] Unreadable),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
     /// No answer, or one that broke off.
-    Transport(reqwest::Error),
+    #[error(transparent)]
+    Transport(#[from] reqwest::Error),
     /// The content could not be written.
-    Write(io::Error),
+    #[error(transparent)]
+    Write(#[from] io::Error),
     /// The registry sent us on to a place that is not gone to.
-    SentTo(Unfit),
+    #[error(transparent)]
+    SentTo(#[from] Unfit),
 }
 
 /// An answer that is not the content.
@@ -68,10 +71,10 @@ struct Told {
 
 impl Refusal {
     /// Reads an answer. Of its body at most 256 KiB are.
-    pub(super) async fn read(answer: Response, at_registry: bool) -> Self {
+    pub(super) async fn from_answer(answer: Response, at_registry: bool) -> Self {
         let (status, headers) = (answer.status(), answer.headers());
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
-        let (challenges, retry_after) = (Challenges::of(headers), text(RETRY_AFTER).parse().ok());
+        let (challenges, retry_after) = (Challenges::from_headers(headers), text(RETRY_AFTER).parse().ok());
         let is_page = text(CONTENT_TYPE).to_ascii_lowercase().starts_with("text/html");
         let elsewhere = answer.url().host_str().filter(|_| !at_registry).map(str::to_owned);
         let body = read_bounded(answer, MOST_WORDS).await.ok().flatten().unwrap_or_default();
@@ -94,7 +97,7 @@ impl Refusal {
 }
 
 fn read_errors(errors: &[Told]) -> (Vec<String>, String) {
-    let codes = errors.iter().filter_map(|error| words::code(error.code.as_str()?).map(str::to_owned));
+    let codes = errors.iter().filter_map(|error| words::read_code(error.code.as_str()?).map(str::to_owned));
     let messages: Vec<&str> = errors.iter().filter_map(|error| error.message.as_str()).collect();
     (codes.take(MOST_CODES).collect(), messages.join("; "))
 }
@@ -107,29 +110,5 @@ pub(super) fn has_content(status: StatusCode) -> bool {
 impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
-    }
-}
-
-impl From<DigestError> for Trouble {
-    fn from(error: DigestError) -> Self {
-        Self::Digest(error)
-    }
-}
-
-impl From<reqwest::Error> for Trouble {
-    fn from(error: reqwest::Error) -> Self {
-        Self::Transport(error)
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Write(error)
-    }
-}
-
-impl From<Unfit> for Trouble {
-    fn from(unfit: Unfit) -> Self {
-        Self::SentTo(unfit)
     }
 }

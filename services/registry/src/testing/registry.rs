@@ -128,7 +128,8 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 impl Image {
-    fn answer(&self, path: &str) -> Answer {
+    /// What it serves at a path.
+    pub(crate) fn answer(&self, path: &str) -> Answer {
         let manifest = |body: &[u8]| (200, vec![("docker-content-digest", digest_of(body))], body.to_vec());
         let below = |kind: &str| path.strip_prefix("/v2/team/app/")?.strip_prefix(kind);
         if path == "/v2/" {

@@ -1,5 +1,7 @@
 //! The facts inside one write transaction: the fold reads what it has written.
 
+use std::{cell::RefCell, collections::HashMap, hash::Hash};
+
 use redb::{ReadableTable as _, Table, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 use waybill_domain::fold::{
@@ -9,7 +11,7 @@ use waybill_domain::fold::{
 use waybill_schemas::WorkerId;
 
 use super::{
-    ProjectionError, checksum, placement,
+    Due, ProjectionError, checksum, placement,
     tables::{
         IMAGES, NEWEST, PENDING, PLACEMENTS, SECRETS, TableName, USES, WORKER_SECRETS, WORKERS, container_key,
         definition, image_key, number_key, pending_key, range, secret_key, use_key, worker_secret_key,
@@ -71,6 +73,9 @@ pub(super) struct TransactionFacts<'t> {
     uses: CheckedTable<'t>,
     worker_secrets: CheckedTable<'t>,
     pending: CheckedTable<'t>,
+    /// Rows that many events of a batch need, each read once.
+    known_secrets: RefCell<HashMap<SecretKey, Option<SecretFact>>>,
+    known_workers: RefCell<HashMap<WorkerId, Option<WorkerFact>>>,
 }
 
 impl<'t> TransactionFacts<'t> {
@@ -84,14 +89,29 @@ impl<'t> TransactionFacts<'t> {
             uses: CheckedTable::open(transaction, USES)?,
             worker_secrets: CheckedTable::open(transaction, WORKER_SECRETS)?,
             pending: CheckedTable::open(transaction, PENDING)?,
+            known_secrets: RefCell::default(),
+            known_workers: RefCell::default(),
         })
     }
 
     pub(super) fn apply(&mut self, change: Change) -> Result<(), ProjectionError> {
         match change {
             Change::PutImage(key, fact) => self.images.put(&image_key(&key), &fact),
-            Change::PutSecret(key, fact) => self.secrets.put(&secret_key(&key), &fact),
-            Change::PutWorker(id, fact) => self.workers.put(id.as_str(), &fact),
+            Change::PutSecret(key, fact) => {
+                self.secrets.put(&secret_key(&key), &fact)?;
+                self.known_secrets.get_mut().insert(key, Some(fact));
+                Ok(())
+            }
+            Change::PutWorker(id, fact) => {
+                self.workers.put(id.as_str(), &fact)?;
+                self.known_workers.get_mut().insert(id, Some(fact));
+                Ok(())
+            }
+            // A memo of it would make it known again within this transaction.
+            Change::RemoveWorker(id) => {
+                self.known_workers.get_mut().insert(id.clone(), None);
+                self.workers.remove(id.as_str())
+            }
             Change::PutPlacement(fact) => {
                 let (key, value) = placement::encode(*fact)?;
                 self.placements.table.insert(key.as_str(), value.as_slice())?;
@@ -105,6 +125,25 @@ impl<'t> TransactionFacts<'t> {
             Change::PutPending(pending) => self.pending.put(&pending_key(&pending.key()), &pending),
             Change::RemovePending(key) => self.pending.remove(&pending_key(&key)),
         }
+    }
+
+    /// Those decisions that still wait, with their workers and secrets as they are now.
+    pub(super) fn complete(&self, new: Vec<Pending>) -> Result<Vec<Due>, ProjectionError> {
+        let mut due = Vec::with_capacity(new.len());
+        for pending in new {
+            let key = pending.key();
+            if self.pending(&key)?.is_none() {
+                continue;
+            }
+            let (mut worker, mut secret) = (None, None);
+            if let Some(credential) = pending.decision.credential() {
+                let (workspace, secret_name) = (pending.decision.workspace.clone(), credential.secret_name.clone());
+                worker = self.worker(&pending.decision.worker_id)?;
+                secret = self.secret(&SecretKey { workspace, secret_name })?;
+            }
+            due.push(Due { key: pending_key(&key), pending, worker, secret });
+        }
+        Ok(due)
     }
 
     /// A use's row says nothing beyond its key, but a worker's row names the secret: keys are not read back.
@@ -125,6 +164,19 @@ impl<'t> TransactionFacts<'t> {
     }
 }
 
+fn read_once<K: Eq + Hash + Clone, T: Clone>(
+    known: &RefCell<HashMap<K, Option<T>>>,
+    key: &K,
+    read: impl FnOnce() -> Result<Option<T>, ProjectionError>,
+) -> Result<Option<T>, ProjectionError> {
+    if let Some(row) = known.borrow().get(key) {
+        return Ok(row.clone());
+    }
+    let row = read()?;
+    known.borrow_mut().insert(key.clone(), row.clone());
+    Ok(row)
+}
+
 impl Facts for TransactionFacts<'_> {
     type Error = ProjectionError;
 
@@ -133,11 +185,11 @@ impl Facts for TransactionFacts<'_> {
     }
 
     fn secret(&self, key: &SecretKey) -> Result<Option<SecretFact>, ProjectionError> {
-        self.secrets.get(&secret_key(key))
+        read_once(&self.known_secrets, key, || self.secrets.get(&secret_key(key)))
     }
 
     fn worker(&self, id: &WorkerId) -> Result<Option<WorkerFact>, ProjectionError> {
-        self.workers.get(id.as_str())
+        read_once(&self.known_workers, id, || self.workers.get(id.as_str()))
     }
 
     fn placement(&self, number: u64) -> Result<Option<PlacementFact>, ProjectionError> {
@@ -157,6 +209,18 @@ impl Facts for TransactionFacts<'_> {
 
     fn secrets_of_worker(&self, id: &WorkerId) -> Result<Vec<SecretKey>, ProjectionError> {
         self.worker_secrets.rows_below(&format!("{id}/"))
+    }
+
+    fn placements_on(&self, id: &WorkerId) -> Result<Vec<PlacementFact>, ProjectionError> {
+        let mut found = Vec::new();
+        for row in self.placements.table.iter()? {
+            let (key, value) = row?;
+            let placement = placement::decode(key.value(), value.value())?;
+            if placement.worker_id == *id {
+                found.push(placement);
+            }
+        }
+        Ok(found)
     }
 
     fn pending(&self, key: &PendingKey) -> Result<Option<Pending>, ProjectionError> {

@@ -23,11 +23,15 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use redb::{ConcurrencyMode, Database, DatabaseError, Durability, ReadableDatabase};
 use waybill_domain::{
-    fold::{Anomaly, fold},
+    fold::{Anomaly, Change, Pending, fold},
     verify::Verifier,
 };
 use waybill_schemas::{Timestamp, WorkerId};
@@ -46,10 +50,14 @@ use quarantine::QuarantineTables;
 use tables::{HELD, META, number_key};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
 
-/// Length of the file from which it is compacted at start, if less than half of it is in use.
-const LEAST_TO_COMPACT: u64 = 16 * 1024 * 1024;
+/// Length of the file from which it is compacted, if less than two thirds of it are in use.
+const LEAST_TO_COMPACT: u64 = 4 * 1024 * 1024;
+
+/// Most decisions that are handed over before they are on the disk. More go through the outbox, where lanes and workspaces
+/// take turns.
+const MOST_HANDED_OVER: usize = 16;
 
 const POSITION_KEY: &str = "position";
 /// By which rules the rows were folded.
@@ -69,9 +77,11 @@ pub struct FoldReport {
 /// The projection's file.
 #[derive(Debug)]
 pub struct Projection {
-    database: Database,
+    /// Locked for writing only to give room back.
+    database: RwLock<Database>,
     path: PathBuf,
     durability: Durability,
+    answered: AtomicU64,
 }
 
 impl Projection {
@@ -99,7 +109,15 @@ impl Projection {
         if !intact {
             tracing::warn!(projection = %path.display(), "the projection was left in the middle of writing, repaired it");
         }
-        Ok(Self { database, path: path.to_owned(), durability: Durability::Immediate })
+        Ok(Self::over(database, path, Durability::Immediate))
+    }
+
+    fn over(database: Database, path: &Path, durability: Durability) -> Self {
+        Self { database: RwLock::new(database), path: path.to_owned(), durability, answered: AtomicU64::new(0) }
+    }
+
+    fn database(&self) -> RwLockReadGuard<'_, Database> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the file is.
@@ -120,7 +138,18 @@ impl Projection {
     /// # Errors
     /// Those of the store; nothing is written then.
     pub fn fold(&self, stream_created: Timestamp, entries: &[Entry]) -> Result<FoldReport, ProjectionError> {
-        self.fold_each(stream_created, entries, None)
+        self.fold_each(stream_created, entries, None, &|_| {})
+    }
+
+    /// As [`fold`](Self::fold). A few decisions that follow are handed over before the rows are on the disk: what they say follows
+    /// from the log, whatever becomes of the transaction, and after a crash they are found said.
+    pub(crate) fn fold_handing_over(
+        &self,
+        stream_created: Timestamp,
+        entries: &[Entry],
+        hand_over: &dyn Fn(Vec<Due>),
+    ) -> Result<FoldReport, ProjectionError> {
+        self.fold_each(stream_created, entries, None, hand_over)
     }
 
     /// As [`fold`](Self::fold), with each event shown to a verifier.
@@ -133,7 +162,7 @@ impl Projection {
         entries: &[Entry],
         verifier: &mut Verifier,
     ) -> Result<FoldReport, ProjectionError> {
-        self.fold_each(stream_created, entries, Some(verifier))
+        self.fold_each(stream_created, entries, Some(verifier), &|_| {})
     }
 
     fn fold_each(
@@ -141,10 +170,12 @@ impl Projection {
         stream_created: Timestamp,
         entries: &[Entry],
         mut verifier: Option<&mut Verifier>,
+        hand_over: &dyn Fn(Vec<Due>),
     ) -> Result<FoldReport, ProjectionError> {
-        let mut report = FoldReport::default();
+        let (mut report, mut answered, mut new) = (FoldReport::default(), 0_u64, Vec::new());
         let Some(last) = entries.last() else { return Ok(report) };
-        let mut transaction = self.database.begin_write()?;
+        let database = self.database();
+        let mut transaction = database.begin_write()?;
         transaction.set_durability(self.durability)?;
         {
             let mut facts = TransactionFacts::open(&transaction)?;
@@ -162,15 +193,41 @@ impl Projection {
                     verifier.observe(recorded, folded.anomaly.as_ref());
                 }
                 report.anomalies.extend(folded.anomaly.map(|anomaly| (recorded.sequence, anomaly)));
-                folded.changes.into_iter().try_for_each(|change| facts.apply(change))?;
+                for change in folded.changes {
+                    match &change {
+                        Change::RemovePending(_) => answered = answered.saturating_add(1),
+                        Change::PutPending(pending) if new.len() <= MOST_HANDED_OVER => {
+                            new.push(Pending::clone(pending));
+                        }
+                        _ => {}
+                    }
+                    facts.apply(change)?;
+                }
                 report.rulings.extend(quarantine.rule(recorded)?);
+            }
+            if (1..=MOST_HANDED_OVER).contains(&new.len()) {
+                hand_over(facts.complete(new)?);
             }
             let mut meta = CheckedTable::open(&transaction, META)?;
             meta.put(POSITION_KEY, &last.position(stream_created))?;
             meta.put(RULES_KEY, &RULES)?;
         }
         transaction.commit()?;
+        self.answered.fetch_add(answered, Ordering::Relaxed);
         Ok(report)
+    }
+
+    /// Number of decisions that were folded since the file was opened.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Gives room back that is not in use, which takes a while where there is much. What cannot be done now, as while somebody
+    /// reads, is done at another time.
+    pub(crate) fn compact(&self) {
+        if let Ok(mut database) = self.database.try_write() {
+            compact_if_sparse(&mut database, &self.path);
+        }
     }
 
     /// Notes why a quarantined message stays where it is.
@@ -178,7 +235,7 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn hold(&self, sequence: u64, held: &Held) -> Result<(), ProjectionError> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.database().begin_write()?;
         CheckedTable::open(&transaction, HELD)?.put(&number_key(sequence), held)?;
         Ok(transaction.commit()?)
     }
@@ -221,12 +278,11 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn snapshot(&self) -> Result<Snapshot, ProjectionError> {
-        Ok(Snapshot(self.database.begin_read()?))
+        Ok(Snapshot(self.database().begin_read()?))
     }
 }
 
-/// Gives room back that a large outbox took for a while: the store keeps the pages of its file. What cannot be done now, as
-/// while somebody reads, is done at another start.
+/// Gives room back that a large outbox took for a while: the store keeps the pages of its file.
 fn compact_if_sparse(database: &mut Database, path: &Path) {
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     if length < LEAST_TO_COMPACT {
@@ -239,7 +295,7 @@ fn compact_if_sparse(database: &mut Database, path: &Path) {
         let page = u64::try_from(stats.page_size()).unwrap_or(u64::MAX);
         Ok::<_, ProjectionError>(stats.allocated_pages().saturating_mul(page))
     };
-    if !used().is_ok_and(|used| used < length / 2) {
+    if !used().is_ok_and(|used| used < length / 3 * 2) {
         return;
     }
     match database.compact() {

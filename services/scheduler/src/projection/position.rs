@@ -7,7 +7,7 @@ use waybill_schemas::Timestamp;
 /// A place in one particular log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// When the stream was created: its identity.
+    /// When the stream was created that it was folded from. One that was restored from a backup has another time.
     pub stream_created: Timestamp,
     /// Stream sequence of the last folded message.
     pub sequence: u64,

@@ -1,6 +1,6 @@
 //! Projections that are thrown away: nothing waits for the disk.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, sync::PoisonError};
 
 use redb::{Database, Durability, backends::FileBackend};
 
@@ -25,7 +25,7 @@ impl Projection {
         let failed = |source| ProjectionError::Open { path: path.to_owned(), source: Box::new(source) };
         let database = opened.map_err(failed)?;
         // redb allows this only where no other process can open the file.
-        Ok(Self { database, path: path.to_owned(), durability: Durability::None })
+        Ok(Self::over(database, path, Durability::None))
     }
 
     /// Writes a scratch projection to the disk for good.
@@ -33,7 +33,8 @@ impl Projection {
     /// # Errors
     /// Those of the store.
     pub fn persist(self) -> Result<(), ProjectionError> {
-        self.database.begin_write()?.commit()?;
-        Ok(self.database.close()?)
+        let database = self.database.into_inner().unwrap_or_else(PoisonError::into_inner);
+        database.begin_write()?.commit()?;
+        Ok(database.close()?)
     }
 }

@@ -68,6 +68,15 @@ impl Snapshot {
         Ok(rows)
     }
 
+    /// Bytes of all rows with their keys, but for the position's.
+    #[cfg(test)]
+    pub(crate) fn stored_bytes(&self) -> Result<u64, ProjectionError> {
+        let tables = TABLES.into_iter().filter(|name| *name != META);
+        let sizes = tables
+            .map(|name| Ok(self.table(name)?.map_or(0, |table| table.stats().map_or(0, |stats| stats.stored_bytes()))));
+        sizes.sum()
+    }
+
     /// Hands over each row of one of [`TABLES`], in the order of its keys.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use crate::{
     keeper::{Keeper, VaultTask},
     projection::{Entry, FoldReport, Projection},
     publisher::{Publisher, Round},
+    standing::Standing,
 };
 
 pub(super) const CANARY: &str = "canary-5up3r-s3cr3t";
@@ -109,6 +110,7 @@ impl Bench {
                 expires_at: None,
                 credentials_length: 40,
                 digest,
+                note: None,
                 verified: None,
             },
         };
@@ -230,7 +232,9 @@ impl Bench {
 
     pub(super) fn publisher(&self) -> Publisher {
         let log = self.administration();
-        Publisher::new(log, self.projection.clone(), self.grants.clone(), self.aside.clone(), self.folded.subscribe())
+        let (folded, new) = (self.folded.subscribe(), mpsc::channel(1).1);
+        let (projection, grants, aside) = (self.projection.clone(), self.grants.clone(), self.aside.clone());
+        Publisher::new(log, projection, grants, aside, folded, new, Standing::default())
     }
 
     /// Folds and publishes until nothing is left to do.

@@ -21,7 +21,7 @@ async fn what_a_dead_scheduler_said_is_not_said_again() {
     bench.fold().await;
     let bench = publish_and_die(bench).await;
     let said = bench.log.messages().len();
-    assert_eq!(bench.publisher().publish_round().await.unwrap(), Round::Published);
+    assert_eq!(bench.publisher().publish_round().await.unwrap(), Round::Behind);
     assert_eq!(bench.log.messages().len(), said);
     bench.settle().await;
     assert_eq!(bench.decisions(), ["attached c1 4 v1", "attached c2 5 v1"]);
@@ -40,7 +40,7 @@ async fn a_first_decision_behind_its_withdrawal_is_said() {
     bench.end("ws", "c", placement).await;
     other.settle().await;
     assert_eq!(bench.decisions(), ["attached c 4 v1", "withdrawn c 4 ended"]);
-    assert_eq!(bench.publisher().publish_round().await.unwrap(), Round::Published);
+    assert_eq!(bench.publisher().publish_round().await.unwrap(), Round::Behind);
     assert_eq!(bench.aside.keys().len(), 0);
     bench.settle().await;
     assert_eq!(bench.decisions().len(), 2);

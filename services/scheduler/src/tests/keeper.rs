@@ -97,6 +97,32 @@ async fn a_sweep_finds_what_a_crash_left_undone() {
     assert_eq!(bench.vault_keys().await, ["secret.ws.new.1"]);
 }
 
+/// A gateway dies between the vault and the log. What it left is not needed by anybody, and goes when its event cannot come
+/// any more; what a gateway is about to say stays.
+#[tokio::test]
+async fn what_a_dead_gateway_left_is_collected() {
+    let bench = granted().await;
+    let long_ago = waybill_platform::trace::now().instant() - std::time::Duration::from_secs(7200);
+    let leave = async |name: &str, version: u64| {
+        let entry = SecretEntry { sealed: bench.seal_version("ws", name, version), mac: "00".to_owned() };
+        bench.vault.create(&secret_key("ws", name, version), &entry.into()).await.unwrap();
+    };
+    bench.vault.set_now(long_ago.into());
+    leave("old", 1).await;
+    leave("s.t", 2).await;
+    bench.vault.set_now(waybill_platform::trace::now());
+    leave("new", 1).await;
+    leave("s.t", 3).await;
+    keep(&bench, [VaultTask::Collect]).await;
+    let left = ["secret.ws.new.1", "secret.ws.s=t.1", "secret.ws.s=t.3", ALL[1], ALL[2]];
+    assert_eq!(bench.vault_keys().await, left, "what is young, named or in use stays");
+    // The numbers that were taken are skipped by the next version.
+    bench.end("ws", "c2", bench.log.events()[5].0).await;
+    bench.settle().await;
+    keep(&bench, [VaultTask::Collect]).await;
+    assert_eq!(bench.vault_keys().await, &left[..4], "the grant of a worker that needs it no more goes as well");
+}
+
 #[tokio::test]
 async fn a_version_that_waits_in_the_outbox_is_not_swept() {
     let mut bench = Bench::new();

@@ -7,6 +7,7 @@ mod bench;
 mod conflicts;
 mod crash;
 mod damage;
+mod guards;
 mod keeper;
 mod publisher;
 mod retry;

@@ -209,7 +209,7 @@ async fn a_decision_that_is_refused_is_set_aside_alone() {
     }
     bench.fold().await;
     // The batch, and then the first of its events.
-    bench.log.fail([Failure::Unavailable, Failure::Refused(10_054)]);
+    bench.log.fail([Failure::Refused(10_054), Failure::Refused(10_054)]);
     let mut publisher = bench.publisher();
     publisher.publish_round().await.unwrap();
     assert_eq!(bench.decisions(), ["attached c2 5 v1", "attached c3 6 v1"]);

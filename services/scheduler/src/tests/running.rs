@@ -13,7 +13,7 @@ use waybill_platform::{
 use waybill_schemas::{Event, v1::QuarantineRetried};
 
 use super::{Bench, bench::credentials};
-use crate::{Readers, SchedulerError, keys::read_keys, projection::Projection, start::Scheduler};
+use crate::{SchedulerError, keys::read_keys, projection::Projection, start::Scheduler};
 
 /// A scheduler over a bench's log and vault, with its keys in a folder. The bench's own projection is closed.
 struct Running {
@@ -40,7 +40,6 @@ async fn start(bench: Bench) -> Running {
         projection: bench.home.path().join("running.redb"),
         key_folder: folder,
         keys: watch::channel(ring).0,
-        readers: Readers { fixed: vec!["ws".parse().unwrap()], file: None },
         replicas: 1,
         health: health.clone(),
     };

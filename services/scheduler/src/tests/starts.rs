@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use waybill_platform::log::{Administration as _, Log as _};
+use waybill_platform::log::{Administration as _, ConsumerSpec, Log as _};
 use waybill_schemas::{
     WorkerId,
-    v1::{CredType, CredentialProviderAttached, ImagePullSucceeded},
+    v1::{CredType, CredentialProviderAttached, ImagePullSucceeded, WorkerRetired, WorkspaceAdded},
 };
 
 use super::Bench;
-use crate::{Readers, consumers::Consumers};
+use crate::consumers::{Consumers, Reader};
 
 fn workers(ids: &[&str]) -> BTreeSet<WorkerId> {
     ids.iter().map(|id| id.parse().unwrap()).collect()
@@ -76,18 +76,15 @@ async fn consumers_are_made_once_each() {
     bench.begin().await;
     bench.request("ws", "c", "i", "w").await;
     bench.settle().await;
-    let (sender, registered) = mpsc::unbounded_channel();
-    let consumers = || Consumers {
-        log: bench.administration(),
-        projection: bench.projection.clone(),
-        registered: mpsc::unbounded_channel().1,
+    let run = async |readers: Vec<Reader>| {
+        let (sender, named) = mpsc::unbounded_channel();
+        readers.into_iter().for_each(|reader| sender.send([reader].into()).unwrap());
+        drop(sender);
+        let (log, projection) = (bench.administration(), bench.projection.clone());
+        Consumers { log, projection, readers: named }.run(&CancellationToken::new()).await.unwrap();
     };
-    let first = Consumers { registered, ..consumers() };
-    sender.send(workers(&["w"])).unwrap();
-    sender.send(workers(&["w2"])).unwrap();
-    drop(sender);
-    let acme = Readers { fixed: vec!["acme".parse().unwrap()], file: None };
-    first.run(&acme, &CancellationToken::new()).await.unwrap();
+    let worker = |id: &str| Reader::Worker(id.parse().unwrap());
+    run(vec![worker("w"), worker("w2"), Reader::Workspace("acme".parse().unwrap())]).await;
     let pending = async |name: &str| bench.log.consumer_state(name).await.unwrap().map(|state| state.pending);
     assert_eq!(pending("worker-w").await, Some(1), "the attachment that is not settled");
     assert_eq!(pending("worker-w2").await, Some(0));
@@ -97,26 +94,31 @@ async fn consumers_are_made_once_each() {
     let state = bench.log.consumer_state("orchestrator-acme-decisions").await.unwrap().unwrap();
     assert_eq!(state.filter, "waybill.events.decision.*.container.acme.*.*");
     bench.log.delete_consumer("worker-w").await.unwrap();
-    let (sender, registered) = mpsc::unbounded_channel();
-    sender.send(workers(&["w", "w2"])).unwrap();
-    drop(sender);
-    Consumers { registered, ..consumers() }.run(&Readers::default(), &CancellationToken::new()).await.unwrap();
+    run(vec![worker("w"), worker("w2")]).await;
     assert_eq!(pending("worker-w").await, Some(1), "made anew, from where it has something to do");
+
+    let retired = |id: &str| Reader::Retired(id.parse().unwrap());
+    run(vec![retired("w"), retired("w2"), worker("w2")]).await;
+    assert_eq!(pending("worker-w").await, Some(1), "it has registered again, as the projection knows");
+    assert_eq!(pending("worker-w2").await, None);
 }
 
+/// Whoever was named while no scheduler ran is served when one starts.
 #[tokio::test]
-async fn a_workspace_that_is_named_later_gets_its_consumers() {
+async fn what_the_log_says_of_workspaces_and_workers_is_made_up_for() {
     let bench = Bench::new();
-    let file = bench.home.path().join("readers");
-    let (_sender, registered) = mpsc::unbounded_channel();
-    let consumers = Consumers { log: bench.administration(), projection: bench.projection.clone(), registered };
-    let (readers, shutdown) = (Readers { fixed: Vec::new(), file: Some(file.clone()) }, CancellationToken::new());
-    let named = async {
-        std::fs::write(&file, "acme\n").unwrap();
-        while bench.log.consumer_state("orchestrator-acme-outcomes").await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
-        shutdown.cancel();
-    };
-    tokio::join!(consumers.run(&readers, &shutdown), named).0.unwrap();
+    bench.append("identity.workspace.acme", WorkspaceAdded { workspace: "acme".parse().unwrap() }).await;
+    bench
+        .append(
+            "identity.worker.w9",
+            WorkerRetired { worker_id: "w9".parse().unwrap(), token_id: None, revoked_keys: Vec::new() },
+        )
+        .await;
+    bench.log.ensure_consumer(&ConsumerSpec::for_worker(&"w9".parse().unwrap(), 0)).await.unwrap();
+    let (sender, readers) = mpsc::unbounded_channel();
+    drop(sender);
+    let (log, projection) = (bench.administration(), bench.projection.clone());
+    Consumers { log, projection, readers }.run(&CancellationToken::new()).await.unwrap();
+    assert!(bench.log.consumer_state("orchestrator-acme-outcomes").await.unwrap().is_some());
+    assert_eq!(bench.log.consumer_state("worker-w9").await.unwrap(), None);
 }

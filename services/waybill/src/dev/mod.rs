@@ -101,7 +101,10 @@ pub(crate) enum DevError {
 
 /// `waybill dev`.
 pub(crate) fn run(home: PathBuf, arguments: DevArguments) -> Result<(), Failure> {
-    if !home.join("nats-server.conf").exists() {
+    if home.join("nats-server.conf").exists() {
+        // Everything may have been off for longer than credentials live, and the keys that sign them are here.
+        crate::init::init(&crate::init::Plan::of(home.clone(), InitArguments::default())?)?;
+    } else {
         crate::cli::init(home.clone(), InitArguments::default())?;
     }
     // Children die with the thread that made them, so they are made on this one, by a runtime that has no other.
@@ -140,6 +143,7 @@ async fn start(home: &Path, arguments: &DevArguments, children: &mut Children) -
     let http = |address: &str| Probe::Http(client.clone(), address.to_owned());
     children.nats_server(&arguments.nats_server, home)?;
     children.until_ready("nats-server", Probe::Tcp(places.nats.clone())).await?;
+    children.waybill("issuer", home, &["issuer"])?;
     children.waybill("scheduler", home, &["scheduler"])?;
     children.until_ready("scheduler", http(&places.scheduler_health)).await?;
     for worker in &places.workers {
@@ -208,6 +212,7 @@ impl Places {
         let mut out = output::stdout();
         let workers: Vec<&str> = self.workers.iter().map(|worker| worker.id.as_str()).collect();
         writeln!(out, "waybill is ready")?;
+        writeln!(out, "  console   http://{}/", self.gateway)?;
         writeln!(out, "  gateway   http://{}/v1/builds   docs: http://{}/docs", self.gateway, self.gateway)?;
         writeln!(out, "  nats      nats://{}   stream WAYBILL", self.nats)?;
         writeln!(out, "  workers   {}", workers.join(", "))?;

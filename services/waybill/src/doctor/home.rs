@@ -4,13 +4,14 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use waybill_gateway::GatewayConfig;
+use waybill_issuer::IssuerConfig;
 use waybill_platform::{
-    config::{ConfigError, Settings},
+    config::{ConfigError, Settings, is_private},
     log::NatsConfig,
     sealing::{PrivateKey, PublicKey},
     telemetry::{Otlp, TelemetryConfig},
@@ -20,7 +21,10 @@ use waybill_schemas::WorkerId;
 use waybill_worker::WorkerConfig;
 
 use super::{finding::Finding, health::Signal};
-use crate::init::Role;
+use crate::{
+    init::{Role, SIGNING},
+    operator,
+};
 
 /// What the folder holds.
 pub(super) struct Home {
@@ -30,6 +34,8 @@ pub(super) struct Home {
     pub(super) users: Vec<(Role, Result<NatsConfig, ConfigError>)>,
     /// Secret files that others may read, relative to the folder; or why nobody can tell.
     open_files: Result<Vec<String>, String>,
+    /// How the doctor asks the servers about themselves.
+    pub(super) system: Option<Result<NatsConfig, ConfigError>>,
     /// The generated configuration of nats-server, if it is here.
     pub(super) nats_conf: Option<String>,
     /// Where that server keeps its data, if it is here.
@@ -42,8 +48,8 @@ pub(super) struct RoleSettings {
     problems: Vec<String>,
     /// How it logs in.
     pub(super) nats: Result<NatsConfig, ConfigError>,
-    /// Where it answers health checks from this machine.
-    pub(super) health: Option<SocketAddr>,
+    /// Where it answers health checks from this machine, as `http://address`.
+    pub(super) health: Option<String>,
     /// Where its spans and metrics go.
     pub(super) collectors: Vec<(Signal, Otlp)>,
     /// The scheduler's projection.
@@ -64,8 +70,8 @@ impl Home {
                 roles.insert(role, settings);
             }
         }
-        let keys = names(&home.join("keys"), ".nkey").unwrap_or_default();
-        let users = keys.iter().filter_map(|name| Role::from_name(name));
+        let keys = names(&home.join("keys"), ".creds").unwrap_or_default();
+        let users = keys.iter().filter_map(|name| Role::from_name(name)).filter(Role::uses_the_log);
         let users = users.map(|role| {
             let nats = login(home, &role.to_string(), &roles);
             (role, nats)
@@ -73,7 +79,8 @@ impl Home {
         let users = users.collect();
         let nats_conf = fs::read_to_string(home.join("nats-server.conf")).ok();
         let nats_data = Some(home.join("data/nats")).filter(|folder| folder.is_dir());
-        Self { users, open_files: open_files(home), nats_conf, nats_data, roles }
+        let system = Settings::load(home, "operator").ok().and_then(|settings| operator::system(home, &settings));
+        Self { users, system, open_files: open_files(home), nats_conf, nats_data, roles }
     }
 
     /// How the operator logs in.
@@ -108,7 +115,7 @@ impl RoleSettings {
         Self {
             problems: problems(&settings, role, telemetry.as_ref().err()),
             nats: nats(&settings, role),
-            health: health_key(role).and_then(|key| settings.get(key)).and_then(|text| text.parse().ok()).map(local),
+            health: health(&settings, role),
             collectors: telemetry.map(collectors).unwrap_or_default(),
             projection: settings.reader().path("WAYBILL_SCHEDULER_PROJECTION"),
             key_folder: settings.reader().path("WAYBILL_SCHEDULER_KEY_DIR"),
@@ -140,6 +147,7 @@ fn problems(settings: &Settings, role: &str, telemetry: Option<&ConfigError>) ->
     let own = match role {
         "gateway" => GatewayConfig::read(settings).err(),
         "scheduler" => SchedulerConfig::read(settings).err(),
+        "issuer" => IssuerConfig::read(settings).err(),
         "operator" => nats(settings, role).err(),
         _ => WorkerConfig::read(settings).err(),
     };
@@ -150,9 +158,21 @@ fn health_key(role: &str) -> Option<&'static str> {
     match role {
         "gateway" => Some("WAYBILL_GATEWAY_LISTEN"),
         "scheduler" => Some("WAYBILL_SCHEDULER_HEALTH_LISTEN"),
+        "issuer" => Some("WAYBILL_ISSUER_HEALTH_LISTEN"),
         "operator" => None,
         _ => Some("WAYBILL_WORKER_HEALTH_LISTEN"),
     }
+}
+
+/// Where a role answers health checks; the gateway does with the certificate that its clients see.
+fn health(settings: &Settings, role: &str) -> Option<String> {
+    let address = local(settings.get(health_key(role)?)?.parse().ok()?);
+    let is_off = settings.get("WAYBILL_GATEWAY_TLS").as_deref() == Some("off");
+    let scheme = match settings.get("WAYBILL_GATEWAY_TLS_CERT") {
+        Some(_) if role == "gateway" && !is_off => "https",
+        _ => "http",
+    };
+    Some(format!("{scheme}://{address}"))
 }
 
 /// A service that listens on every address answers on loopback.
@@ -180,9 +200,8 @@ fn login(home: &Path, role: &str, roles: &BTreeMap<String, RoleSettings>) -> Res
         return settings.nats.clone();
     }
     let shared = Settings::load(home, role)?;
-    let seed = format!("keys/{role}.nkey");
-    let mut pairs = vec![("WAYBILL_NATS_SEED_FILE", seed)];
-    for key in ["WAYBILL_NATS_URL", "WAYBILL_NATS_CA_FILE", "WAYBILL_NATS_API_PREFIX"] {
+    let mut pairs = vec![("WAYBILL_NATS_CREDS_FILE", format!("keys/{role}.creds"))];
+    for key in ["WAYBILL_NATS_URL", "WAYBILL_NATS_CA_FILE"] {
         pairs.extend(shared.get(key).map(|value| (key, value)));
     }
     nats(&Settings::from_pairs(home, pairs.iter().map(|(key, value)| (*key, value.as_str()))), role)
@@ -200,15 +219,15 @@ fn names(folder: &Path, ending: &str) -> io::Result<Vec<String>> {
 
 fn open_files(home: &Path) -> Result<Vec<String>, String> {
     let mut open = Vec::new();
-    for folder in ["keys", "keys/scheduler", "tokens"] {
+    for folder in ["keys", "keys/scheduler", SIGNING, "tokens"] {
         let failed = |error: io::Error| format!("{folder} cannot be listed: {error}");
-        // A node's folder has no keys of the scheduler.
+        // A node's folder has the keys of its worker only.
         let path = home.join(folder);
-        let names = if path.is_dir() || folder != "keys/scheduler" { names(&path, "") } else { Ok(Vec::new()) };
+        let names = if path.is_dir() || folder == "keys" { names(&path, "") } else { Ok(Vec::new()) };
         for name in names.map_err(failed)? {
             let file = format!("{folder}/{name}");
-            let mode = fs::metadata(home.join(&file)).map_err(failed)?.permissions().mode();
-            if mode & 0o077 != 0 {
+            let metadata = fs::metadata(home.join(&file)).map_err(failed)?;
+            if !is_private(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw()) {
                 open.push(file);
             }
         }

@@ -10,6 +10,7 @@ mod permissions;
 mod room;
 mod scheduler;
 mod server;
+mod servers;
 mod stream;
 mod text;
 mod workers;
@@ -83,7 +84,8 @@ async fn examine_log(home: &Home) -> Vec<Finding> {
     let roles = home.roles.get("scheduler");
     let projection = roles.and_then(|scheduler| scheduler.projection.as_deref());
     let key_folder = roles.and_then(|scheduler| scheduler.key_folder.as_deref());
-    let (permissions, scheduler, keys, workers) = tokio::join!(
+    let (servers, permissions, scheduler, keys, workers) = tokio::join!(
+        servers::check(home.system.as_ref()),
         permissions::check(&home.users, known.is_some()),
         scheduler::check(projection, known, operator),
         keys::check(key_folder, operator.filter(|_| known.is_some())),
@@ -97,7 +99,7 @@ async fn examine_log(home: &Home) -> Vec<Finding> {
     let is_missing = |answered: &Option<Answered>| answered.as_ref().is_some_and(Answered::is_missing);
     let stream = stream::judge(Kind::Log, &stream, is_missing(&log));
     let vault = stream::judge(Kind::Vault, &vault_stream, is_missing(&vault));
-    [server, stream, vault, examine_disk(home), permissions, scheduler, keys, workers].concat()
+    [server, examine_servers(home, servers), stream, vault, permissions, scheduler, keys, workers].concat()
 }
 
 async fn ask(operator: Option<&Inspector>, kind: Kind) -> Option<Answered> {
@@ -107,11 +109,14 @@ async fn ask(operator: Option<&Inspector>, kind: Kind) -> Option<Answered> {
     }
 }
 
-fn examine_disk(home: &Home) -> Vec<Finding> {
-    let url = home.operator().and_then(|config| config.as_ref().ok()).map(|config| config.url.as_str());
-    let facts = stream::Durability { configuration: home.nats_conf.as_deref(), url };
+/// What the servers say of themselves; where nobody may ask them, what their configuration here says.
+fn examine_servers(home: &Home, asked: Option<Vec<Finding>>) -> Vec<Finding> {
+    let judge_file = || {
+        let url = home.operator().and_then(|config| config.as_ref().ok()).map(|config| config.url.as_str());
+        vec![stream::judge_durability(&stream::Durability { configuration: home.nats_conf.as_deref(), url })]
+    };
     let room = home.nats_data.as_deref().map(room::check);
-    [stream::judge_durability(&facts)].into_iter().chain(room).collect()
+    asked.unwrap_or_else(judge_file).into_iter().chain(room).collect()
 }
 
 async fn examine_workers(operator: Option<&Inspector>, home: &Home, stream: Option<&StreamInfo>) -> Vec<Finding> {

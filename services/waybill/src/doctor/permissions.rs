@@ -11,12 +11,12 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use waybill_platform::{
     config::ConfigError,
-    log::{InspectError, Inspector, NatsConfig, Reply, STREAM},
+    log::{API_PREFIX, InspectError, Inspector, NatsConfig, Reply, STREAM},
 };
 use waybill_schemas::VAULT_BUCKET;
 
 use super::finding::Finding;
-use crate::init::role::{Grant, Role, covers, vault_stream};
+use crate::init::role::{Role, covers, service_subjects, vault_stream};
 
 /// An id that nobody has.
 const NOBODY: &str = "waybill-doctor";
@@ -28,7 +28,7 @@ const NAMED: usize = 4;
 /// Something to try.
 #[derive(Debug, Clone, PartialEq)]
 struct Probe {
-    grant: Grant,
+    subject: String,
     /// True if the role must be able to.
     may: bool,
     /// True if somebody answers whoever may. Acknowledgements have no answer, and a consumer may not be there yet.
@@ -73,17 +73,22 @@ async fn attempt(role: &Role, config: &Result<NatsConfig, ConfigError>) -> Tried
     Tried::Replies(replies.buffer_unordered(AT_ONCE).collect().await)
 }
 
-async fn send(inspector: &Inspector, Probe { grant, may, .. }: &Probe) -> Reply {
-    match grant {
-        Grant::Plain(subject) => {
+async fn send(inspector: &Inspector, Probe { subject, may, .. }: &Probe) -> Reply {
+    match api(subject) {
+        None => {
             // Two conditions that never hold: either alone keeps the message out.
             let never = [("Nats-Expected-Stream", NOBODY), ("Nats-Expected-Last-Sequence", "9007199254740991")];
             inspector.ask(subject.clone(), &never, Vec::new()).await
         }
         // The export has to let more than one answer through.
-        Grant::Api(subject) if *may && *subject == format!("DIRECT.GET.{STREAM}") => inspector.batch().await,
-        Grant::Api(subject) => inspector.api(subject, &harmless_body(subject)).await,
+        Some(request) if *may && request == format!("DIRECT.GET.{STREAM}") => inspector.batch().await,
+        Some(request) => inspector.api(request, &harmless_body(request)).await,
     }
+}
+
+/// A subject of JetStream's API, without the prefix.
+fn api(subject: &str) -> Option<&str> {
+    subject.strip_prefix(API_PREFIX)?.strip_prefix('.')
 }
 
 /// A body with which a request changes nothing.
@@ -107,45 +112,36 @@ fn harmless_body(api: &str) -> Value {
 /// Everything that is tried as a role: what it is granted, what any other role is granted and it is not, and what nobody is.
 fn probes(role: &Role) -> Vec<Probe> {
     let own = role.grants();
-    let is_granted = |grant: &Grant| own.iter().any(|own| covers(&own.local(), &grant.local()));
-    let granted: BTreeSet<Grant> = own.iter().map(concrete).collect();
-    let others = strangers().iter().flat_map(Role::grants).map(|grant| concrete(&grant)).collect::<BTreeSet<_>>();
-    let withheld = others.into_iter().filter(|grant| !is_granted(grant)).chain(forbidden());
-    let probe = |may| move |grant: Grant| Probe { answered: is_answered(&grant), grant, may };
+    let is_granted = |subject: &String| own.iter().any(|own| covers(own, subject));
+    let granted: BTreeSet<String> = own.iter().map(|subject| concrete(subject)).collect();
+    let strangers = Role::each_kind(NOBODY);
+    let others: BTreeSet<String> = strangers.iter().flat_map(Role::grants).map(|subject| concrete(&subject)).collect();
+    let withheld = others.into_iter().filter(|subject| !is_granted(subject)).chain(forbidden());
+    let probe = |may| move |subject: String| Probe { answered: is_answered(&subject), subject, may };
     granted.into_iter().map(probe(true)).chain(withheld.map(probe(false))).collect()
 }
 
-/// One of each kind of role, with ids that nobody has.
-fn strangers() -> Vec<Role> {
-    let ids = (NOBODY.parse().ok().map(Role::Worker), NOBODY.parse().ok().map(Role::Orchestrator));
-    [Role::Gateway, Role::Scheduler, Role::Operator].into_iter().chain(ids.0).chain(ids.1).collect()
+/// The subject with an id that nobody has in the place of each wildcard.
+fn concrete(subject: &str) -> String {
+    let tokens = subject.split('.').map(|token| if matches!(token, "*" | ">") { NOBODY } else { token });
+    tokens.collect::<Vec<_>>().join(".")
 }
 
-/// The grant with an id that nobody has in the place of each wildcard.
-fn concrete(grant: &Grant) -> Grant {
-    let fill = |subject: &str| {
-        let tokens = subject.split('.').map(|token| if matches!(token, "*" | ">") { NOBODY } else { token });
-        tokens.collect::<Vec<_>>().join(".")
-    };
-    match grant {
-        Grant::Plain(subject) => Grant::Plain(fill(subject)),
-        Grant::Api(subject) => Grant::Api(fill(subject)),
-    }
+fn is_answered(subject: &str) -> bool {
+    // The issuer may be down, and no service is called what the doctor asks for; the server checks who asks all the same.
+    let of_services = service_subjects().iter().any(|service| covers(service, subject));
+    !of_services
+        && !subject.starts_with("$JS.ACK.")
+        && !subject.starts_with("waybill.issuer.")
+        && !api(subject).is_some_and(|request| request.starts_with("CONSUMER.MSG.NEXT."))
 }
 
-fn is_answered(grant: &Grant) -> bool {
-    match grant {
-        Grant::Plain(subject) => !subject.starts_with("$JS.ACK."),
-        Grant::Api(subject) => !subject.starts_with("CONSUMER.MSG.NEXT."),
-    }
-}
-
-/// What no role may: change or delete streams or empty them, below its own API prefix or JetStream's.
-fn forbidden() -> Vec<Grant> {
+/// What no role may: change or delete streams or empty them.
+fn forbidden() -> Vec<String> {
     let of_nobody = ["DELETE", "PURGE"].map(|verb| format!("STREAM.{verb}.{NOBODY}"));
     let updates = [STREAM, &vault_stream()].map(|stream| format!("STREAM.UPDATE.{stream}"));
     let subjects = [format!("STREAM.MSG.DELETE.{STREAM}")].into_iter().chain(of_nobody).chain(updates);
-    subjects.flat_map(|subject| [Grant::Plain(format!("$JS.API.{subject}")), Grant::Api(subject)]).collect()
+    subjects.map(|subject| format!("{API_PREFIX}.{subject}")).collect()
 }
 
 fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
@@ -156,7 +152,7 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
     };
     let list = |wanted: &dyn Fn(&Probe, &Reply) -> bool| {
         let found = replies.iter().filter(|(probe, reply)| wanted(probe, reply));
-        name_some(found.map(|(probe, _)| probe.grant.local()).collect())
+        name_some(found.map(|(probe, _)| probe.subject.clone()).collect())
     };
     let too_much = list(&|probe, reply| !probe.may && is_reached(probe, reply));
     let too_little = list(&|probe, reply| probe.may && is_kept_out(probe, reply, stream_is_there));
@@ -174,8 +170,10 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
             format!("it may publish on {much}, and must not; it may not publish on {little}, and must")
         }
     };
-    let remedy =
-        format!("run `waybill init` again, which writes the permissions of {role} anew, and restart nats-server");
+    let remedy = format!(
+        "run `waybill init` again where keys/signing is, which signs the permissions of {role} anew, and restart \
+         nats-server"
+    );
     Finding::attention(check, says, remedy)
 }
 
@@ -199,7 +197,7 @@ fn is_kept_out(probe: &Probe, reply: &Reply, stream_is_there: bool) -> bool {
 
 /// The vault is made after the log; a log without one is found elsewhere.
 fn is_of_vault(probe: &Probe) -> bool {
-    probe.grant.local().contains(VAULT_BUCKET)
+    probe.subject.contains(VAULT_BUCKET)
 }
 
 /// The first few, and how many more there are; none if there are none.
@@ -222,8 +220,8 @@ fn judge_not_connected(role: &Role, check: String, why: &NotConnected) -> Findin
         }
         NotConnected::Failed(InspectError::Refused) => Finding::attention(
             check,
-            format!("the server refuses the key in keys/{role}.nkey"),
-            "restore the key; or run `waybill init` again, so that nats-server.conf has it, and restart nats-server",
+            format!("the server refuses the credentials in keys/{role}.creds"),
+            "run `waybill init` again where keys/signing is: it signs credentials anew that end",
         ),
         NotConnected::Failed(error) => Finding::unknown(check, error.to_string(), "see to nats first"),
     }
@@ -234,23 +232,26 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Status::{Attention, Ok as Well, Unknown};
 
-    fn roles() -> [Role; 5] {
-        let (worker, workspace) = ("w1".parse().unwrap(), "acme".parse().unwrap());
-        [Role::Gateway, Role::Scheduler, Role::Operator, Role::Worker(worker), Role::Orchestrator(workspace)]
+    fn roles() -> Vec<Role> {
+        Role::each_kind("w1").into_iter().filter(Role::uses_the_log).collect()
     }
 
     fn subjects(role: &Role, may: bool) -> Vec<String> {
-        probes(role).iter().filter(|probe| probe.may == may).map(|probe| probe.grant.local()).collect()
+        probes(role).iter().filter(|probe| probe.may == may).map(|probe| probe.subject.clone()).collect()
     }
 
     #[test]
     fn every_grant_is_tried_and_every_other_role_s_is_tried_in_vain() {
         for role in roles() {
             let (may, may_not) = (subjects(&role, true), subjects(&role, false));
-            assert_eq!(may.len(), role.grants().iter().map(concrete).collect::<BTreeSet<_>>().len(), "{role}");
-            for grant in strangers().iter().flat_map(Role::grants) {
-                let subject = concrete(&grant).local();
-                let own = role.grants().iter().any(|own| covers(&own.local(), &subject));
+            assert_eq!(
+                may.len(),
+                role.grants().iter().map(|subject| concrete(subject)).collect::<BTreeSet<_>>().len(),
+                "{role}"
+            );
+            for grant in Role::each_kind(NOBODY).iter().flat_map(Role::grants) {
+                let subject = concrete(&grant);
+                let own = role.grants().iter().any(|own| covers(own, &subject));
                 assert_eq!(may_not.contains(&subject), !own, "{role} {subject}");
             }
         }
@@ -258,14 +259,14 @@ mod tests {
 
     #[test]
     fn a_worker_is_tried_at_what_other_workers_may() {
-        let may_not = subjects(&roles()[3], false);
+        let may_not = subjects(&Role::Worker("w1".parse().unwrap()), false);
         for subject in [
             "waybill.events.worker.waybill-doctor",
             "waybill.events.outcome.waybill-doctor.waybill-doctor",
             "$JS.ACK.WAYBILL.worker-waybill-doctor.waybill-doctor",
-            "waybill.api.DIRECT.GET.KV_WAYBILL_VAULT.$KV.WAYBILL_VAULT.grant.waybill-doctor.waybill-doctor",
-            "waybill.api.CONSUMER.CREATE.WAYBILL.waybill-doctor",
-            "waybill.api.STREAM.MSG.DELETE.KV_WAYBILL_VAULT",
+            "$JS.API.DIRECT.GET.KV_WAYBILL_VAULT.$KV.WAYBILL_VAULT.grant.waybill-doctor.waybill-doctor",
+            "$JS.API.CONSUMER.CREATE.WAYBILL.waybill-doctor",
+            "$JS.API.STREAM.MSG.DELETE.KV_WAYBILL_VAULT",
             "$KV.WAYBILL_VAULT.waybill-doctor",
         ] {
             assert!(may_not.iter().any(|found| found == subject), "{subject}: {may_not:?}");
@@ -274,12 +275,21 @@ mod tests {
 
     #[test]
     fn no_probe_can_change_anything() {
-        let reads = ["DIRECT.GET.", "STREAM.INFO.", "CONSUMER.INFO.", "CONSUMER.NAMES."];
-        for Probe { grant, .. } in roles().iter().flat_map(probes) {
-            let harmless = match &grant {
+        let reads = [
+            "DIRECT.GET.",
+            "STREAM.INFO.",
+            "CONSUMER.INFO.",
+            "CONSUMER.NAMES.",
+            "CONSUMER.LIST.",
+            "INFO",
+            "STREAM.NAMES",
+            "STREAM.LIST",
+        ];
+        for probe in roles().iter().flat_map(probes) {
+            let harmless = match api(&probe.subject) {
                 // Published for a stream that is not there.
-                Grant::Plain(_) => true,
-                Grant::Api(subject) => {
+                None => true,
+                Some(subject) => {
                     let body = harmless_body(subject);
                     reads.iter().any(|verb| subject.starts_with(verb))
                         || subject.starts_with("CONSUMER.CREATE.WAYBILL") && body["stream_name"] == NOBODY
@@ -291,12 +301,12 @@ mod tests {
                         || subject.ends_with(NOBODY)
                 }
             };
-            assert!(harmless, "{grant:?}");
+            assert!(harmless, "{probe:?}");
         }
     }
 
     fn probe(subject: &str, may: bool) -> Probe {
-        Probe { grant: Grant::Plain(subject.to_owned()), may, answered: true }
+        Probe { subject: subject.to_owned(), may, answered: true }
     }
 
     #[test]
@@ -348,7 +358,7 @@ mod tests {
         let problem = ConfigError { problems: vec!["chmod 600".to_owned()] };
         let cases = [
             (NotConnected::Settings(problem), Unknown, "chmod 600"),
-            (NotConnected::Failed(InspectError::Refused), Attention, "keys/gateway.nkey"),
+            (NotConnected::Failed(InspectError::Refused), Attention, "keys/gateway.creds"),
             (NotConnected::Failed(InspectError::Unreachable("why".to_owned())), Unknown, "why"),
         ];
         for (why, status, says) in cases {

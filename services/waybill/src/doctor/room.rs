@@ -1,6 +1,6 @@
 //! Room on the disk of a nats-server that runs on this machine. A log without room takes no events.
 
-use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{io, path::Path};
 
 use super::finding::Finding;
 
@@ -34,17 +34,8 @@ fn spell(bytes: u64) -> String {
 }
 
 /// Bytes that a user without privileges can still write.
-#[expect(unsafe_code, reason = "statvfs(3) has no safe form in std")]
 fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let path = CString::new(folder.as_os_str().as_bytes())?;
-    let mut stats = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends with a zero byte, and the struct is written before it is read.
-    let stats = unsafe {
-        match libc::statvfs(path.as_ptr(), stats.as_mut_ptr()) {
-            0 => stats.assume_init(),
-            _ => return Err(io::Error::last_os_error()),
-        }
-    };
+    let stats = rustix::fs::statvfs(folder)?;
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 

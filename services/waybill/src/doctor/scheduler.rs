@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use waybill_platform::{
     chain,
-    log::{ConsumerState, Inspector},
+    log::{ConsumerState, Inspector, Log as _},
 };
 use waybill_scheduler::projection::{Position, ProjectionError, ReadProjection};
 use waybill_schemas::Timestamp;
@@ -18,8 +18,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// The log, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 struct Log {
-    created: Timestamp,
     last_sequence: u64,
+    /// Time of the message at the projection's position, as far as it is known.
+    at_position: Option<Timestamp>,
 }
 
 /// A look at the projection.
@@ -46,12 +47,16 @@ pub(super) async fn check(
     stream: Option<&StreamInfo>,
     inspector: Option<&Inspector>,
 ) -> Vec<Finding> {
-    let log = stream.map(|info| Log { created: info.created, last_sequence: info.state.last_seq });
+    let mut log = stream.map(|info| Log { last_sequence: info.state.last_seq, at_position: None });
     let here = match projection {
         Some(path) => Some(look_at(path, log).await),
         None => None,
     };
     if let Some((look @ Ok(_), moved)) = &here {
+        if let (Some(log), Some(inspector), Ok(Look { position: Some(position), .. })) = (&mut log, inspector, look) {
+            let found = inspector.log().message_at(position.sequence).await;
+            log.at_position = found.ok().flatten().map(|message| message.at);
+        }
         return vec![judge_position(look, log, *moved), judge_quarantine(look)];
     }
     let position = match inspector.filter(|_| log.is_some()) {
@@ -122,10 +127,15 @@ fn judge_position(look: &Result<Look, String>, log: Option<Log>, moved: bool) ->
             "see to the stream first",
         );
     };
-    if look.position.is_some_and(|position| position.stream_created != log.created) || at > log.last_sequence {
-        let remedy =
-            "restore the log that it was made from, or fold the one that is there: waybill scheduler --rebuild";
-        return Finding::attention(check, "its projection was folded from another log", remedy);
+    let is_foreign = look.position.is_some_and(|position| log.at_position.is_some_and(|at| at != position.at));
+    if is_foreign || at > log.last_sequence {
+        let remedy = "the log was cut short, damaged or replaced. Restore the one that it was made from, from a server that has it or a \
+             backup (waybill restore log FILE), or go on from the one that is there: waybill scheduler --rebuild";
+        return Finding::attention(
+            check,
+            "its projection was folded from another log, or from more of this one",
+            remedy,
+        );
     }
     match log.last_sequence.saturating_sub(at) {
         0 => Finding::ok(check, format!("has folded the whole log, up to sequence {at}")),
@@ -186,14 +196,15 @@ mod tests {
 
     #[test]
     fn positions() {
-        let log = |day, last_sequence| Some(Log { created: time(day), last_sequence });
+        let log = |day, last_sequence| Some(Log { at_position: Some(time(day)), last_sequence });
         let cases = [
-            (at(5), log(1, 5), false, Well, "up to sequence 5"),
+            (at(5), log(2, 5), false, Well, "up to sequence 5"),
+            (at(5), Some(Log { at_position: None, last_sequence: 5 }), false, Well, "up to sequence 5"),
             (at(0), log(9, 0), false, Well, "up to sequence 0"),
             (at(0), log(9, 3), false, Attention, "3 events behind"),
-            (at(5), log(1, 9), false, Attention, "4 events behind the log, and stands still at sequence 5"),
-            (at(5), log(1, 9), true, Well, "catching up"),
-            (at(5), log(1, 4), false, Attention, "another log"),
+            (at(5), log(2, 9), false, Attention, "4 events behind the log, and stands still at sequence 5"),
+            (at(5), log(2, 9), true, Well, "catching up"),
+            (at(5), log(2, 4), false, Attention, "another log"),
             (at(5), log(3, 5), false, Attention, "another log"),
             (at(5), None, false, Unknown, "sequence 5"),
             (Err("no file".to_owned()), log(1, 5), false, Unknown, "no file"),

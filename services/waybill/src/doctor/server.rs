@@ -47,12 +47,38 @@ pub(super) struct Answered {
 pub(super) struct StreamInfo {
     /// All settings.
     pub(super) config: Value,
-    /// When the stream was made.
-    pub(super) created: Timestamp,
     /// What it holds.
     pub(super) state: StreamState,
+    /// Who keeps its copies; none for a server alone.
+    #[serde(default)]
+    pub(super) cluster: Option<Copies>,
     /// The server's clock.
     ts: Option<Timestamp>,
+}
+
+/// Who keeps the copies of a stream.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Copies {
+    /// The server that takes what is published.
+    #[serde(default)]
+    pub(super) leader: String,
+    /// The others.
+    #[serde(default)]
+    pub(super) replicas: Vec<Replica>,
+}
+
+/// A copy that follows the leader.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Replica {
+    /// Its server.
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) current: bool,
+    #[serde(default)]
+    pub(super) offline: bool,
+    /// Operations that it lacks.
+    #[serde(default)]
+    pub(super) lag: u64,
 }
 
 /// What the stream holds.
@@ -126,9 +152,9 @@ pub(super) fn judge_not_connected(why: &NotConnected) -> Finding {
         }
         NotConnected::Failed(InspectError::Refused) => Finding::attention(
             check,
-            "the server refuses the operator's key",
-            "restore keys/operator.nkey; or run `waybill init` again, so that nats-server.conf has the key that is \
-             there, and restart nats-server with it",
+            "the server refuses the operator's credentials",
+            "run `waybill init` again where keys/signing is: it signs credentials anew that end; if the server does not \
+             know the operator, restart it with the nats-server.conf that is there",
         ),
         NotConnected::Failed(InspectError::Unreachable(reason)) => Finding::attention(
             check,
@@ -138,7 +164,7 @@ pub(super) fn judge_not_connected(why: &NotConnected) -> Finding {
         NotConnected::Failed(InspectError::Settings(reason)) => Finding::attention(
             check,
             format!("the settings cannot be used: {reason}"),
-            "check WAYBILL_NATS_URL and the file that WAYBILL_NATS_SEED_FILE names",
+            "check WAYBILL_NATS_URL and the file that WAYBILL_NATS_CREDS_FILE names",
         ),
     }
 }
@@ -248,7 +274,7 @@ mod tests {
         let cases = [
             (NotConnected::NoSettings, Unknown, "operator.env"),
             (NotConnected::Settings(problem), Unknown, "WAYBILL_NATS_URL is missing"),
-            (NotConnected::Failed(InspectError::Refused), Attention, "refuses the operator's key"),
+            (NotConnected::Failed(InspectError::Refused), Attention, "refuses the operator's credentials"),
             (NotConnected::Failed(InspectError::Unreachable("refused".to_owned())), Attention, "no server"),
             (NotConnected::Failed(InspectError::Settings("bad".to_owned())), Attention, "bad"),
         ];

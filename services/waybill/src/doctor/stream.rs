@@ -6,11 +6,14 @@ use waybill_platform::{
     vault::vault_problems,
 };
 
-use super::{finding::Finding, server::StreamInfo};
+use super::{
+    finding::Finding,
+    server::{Copies, Replica, StreamInfo},
+};
 use crate::init::role::vault_stream;
 
 /// How to become somebody who may change the stream: no role may.
-const CHANGE: &str = "give the account LOG in nats-server.conf a user for as long as it takes, and as that user run:";
+const CHANGE: &str = "run `waybill creds log-admin --out admin.creds`, and with `nats --creds admin.creds --inbox-prefix _INBOX_log-admin` run:";
 /// How to get a stream with a setting that no stream changes.
 const REMAKE: &str = "no stream changes this: back the log up (nats stream backup), stop the scheduler, restore it into \
                       a stream made with the right setting, and start the scheduler with --rebuild";
@@ -69,7 +72,7 @@ impl Kind {
 /// The stream's settings, as the server has them; `stream` says why they are not known otherwise.
 pub(super) fn judge(kind: Kind, stream: &Result<StreamInfo, String>, missing: bool) -> Vec<Finding> {
     match stream {
-        Ok(info) => judge_config(kind, &info.config),
+        Ok(info) => judge_config(kind, &info.config, info.cluster.as_ref()),
         Err(_) if missing => vec![Finding::attention(
             kind.check(),
             format!("the stream {} does not exist", kind.stream()),
@@ -79,12 +82,12 @@ pub(super) fn judge(kind: Kind, stream: &Result<StreamInfo, String>, missing: bo
     }
 }
 
-fn judge_config(kind: Kind, config: &Value) -> Vec<Finding> {
+fn judge_config(kind: Kind, config: &Value, copies: Option<&Copies>) -> Vec<Finding> {
     let mut findings = kind.judge_settings(config);
     if findings.is_empty() {
         findings.push(Finding::ok(kind.check(), format!("every setting of {} is as it must be", kind.stream())));
     }
-    findings.push(judge_replicas(kind, config.get("num_replicas").and_then(Value::as_u64)));
+    findings.push(judge_replicas(kind, config.get("num_replicas").and_then(Value::as_u64), copies));
     findings
 }
 
@@ -101,16 +104,43 @@ fn judge_vault_problem(config: &Value, setting: &str, risk: &str) -> Finding {
     Finding::attention(format!("vault {setting}"), format!("is {found}: {risk}"), remedy)
 }
 
-fn judge_replicas(kind: Kind, replicas: Option<u64>) -> Finding {
+fn judge_replicas(kind: Kind, replicas: Option<u64>, copies: Option<&Copies>) -> Finding {
     let check = format!("{} replicas", kind.check());
-    match replicas {
-        Some(1) => Finding::ok(check, "1: fine for development; in production 3 outlive the loss of a server"),
-        Some(replicas) => Finding::ok(check, format!("{replicas}")),
-        None => {
+    match (replicas, copies) {
+        (None, _) => {
             let remedy = format!("ask it: nats stream info {}", kind.stream());
             Finding::unknown(check, "the server does not say how many", remedy)
         }
+        (Some(1), None) => Finding::ok(check, "1: fine for development; in production 3 outlive the loss of a server"),
+        (Some(_), Some(Copies { leader, .. })) if leader.is_empty() => Finding::attention(
+            check,
+            "has no leader: it takes nothing",
+            "start the servers that are away: more than half of those that keep it have to run",
+        ),
+        (Some(1), Some(Copies { leader, .. })) => Finding::attention(
+            check,
+            format!("1, on {leader}: without that server nothing goes on"),
+            "keep a copy on three servers: waybill replicas 3",
+        ),
+        (Some(replicas), copies) => judge_followers(check, replicas, copies),
     }
+}
+
+fn judge_followers(check: String, replicas: u64, copies: Option<&Copies>) -> Finding {
+    let Some(Copies { leader, replicas: followers }) = copies else { return Finding::ok(check, replicas.to_string()) };
+    let behind: Vec<String> = followers
+        .iter()
+        .filter(|follower| follower.offline || !follower.current)
+        .map(|Replica { name, offline, lag, .. }| match offline {
+            true => format!("{name} is offline"),
+            false => format!("{name} is {lag} operations behind"),
+        })
+        .collect();
+    if behind.is_empty() {
+        return Finding::ok(check, format!("{replicas}, all of them up to date; {leader} leads"));
+    }
+    let says = format!("{replicas}, of which {}; {leader} leads", behind.join(", "));
+    Finding::attention(check, says, "start what is offline; what a server lacks comes from the leader by itself")
 }
 
 /// What is known of how the server writes to disk.
@@ -180,7 +210,7 @@ mod tests {
     #[test]
     fn each_setting_that_differs_is_a_finding_with_a_remedy() {
         let findings =
-            judge_config(Kind::Log, &json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }));
+            judge_config(Kind::Log, &json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }), None);
         let finding = |check: &str| findings.iter().find(|finding| finding.check == check).unwrap();
         let storage = finding("stream storage");
         assert_eq!(storage.says, "is \"memory\", must be \"file\": events are lost when the server stops");
@@ -189,7 +219,7 @@ mod tests {
         assert!(delete.remedy.as_ref().unwrap().ends_with("nats stream edit WAYBILL --deny-delete"));
         assert_eq!(finding("stream replicas").status, Well);
         assert!(!findings.iter().any(|finding| finding.check == "stream"));
-        let findings = judge_config(Kind::Vault, &json!({ "storage": "memory" }));
+        let findings = judge_config(Kind::Vault, &json!({ "storage": "memory" }), None);
         assert!(findings.iter().any(|finding| finding.check == "vault storage" && finding.status == Attention));
     }
 
@@ -209,9 +239,26 @@ mod tests {
 
     #[test]
     fn replicas_are_said() {
-        assert!(judge_replicas(Kind::Log, Some(1)).says.contains("development"));
-        assert_eq!(judge_replicas(Kind::Log, Some(3)).says, "3");
-        assert_eq!(judge_replicas(Kind::Log, None).status, Unknown);
+        let copies = |leader: &str, follower: Value| {
+            let follower = serde_json::from_value(follower).unwrap();
+            Some(Copies { leader: leader.to_owned(), replicas: vec![follower] })
+        };
+        let well = json!({ "name": "n2", "current": true });
+        let cases = [
+            (Some(1), None, Well, "development"),
+            (Some(3), None, Well, "3"),
+            (None, None, Unknown, "how many"),
+            (Some(3), copies("n1", well.clone()), Well, "3, all of them up to date; n1 leads"),
+            (Some(1), copies("n1", well.clone()), Attention, "1, on n1"),
+            (Some(3), copies("", well), Attention, "no leader"),
+            (Some(3), copies("n1", json!({ "name": "n2", "lag": 12 })), Attention, "n2 is 12 operations behind"),
+            (Some(3), copies("n1", json!({ "name": "n2", "offline": true })), Attention, "n2 is offline"),
+        ];
+        for (replicas, copies, status, says) in cases {
+            let finding = judge_replicas(Kind::Log, replicas, copies.as_ref());
+            assert_eq!(finding.status, status, "{replicas:?} {copies:?}");
+            assert!(finding.says.contains(says), "{finding:?}");
+        }
     }
 
     #[test]

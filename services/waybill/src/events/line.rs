@@ -1,41 +1,18 @@
 //! One event as one line.
 
-use serde_json::{Map, Value, json};
+use waybill_domain::explain::describe_question;
 use waybill_platform::log::RawMessage;
-use waybill_schemas::{Event, RecordedEvent, header, v1::SecretVersion};
+use waybill_schemas::{
+    Event,
+    v1::{LoginQuestion, SecretVersion},
+};
 
 use crate::{
-    Failure,
-    output::{self, Colour, WIDTH},
+    output::{self, Colour},
     text::printable,
 };
 
-/// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text,
-/// as the CloudEvents sequence extension has it), `recordedtime` and `natssubject`. What is no event has `error` instead
-/// of `data`; its body stays in the log.
-pub(super) fn json(message: &RawMessage) -> Result<String, Failure> {
-    let mut line = Map::new();
-    line.insert("sequence".to_owned(), json!(message.sequence.to_string()));
-    line.insert("recordedtime".to_owned(), json!(message.at));
-    line.insert("natssubject".to_owned(), json!(message.subject));
-    match message.decode() {
-        Ok(RecordedEvent { subject, envelope, event }) => {
-            for (name, value) in envelope.to_headers(event.event_type(), &subject) {
-                if name != header::NATS_MSG_ID {
-                    let name = name.strip_prefix("ce-").unwrap_or(name);
-                    line.insert(name.to_owned(), json!(value));
-                }
-            }
-            line.insert("data".to_owned(), serde_json::from_slice::<Value>(&event.to_json()?)?);
-        }
-        Err(error) => {
-            line.insert("error".to_owned(), json!(error.to_string()));
-        }
-    }
-    Ok(serde_json::to_string(&line)?)
-}
-
-/// For people: sequence, time, event and whom it is about; below, what it says. At most 80 columns, and no control characters:
+/// For people: sequence, time, event and whom it is about; below, what it says. As wide as the terminal, and no control characters:
 /// whoever may publish chooses what most fields say.
 pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
     let time = message.at.to_string();
@@ -58,7 +35,7 @@ pub(super) fn text(message: &RawMessage, coloured: bool) -> String {
 const INDENT: &str = "                  ";
 
 fn wrapped(text: &str) -> String {
-    textwrap::fill(text, textwrap::Options::new(WIDTH).subsequent_indent(INDENT))
+    textwrap::fill(text, textwrap::Options::new(output::width()).subsequent_indent(INDENT))
 }
 
 /// What an event is about, what it says, and true if it is bad news.
@@ -109,6 +86,17 @@ fn says(event: &Event) -> (String, bool) {
         }
         Event::ContainerEnded(e) => (format!("placement {} ended", e.placement), false),
         Event::WorkerRegistered(e) => (format!("key {}, instance {}", e.sealing_key, e.instance), false),
+        Event::WorkspaceAdded(e) => (e.workspace.to_string(), false),
+        Event::TokenCreated(e) => {
+            let roles: Vec<&str> = e.roles.iter().map(|role| role.as_str()).collect();
+            (format!("{}: {}", e.token_id, roles.join(", ")), false)
+        }
+        Event::TokenRevoked(e) => (e.token_id.to_string(), true),
+        Event::WorkerJoined(e) => {
+            let by = e.token_id.as_ref().map_or_else(String::new, |token| format!(" by token {token}"));
+            (format!("user {}{by}", e.user_key), false)
+        }
+        Event::WorkerRetired(e) => (format!("{} keys revoked", e.revoked_keys.len()), true),
         Event::SchedulerKeyPublished(e) => {
             (format!("key {}, and {} earlier ones", e.sealing_key, e.earlier_keys.len()), false)
         }
@@ -139,11 +127,18 @@ fn outcome(event: &Event) -> (String, bool) {
             let why = with_detail(e.reason.as_str(), e.detail.as_deref());
             (format!("version {} on {}: {why}", e.version, e.worker_id), true)
         }
+        Event::ContainerLoginAsked(e) => asked(&e.asked),
+        Event::NodeLoginAsked(e) => asked(&e.asked),
         Event::QuarantineDiscarded(e) => {
             (format!("given up: {}", e.reason.as_deref().unwrap_or("no reason given")), false)
         }
         _ => ("to be read again".to_owned(), false),
     }
+}
+
+fn asked(asked: &LoginQuestion) -> (String, bool) {
+    let says = describe_question(asked);
+    (asked.reason.map_or_else(|| says.clone(), |reason| format!("{reason}: {says}")), asked.reason.is_some())
 }
 
 fn version(stored: &SecretVersion) -> (String, bool) {
@@ -165,6 +160,8 @@ fn with_detail(reason: &str, detail: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
+
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
@@ -188,7 +185,7 @@ mod tests {
 
     fn assert_harmless(text: &str) {
         assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= output::width()), "{text}");
     }
 
     /// Every event with every field, one of which somebody chose badly.

@@ -1,17 +1,17 @@
 //! `waybill events`: the log as people and programs read it.
 
 mod line;
-mod select;
 
 use std::{io::Write as _, path::Path};
 
 use futures_util::StreamExt as _;
-use waybill_platform::log::{EventLog, Log as _, RawMessage};
-use waybill_schemas::Filter;
+use waybill_platform::{
+    events::{Ids, Selection, to_cloud_event},
+    log::{EventLog, Log as _, RawMessage},
+};
+use waybill_schemas::{Filter, Subject, WorkspaceId};
 
 use crate::{Failure, cli::EventsArguments, operator, output};
-
-use select::Selection;
 
 /// Most messages that are looked up by their subjects and put in order here. More are found by reading the whole log.
 const MOST_LOOKED_UP: u64 = 10_000;
@@ -19,9 +19,20 @@ const MOST_LOOKED_UP: u64 = 10_000;
 /// `waybill events`.
 pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failure> {
     let settings = operator::settings(home)?;
-    let workspace = || operator::workspace(&settings, arguments.workspace.as_ref());
-    let selection = Selection::from_arguments(arguments, workspace)?;
+    let of_a_workspace = arguments.image.is_some() || arguments.container.is_some() || arguments.secret.is_some();
+    let workspace = match of_a_workspace {
+        true => Some(operator::workspace(&settings, arguments.workspace.as_ref())?),
+        false => arguments.workspace.clone(),
+    };
+    let selection = selection(arguments, workspace);
     operator::with_log(&settings, Ok(()), |log| async move { print(&log, &selection, arguments).await })
+}
+
+fn selection(arguments: &EventsArguments, workspace: Option<WorkspaceId>) -> Selection {
+    let EventsArguments { image, container, secret, worker, subject, .. } = arguments.clone();
+    let mut filters = Ids { workspace, image, container, secret, worker }.filters();
+    filters.extend(subject.as_deref().and_then(|text| text.parse::<Subject>().ok()).map(Filter::Subject));
+    Selection { filters, pattern: subject, trace: arguments.trace.clone(), types: arguments.types.clone() }
 }
 
 async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
@@ -39,7 +50,10 @@ async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArgument
         if message.sequence < from || message.sequence > last || !selection.keeps(message) {
             return Ok(());
         }
-        let line = if arguments.json { line::json(message)? } else { line::text(message, coloured) };
+        let line = match arguments.json {
+            true => serde_json::to_string(&to_cloud_event(message))?,
+            false => line::text(message, coloured),
+        };
         Ok(writeln!(out, "{line}")?)
     };
     let whole = match selection.filters.as_slice() {

@@ -1,15 +1,17 @@
 //! `waybill explain`: which hop broke, why, since when, and what to do.
 
+pub(crate) mod case;
+mod since;
 mod text;
 
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use serde_json::{Map, Value, json};
-use waybill_domain::explain::{Explanation, State, Step};
+use waybill_domain::explain::{Asked, Case, Difference, Explanation, Proof, State, Step, prove_remedy};
 use waybill_platform::{
     config::Settings,
+    events::Place,
     explain::{Explainer, Moment, Scope},
-    log::{EventLog, Log as _},
     trace,
 };
 
@@ -17,17 +19,11 @@ use crate::{
     Failure,
     cli::{ExplainArguments, Question},
     exit, operator, output,
-    place::Place,
 };
 
 /// `waybill explain`: the exit status says how the id is.
 pub(crate) fn run(home: &Path, arguments: &ExplainArguments) -> ExitCode {
-    let answered = operator::settings(home).and_then(|settings| {
-        let explanation = ask(&settings, arguments)?;
-        show(&explanation, &Traces::read(&settings)?, arguments.json)?;
-        Ok(explanation.verdict.state)
-    });
-    match answered {
+    match answer(home, arguments) {
         Ok(State::Healthy) => ExitCode::SUCCESS,
         Ok(State::Broken) => ExitCode::from(exit::BROKEN),
         Ok(State::InFlight) => ExitCode::from(exit::IN_FLIGHT),
@@ -38,28 +34,73 @@ pub(crate) fn run(home: &Path, arguments: &ExplainArguments) -> ExitCode {
     }
 }
 
-fn ask(settings: &Settings, arguments: &ExplainArguments) -> Result<Explanation, Failure> {
-    let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
-    operator::with_log(settings, Err("interrupted".into()), |log| async move {
-        let moment = moment(&log, arguments.at).await?;
-        let explainer = Explainer { log: Arc::new(log), scope: Scope::Everything, moment };
-        Ok(match &arguments.question {
-            Question::Image { id } => explainer.image(&workspace, id).await?,
-            Question::Container { id } => explainer.container(&workspace, id).await?,
-            Question::Secret { name } => explainer.secret(&workspace, name).await?,
-        })
-    })
+impl Question {
+    /// What is asked about.
+    pub(crate) fn asked(&self) -> Asked {
+        match self {
+            Self::Image { id } => Asked::Image(id.clone()),
+            Self::Container { id } => Asked::Container(id.clone()),
+            Self::Secret { name } => Asked::Secret(name.clone()),
+        }
+    }
 }
 
-/// The moment that `--at` names.
-async fn moment(log: &EventLog, at: Option<Place>) -> Result<Moment, Failure> {
-    Ok(match at {
-        None => Moment::Now,
-        Some(Place::Time(time)) => Moment::Past { sequence: Place::Time(time).last(log).await?, at: time },
-        Some(Place::Sequence(sequence)) => {
-            let message = log.message_at(sequence).await?;
-            let at = message.ok_or_else(|| format!("the log has no event at sequence {sequence}"))?.at;
-            Moment::Past { sequence, at }
+fn answer(home: &Path, arguments: &ExplainArguments) -> Result<State, Failure> {
+    if let Some(file) = &arguments.case {
+        let told = case::explain(file, arguments.prove)?;
+        // A machine that looks at somebody's case may have no home of Waybill's.
+        let traces = operator::settings(home).and_then(|settings| Traces::read(&settings));
+        return show(&told, &traces.unwrap_or(Traces(None)), arguments);
+    }
+    match (&arguments.question, &arguments.since) {
+        (None, Some(text)) => {
+            let since = text.parse().map_err(|error: &str| format!("--since {text}: {error}"))?;
+            let broken = since::run(home, arguments, since)?;
+            Ok(broken.map_or(State::Healthy, |broken| if broken { State::Broken } else { State::InFlight }))
+        }
+        (Some(question), None) => {
+            let settings = operator::settings(home)?;
+            let told = ask(&settings, arguments, question)?;
+            show(&told, &Traces::read(&settings)?, arguments)
+        }
+        (None, None) => {
+            Err("explain what? An image, a container or a secret, what failed with --since 1h, or a file with --case"
+                .into())
+        }
+        (Some(_), Some(_)) => Err("--since asks about all containers; leave the id out".into()),
+    }
+}
+
+/// What is told: one moment, or what changed since another.
+enum Told {
+    Story(Explanation, Option<Proof>),
+    Changes(Difference),
+}
+
+impl Told {
+    fn about(case: &Case, prove: bool) -> Self {
+        Self::Story(case.explain(), prove.then(|| prove_remedy(case)))
+    }
+}
+
+fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -> Result<Told, Failure> {
+    let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
+    let asked = question.asked();
+    operator::with_log(settings, Err("interrupted".into()), |log| async move {
+        let present = Explainer { log: Arc::new(log), scope: Scope::Everything, moment: Moment::Now };
+        let gather = async |place: Option<Place>| -> Result<Case, Failure> {
+            let explainer = match place {
+                Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
+                None => present.clone(),
+            };
+            Ok(explainer.gather(&workspace, &asked).await?)
+        };
+        match arguments.diff {
+            None => Ok(Told::about(&gather(arguments.at).await?, arguments.prove)),
+            then @ Some(_) => {
+                let (then, now) = (gather(then).await?, gather(arguments.at).await?);
+                Ok(Told::Changes(Difference::between(&then.explain(), now.explain())))
+            }
         }
     })
 }
@@ -70,10 +111,7 @@ pub(crate) struct Traces(Option<String>);
 impl Traces {
     pub(crate) fn read(settings: &Settings) -> Result<Self, Failure> {
         let mut reader = settings.reader();
-        let url = reader.optional("WAYBILL_JAEGER_URL", |text| {
-            let valid = text.starts_with("http://") || text.starts_with("https://");
-            if valid { Ok(text.trim_end_matches('/').to_owned()) } else { Err("an http:// or https:// address") }
-        });
+        let url = reader.optional("WAYBILL_JAEGER_URL", waybill_gateway::trace_pages);
         reader.finish()?;
         Ok(Self(url))
     }
@@ -84,25 +122,40 @@ impl Traces {
     }
 }
 
-fn show(explanation: &Explanation, traces: &Traces, as_json: bool) -> Result<(), Failure> {
-    let text = match as_json {
-        true => serde_json::to_string_pretty(&document(explanation, traces)?)?,
-        false => text::render(explanation, traces, trace::now(), output::coloured()),
+/// Prints it, and returns how the id is.
+fn show(told: &Told, traces: &Traces, arguments: &ExplainArguments) -> Result<State, Failure> {
+    let (now, coloured) = (trace::now(), output::coloured());
+    let (text, state) = match told {
+        Told::Story(story, proof) if arguments.json => {
+            let mut value = serde_json::to_value(story)?;
+            if let (Some(proof), Some(members)) = (proof, value.as_object_mut()) {
+                members.insert("remedy_proof".to_owned(), serde_json::to_value(proof)?);
+            }
+            (document(value, "timeline", &story.timeline, traces)?, story.verdict.state)
+        }
+        Told::Changes(changes) if arguments.json => {
+            (document(serde_json::to_value(changes)?, "steps", &changes.steps, traces)?, changes.after.state)
+        }
+        Told::Story(story, _) if arguments.short => (text::render_short(story, now, coloured), story.verdict.state),
+        Told::Story(story, proof) => {
+            let proof = proof.as_ref().map_or_else(String::new, |proof| text::render_proof(proof, now, coloured));
+            (format!("{}{proof}", text::render(story, traces, now, coloured)), story.verdict.state)
+        }
+        Told::Changes(changes) => (text::render_changes(changes, traces, now, coloured), changes.after.state),
     };
     writeln!(output::stdout(), "{text}")?;
-    Ok(())
+    Ok(state)
 }
 
-/// The explanation as JSON, each step with the address of its trace.
-fn document(explanation: &Explanation, traces: &Traces) -> Result<Value, Failure> {
-    let mut document = serde_json::to_value(explanation)?;
-    let steps = document.get_mut("timeline").and_then(Value::as_array_mut).into_iter().flatten();
-    for (value, step) in steps.zip(&explanation.timeline) {
+/// An answer as JSON, each step with the address of its trace.
+fn document(mut document: Value, member: &str, steps: &[Step], traces: &Traces) -> Result<String, Failure> {
+    let values = document.get_mut(member).and_then(Value::as_array_mut).into_iter().flatten();
+    for (value, step) in values.zip(steps) {
         if let (Some(object), Some(link)) = (value.as_object_mut(), link(step, traces)) {
             let _: Option<Value> = Map::insert(object, "trace_url".to_owned(), json!(link));
         }
     }
-    Ok(document)
+    Ok(serde_json::to_string_pretty(&document)?)
 }
 
 fn link(step: &Step, traces: &Traces) -> Option<String> {

@@ -1,6 +1,7 @@
 //! What to set up: what was asked for, and for the rest what the folder has, or the defaults of a new one.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -8,7 +9,10 @@ use std::{
 use waybill_platform::{config::Settings, log::hosts};
 use waybill_schemas::{WorkerId, WorkspaceId};
 
-use super::InitError;
+use super::{
+    InitError, SERVERS,
+    cluster::{Server, is_loopback, url},
+};
 use crate::cli::InitArguments;
 
 /// What to set up.
@@ -20,7 +24,9 @@ pub(crate) struct Plan {
     pub(crate) workspaces: Vec<WorkspaceId>,
     /// Workers that get a user and a sealing key.
     pub(crate) workers: Vec<WorkerId>,
-    /// Where nats-server listens, `host:port`.
+    /// The servers of a cluster; none for one server.
+    pub(crate) servers: Vec<Server>,
+    /// Where the one server listens, `host:port`.
     pub(crate) nats_listen: String,
     /// Where the gateway listens, `host:port`.
     pub(crate) gateway_listen: String,
@@ -39,15 +45,64 @@ impl Plan {
         let present = Present::read(&home)?;
         let fresh = present.nats.is_none();
         let health_port = given.health_port.unwrap_or(8485);
+        let servers = servers(&given, present.servers)?;
         Ok(Self {
             workspaces: or_first(given.workspaces, fresh, "default"),
             workers: or_first(given.workers, fresh, "worker-1"),
+            servers,
             nats_listen: settle(&home, "nats-listen", given.nats_listen, present.nats, "127.0.0.1:4222")?,
             gateway_listen: settle(&home, "gateway-listen", given.gateway_listen, present.gateway, "127.0.0.1:8484")?,
             health_port,
             worker_port: present.last_worker_port.unwrap_or(health_port).checked_add(1),
             home,
         })
+    }
+
+    /// What clients put into `WAYBILL_NATS_URL`.
+    pub(super) fn nats_url(&self) -> String {
+        match self.servers.as_slice() {
+            [] => format!("{}://{}", if self.nats_tls() { "tls" } else { "nats" }, self.nats_listen),
+            servers => url(servers, self.nats_tls()),
+        }
+    }
+
+    /// True if the servers are reached from beyond loopback, and so by TLS.
+    pub(super) fn nats_tls(&self) -> bool {
+        match self.servers.as_slice() {
+            [] => !is_loopback(self.nats_host()),
+            servers => !servers.iter().all(|server| is_loopback(&server.host)),
+        }
+    }
+
+    /// True if the gateway is reached from beyond loopback, and so by TLS.
+    pub(super) fn gateway_tls(&self) -> bool {
+        !is_loopback(self.gateway_host())
+    }
+
+    pub(super) fn nats_host(&self) -> &str {
+        host(&self.nats_listen)
+    }
+
+    pub(super) fn gateway_host(&self) -> &str {
+        host(&self.gateway_listen)
+    }
+}
+
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// The servers that were asked for, or those that the folder has.
+fn servers(given: &InitArguments, present: Vec<Server>) -> Result<Vec<Server>, InitError> {
+    let servers = match given.servers {
+        _ if !given.server.is_empty() => given.server.clone(),
+        Some(count) if present.len() != usize::from(count) => Server::on_loopback(count),
+        _ => present,
+    };
+    let names: BTreeSet<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    match servers.len() {
+        0 | 3 | 5 if names.len() == servers.len() => Ok(servers),
+        _ => Err(InitError::Servers),
     }
 }
 
@@ -75,6 +130,7 @@ fn settle(
 
 /// What an earlier run left.
 struct Present {
+    servers: Vec<Server>,
     nats: Option<String>,
     gateway: Option<String>,
     last_worker_port: Option<u16>,
@@ -92,10 +148,17 @@ impl Present {
             let listen = Settings::files(home, role)?.get("WAYBILL_WORKER_HEALTH_LISTEN");
             workers.extend(listen.and_then(|listen| listen.rsplit(':').next()?.parse::<u16>().ok()));
         }
+        let list = std::fs::read_to_string(home.join(SERVERS)).unwrap_or_default();
+        let servers = list.lines().filter_map(|line| line.parse().ok()).collect();
         let gateway = Settings::files(home, "gateway")?;
         let mut reader = gateway.reader();
         let nats = reader.optional("WAYBILL_NATS_URL", hosts);
         reader.finish()?;
-        Ok(Self { nats, gateway: gateway.get("WAYBILL_GATEWAY_LISTEN"), last_worker_port: workers.into_iter().max() })
+        Ok(Self {
+            servers,
+            nats,
+            gateway: gateway.get("WAYBILL_GATEWAY_LISTEN"),
+            last_worker_port: workers.into_iter().max(),
+        })
     }
 }

@@ -7,9 +7,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use waybill_platform::config::Settings;
+use waybill_platform::events::Place;
 use waybill_scheduler::projection::{ReadProjection, ReadProjectionError, Row, Snapshot};
 
-use crate::{Failure, output, place::Place, replay, text};
+use crate::{Failure, output, replay, text};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProjectionArguments {

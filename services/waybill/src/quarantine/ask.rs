@@ -16,7 +16,7 @@ use waybill_schemas::{
 };
 
 use super::{QuarantineError, find, operator, projection, row};
-use crate::{Failure, operator as connection, output, text};
+use crate::{Failure, init::role::covers, operator as connection, output, text};
 
 /// `ce-source` of what the operator says.
 const SOURCE: &str = "/waybill/operator";
@@ -52,6 +52,69 @@ pub(super) fn discard(home: &Path, sequence: u64, reason: Option<String>, as_jso
     Ok(done)
 }
 
+/// Messages of quarantine by their place and subject.
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// A NATS filter.
+    pub(super) subject: Option<String>,
+}
+
+impl Range {
+    fn includes(&self, sequence: u64, row: &Quarantined) -> bool {
+        let is_on = self.subject.as_ref().is_none_or(|filter| covers(filter, &row.subject));
+        (self.first..=self.last).contains(&sequence) && is_on
+    }
+}
+
+/// True if all messages of the range are given up. Each gets an event of its own, so that the last message of a quarantined
+/// message's subject stays the whole answer to what became of it; they go in atomic batches.
+pub(super) fn discard_range(home: &Path, range: &Range, reason: Option<&str>, as_json: bool) -> Result<bool, Failure> {
+    let rows = projection(home)?.snapshot()?.quarantine()?;
+    let sequences = rows.iter().filter(|(sequence, row)| range.includes(*sequence, row)).map(|(sequence, _)| *sequence);
+    let events: Vec<_> = sequences
+        .map(|sequence| {
+            let event = QuarantineDiscarded { sequence, reason: reason.map(str::to_owned) };
+            (new_event(sequence, event.into()), Expect::Anything, tracing::Span::none())
+        })
+        .collect();
+    let count = events.len();
+    if count == 0 {
+        return Err(QuarantineError::NoneThere.into());
+    }
+    let asked = connection::with_log(&operator(home)?, Err("interrupted".into()), |log: EventLog| async move {
+        let mut last = 0;
+        for ((event, expect, _), outcome) in events.clone().into_iter().zip(log.append_all(events).await) {
+            let appended = match outcome {
+                Some(outcome) => outcome?,
+                None => log.append(&event, expect, None).await?,
+            };
+            last = last.max(appended.sequence().unwrap_or_default());
+        }
+        Ok::<_, Failure>(last)
+    })?;
+    let is_folded = wait_until_folded(home, asked)?;
+    let says = if is_folded { format!("{count} messages are given up") } else { waiting(asked) };
+    let mut out = output::stdout();
+    match as_json {
+        true => writeln!(out, "{}", json!({ "discarded": count, "asked_at": asked, "done": is_folded, "says": says }))?,
+        false => writeln!(out, "{says}")?,
+    }
+    Ok(is_folded)
+}
+
+/// True once the projection reaches a sequence; false if it does not in time.
+fn wait_until_folded(home: &Path, asked: u64) -> Result<bool, Failure> {
+    let limit = std::time::Instant::now() + LIMIT;
+    while projection(home)?.snapshot()?.position()?.is_none_or(|position| position.sequence < asked) {
+        if std::time::Instant::now() > limit {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(true)
+}
+
 fn waiting(asked: u64) -> String {
     format!(
         "asked at sequence {asked}; the scheduler has not answered yet: a retry folds the whole log anew. `waybill quarantine show` says what came of it"
@@ -63,17 +126,21 @@ fn ask(home: &Path, sequence: u64, event: Event) -> Result<u64, Failure> {
     if row(home, sequence)?.discarded.is_some() {
         return Err(QuarantineError::GivenUp(sequence).into());
     }
+    let new = new_event(sequence, event);
+    connection::with_log(&operator(home)?, Err("interrupted".into()), |log: EventLog| async move {
+        let appended = log.append(&new, Expect::Anything, Some(LIMIT)).await?;
+        Ok(appended.sequence().ok_or("somebody else said something of the same message just now; ask again")?)
+    })
+}
+
+fn new_event(sequence: u64, event: Event) -> NewEvent {
     let envelope = Envelope {
         time: Some(trace::now()),
         correlation_id: None,
         actor: Some("operator".to_owned()),
         ..Envelope::new(Uuid::new_v4(), SOURCE)
     };
-    connection::with_log(&operator(home)?, Err("interrupted".into()), |log: EventLog| async move {
-        let new = NewEvent { subject: Subject::Quarantine { sequence }, envelope, event };
-        let appended = log.append(&new, Expect::Anything, Some(LIMIT)).await?;
-        Ok(appended.sequence().ok_or("somebody else said something of the same message just now; ask again")?)
-    })
+    NewEvent { subject: Subject::Quarantine { sequence }, envelope, event }
 }
 
 /// What the projection holds once what was asked is folded.

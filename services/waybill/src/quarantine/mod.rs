@@ -44,11 +44,18 @@ enum QuarantineCommand {
         /// Stream sequence of the message.
         sequence: u64,
     },
-    /// Give a message up for good.
-    #[command(after_help = "Examples:\n  waybill quarantine discard 17 --reason 'published by hand'")]
+    /// Give a message up for good, or all of a range.
+    #[command(after_help = "Examples:\n  waybill quarantine discard 17 --reason 'published by hand'\n  \
+        waybill quarantine discard 17 --through 99017 --subject 'waybill.events.container.acme.>'")]
     Discard {
-        /// Stream sequence of the message.
+        /// Stream sequence of the message, or of the first of a range.
         sequence: u64,
+        /// Stream sequence of the last of a range.
+        #[arg(long, value_name = "SEQUENCE")]
+        through: Option<u64>,
+        /// Of a range, only messages on this subject; `*` and `>` as in NATS.
+        #[arg(long, value_name = "SUBJECT", requires = "through")]
+        subject: Option<String>,
         /// Why, for whoever reads the log later.
         #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
         reason: Option<String>,
@@ -62,6 +69,8 @@ enum QuarantineError {
     Projection(#[source] ReadProjectionError),
     #[error("no message at sequence {0} is in quarantine; `waybill quarantine list --all` has those that are")]
     NotThere(u64),
+    #[error("no message of this range is in quarantine; `waybill quarantine list` has those that are")]
+    NoneThere,
     #[error("the message at sequence {0} was given up; `waybill quarantine show {0}` says when and why")]
     GivenUp(u64),
 }
@@ -72,8 +81,12 @@ pub(crate) fn run(home: &Path, arguments: &QuarantineArguments) -> ExitCode {
         QuarantineCommand::List { all } => show::list(home, *all, arguments.json).map(|()| true),
         QuarantineCommand::Show { sequence } => show::one(home, *sequence, arguments.json).map(|()| true),
         QuarantineCommand::Retry { sequence } => ask::retry(home, *sequence, arguments.json),
-        QuarantineCommand::Discard { sequence, reason } => {
+        QuarantineCommand::Discard { sequence, through: None, reason, .. } => {
             ask::discard(home, *sequence, reason.clone(), arguments.json)
+        }
+        QuarantineCommand::Discard { sequence, through: Some(last), subject, reason } => {
+            let range = ask::Range { first: *sequence, last: *last, subject: subject.clone() };
+            ask::discard_range(home, &range, reason.as_deref(), arguments.json)
         }
     })
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, io::Write};
 
 use serde_json::{Value, json};
-use waybill_platform::log::EventLog;
+use waybill_platform::{events::Place, log::EventLog};
 use waybill_scheduler::projection::{Row, Snapshot, TABLES};
 
 use super::{Replay, last_until, scratch::Scratch, stream};
-use crate::{Failure, output, place::Place, text};
+use crate::{Failure, output, text};
 
 /// `waybill replay --diff A B`. Where B is before A, what is shown is how to get back.
 pub(super) async fn run(log: &EventLog, before: Place, after: Place, as_json: bool) -> Result<(), Failure> {

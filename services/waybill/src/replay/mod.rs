@@ -12,10 +12,13 @@ use std::{future::Future, io::Write as _, path::Path, path::PathBuf};
 
 use clap::Args;
 use waybill_domain::verify::Verifier;
-use waybill_platform::log::{EventLog, Log as _, STREAM, StreamState};
+use waybill_platform::{
+    events::Place,
+    log::{EventLog, Log as _, STREAM, StreamState},
+};
 use waybill_schemas::Timestamp;
 
-use crate::{Failure, operator, output, place::Place};
+use crate::{Failure, explain, operator, output};
 
 pub(crate) use folding::Replay;
 pub(crate) use point::last_until;
@@ -41,6 +44,11 @@ pub(crate) struct ReplayArguments {
     /// WAYBILL_SCHEDULER_PROJECTION names.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Explain every case file of this folder again, and exit 1 if one is answered otherwise than when it was made.
+    /// Needs no log.
+    #[arg(long, value_name = "DIR",
+        conflicts_with_all = ["until_sequence", "until_time", "verify", "diff", "out"])]
+    case: Option<PathBuf>,
     /// JSON: one object, with --diff one for each changed row.
     #[arg(long)]
     json: bool,
@@ -75,6 +83,9 @@ pub(crate) enum ReplayError {
 
 /// `waybill replay`.
 pub(crate) fn run(home: &Path, arguments: &ReplayArguments) -> Result<(), Failure> {
+    if let Some(folder) = &arguments.case {
+        return explain::case::replay(folder, arguments.json);
+    }
     with_log(home, |log| async move {
         match arguments.diff.as_deref() {
             Some([before, after]) => diff::run(&log, *before, *after, arguments.json).await,

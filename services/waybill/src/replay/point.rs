@@ -1,9 +1,12 @@
 //! Up to where to fold: a sequence, or everything that was recorded until a time.
 
-use waybill_platform::log::{EventLog, StreamState};
+use waybill_platform::{
+    events::Place,
+    log::{EventLog, StreamState},
+};
 
 use super::ReplayError;
-use crate::{Failure, place::Place};
+use crate::Failure;
 
 /// The sequence of the last event to fold; 0 for none. Without a point, the last one there is.
 pub(crate) async fn last_until(point: Option<Place>, log: &EventLog, state: StreamState) -> Result<u64, Failure> {

@@ -1,6 +1,5 @@
 //! `waybill secrets`: the named secrets of a workspace, by the gateway's HTTP. No answer holds a value.
 
-mod ask;
 mod show;
 
 use std::{
@@ -16,8 +15,11 @@ use waybill_registry::core_dumps;
 use waybill_schemas::{SecretName, WorkspaceId, v1::MAX_REASON};
 use zeroize::Zeroizing;
 
-use crate::{Failure, done_or_refused, operator};
-use ask::{Gateway, Request};
+use crate::{
+    Failure, done_or_refused,
+    gateway::{Gateway, Request},
+    operator,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretsArguments {
@@ -128,7 +130,11 @@ fn ask_gateway(home: &Path, arguments: &SecretsArguments) -> Result<bool, Failur
     let workspace = operator::workspace(&settings, arguments.workspace.as_ref())?;
     let gateway = Gateway::read(home, &settings, workspace.clone())?;
     let command = arguments.command.as_ref().unwrap_or(&SecretsCommand::List);
-    let answer = gateway.ask(&request(command)?)?;
+    let request = request(command, &workspace)?;
+    let answer = match command {
+        SecretsCommand::List => gateway.ask_all(&request, "secrets", "after", usize::MAX)?,
+        _ => gateway.ask(&request)?,
+    };
     if arguments.json {
         show::json(&answer)?;
     } else {
@@ -138,7 +144,7 @@ fn ask_gateway(home: &Path, arguments: &SecretsArguments) -> Result<bool, Failur
 }
 
 /// The request that a command makes.
-fn request(command: &SecretsCommand) -> Result<Request, Failure> {
+fn request(command: &SecretsCommand, workspace: &WorkspaceId) -> Result<Request, Failure> {
     let (method, name, verb, body) = match command {
         SecretsCommand::List => (Method::GET, None, None, None),
         SecretsCommand::Show { name } => (Method::GET, Some(name), None, None),
@@ -158,7 +164,8 @@ fn request(command: &SecretsCommand) -> Result<Request, Failure> {
             (Method::POST, Some(name), Some("shred"), Some(withdraw_body(present.if_version, why.reason.as_deref())))
         }
     };
-    Ok(Request { method, name: name.cloned(), verb, body })
+    let path = ["secrets", workspace.as_str()].into_iter().chain(name.map(SecretName::as_str)).chain(verb);
+    Ok(Request { method, path: path.map(str::to_owned).collect(), query: Vec::new(), body })
 }
 
 fn put_body(registry: &str, credentials: &str, if_version: Option<u64>, verify: Option<&str>) -> Value {

@@ -5,8 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 use waybill_schemas::WorkspaceId;
 
-use super::ask::Answer;
-use crate::{Failure, output, text};
+use crate::{Failure, gateway::Answer, output, text};
 
 /// The answer as it came.
 pub(super) fn json(answer: &Answer) -> Result<(), Failure> {
@@ -30,9 +29,6 @@ fn print(out: &mut impl Write, answer: &Answer, workspace: &WorkspaceId, coloure
         text::title(out, coloured, &name)?;
         let others: Vec<_> = others.into_iter().filter(|(field, _)| field != "workspace").collect();
         text::fields(out, 2, &others)?;
-    }
-    if answer.body.get("more") == Some(&Value::Bool(true)) {
-        writeln!(out, "there are more; `waybill secrets show NAME` shows each")?;
     }
     Ok(())
 }
@@ -59,8 +55,7 @@ mod tests {
         let secret = |name| json!({ "workspace": "acme", "secret_name": name, "state": "active", "version": 3 });
         let text = printed(json!({ "secrets": [secret("a"), secret("b\u{1b}[2J")] }));
         assert_eq!(text, "a\n  state    active\n  version  3\nb\\u{1b}[2J\n  state    active\n  version  3\n");
-        assert!(printed(json!({ "secrets": [secret("a")], "more": true })).contains("there are more"));
-        assert_eq!(printed(json!({ "secrets": [], "more": false })), "workspace acme has no secrets\n");
+        assert_eq!(printed(json!({ "secrets": [] })), "workspace acme has no secrets\n");
     }
 
     #[test]

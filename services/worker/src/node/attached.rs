@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use waybill_registry::node::{Code, Error};
 
-use super::running::Attachment;
+use super::{asked::Asked, running::Attachment};
 use crate::view::Placed;
 
 /// Knows the credentials of placements.
@@ -18,6 +18,9 @@ pub trait Attached: Send + Sync + 'static {
 
     /// Records that a placement has ended, so that nobody renews its credentials. An error means that it is not recorded.
     fn ended<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Hears of each question and its answer, when it has been answered. Returns at once: the next question may wait for it.
+    fn asked(&self, _: Asked) {}
 }
 
 /// Credentials that a runtime attaches itself. Clones share them.
@@ -55,5 +58,5 @@ impl Attached for Attachments {
 }
 
 pub(crate) fn nothing_attached(placed: &Placed) -> Error {
-    Code::NotFound.because(format!("container {} has no credentials of its own", placed.container.container_id))
+    Error::because(Code::NotFound, format!("container {} has no credentials of its own", placed.container.container_id))
 }

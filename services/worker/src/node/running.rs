@@ -144,6 +144,12 @@ impl Running {
         keys.iter().fold(None, |found, (owner, key)| if key.is(shown) { asker(owner, key) } else { found })
     }
 
+    /// The placement of a container that has a key.
+    pub fn placement_of(&self, container: &ContainerKey) -> Option<Placed> {
+        let number = self.keys().get(&Owner::from(container))?.placement()?;
+        Some(Placed { container: container.clone(), number })
+    }
+
     /// The placements of a workspace that have a key.
     pub fn placements_of(&self, workspace: &WorkspaceId) -> Vec<Placed> {
         let mut placements = self.placements();

@@ -6,14 +6,16 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use waybill_registry::node::{Answer, Code, LIMIT, MAX_BYTES, Request};
+use waybill_registry::node::{Answer, Code, Error, LIMIT, MAX_BYTES, Request};
 use zeroize::Zeroizing;
 
 use super::{
     answer::Answerer,
+    asked::{Asked, Program},
     socket::{Bound, Peers, SocketError, bind},
 };
 
@@ -93,26 +95,38 @@ async fn accept(
 async fn converse(mut stream: UnixStream, peers: Peers, answerer: &Answerer) {
     // Read in any case: whoever is hung up on while it speaks may not hear why.
     let Ok(line) = timeout(LINE, read_line(&mut stream)).await else { return };
-    let answer = match stream.peer_cred() {
-        Ok(peer) if peers.allow(peer.uid(), peer.gid()) => answer_line(line, answerer).await,
-        Ok(peer) => {
-            let (uid, gid) = (peer.uid(), peer.gid());
-            tracing::warn!(uid, gid, "a process of another user asked for logins, refusing it");
-            refusal(
-                Code::NoAccess,
-                "this user may not ask; WAYBILL_WORKER_SOCKET_GROUP must be its process's own group, not a supplementary one",
-            )
-        }
+    let peer = match stream.peer_cred() {
+        Ok(peer) => peer,
         Err(error) => return tracing::warn!(%error, "cannot tell who asks for logins, refusing"),
+    };
+    // Looked at while it waits: a process that has its answer may be gone.
+    let program = spawn_blocking(move || Program::look_up(peer.pid()));
+    let mut asked = Asked::new(None);
+    let answer = if peers.allow(peer.uid(), peer.gid()) {
+        answer_line(line, answerer, &mut asked).await
+    } else {
+        let (uid, gid) = (peer.uid(), peer.gid());
+        tracing::warn!(uid, gid, "a process of another user asked for logins, refusing it");
+        refusal(
+            Code::NoAccess,
+            "this user may not ask; WAYBILL_WORKER_SOCKET_GROUP must be its process's own group, not a supplementary one",
+        )
     };
     let Ok(text) = serde_json::to_vec(&answer) else { return };
     let mut text = Zeroizing::new(text);
     text.push(b'\n');
     // Whoever does not wait for the answer does not need it.
     let _ = timeout(LINE, stream.write_all(&text)).await;
+    drop(stream);
+    // After the answer: keeping the facts delays nobody.
+    asked.note_answer(&answer);
+    if let (Ok(program), false) = (program.await, asked.is_told()) {
+        asked.note_program(program);
+        answerer.tell(asked);
+    }
 }
 
-async fn answer_line(line: Option<Zeroizing<Vec<u8>>>, answerer: &Answerer) -> Answer {
+async fn answer_line(line: Option<Zeroizing<Vec<u8>>>, answerer: &Answerer, asked: &mut Asked) -> Answer {
     let Some(line) = line else {
         return refusal(Code::BadRequest, "a question is one line of JSON of at most 64 KiB");
     };
@@ -120,10 +134,12 @@ async fn answer_line(line: Option<Zeroizing<Vec<u8>>>, answerer: &Answerer) -> A
     let Ok(request) = serde_json::from_slice::<Request>(&line) else {
         return refusal(
             Code::BadRequest,
-            "a question has `op` (get, list or end), `access`, and for get `registry` or `image`",
+            "a question has `op` (get, list or end) with `access`, and for get `registry` or `image`; or `op` pod with `token` \
+             and `image`",
         );
     };
-    match timeout(LIMIT, answerer.answer(&request)).await {
+    *asked = Asked::new(Some(&request));
+    match timeout(LIMIT, answerer.answer_noting(&request, asked)).await {
         Ok(answer) => answer,
         Err(_) => refusal(Code::Unavailable, "the login was not at hand in time; ask again"),
     }
@@ -138,7 +154,7 @@ async fn read_line(stream: &mut UnixStream) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn refusal(code: Code, message: &str) -> Answer {
-    Answer::Error { error: code.because(message) }
+    Answer::Error { error: Error::because(code, message) }
 }
 
 #[cfg(test)]

@@ -5,3 +5,6 @@
 mod doubles;
 
 pub(crate) use doubles::*;
+
+#[allow(unreachable_pub, reason = "the end-to-end tests use it too")]
+pub(crate) mod cluster;

@@ -79,6 +79,6 @@ fn question(history: &mut History) -> [String; 2] {
 }
 
 async fn last_sequence(operator: &User) -> u64 {
-    let stream = operator.ask("waybill.api.STREAM.INFO.WAYBILL", Default::default(), "").await;
+    let stream = operator.ask("$JS.API.STREAM.INFO.WAYBILL", Default::default(), "").await;
     stream.and_then(|stream| stream["state"]["last_seq"].as_u64()).expect("the stream's state")
 }

@@ -4,6 +4,7 @@ mod aborted;
 mod asof;
 mod builds;
 mod connections;
+mod fleet;
 mod forged;
 mod lookups;
 mod open;

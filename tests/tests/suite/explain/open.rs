@@ -74,7 +74,7 @@ async fn a_scheduler_that_is_away_behind_or_stuck() {
 async fn a_scheduler_that_reads_and_never_decides() {
     let mut stack = require!(Plan::default().start().await);
     stack.sigkill(&Service::Scheduler);
-    let jetstream = jetstream::with_prefix(stack.user("scheduler").await.client, "waybill.api");
+    let jetstream = jetstream::new(stack.user("scheduler").await.client);
     let config = pull::Config {
         name: Some("waybill-scheduler-mute".to_owned()),
         filter_subject: "waybill.events.>".to_owned(),
@@ -124,7 +124,7 @@ async fn a_worker_that_is_away_slow_or_silent() {
     let inbox = thief.new_inbox();
     let mut taken = thief.subscribe(inbox.clone()).await.unwrap();
     eventually(PATIENCE, "the decision", async || {
-        let next = "waybill.api.CONSUMER.MSG.NEXT.WAYBILL.worker-w2";
+        let next = "$JS.API.CONSUMER.MSG.NEXT.WAYBILL.worker-w2";
         thief.publish_with_reply(next, inbox.clone(), r#"{"batch":1,"expires":500000000}"#.into()).await.ok()?;
         let message = taken.next().await?;
         thief.publish(message.reply?, "+ACK".into()).await.ok()?;

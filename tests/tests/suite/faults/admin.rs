@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use waybill_tests::{stack::Stack, wait::eventually};
 
 use super::{
+    super::accounts::change_account,
     PATIENCE,
     contract::{PROBE_SUBJECT, STREAM, worker_consumers},
 };
@@ -15,22 +16,20 @@ const LIMIT: Duration = Duration::from_secs(10);
 const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 /// The beginning of the server's JetStream settings, as `waybill init` writes it.
 const SERVER: &str = "\njetstream {\n";
-/// The beginning of the account that holds the stream, as `waybill init` writes it.
-const ACCOUNT: &str = "jetstream: enabled\n";
 
 /// A connection to the account that holds the stream.
 pub(super) struct Admin(async_nats::Client);
 
 impl Admin {
-    /// Adds an administrator to the server's configuration, restarts the server and connects.
+    /// Makes credentials of an administrator, as a person does for a repair, and connects.
     pub(super) async fn connect(stack: &mut Stack) -> Self {
-        configure(stack, |text| {
-            let users = format!("{ACCOUNT}    users: [{{ user: \"admin\", password: \"admin\" }}]\n");
-            text.replacen(ACCOUNT, &users, 1)
-        })
-        .await;
-        let options = async_nats::ConnectOptions::with_user_and_password("admin".to_owned(), "admin".to_owned());
-        let options = options.request_timeout(Some(LIMIT));
+        let file = stack.dir().join("admin.creds");
+        if !file.exists() {
+            let made = stack.run(&["creds", "log-admin", "--out", file.to_str().unwrap()]).await;
+            assert!(made.status.success(), "{}", made.stderr);
+        }
+        let options = async_nats::ConnectOptions::with_credentials_file(file).await.unwrap();
+        let options = options.custom_inbox_prefix("_INBOX_log-admin").request_timeout(Some(LIMIT));
         Self(options.connect(stack.nats().url()).await.unwrap())
     }
 
@@ -120,15 +119,8 @@ impl Admin {
 
 /// Limits the storage of the account that holds the stream, or lifts the limit, and restarts the server.
 pub(super) async fn limit_storage(stack: &mut Stack, bytes: Option<u64>) {
-    configure(stack, |text| {
-        let limited = bytes.map_or_else(|| ACCOUNT.to_owned(), |bytes| format!("jetstream: {{ max_file: {bytes} }}\n"));
-        let lines = text.lines().map(|line| match line.trim_start().starts_with("jetstream:") {
-            true => format!("    {limited}"),
-            false => format!("{line}\n"),
-        });
-        lines.collect()
-    })
-    .await;
+    let bytes = bytes.map_or(json!(-1), Value::from);
+    change_account(stack, "LOG", |nats| nats["limits"]["disk_storage"] = bytes).await;
 }
 
 /// Has the server refuse messages of a stream while it has more than so many in hand, and restarts it.

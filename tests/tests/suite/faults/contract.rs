@@ -19,7 +19,7 @@ pub(super) const STREAM: &str = "WAYBILL";
 /// Name of the stream of the vault, where sealed credentials are.
 const VAULT_STREAM: &str = "KV_WAYBILL_VAULT";
 /// Prefix of the JetStream API for every role.
-pub(super) const API: &str = "waybill.api";
+pub(super) const API: &str = "$JS.API";
 /// A subject of the stream that belongs to nothing.
 pub(super) const PROBE_SUBJECT: &str = "waybill.events.probe";
 /// Event that records a successful pull.

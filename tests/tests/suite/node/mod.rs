@@ -4,6 +4,7 @@ mod docker;
 mod ecr;
 mod ended;
 mod kubelet;
+mod pods;
 mod pulls;
 mod rotation;
 

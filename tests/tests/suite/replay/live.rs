@@ -57,7 +57,7 @@ async fn reading_disturbs_nothing_and_shows_no_secret() {
     let mut stack = require!(Plan::default().setting("WAYBILL_LOG", "info").start().await);
     let image = stack.build("acme", "img", "a.b/team/app:1", json!(format!("user:{}", canary.value()))).await;
     assert_eq!(image.status, 201);
-    let version = "waybill.api.DIRECT.GET.KV_WAYBILL_VAULT.$KV.WAYBILL_VAULT.secret.acme.oci-registry-a-b.1";
+    let version = "$JS.API.DIRECT.GET.KV_WAYBILL_VAULT.$KV.WAYBILL_VAULT.secret.acme.oci-registry-a-b.1";
     let kept = stack.user("operator").await.ask(version, Default::default(), "").await.expect("a version in the vault");
     let ciphertext = kept["sealed"]["ciphertext"].as_str().unwrap()[..40].to_owned();
     let pid = stack.process(&Service::Scheduler).pid();

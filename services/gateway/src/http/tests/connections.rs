@@ -59,7 +59,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let (router, recordings, stop) = (gateway.router.clone(), gateway.recordings.clone(), shutdown.clone());
-        let serving = tokio::spawn(async move { server::serve(listener, router, &recordings, &stop, drain).await });
+        let server = server::Server { router, tls: None, places: 100, drain };
+        let serving = tokio::spawn(async move { server.serve(listener, &recordings, &stop).await });
         Self { gateway, registry, address, shutdown, serving }
     }
 

@@ -57,6 +57,32 @@ async fn images_containers_and_secrets_are_explained_from_the_log() {
 }
 
 #[tokio::test]
+async fn a_moment_of_the_past_and_what_changed_since() {
+    let (gateway, document) = (Gateway::new().await, document());
+    let request = json!({"workspace": "acme", "container_id": "ctr", "image_id": "img", "worker_id": "w"});
+    gateway.post("/v1/containers", &request).await;
+    gateway.build("img", "a.b/c", json!("u:p")).await;
+    let [_, container, _] = TEMPLATES;
+    let explained = async |query: &str| {
+        let answer = ask(&gateway, &format!("{}{query}", path(container, "ctr")), Some(TOKEN)).await;
+        check(&document, "get", container, &answer);
+        answer.json()
+    };
+    let then = explained("?as_of=1").await;
+    assert_eq!(then["verdict"]["code"], "not_requested");
+    assert_eq!(explained("?as_of=2").await["verdict"]["code"], "awaiting_decision");
+    assert_eq!(explained("?as_of=2000-01-01T00:00:00Z").await["verdict"], then["verdict"]);
+    let changes = explained("?diff=1").await;
+    assert_eq!((&changes["changed"], &changes["before"]), (&json!(true), &then["verdict"]));
+    assert_eq!(changes["steps"][0]["sequence"], 2, "{changes}");
+    let same = explained("?diff=2&as_of=3").await;
+    assert_eq!((&same["changed"], &same["after"]["code"]), (&json!(false), &json!("awaiting_decision")));
+    for (query, field) in [("?as_of=99", "as_of"), ("?diff=soon", "diff"), ("?at=1", "query")] {
+        assert_eq!(explained(query).await["field"], field);
+    }
+}
+
+#[tokio::test]
 async fn who_may_not_ask_and_what_cannot_be_answered() {
     let (gateway, document) = (Gateway::new().await, document());
     for template in TEMPLATES {

@@ -3,8 +3,11 @@
 mod builds;
 mod canary;
 mod connections;
+mod console;
 mod contract;
+mod events;
 mod explain;
+mod fleet;
 mod idempotency;
 #[path = "../../../../registry/src/testing/lines.rs"]
 mod lines;

@@ -31,6 +31,16 @@ pub(super) fn check(document: &Value, schema: &Value, value: &Value, path: &str)
                 check_known(document, rule, item, &format!("{path}[{at}]"));
             }),
             "allOf" => rule.as_array().unwrap().iter().for_each(|part| check(document, part, value, path)),
+            "oneOf" => {
+                let has = |part: &&Value| {
+                    let required = resolve(document, part).get("required").and_then(Value::as_array);
+                    required.into_iter().flatten().all(|name| value.get(name.as_str().unwrap()).is_some())
+                };
+                let parts: Vec<&Value> = rule.as_array().unwrap().iter().filter(has).collect();
+                let [part] = parts.as_slice() else { panic!("{path}: {value} is {} of {rule}", parts.len()) };
+                check(document, part, value, path);
+                check_known(document, part, value, path);
+            }
             "description" | "example" | "examples" | "propertyNames" => {}
             unknown => panic!("{path}: the keyword {unknown} is not checked"),
         }

@@ -100,7 +100,7 @@ async fn secrets_are_listed_by_name_and_workspace() {
     let answer = gateway.ask("GET", "/v1/secrets/acme", &Value::Null).await;
     assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
     let said = answer.json();
-    assert_eq!(said["more"], false);
+    assert_eq!(said["next"], Value::Null);
     let names = ["secret_name", "state", "version", "registry", "cred_type", "reason", "actor"];
     let listed: Vec<Vec<&Value>> =
         said["secrets"].as_array().unwrap().iter().map(|secret| fields(secret, &names)).collect();
@@ -115,6 +115,10 @@ async fn secrets_are_listed_by_name_and_workspace() {
             vec![&other, &revoked, &one, &host, &null, &closed, &actor],
         ]
     );
+    let page = gateway.ask("GET", "/v1/secrets/acme?limit=1", &Value::Null).await.json();
+    assert_eq!((&page["secrets"][0], &page["next"]), (&said["secrets"][0], &name));
+    let page = gateway.ask("GET", "/v1/secrets/acme?limit=1&after=oci-registry-c-d", &Value::Null).await.json();
+    assert_eq!((&page["secrets"][0], &page["next"]), (&said["secrets"][1], &Value::Null));
     let shown = gateway.ask("GET", "/v1/secrets/acme/oci-registry-c-d", &Value::Null).await.json();
     assert_eq!(shown, said["secrets"][0]);
     assert_eq!(gateway.get("/v1/secrets/acme").await.status.as_u16(), 401);

@@ -8,7 +8,8 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header, request::Builder},
 };
 use serde_json::{Value, json};
-use tokio_util::task::TaskTracker;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use waybill_domain::credentials::Secret;
 use waybill_platform::{
@@ -23,6 +24,7 @@ use waybill_schemas::{Envelope, RecordedEvent, Subject, Uuid, VaultFilter, v1::S
 
 use crate::{
     config::Limits,
+    feed::{Advance, Feed, Reading},
     http::{App, router},
     port::Verifies,
     record::Recorder,
@@ -42,6 +44,8 @@ pub(super) struct Gateway {
     pub(super) recorder: Recorder,
     pub(super) recordings: TaskTracker,
     pub(super) router: Router,
+    feed: Arc<Feed>,
+    reading: tokio::sync::Mutex<Reading>,
 }
 
 /// An answer, read to its end.
@@ -122,16 +126,42 @@ impl Gateway {
         let recorder =
             Recorder { log: Arc::new(log.clone()), vault: Arc::new(vault.clone()), hash_key, limit: limits.append };
         let file = format!("acme {} ci\nother {}\n", tokens::hash(TOKEN), tokens::hash(OTHER_TOKEN));
+        let feed = Arc::new(Feed::new(Arc::new(log.clone()), CancellationToken::new()));
         let app = App {
+            feed: feed.clone(),
+            streams: Arc::new(Semaphore::new(1)),
             recorder: recorder.clone(),
             explainer: Explainer { log: Arc::new(log.clone()), scope: Scope::OneWorkspace, moment: Moment::Now },
             verifies,
             tokens: file.parse().unwrap(),
+            issuer: None,
             limits,
+            console: crate::console::Console::default(),
             recordings: recordings.clone(),
         };
         let router = router(Arc::new(app), &health);
-        Self { log, vault, health, scheduler, recorder, recordings, router }
+        Self { log, vault, health, scheduler, recorder, recordings, router, feed, reading: Default::default() }
+    }
+
+    /// Has the gateway read the log to its end.
+    pub(super) async fn catch_up(&self) {
+        let mut reading = self.reading.lock().await;
+        while self.feed.advance(&mut reading).await.unwrap() == Advance::More {}
+    }
+
+    /// Number of streams that listen.
+    pub(super) fn listeners(&self) -> usize {
+        self.feed.listeners()
+    }
+
+    /// Messages that a listener has not taken yet.
+    pub(super) fn unheard(&self) -> usize {
+        self.feed.unheard()
+    }
+
+    /// Ends what would not end by itself.
+    pub(super) fn stop(&self) {
+        self.feed.stopping.cancel();
     }
 
     pub(super) async fn publish_scheduler_key(&self) {

@@ -1,21 +1,24 @@
-//! The connection: nkey authentication, a private inbox, reconnecting for ever.
+//! The connection: a user's credentials, a private inbox, reconnecting for ever.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{ConnectOptions, Event, jetstream};
+use async_nats::{ConnectOptions, Event, ReconnectToServer, jetstream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use waybill_domain::credentials::Secret;
 
-use super::EventLog;
+use super::{EventLog, patience::Patience};
 use crate::{
     config::Reader,
-    log::{API_PREFIX, LogError, room::Room},
+    identity::{self, CredentialsFile},
+    log::{LogError, room::Room},
+    trace,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that hangs or is cut off is left after two of these without an answer.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A server that hangs is left after three of these without an answer.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// How long one server may take to let the client in, before the next one is tried.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
 /// How to reach the log.
@@ -23,28 +26,40 @@ const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 pub struct NatsConfig {
     /// Server addresses without any login, comma separated (`WAYBILL_NATS_URL`).
     pub url: String,
-    /// Seed of the role's user key (file `WAYBILL_NATS_SEED_FILE`); none for a server without authentication.
-    pub seed: Option<Secret>,
+    /// The role's user (`WAYBILL_NATS_CREDS_FILE`); none for a server without authentication.
+    pub credentials: Option<CredentialsFile>,
     /// Prefix of reply subjects, as the permissions have it (`WAYBILL_NATS_INBOX_PREFIX`).
     pub inbox_prefix: String,
     /// Certificate authority of the server (`WAYBILL_NATS_CA_FILE`).
     pub ca_file: Option<PathBuf>,
-    /// JetStream API prefix (`WAYBILL_NATS_API_PREFIX`).
-    pub api_prefix: String,
+    /// Whether the client insists on TLS: where a server is beyond loopback, unless `WAYBILL_NATS_TLS` is `off`. A server, or
+    /// somebody between, that offers none is not spoken to.
+    pub require_tls: bool,
     /// Name of the connection, as the server lists it.
     pub name: String,
+    /// Whose credentials are renewed while the connection lives, as `<kind>.<name>`; none where somebody else does.
+    pub renews: Option<String>,
 }
 
 impl NatsConfig {
     /// Reads the settings of a role, such as `gateway` or `worker-w1`.
     pub fn read(reader: &mut Reader<'_>, role: &str) -> Self {
+        let url: String = reader.required("WAYBILL_NATS_URL", |url| hosts(url).map(|_| url.to_owned()));
+        let wanted = reader.or("WAYBILL_NATS_TLS", on_or_off, || true);
+        let file = reader.required_path("WAYBILL_NATS_CREDS_FILE");
+        let opened = CredentialsFile::open(file);
+        let note = |problem| reader.problem(format!("WAYBILL_NATS_CREDS_FILE: {problem}"));
+        let credentials = opened.map_err(note).ok();
         Self {
-            url: reader.required("WAYBILL_NATS_URL", |url| hosts(url).map(|_| url.to_owned())),
-            seed: Some(reader.secret_file("WAYBILL_NATS_SEED_FILE")),
+            require_tls: wanted && is_beyond_loopback(&url),
+            url,
+            credentials,
             inbox_prefix: reader.or("WAYBILL_NATS_INBOX_PREFIX", text, || format!("_INBOX_{role}")),
             ca_file: reader.readable_path("WAYBILL_NATS_CA_FILE"),
-            api_prefix: reader.or("WAYBILL_NATS_API_PREFIX", text, || API_PREFIX.to_owned()),
             name: format!("waybill-{role}"),
+            renews: Some(
+                role.split_once('-').map_or_else(|| format!("{role}.{role}"), |(kind, id)| format!("{kind}.{id}")),
+            ),
         }
     }
 
@@ -52,6 +67,23 @@ impl NatsConfig {
     pub(super) fn hosts(&self) -> String {
         hosts(&self.url).unwrap_or_else(|_| "WAYBILL_NATS_URL".to_owned())
     }
+}
+
+fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off"),
+    }
+}
+
+/// True if any of the servers is on another machine, as far as its name says.
+fn is_beyond_loopback(url: &str) -> bool {
+    let is_here = |server: &async_nats::ServerAddr| match server.host().parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => server.host() == "localhost",
+    };
+    servers(url).is_ok_and(|servers| !servers.iter().all(is_here))
 }
 
 fn text(value: &str) -> Result<String, &'static str> {
@@ -65,7 +97,7 @@ fn text(value: &str) -> Result<String, &'static str> {
 pub fn hosts(url: &str) -> Result<String, &'static str> {
     let servers = servers(url).map_err(|_| "addresses such as nats://127.0.0.1:4222, with commas between them")?;
     if servers.iter().any(|server| server.username().is_some() || server.password().is_some()) {
-        return Err("addresses without a login; use WAYBILL_NATS_SEED_FILE");
+        return Err("addresses without a login; use WAYBILL_NATS_CREDS_FILE");
     }
     let host = |server: &async_nats::ServerAddr| match server.host() {
         host if host.contains(':') => format!("[{host}]:{}", server.port()),
@@ -83,21 +115,34 @@ impl EventLog {
         let settings = |reason: String| LogError::Settings { hosts: config.hosts(), reason };
         let (state, connected) = watch::channel(false);
         let servers = servers(&config.url).map_err(|error| settings(error.to_string()))?;
-        let options = options(&config, state);
+        if let Some(server) = servers.first() {
+            trace::set_server(server.host(), server.port());
+        }
+        let patience = Patience::default();
+        let options = options(&config, state, patience.clone());
         let client = options.connect(servers).await.map_err(|error| settings(error.to_string()))?;
-        Ok(Self::over(client, &config, connected))
+        if let (Some(file), Some(who)) = (config.credentials.clone(), config.renews.clone()) {
+            tokio::spawn(identity::keep_renewed(client.clone(), file, who));
+        }
+        Ok(Self { patience, ..Self::over(client, &config, connected) })
+    }
+
+    /// The connection, for what is no matter of the log: questions between processes.
+    pub fn client(&self) -> &async_nats::Client {
+        &self.client
     }
 
     /// The log over a connection that stands.
     pub(super) fn over(client: async_nats::Client, config: &NatsConfig, connected: watch::Receiver<bool>) -> Self {
         Self {
-            jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
+            jetstream: jetstream::new(client.clone()),
             client,
-            api_prefix: config.api_prefix.as_str().into(),
             name: config.name.as_str().into(),
             connected,
             readings: TaskTracker::new(),
             room: Room::default(),
+            patience: Patience::default(),
+            has_many_servers: config.url.contains(','),
         }
     }
 }
@@ -109,24 +154,32 @@ pub(super) fn servers(url: &str) -> std::io::Result<Vec<async_nats::ServerAddr>>
 
 /// Who connects, and where replies go.
 pub(super) fn login(config: &NatsConfig) -> ConnectOptions {
-    let mut options = match &config.seed {
-        Some(seed) => ConnectOptions::with_nkey(seed.expose().trim().to_owned()),
+    let mut options = match config.credentials.clone() {
+        // Asked at each connect, so that a token that was renewed meanwhile is the one that is shown.
+        Some(file) => ConnectOptions::with_auth_callback(move |nonce| std::future::ready(file.answer(&nonce))),
         None => ConnectOptions::new(),
     };
     if let Some(file) = &config.ca_file {
         options = options.add_root_certificates(file.clone());
     }
-    options.name(&config.name).custom_inbox_prefix(&config.inbox_prefix)
+    options.require_tls(config.require_tls).name(&config.name).custom_inbox_prefix(&config.inbox_prefix)
 }
 
-fn options(config: &NatsConfig, state: watch::Sender<bool>) -> ConnectOptions {
+fn options(config: &NatsConfig, state: watch::Sender<bool>, patience: Patience) -> ConnectOptions {
     let state = Arc::new(state);
     login(config)
         .request_timeout(Some(REQUEST_TIMEOUT))
         .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECT_LIMIT)
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(delay)
+        .reconnect_to_server_callback(move |servers, _| {
+            let chosen = patience.choose(servers, |server| server.addr.as_url_str().to_owned());
+            let next =
+                |server: async_nats::Server| ReconnectToServer { addr: server.addr, delay: Some(Duration::ZERO) };
+            std::future::ready(chosen.map(next))
+        })
         .event_callback(move |event| {
             let state = state.clone();
             async move { note(&event, &state) }
@@ -171,9 +224,9 @@ mod tests {
             ("a.b, tls://c.d:1", Ok("a.b:4222,c.d:1")),
             ("nats://[::1]:4222", Ok("[::1]:4222")),
             ("http://a.b", Err("such as")),
-            ("nats://user:canary@a.b:4222", Err("WAYBILL_NATS_SEED_FILE")),
-            ("nats://a.b,canary@c.d", Err("WAYBILL_NATS_SEED_FILE")),
-            ("nats://:canary@c.d", Err("WAYBILL_NATS_SEED_FILE")),
+            ("nats://user:canary@a.b:4222", Err("WAYBILL_NATS_CREDS_FILE")),
+            ("nats://a.b,canary@c.d", Err("WAYBILL_NATS_CREDS_FILE")),
+            ("nats://:canary@c.d", Err("WAYBILL_NATS_CREDS_FILE")),
         ];
         for (url, expected) in cases {
             match (hosts(url), expected) {
@@ -181,6 +234,22 @@ mod tests {
                 (Err(says), Err(expected)) => assert!(says.contains(expected), "{url}: {says}"),
                 (found, _) => panic!("{url}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn tls_is_demanded_beyond_loopback() {
+        let cases = [
+            ("nats://127.0.0.1:4222,nats://[::1]:4223,nats://localhost:4224", None, false),
+            ("nats://10.0.0.1:4222", None, true),
+            ("nats://127.0.0.1:4222,nats://nats-2.example:4222", None, true),
+            ("nats://nats:4222", Some("off"), false),
+            ("nats://nats:4222", Some("on"), true),
+        ];
+        for (url, tls, expected) in cases {
+            let pairs = [("WAYBILL_NATS_URL", url), ("WAYBILL_NATS_TLS", tls.unwrap_or_default())];
+            let settings = Settings::from_pairs(Path::new("."), pairs);
+            assert_eq!(NatsConfig::read(&mut settings.reader(), "operator").require_tls, expected, "{url} {tls:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 
 use super::EventLog;
-use crate::log::{LogError, RawMessage};
+use crate::log::{API_PREFIX, LogError, RawMessage};
 
 /// Most messages for one request.
 pub(crate) const BATCH: usize = 1000;
@@ -34,6 +34,10 @@ impl EventLog {
 
     /// The message at a sequence of a stream.
     pub(crate) async fn message_in(&self, stream: &str, sequence: u64) -> Result<Option<RawMessage>, LogError> {
+        // Sequences begin with 1; the server takes 0 for a request that names none, and refuses it.
+        if sequence == 0 {
+            return Ok(None);
+        }
         // The server keeps the way back of a request that may have many answers until nobody listens there.
         let request = Request::new().payload(json!({ "seq": sequence }).to_string().into());
         let request = request.inbox(self.client.new_inbox());
@@ -74,7 +78,7 @@ impl EventLog {
     }
 
     fn direct_get(&self, stream: &str) -> String {
-        format!("{}.DIRECT.GET.{stream}", self.api_prefix)
+        format!("{API_PREFIX}.DIRECT.GET.{stream}")
     }
 }
 

@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind, ServerError};
+use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use waybill_schemas::Filter;
 
 use super::{EventLog, NatsConfig, connect};
-use crate::log::{ConsumerState, Log as _, LogError, RawMessage, STREAM};
+use crate::log::{API_PREFIX, ConsumerState, Log as _, LogError, RawMessage, STREAM};
 
 /// How long one request may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -18,8 +19,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// No connection could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
-    /// The server does not know the key.
-    #[error("the server refuses this user's key")]
+    /// The server does not take the user: its token has ended, was revoked, or is signed by nobody that it knows.
+    #[error("the server refuses this user's credentials")]
     Refused,
     /// No server answers, or not in time.
     #[error("no server can be reached: {0}")]
@@ -99,6 +100,11 @@ impl Inspector {
         Server { version: info.version, jetstream: info.jetstream }
     }
 
+    /// The connection.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The log over this connection: each of its requests is given up after two seconds.
     pub fn log(&self) -> &EventLog {
         &self.log
@@ -107,7 +113,7 @@ impl Inspector {
     /// Asks on an API subject, given without the prefix.
     pub async fn api(&self, subject: &str, payload: &Value) -> Reply {
         let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };
-        self.ask(format!("{}.{subject}", self.log.api_prefix), &[], payload).await
+        self.ask(format!("{API_PREFIX}.{subject}"), &[], payload).await
     }
 
     /// Asks on any subject.
@@ -129,9 +135,36 @@ impl Inspector {
         }
     }
 
+    /// Asks something that many may answer: their answers in JSON, until there are enough or the time is over.
+    pub async fn gather(
+        &self,
+        subject: &str,
+        payload: &Value,
+        limit: Duration,
+        is_enough: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let mut answers = Vec::new();
+        let gathering = async {
+            let inbox = self.client.new_inbox();
+            let mut subscription = self.client.subscribe(inbox.clone()).await.ok()?;
+            let asked = self.client.publish_with_reply(subject.to_owned(), inbox, payload.to_string().into());
+            asked.await.ok()?;
+            while let Some(message) = subscription.next().await {
+                answers.extend(serde_json::from_slice::<Value>(&message.payload).ok());
+                if is_enough(&answers) {
+                    return Some(());
+                }
+            }
+            None
+        };
+        // What has come by then is what there is.
+        let _ = timeout(limit, gathering).await;
+        answers
+    }
+
     /// Reads the first events as histories are read: one request, many answers.
     pub async fn batch(&self) -> Reply {
-        let subject = format!("{}.DIRECT.GET.{STREAM}", self.log.api_prefix);
+        let subject = format!("{API_PREFIX}.DIRECT.GET.{STREAM}");
         let all = Filter::All.to_string();
         let mut forbidden = self.forbidden.clone();
         tokio::select! {
@@ -168,7 +201,7 @@ fn unreachable(config: &NatsConfig, why: &str) -> InspectError {
 fn refused(config: &NatsConfig, error: &async_nats::ConnectError) -> InspectError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => InspectError::Refused,
-        ConnectErrorKind::Authentication => InspectError::Settings("the seed file holds no user key".to_owned()),
+        ConnectErrorKind::Authentication => InspectError::Settings("the credentials cannot be used".to_owned()),
         _ => unreachable(config, &crate::chain(error)),
     }
 }

@@ -4,11 +4,13 @@ mod connect;
 mod direct;
 mod inspect;
 mod newest;
+mod patience;
 mod publish;
 mod read;
 mod readers;
 mod request;
 mod settings;
+mod storage;
 mod stream;
 mod work;
 
@@ -20,9 +22,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 use waybill_schemas::{Filter, Subject, Timestamp};
 
+use self::patience::Patience;
 use super::{
     Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
-    Missing, NewEvent, Newest, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
+    Missing, NewEvent, Newest, Page, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
 };
 use crate::health::ComponentHandle;
 
@@ -31,18 +34,20 @@ pub(crate) use direct::BATCH;
 pub use inspect::{InspectError, Inspector, Reply, Server};
 pub(crate) use request::{parse_answer, refused};
 pub use settings::{StreamProblem, stream_problems};
+pub use storage::{Storage, StorageError};
 
 /// A connection to the log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EventLog {
     pub(crate) client: async_nats::Client,
     jetstream: async_nats::jetstream::Context,
-    pub(crate) api_prefix: Arc<str>,
     /// Whose readers these are, as the server lists them.
     name: Arc<str>,
     connected: watch::Receiver<bool>,
     readings: TaskTracker,
     pub(crate) room: Room,
+    patience: Patience,
+    has_many_servers: bool,
 }
 
 #[async_trait]
@@ -51,7 +56,7 @@ impl Log for EventLog {
         append::append(self, &self.room, new, expect, limit).await
     }
 
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Result<Appended, AppendError>> {
+    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>> {
         batch::append_all(self, &self.room, events).await
     }
 
@@ -73,6 +78,11 @@ impl Log for EventLog {
 
     async fn newest_on(&self, filter: &Filter, most: usize, end: u64) -> Result<Newest, LogError> {
         self.read_newest(&filter.to_string(), most, end).await
+    }
+
+    async fn read_page(&self, filter: &Filter, from: u64, most: usize) -> Result<Page, LogError> {
+        let batch = self.matching(STREAM, &filter.to_string(), from.max(1), most.min(BATCH)).await?;
+        Ok(Page { messages: batch.messages, more: batch.more })
     }
 
     async fn pending(&self, filter: &Filter, from: u64) -> Result<u64, LogError> {

@@ -16,7 +16,7 @@ impl Wire for EventLog {
         parse_answer(&message.subject, &answer.payload)
     }
 
-    async fn publish_batch(&self, messages: &[(Outgoing, Expect)]) -> Result<PubAck, LogError> {
+    async fn publish_batch(&self, messages: &[(&Outgoing, Expect)]) -> Result<PubAck, LogError> {
         let unavailable = |reason: String| LogError::Unavailable { what: "publish a batch".to_owned(), reason };
         let Some(((commit, expect), before)) = messages.split_last() else {
             return Err(unavailable("it is empty".to_owned()));

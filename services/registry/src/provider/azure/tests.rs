@@ -1,5 +1,7 @@
 //! Azure's exchange against an identity service and a registry that check what they are sent.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -8,7 +10,7 @@ use waybill_domain::{credentials::Credentials, provider::CustomPlan};
 
 use super::*;
 use crate::{
-    provider::{Issued, Provider, RegistryLogin, TokenCache, ecr::EcrConfig},
+    provider::{Issued, Provider, RegistryLogin, TokenCache},
     testing::{FakeCloud, Lines, PrivateCa, TENANT, assert_absent, azure, nobody},
 };
 
@@ -28,7 +30,7 @@ fn keys(secret: &str) -> AzureKeys {
 fn cache(fake: &FakeCloud, limit: Option<Duration>) -> TokenCache {
     let config =
         CloudConfig { azure_endpoint: Some(fake.url()), plain_http: vec![host(fake)], limit, ..CloudConfig::default() };
-    TokenCache::new(EcrConfig::default()).with_clouds(config)
+    TokenCache::new(config)
 }
 
 fn host(fake: &FakeCloud) -> RegistryHost {
@@ -147,7 +149,7 @@ async fn an_issuer_that_does_not_answer() {
     let fake = FakeCloud::start(azure).await;
     let (away, _socket) = nobody();
     let config = CloudConfig { azure_endpoint: Some(format!("http://{away}")), ..CloudConfig::default() };
-    let tokens = TokenCache::new(EcrConfig::default()).with_clouds(config);
+    let tokens = TokenCache::new(config);
     let nobody = login(&fake, SECRET, &tokens).await.unwrap_err();
     assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_passing(), "{nobody}");
     fake.hang();
@@ -165,7 +167,7 @@ async fn an_operator_s_authority_is_trusted_with_both_steps() {
         ca,
         ..CloudConfig::default()
     };
-    let tokens = |ca| TokenCache::new(EcrConfig::default()).with_clouds(config(ca));
+    let tokens = |ca| TokenCache::new(config(ca));
     assert_eq!(token_id(&login(&fake, SECRET, &tokens(Some(pem))).await.unwrap()), "refresh-2");
     let stranger = login(&fake, SECRET, &tokens(None)).await.unwrap_err();
     let words = stranger.to_string();

@@ -1,5 +1,7 @@
 //! Google's exchange against a token endpoint that verifies what it is sent.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::Value;
 use waybill_domain::{
@@ -11,7 +13,7 @@ use waybill_schemas::Timestamp;
 
 use super::*;
 use crate::{
-    provider::{Issued, Provider, RegistryLogin, TokenCache, ecr::EcrConfig},
+    provider::{Issued, Provider, RegistryLogin, TokenCache},
     testing::{AUDIENCE, EMAIL, FakeCloud, Lines, RSA_KEY, TOKEN_URI, assert_absent, google, nobody},
 };
 
@@ -52,7 +54,7 @@ fn keys_with(file: &Value, subject_token: &str) -> GoogleKeys {
 fn cache(url: &str, limit: Option<Duration>) -> TokenCache {
     let (google_endpoint, google_iam_endpoint) = (Some(format!("{url}/token")), Some(format!("{url}/")));
     let config = CloudConfig { google_endpoint, google_iam_endpoint, limit, ..CloudConfig::default() };
-    TokenCache::new(EcrConfig::default()).with_clouds(config)
+    TokenCache::new(config)
 }
 
 fn host() -> RegistryHost {

@@ -33,7 +33,7 @@ fn keys() -> AwsKeys {
 }
 
 fn cache(endpoint: String) -> TokenCache {
-    TokenCache::new(EcrConfig { endpoint: Some(endpoint), ..EcrConfig::default() })
+    TokenCache::new(CloudConfig { ecr_endpoint: Some(endpoint), ..CloudConfig::default() })
 }
 
 fn provider(credentials: Credentials, tokens: &TokenCache) -> Provider {
@@ -184,8 +184,11 @@ async fn an_issuer_that_does_not_answer() {
     assert!(matches!(nobody, ProviderError::Unreachable { .. }) && nobody.is_passing(), "{nobody}");
     let fake = FakeEcr::start().await;
     fake.hang();
-    let limited =
-        EcrConfig { limit: Some(Duration::from_millis(300)), endpoint: Some(fake.endpoint()), ..EcrConfig::default() };
+    let limited = CloudConfig {
+        limit: Some(Duration::from_millis(300)),
+        ecr_endpoint: Some(fake.endpoint()),
+        ..CloudConfig::default()
+    };
     let silent = ecr(&TokenCache::new(limited)).login(&host("a.b")).await.unwrap_err();
     assert!(matches!(silent, ProviderError::TimedOut { .. }) && silent.is_passing(), "{silent}");
 }
@@ -213,7 +216,7 @@ async fn aws_is_trusted_by_the_operator_s_own_authority_too() {
     let ca = PrivateCa::new();
     let fake = FakeEcr::start_tls(&ca).await;
     let with = |ca: Option<bytes::Bytes>| {
-        ecr(&TokenCache::new(EcrConfig { endpoint: Some(fake.tls_endpoint()), ca, ..EcrConfig::default() }))
+        ecr(&TokenCache::new(CloudConfig { ecr_endpoint: Some(fake.tls_endpoint()), ca, ..CloudConfig::default() }))
     };
     let pem = std::fs::read(ca.file()).unwrap();
     assert_eq!(password(&with(Some(pem.into())).login(&host("a.b")).await.unwrap()), "ecr-token-1");
@@ -223,7 +226,7 @@ async fn aws_is_trusted_by_the_operator_s_own_authority_too() {
 
 #[test]
 fn nothing_shows_a_secret() {
-    let tokens = TokenCache::new(EcrConfig::default());
+    let tokens = TokenCache::new(CloudConfig::default());
     let basic = BasicLogin { username: "u".to_owned(), password: Secret::from(SECRETS[0]) };
     let issued = Issued { login: RegistryLogin::Basic(basic.clone()), expires_at: None, from_before: false };
     let shown = format!(

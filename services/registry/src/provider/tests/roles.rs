@@ -16,7 +16,7 @@ fn as_role(external_id: Option<&str>, session_name: &str) -> AwsKeys {
 
 fn with_sts(ecr: &FakeEcr, sts: &FakeSts) -> TokenCache {
     let (endpoint, sts_endpoint) = (Some(ecr.endpoint()), Some(sts.endpoint()));
-    TokenCache::new(EcrConfig { endpoint, sts_endpoint, ..EcrConfig::default() })
+    TokenCache::new(CloudConfig { ecr_endpoint: endpoint, sts_endpoint, ..CloudConfig::default() })
 }
 
 /// Seconds from now until the login ends.

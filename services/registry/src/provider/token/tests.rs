@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use futures_util::future::join_all;
-use time::Duration;
 use tokio::sync::Semaphore;
 use waybill_domain::credentials::Secret;
 
@@ -28,8 +27,8 @@ fn refused() -> ProviderError {
     ProviderError::Refused { issuer: "fake".to_owned(), words: "no".to_owned() }
 }
 
-impl Exchange for Fake {
-    async fn exchange(&self) -> Result<Token, ProviderError> {
+impl Fake {
+    async fn ask(&self) -> Result<Token, ProviderError> {
         let number = self.calls.fetch_add(1, SeqCst) + 1;
         self.gate.acquire().await.unwrap().forget();
         match self.fail.load(SeqCst) {
@@ -42,6 +41,12 @@ impl Exchange for Fake {
         // A negative life is one whose end is past when it is issued; an ageing one was issued long ago.
         let issued_at = if self.life == Duration::minutes(4) { now - Duration::hours(12) } else { now };
         Ok(Token { login, issued_at, expires_at: now + self.life })
+    }
+}
+
+impl Exchange for Fake {
+    fn exchange(&self) -> BoxFuture<'_, Result<Token, ProviderError>> {
+        self.ask().boxed()
     }
 
     fn issuer(&self) -> String {
@@ -95,7 +100,7 @@ async fn many_share_one_failure_and_the_next_ones_are_told_of_it_until_its_rest_
         }
         assert_eq!(source.exchange.calls.load(SeqCst), number + 1);
         assert!(source.is_resting() && !source.is_live());
-        source.state().rest = Some(failed(Duration::minutes(1)));
+        source.lock_state().rest = Some(failed(Duration::minutes(1)));
     }
     source.exchange.fail.store(0, SeqCst);
     source.exchange.gate.add_permits(2);
@@ -126,7 +131,7 @@ fn failed(ago: Duration) -> Rest {
 async fn whoever_asks_during_a_rest_waits_for_an_exchange_that_is_under_way() {
     let source = Fake::source(Duration::hours(1));
     let first = under_way(&source).await;
-    source.state().rest = Some(failed(Duration::ZERO));
+    source.lock_state().rest = Some(failed(Duration::ZERO));
     assert_eq!(ask(&source, 1).await.remove(0).unwrap(), "token-1");
     assert!(first.await.unwrap().is_ok());
 }
@@ -134,7 +139,7 @@ async fn whoever_asks_during_a_rest_waits_for_an_exchange_that_is_under_way() {
 #[tokio::test]
 async fn keys_that_are_no_good_in_themselves_rest_nobody() {
     let source = Fake::source(Duration::hours(1));
-    source.settle(&Err(ProviderError::Keys { words: "no key".to_owned() }));
+    source.record_outcome(&Err(ProviderError::Keys { words: "no key".to_owned() }));
     assert!(!source.is_resting());
 }
 
@@ -162,7 +167,7 @@ async fn an_ageing_token_is_used_while_one_request_replaces_it() {
     assert_eq!(source.exchange.calls.load(SeqCst), 2, "one replacement is under way");
     source.exchange.fail.store(1, SeqCst);
     source.exchange.gate.add_permits(1);
-    while source.state().flight.is_some() {
+    while source.lock_state().flight.is_some() {
         tokio::task::yield_now().await;
     }
     assert_eq!(source.token().await.unwrap().0.login.password.expose(), "token-1", "a failure costs nothing yet");
@@ -200,7 +205,7 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
     for (name, left, rest, calls, password) in cases {
         let source = Fake::source(Duration::hours(12));
         source.exchange.gate.add_permits(1);
-        *source.state() = State { held: left.map(held), flight: None, rest: rest.map(failed) };
+        *source.lock_state() = State { held: left.map(held), flight: None, rest: rest.map(failed) };
         match source.token().await {
             Ok((token, from_before)) => {
                 assert_eq!((token.login.password.expose(), from_before), (password, password == "held"), "{name}");
@@ -211,7 +216,7 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
                 continue;
             }
         }
-        while source.state().flight.is_some() {
+        while source.lock_state().flight.is_some() {
             tokio::task::yield_now().await;
         }
         assert_eq!(source.exchange.calls.load(SeqCst), calls, "{name}");
@@ -219,14 +224,14 @@ async fn what_is_held_and_when_it_last_failed_decide_whether_the_issuer_is_asked
         let (next, from_before) = source.token().await.unwrap();
         let expected = if calls == 0 { "held" } else { "token-1" };
         assert_eq!((next.login.password.expose(), from_before), (expected, true), "{name}");
-        assert_eq!(source.state().rest.is_some(), rest.is_some() && calls == 0, "{name}");
+        assert_eq!(source.lock_state().rest.is_some(), rest.is_some() && calls == 0, "{name}");
     }
 }
 
 #[tokio::test]
 async fn whoever_was_refused_waits_for_the_replacement_that_is_under_way() {
     let source = Fake::source(Duration::hours(12));
-    source.state().held = Some(held(Duration::minutes(4)));
+    source.lock_state().held = Some(held(Duration::minutes(4)));
     let (token, _) = source.token().await.unwrap();
     source.forget(&token.login);
     for answer in ask(&source, 10).await {
@@ -246,4 +251,26 @@ async fn only_the_refused_token_is_forgotten() {
     assert_eq!(second.login.password.expose(), "token-2");
     source.forget(&first.login);
     assert!(source.is_live() && source.token().await.unwrap().1, "the refusal of an old one changes nothing");
+}
+
+#[test]
+fn a_token_ages() {
+    let hour = 3600;
+    let cases = [
+        ("new, for 12 hours", 12 * hour, 0, Freshness::Fresh),
+        ("a minute before the margin", 12 * hour, 12 * hour - 360, Freshness::Fresh),
+        ("five minutes left", 12 * hour, 12 * hour - 300, Freshness::Ageing),
+        ("sixteen seconds left", 12 * hour, 12 * hour - 16, Freshness::Ageing),
+        ("fifteen seconds left", 12 * hour, 12 * hour - 15, Freshness::Expired),
+        ("over", 12 * hour, 12 * hour + 1, Freshness::Expired),
+        ("short-lived, half over", 60, 30, Freshness::Fresh),
+        ("short-lived, a tenth left", 60, 54, Freshness::Ageing),
+        ("short-lived, a twentieth left", 60, 57, Freshness::Expired),
+        ("issued with an end in the past", -10, 0, Freshness::Expired),
+    ];
+    let issued = OffsetDateTime::UNIX_EPOCH + Duration::seconds(1_000_000);
+    let after = |seconds: i64| issued + Duration::seconds(seconds);
+    for (name, life, age, expected) in cases {
+        assert_eq!(freshness(issued, after(life), after(age)), expected, "{name}");
+    }
 }

@@ -230,17 +230,57 @@ async fn a_login_follows_whatever_the_refused_request_asks_for() {
     }
 }
 
-/// A manifest that a proxy compressed although nobody asked for that.
+/// Content that a proxy or a store encoded although nobody asked for that, as manifests and as layers on their way to disk.
 #[tokio::test]
-async fn unasked_compression_is_undone() {
+async fn unasked_encodings_are_undone() {
     use std::io::Write as _;
-    let registry = FakeRegistry::start(Image::new(), |asked| {
+    fn gzip(content: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(&Image::new().manifest).unwrap();
-        let headers = vec![("content-encoding", "gzip".to_owned())];
-        asked.path.contains("/manifests/").then(|| (200, headers, encoder.finish().unwrap()))
-    })
-    .await;
-    let outcome = pull_as(&config(&[registry.host()]), &registry.reference(), &RegistryLogin::Anonymous).await;
-    assert_eq!(outcome, Ok(Image::new().digest()));
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+    fn zlib(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+    type Encode = fn(&[u8]) -> Vec<u8>;
+    let as_it_is: Encode = <[u8]>::to_vec;
+    let bare: Encode = |content| {
+        let framed = zlib(content);
+        framed[2..framed.len() - 4].to_vec()
+    };
+    let twice: Encode = |content| gzip(&gzip(content));
+    let cases: [(&'static str, Encode, Option<&str>); 9] = [
+        ("gzip", gzip, None),
+        ("X-GZIP", gzip, None),
+        ("deflate", zlib, None),
+        ("deflate", bare, None),
+        ("identity", as_it_is, None),
+        ("gzip", as_it_is, None),
+        ("br", gzip, Some("encoded as br, which nobody asked for")),
+        ("zstd", gzip, Some("encoded as zstd, which nobody asked for")),
+        ("gzip, gzip", twice, Some("encoded as several encodings, which nobody asked for")),
+    ];
+    for (name, encode, expected) in cases {
+        for part in ["/manifests/", "/blobs/"] {
+            let registry = FakeRegistry::start(Image::new(), move |asked| {
+                let (_, mut headers, content) = Image::new().answer(&asked.path);
+                headers.push(("content-encoding", name.to_owned()));
+                asked.path.contains(part).then(|| (200, headers, encode(&content)))
+            })
+            .await;
+            let dir = tempfile::tempdir().unwrap();
+            let config = PullConfig { image_dir: Some(dir.path().to_owned()), ..config(&[registry.host()]) };
+            let outcome = pull_as(&config, &registry.reference(), &RegistryLogin::Anonymous).await;
+            match expected {
+                None => assert_eq!(outcome, Ok(Image::new().digest()), "{name} {part}"),
+                Some(words) => {
+                    let error = outcome.unwrap_err();
+                    assert_eq!(error.reason, PullFailure::RegistryError, "{name} {part}: {error}");
+                    assert!(error.detail.contains(words), "{name} {part}: {error}");
+                }
+            }
+        }
+    }
 }

@@ -96,7 +96,7 @@ async fn a_provider_that_cannot_be_had_again_fails_the_pull() {
     let registry = FakeRegistry::start(Image::new(), |_| None).await;
     let ecr = FakeEcr::start().await;
     let (away, _socket) = nobody();
-    let away = EcrConfig { endpoint: Some(format!("http://{away}")), ..EcrConfig::default() };
+    let away = CloudConfig { ecr_endpoint: Some(format!("http://{away}")), ..CloudConfig::default() };
     let benches = [
         (Bench::new(registry.host()).await, false, "no_login"),
         (Bench::ecr(registry.host(), &ecr).await, true, "no_login"),

@@ -21,7 +21,7 @@ use waybill_platform::{
     testing::{MemoryLog, MemoryVault},
     vault::{GrantEntry, Vault as _, VaultEntry},
 };
-use waybill_registry::provider::{EcrConfig, TokenCache};
+use waybill_registry::provider::{CloudConfig, TokenCache};
 use waybill_schemas::{
     Envelope, Event, PublicSealingKey, Subject, Uuid, VaultKey,
     v1::{AttachSkipReason, CredType, RenewCause, SchedulerKeyPublished, WithdrawReason},
@@ -45,25 +45,25 @@ struct Bench {
     host: String,
     /// Its name in references and grants.
     registry: String,
-    ecr: EcrConfig,
+    ecr: CloudConfig,
     node: tempfile::TempDir,
 }
 
 impl Bench {
     async fn new(registry: &str) -> Self {
-        Self::with_ecr(registry, EcrConfig::default()).await
+        Self::with_ecr(registry, CloudConfig::default()).await
     }
 
     /// A registry of ECR's, which is reached at this host.
     async fn ecr(host: &str, ecr: &FakeEcr) -> Self {
-        Self::at_ecr(host, EcrConfig { endpoint: Some(ecr.endpoint()), ..EcrConfig::default() }).await
+        Self::at_ecr(host, CloudConfig { ecr_endpoint: Some(ecr.endpoint()), ..CloudConfig::default() }).await
     }
 
-    async fn at_ecr(host: &str, ecr: EcrConfig) -> Self {
+    async fn at_ecr(host: &str, ecr: CloudConfig) -> Self {
         Self { registry: ECR.to_owned(), ..Self::with_ecr(host, ecr).await }
     }
 
-    async fn with_ecr(host: &str, ecr: EcrConfig) -> Self {
+    async fn with_ecr(host: &str, ecr: CloudConfig) -> Self {
         let (log, vault) = (MemoryLog::new(), MemoryVault::default());
         let (own, scheduler) = (PrivateKey::generate(), PrivateKey::generate());
         let node = tempfile::tempdir().unwrap();
@@ -196,7 +196,7 @@ fn start(
     vault: &MemoryVault,
     own: &PrivateKey,
     host: &str,
-    ecr: &EcrConfig,
+    ecr: &CloudConfig,
     node: &tempfile::TempDir,
 ) -> Arc<Handler> {
     let worker_id: WorkerId = "w1".parse().unwrap();

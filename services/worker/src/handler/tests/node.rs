@@ -7,13 +7,16 @@ use super::*;
 use crate::{
     logins::Logins,
     node::Answerer,
+    questions::Questions,
     testing::{FakeRegistry, Image},
 };
 
 impl Bench {
     fn answerer(&self) -> Answerer {
         let running = self.handler.running.clone().unwrap();
-        Answerer::new(running, Arc::new(Logins(self.handler.clone())))
+        let (handler, stop) = (self.handler.clone(), CancellationToken::new());
+        let questions = Questions::start(handler.worker_id.clone(), handler.log.clone(), stop);
+        Answerer::new(running, Arc::new(Logins { handler, questions }))
     }
 
     /// The key in the access file of `acme` or `acme/<container>`.

@@ -26,6 +26,7 @@ impl Bench {
             tokens: TokenCache::new(self.ecr.clone()),
             pull: PullConfig { plain_http, ..PullConfig::default() },
             running: dir.map(|dir| Running::open(dir).unwrap()),
+            identities: None,
             concurrency,
             period: Duration::from_millis(20),
         };

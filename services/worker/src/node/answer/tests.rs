@@ -1,15 +1,19 @@
 //! Who gets which login.
 
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use waybill_domain::{
     credentials::{Credentials, RegistryToken},
     fold::ContainerKey,
     provider::CustomPlan,
 };
-use waybill_registry::provider::{EcrConfig, Provider, TokenCache};
+use waybill_registry::provider::{CloudConfig, Provider, TokenCache};
 
 use super::*;
-use crate::node::{Attachments, NodeDir, Placed};
+use crate::{
+    node::{Attachments, NodeDir, Placed, identity::tests::identities},
+    testing::cluster::Cluster,
+};
 
 /// Credentials for an image and a placement; the password is `pw-` and the user's name.
 pub(in crate::node) fn attachment(image: &str, user: &str, placement: u64) -> Attachment {
@@ -25,7 +29,7 @@ pub(in crate::node) fn placed(workspace: &str, container: &str, number: u64) -> 
 fn of(image: &str, credentials: Credentials, placement: u64) -> Attachment {
     let image = ImageReference::parse(image).unwrap();
     let plan = CustomPlan { registry: image.registry().clone(), credentials };
-    let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(EcrConfig::default()));
+    let provider = Provider::new(plan, &"ws".parse().unwrap(), &TokenCache::new(CloudConfig::default()));
     Attachment { provider, image, expires_at: None, placement }
 }
 
@@ -176,6 +180,33 @@ async fn a_placement_without_credentials_has_a_key() {
     assert_eq!(node.get(&node.key("ws"), Some("a.b"), None).await, "not_found");
 }
 
+/// Credentials that are withdrawn while their login is exchanged: after they were looked at once.
+struct WithdrawnMeanwhile(Attachments);
+
+impl Attached for WithdrawnMeanwhile {
+    fn attached<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<Attachment, Error>> {
+        Box::pin(async move {
+            let found = self.0.attached(placed).await;
+            self.0.remove(placed);
+            found
+        })
+    }
+
+    fn ended<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.ended(placed)
+    }
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_during_an_exchange_is_not_handed_out() {
+    for owner in ["ws/c1", "ws"] {
+        let attachments = Attachments::default();
+        let node = Node::with(attachments.clone(), WithdrawnMeanwhile(attachments));
+        node.put("ws", "c1", attachment("a.b/app:1", "u", 5));
+        assert_eq!(node.get(&node.key(owner), Some("a.b"), None).await, "not_found", "{owner}");
+    }
+}
+
 /// A log that takes no ends.
 struct NoEnds(Attachments);
 
@@ -185,7 +216,7 @@ impl Attached for NoEnds {
     }
 
     fn ended<'a>(&'a self, _: &'a Placed) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async { Err(Code::Unavailable.because("down")) })
+        Box::pin(async { Err(Error::because(Code::Unavailable, "down")) })
     }
 }
 
@@ -211,4 +242,65 @@ async fn credentials_end_when_they_say() {
     let request = Request::Get { access: node.key("ws/good"), registry: None, image: None };
     let Answer::Login(given) = node.answerer.answer(&request).await else { panic!("no login") };
     assert_eq!(given.expires_at, until(1));
+}
+
+/// Two service accounts of one node have different logins for one registry, and a third has none.
+#[tokio::test]
+async fn a_pod_has_the_login_that_its_rule_names() {
+    let (mut node, cluster, scratch) = (Node::new(), Cluster::new("k1"), tempfile::tempdir().unwrap());
+    node.put("ws", "c1", attachment("a.b/app:1", "u1", 1));
+    node.put("ws", "c2", attachment("a.b/app:1", "u2", 2));
+    node.put("other", "c3", attachment("a.b/one:1", "u3", 3));
+    node.put("other", "c4", attachment("a.b/two:1", "u4", 4));
+    let rules = json!([
+        { "namespace": "shop", "service_account": "web", "workspace": "ws", "container": "c1" },
+        { "namespace": "shop", "service_account": "api", "workspace": "ws", "container": "{annotation:c}" },
+        { "namespace": "other", "workspace": "{namespace}" },
+    ]);
+    let pod = |account: &str, annotations: &[(&str, &str)], image: &str| Request::Pod {
+        token: cluster.token(account.split_once('/').unwrap().0, account.split_once('/').unwrap().1).into(),
+        annotations: annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        image: image.to_owned(),
+    };
+    let unknown = pod("shop/web", &[], "a.b/app:1");
+    let Answer::Error { error } = node.answerer.answer(&unknown).await else {
+        panic!("a worker without rules answers")
+    };
+    assert!(error.code == Code::TokenRefused && error.message.contains("WAYBILL_WORKER_POD_IDENTITIES"), "{error}");
+
+    let identities = identities(scratch.path(), &[cluster.jwk()], &rules);
+    node.answerer = node.answerer.with_identities(Some(Arc::new(identities)));
+    type Annotations<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, Annotations<'_>, &str, &str, Option<&str>); 12] = [
+        ("shop/web", &[], "a.b/app", "a.b u1 pw-u1", Some("ws/c1")),
+        ("shop/web", &[], "a.b/another", "a.b u1 pw-u1", Some("ws/c1")),
+        ("shop/web", &[], "c.d/app", "not_found", Some("ws/c1")),
+        ("shop/web", &[], "no image", "bad_request", None),
+        ("shop/api", &[("c", "c2")], "a.b/app", "a.b u2 pw-u2", Some("ws/c2")),
+        ("shop/api", &[("c", "c9")], "a.b/app", "not_found", Some("ws")),
+        ("shop/api", &[], "a.b/app", "no_rule", None),
+        ("shop/third", &[], "a.b/app", "no_rule", None),
+        ("other/any", &[], "a.b/one", "a.b u3 pw-u3", Some("other/c3")),
+        ("other/any", &[], "a.b/two", "a.b u4 pw-u4", Some("other/c4")),
+        ("other/any", &[], "a.b/three", "ambiguous", Some("other")),
+        ("other/any", &[], "c.d/app", "not_found", Some("other")),
+    ];
+    for (account, annotations, image, expected, about) in cases {
+        let request = pod(account, annotations, image);
+        let mut asked = Asked::new(Some(&request));
+        let answer = match node.answerer.answer_noting(&request, &mut asked).await {
+            Answer::Login(given) => format!("{} {} {}", given.registry, given.username, given.password.expose()),
+            Answer::Error { error } => error.code.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let placed = asked.placed.as_ref().map(|placed| Owner::from(&placed.container));
+        let noted = placed.or(asked.workspace.map(Owner::Workspace)).map(|owner| owner.to_string());
+        assert_eq!((answer.as_str(), noted.as_deref()), (expected, about), "{account} {annotations:?} {image}");
+        let identity = asked.asked.identity.map(|found| format!("{}/{}", found.namespace, found.service_account));
+        assert_eq!(identity.as_deref(), (expected != "bad_request").then_some(account), "{account} {image}");
+    }
+    // Its container has ended: the pod's identity opens nothing.
+    node.answerer.running.remove(&placed("ws", "c1", 1)).unwrap();
+    let late = node.answerer.answer(&pod("shop/web", &[], "a.b/app")).await;
+    assert!(matches!(&late, Answer::Error { error } if error.code == Code::NotFound), "{late:?}");
 }

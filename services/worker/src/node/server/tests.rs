@@ -1,16 +1,42 @@
 //! The socket as its peers find it.
 
+use std::sync::Mutex;
+
+use futures_util::future::BoxFuture;
 use tokio::task::spawn_blocking;
 use waybill_registry::node::{ClientError, ask};
+use waybill_schemas::v1::{AskedWith, Question};
 
 use super::*;
 use crate::node::{
-    Attachments, NodeDir, Running,
+    Attached, Attachment, Attachments, NodeDir, Placed, Running,
     answer::tests::{attachment, placed},
 };
 
+/// Keeps what it is told of.
+#[derive(Clone, Default)]
+struct Told {
+    attachments: Attachments,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Attached for Told {
+    fn attached<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<Attachment, Error>> {
+        self.attachments.attached(placed)
+    }
+
+    fn ended<'a>(&'a self, placed: &'a Placed) -> BoxFuture<'a, Result<(), Error>> {
+        self.attachments.ended(placed)
+    }
+
+    fn asked(&self, asked: Asked) {
+        self.asked.lock().unwrap().push(asked);
+    }
+}
+
 struct Served {
     scratch: tempfile::TempDir,
+    told: Told,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -19,13 +45,13 @@ impl Served {
     fn start() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let running = Running::open(NodeDir::open(scratch.path(), None).unwrap()).unwrap();
-        let attachments = Attachments::default();
-        attachments.put(placed("ws", "c1", 1), attachment("a.b/app:1", "u", 1));
+        let told = Told::default();
+        told.attachments.put(placed("ws", "c1", 1), attachment("a.b/app:1", "u", 1));
         running.admit(&placed("ws", "c1", 1)).unwrap();
-        let server = Server::bind(Answerer::new(running, Arc::new(attachments))).unwrap();
+        let server = Server::bind(Answerer::new(running, Arc::new(told.clone()))).unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.serve(stop.clone()));
-        Self { scratch, stop, task }
+        Self { scratch, told, stop, task }
     }
 
     fn socket(&self) -> PathBuf {
@@ -63,6 +89,48 @@ async fn one_line_gets_one_line() {
     served.stop.cancel();
     served.task.await.unwrap();
     assert!(!served.scratch.path().join("waybill.sock").exists());
+}
+
+#[tokio::test]
+async fn each_question_is_told_of_when_it_is_answered() {
+    let served = Served::start();
+    let key = std::fs::read_to_string(served.scratch.path().join("ws/c1/access")).unwrap();
+    let lines = [
+        format!("{{\"op\":\"get\",\"access\":\"{key}\"}}\n"),
+        format!("{{\"op\":\"get\",\"access\":\"{key}\",\"image\":\"c.d/e\"}}\n"),
+        "{\"op\":\"list\",\"access\":\"nobody's\"}\n".to_owned(),
+        "{\"op\":\"pod\",\"token\":\"canary-token\",\"image\":\"c.d/e\"}\n".to_owned(),
+        "canary\n".to_owned(),
+        // What is recorded as an end is told of by that.
+        format!("{{\"op\":\"end\",\"access\":\"{key}\"}}\n"),
+        format!("{{\"op\":\"end\",\"access\":\"{key}\"}}\n"),
+    ];
+    for (number, line) in lines.iter().enumerate() {
+        served.say(line.as_bytes()).await;
+        let expected = if number < 6 { (number + 1).min(5) } else { 6 };
+        while served.told.asked.lock().unwrap().len() < expected {
+            tokio::task::yield_now().await;
+        }
+    }
+    let told = served.told.asked.lock().unwrap();
+    let facts: Vec<_> = told
+        .iter()
+        .map(|Asked { placed, asked, .. }| {
+            assert_eq!(asked.pid, Some(std::process::id()));
+            assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
+            let registry = asked.registry.as_deref();
+            (asked.question, asked.asked_with, placed.is_some(), registry, asked.reason)
+        })
+        .collect();
+    let expected = [
+        (Question::Login, AskedWith::ContainerKey, true, Some("a.b"), None),
+        (Question::Login, AskedWith::ContainerKey, true, Some("c.d"), Some(Code::NotFound)),
+        (Question::List, AskedWith::Nothing, false, None, Some(Code::NoAccess)),
+        (Question::Login, AskedWith::Nothing, false, Some("c.d"), Some(Code::TokenRefused)),
+        (Question::Login, AskedWith::Nothing, false, None, Some(Code::BadRequest)),
+        (Question::End, AskedWith::Nothing, false, None, Some(Code::NoAccess)),
+    ];
+    assert_eq!(facts, expected);
 }
 
 #[tokio::test]
