@@ -226,4 +226,8 @@ const FIELDS: &[&str] = &[
     "question",
     "program",
     "sequence",
+    "token_id",
+    "roles",
+    "hash",
+    "user_key",
 ];

@@ -199,6 +199,7 @@ fn schemas_make_plain_types() {
         "Question",
         "RenewCause",
         "SaveSkipReason",
+        "TokenRole",
         "WithdrawReason",
     ];
     assert_eq!(sets, expected.map(str::to_owned).into());

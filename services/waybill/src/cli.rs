@@ -115,7 +115,8 @@ pub(crate) enum Command {
     Secrets(crate::secrets::SecretsArguments),
     /// Watch what flows and what fails, by cause, in the terminal.
     #[command(after_help = "Examples:\n  waybill top\n  waybill top --all\n  waybill top --once\n\n\
-        Keys: q, Esc or Ctrl-C end it")]
+        Keys: q, Esc or Ctrl-C end it\n\n\
+        Exit status: 0 ended, 2 not asked or not answered")]
     Top(crate::top::TopArguments),
     /// List a workspace's containers: where each runs, and how it stands.
     #[command(after_help = "Examples:\n  waybill containers --state broken\n  \

@@ -27,7 +27,10 @@ fn descend(field: &str, value: &Value, found: &mut Vec<(String, Value)>) {
 
 /// As [`leaves`], as text, without those that are null.
 pub(crate) fn flatten(value: &Value) -> Vec<(String, String)> {
-    let set = leaves(value).into_iter().filter(|(_, value)| !value.is_null());
+    // One order, whatever `serde_json` was compiled with.
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
+    let set = leaves(&sorted).into_iter().filter(|(_, value)| !value.is_null());
     set.map(|(name, value)| (name, plain(&value))).collect()
 }
 

@@ -161,7 +161,7 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
 
     let named = desk.answer(&[reference, "--docker-config", &elsewhere], None).await.1;
     assert!(named["detail"].as_str().unwrap().contains("registry.example.com"), "{named}");
-    let fields: Vec<&str> = named.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut fields: Vec<&str> = named.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = [
         "good",
         "image_ref",
@@ -178,6 +178,7 @@ async fn what_the_registry_says_is_told_before_it_hurts() {
         "live",
     ];
     expected.sort_unstable();
+    fields.sort_unstable();
     assert_eq!(fields, expected);
     let usage: [&[&str]; 6] = [
         &[],

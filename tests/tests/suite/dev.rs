@@ -214,7 +214,7 @@ async fn what_dev_cannot_start_is_named() {
     assert_eq!(second.status.code(), Some(1), "{}{}", second.stdout, second.stderr);
     assert!(second.stderr.contains("is taken") && !second.stdout.contains("is ready"), "{}", second.stderr);
     let tree = process_tree(first.pid()).unwrap();
-    assert_eq!(tree.len(), 5, "the first one runs on: {tree:?}");
+    assert_eq!(tree.len(), 6, "the first one runs on: {tree:?}");
     drop(first);
     all_gone(&tree).await;
     assert!(std::net::TcpListener::bind(home.ports[0].host()).is_ok(), "nats-server is gone as well");

@@ -74,7 +74,7 @@ pub(super) struct Involved<'i> {
 }
 
 impl Involved<'_> {
-    fn worker(self) -> About {
+    pub(super) fn worker(self) -> About {
         About::Worker(self.worker.into())
     }
 
@@ -86,7 +86,7 @@ impl Involved<'_> {
         self.registry.map_or_else(|| self.image(), |registry| About::Registry(registry.into()))
     }
 
-    fn secret(self) -> About {
+    pub(super) fn secret(self) -> About {
         self.secret.map_or_else(|| self.registry(), |secret| About::Secret(secret.into()))
     }
 }

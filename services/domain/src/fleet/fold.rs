@@ -332,11 +332,12 @@ impl Row {
     }
 
     fn withdraw(&self, reason: WithdrawReason) -> Cause {
-        let skip = match reason {
-            WithdrawReason::SecretShredded => AttachSkipReason::SecretShredded,
-            _ => AttachSkipReason::SecretRevoked,
+        let involved = self.involved();
+        let about = match reason {
+            WithdrawReason::WorkerRetired => involved.worker(),
+            _ => involved.secret(),
         };
-        Cause { hop: Hop::Withdrawn, ..of_skip(skip, None, self.involved()) }
+        Cause { hop: Hop::Withdrawn, code: reason.into(), about }
     }
 
     fn is_ended(&self, now: Moment) -> bool {

@@ -61,7 +61,7 @@ pub(super) struct WorkerAnswer {
     /// Those of them that wait.
     in_flight: u64,
     /// When the log last heard of it.
-    #[schema(nullable = false, value_type = String, format = DateTime)]
+    #[schema(required = false, nullable = false, value_type = String, format = DateTime)]
     heard_at: Option<Timestamp>,
 }
 

@@ -84,7 +84,7 @@ impl AzureExchange {
         let issuer = format!("the registry {}", self.registry);
         let registry = Endpoint { http: &self.http, url: &self.exchange_url, issuer: &issuer };
         let fields = [
-            ("grant_type", "an access_token"),
+            ("grant_type", "access_token"),
             ("service", self.registry.as_str()),
             ("tenant", &self.keys.tenant),
             ("access_token", access_token.expose()),

@@ -184,7 +184,7 @@ fn exchange(account: &ExternalAccount) -> [(&'static str, &str); 6] {
 /// RFC 6749, section 6. Without a scope the token is for what its owner consented to.
 fn refresh(user: &GoogleUser) -> [(&'static str, &str); 4] {
     [
-        ("grant_type", "a refresh_token"),
+        ("grant_type", "refresh_token"),
         ("client_id", &user.client_id),
         ("client_secret", user.client_secret.expose()),
         ("refresh_token", user.refresh_token.expose()),

@@ -99,7 +99,7 @@ async fn events_come_as_they_are_recorded() {
     let mut text = String::new();
     let read = tokio::time::timeout(SOON, async {
         while !text.contains("\n\n") || !text.contains("data:") {
-            text += &String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+            text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
         }
     });
     read.await.unwrap();
