@@ -45,21 +45,6 @@ lint:
 deps:
     @infra/check-deps
 
-# every parser of hostile text against random inputs, some seconds each
-[no-exit-message]
-fuzz seconds="20" *targets:
-    @infra/fuzz {{ seconds }} {{ targets }}
-
-# the container image, with buildah and the compiler of this machine, and a run of it
-[no-exit-message]
-check-image profile="dev":
-    @infra/check-image {{ profile }}
-
-# static binaries, completions, manual pages, list of parts and checksums, in dist/
-[no-exit-message]
-release:
-    @infra/release
-
 # regenerate the checked-in JSON Schemas from the Rust types
 schemas:
     cargo run --quiet --locked -p waybill-schemas --example generate
