@@ -68,8 +68,10 @@ impl Register {
             _ => None,
         });
         let good = known.filter(|token| token.ends_at.is_none_or(|end| now < end));
-        let good =
-            good.ok_or_else(|| Refusal::new("not_allowed", "the token is not known, has ended or was revoked"))?;
+        let good = good.ok_or_else(|| {
+            let detail = format!("this is no {role} token that is good now: it is not known, has ended or was revoked");
+            Refusal::new("not_allowed", detail)
+        })?;
         if good.roles.contains(&role) {
             return Ok(&good.token_id);
         }

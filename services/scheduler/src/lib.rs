@@ -21,6 +21,7 @@ pub mod projection;
 mod publisher;
 mod refold;
 mod retry;
+mod sending;
 mod standing;
 mod start;
 #[cfg(test)]

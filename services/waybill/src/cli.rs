@@ -1,13 +1,9 @@
 //! The command line.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::Write as _, path::PathBuf};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use waybill_platform::{events::Place, identity::lifetime};
+use clap::{Args, Parser, Subcommand};
+use waybill_platform::events::Place;
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
 use crate::{
@@ -41,7 +37,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  waybill creds operator --out ops.creds\n  waybill creds log-admin --hours 1 --out admin.creds\n\n\
         Exit status: 0 written, 2 not written"
     )]
-    Creds(CredsArguments),
+    Creds(crate::creds::CredsArguments),
     /// Run nats-server and all services here, until Ctrl-C.
     #[command(after_help = "Examples:\n  waybill dev\n  waybill --home /srv/waybill dev\n\n\
         Exit status: 0 stopped, 1 a part could not start or ended, 2 wrong usage")]
@@ -186,7 +182,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  waybill completions bash > /etc/bash_completion.d/waybill\n  waybill completions --man share/man/man1\n\n\
         Exit status: 0 written, 2 not written"
     )]
-    Completions(CompletionsArguments),
+    Completions(crate::completions::CompletionsArguments),
 }
 
 impl Command {
@@ -219,29 +215,6 @@ pub(crate) struct InitArguments {
     /// Port of the scheduler's health checks on loopback; the workers' follow it [new folder: 8485]
     #[arg(long, value_name = "PORT")]
     pub(crate) health_port: Option<u16>,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct CompletionsArguments {
-    /// The shell.
-    shell: Option<clap_complete::Shell>,
-    /// Folder that gets a manual page of each command.
-    #[arg(long, value_name = "DIR")]
-    man: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CredsArguments {
-    /// Whose: gateway, scheduler, operator, system, log-admin, worker-<ID> or orchestrator-<WORKSPACE>.
-    #[arg(value_parser = |name: &str| init::Role::from_name(name).ok_or("no such role"))]
-    pub(crate) role: init::Role,
-    /// How long they are good [log-admin: 24, worker: 168, others: 8760]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=87600))]
-    pub(crate) hours: Option<u32>,
-    /// The file; it must not be there.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -410,81 +383,5 @@ pub(crate) fn init(home: PathBuf, arguments: InitArguments) -> Result<(), Failur
     Ok(())
 }
 
-/// `waybill completions`.
-pub(crate) fn write_completions(arguments: &CompletionsArguments) -> Result<(), Failure> {
-    let mut command = Cli::command();
-    if let Some(shell) = arguments.shell {
-        clap_complete::generate(shell, &mut command, "waybill", &mut output::stdout());
-    } else if let Some(folder) = &arguments.man {
-        std::fs::create_dir_all(folder)?;
-        clap_mangen::generate_to(command, folder)?;
-    }
-    Ok(())
-}
-
-/// `waybill creds`: a user with a key of its own, bound to the role as every other user of it is.
-pub(crate) fn creds(home: &Path, arguments: &CredsArguments) -> Result<(), Failure> {
-    if !home.join(init::SIGNING).is_dir() {
-        let folder = home.join(init::SIGNING);
-        return Err(format!("there is no folder {}; run this where `waybill init` ran", folder.display()).into());
-    }
-    if arguments.out.exists() {
-        return Err(format!("{} is there already; choose another --out", arguments.out.display()).into());
-    }
-    let hours = arguments.hours.map(|hours| Duration::from_secs(u64::from(hours).saturating_mul(3600)));
-    let lifetime = hours.unwrap_or_else(|| lifetime(arguments.role.kind()));
-    let credentials = init::Signers::read(home)?.sign(&arguments.role, &nkeys::KeyPair::new_user(), lifetime)?;
-    init::write_private(&arguments.out, credentials.to_text().expose().as_bytes())?;
-    let inbox = arguments.role.inbox();
-    writeln!(output::stdout(), "wrote {}; its inbox prefix is {inbox}", arguments.out.display())?;
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    /// Every command that does something, with its whole name.
-    fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
-        let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
-        if below.is_empty() {
-            found.push((name.to_owned(), command.clone()));
-        }
-        for command in below {
-            leaves(command, &format!("{name} {}", command.get_name()), found);
-        }
-    }
-
-    #[test]
-    fn help_has_examples_and_exit_status_in_80_columns() {
-        let mut cli = Cli::command();
-        cli.build();
-        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
-            let help = command.clone().render_long_help().to_string();
-            assert!(help.contains("Exit status: "), "{}", command.get_name());
-        }
-        let mut found = Vec::new();
-        leaves(&cli, "waybill", &mut found);
-        assert!(found.len() > 15, "{}", found.len());
-        for (name, mut command) in found {
-            for help in [command.render_help().to_string(), command.render_long_help().to_string()] {
-                assert!(help.contains("Examples:\n"), "{name} has no example");
-                let long = help.lines().find(|line| line.chars().count() > output::WIDTH);
-                assert_eq!(long, None, "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_command_has_a_manual_page() {
-        let folder = tempfile::tempdir().unwrap();
-        let arguments = CompletionsArguments { shell: None, man: Some(folder.path().to_owned()) };
-        write_completions(&arguments).unwrap();
-        for command in Cli::command().get_subcommands() {
-            let page = folder.path().join(format!("waybill-{}.1", command.get_name()));
-            assert!(std::fs::read_to_string(&page).unwrap().contains("Exit status"), "{}", page.display());
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 mod backup;
 mod check;
 mod cli;
+mod completions;
 mod containers;
+mod creds;
 mod dev;
 mod doctor;
 mod events;
@@ -86,7 +88,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Case(arguments) => explain::case::write(&home, &arguments),
         Command::Check(arguments) => return Ok(check::run(&home, &arguments)),
         Command::Init(arguments) => cli::init(home, arguments),
-        Command::Creds(arguments) => cli::creds(&home, &arguments),
+        Command::Creds(arguments) => creds::creds(&home, &arguments),
         Command::Dev(arguments) => dev::run(home, arguments),
         Command::Gateway => service::gateway(&home),
         Command::Scheduler(arguments) => service::scheduler(&home, arguments.rebuild),
@@ -111,7 +113,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::LoginFile(arguments) => node::login_file(&home, &arguments),
         Command::ContainerEnded(whose) => node::container_ended(&home, &whose),
         Command::Doctor(arguments) => doctor::run(&home, &arguments),
-        Command::Completions(arguments) => cli::write_completions(&arguments),
+        Command::Completions(arguments) => completions::completions(&arguments),
         Command::Ready { address } => dev::ask_readiness(address),
     }
     .map(|()| ExitCode::SUCCESS)

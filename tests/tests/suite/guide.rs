@@ -24,7 +24,7 @@ fn guide() -> String {
 }
 
 /// The situation of the guide: workspace acme has a secret team-pull; its container c-1 asked for img-1, which was built without
-/// credentials; and the ninth message cannot be read.
+/// credentials; and the twelfth message cannot be read.
 async fn situation(registry: &Registry) -> Result<Stack, waybill_tests::error::StartError> {
     let reference = registry.serve("team/app", "1", &TinyImage::new("guide").unwrap());
     let plan = Plan::default().workers(&["node-1"]).plain_http(&[&registry.host()]).setting("WAYBILL_LOG", "warn");
@@ -32,13 +32,13 @@ async fn situation(registry: &Registry) -> Result<Stack, waybill_tests::error::S
     let login = json!({ "registry": registry.host(), "credentials": "puller:password" });
     assert_eq!(
         stack.put_secret("acme", "team-pull", &login).await.sequence(),
-        3,
-        "the log began with a key and a worker"
+        6,
+        "the log began with a key, a worker, and who may do what"
     );
     stack.build("acme", "img-1", &reference, Value::Null).await;
     stack.container("acme", "c-1", "img-1", "node-1").await;
     stack.wait_for_outcome("c-1").await;
-    assert_eq!(publish_torn(&stack).await, 9, "the guide speaks of sequence 9");
+    assert_eq!(publish_torn(&stack).await, 12, "the guide speaks of sequence 12");
     Ok(stack)
 }
 

@@ -213,19 +213,21 @@ async fn poison_is_quarantined_and_the_fold_goes_on() {
         ("bad id", good.to_vec(), body("p").to_string().replace("img", "i.*").into_bytes()),
         ("oversized", good.to_vec(), vec![b'x'; 300 * 1024]),
     ];
+    let mut poison = Vec::new();
     for (name, headers, body) in &cases {
         // A message id would make the second one a duplicate of the first.
         let headers: Vec<_> = headers.iter().copied().filter(|(header, _)| *header != "Nats-Msg-Id").collect();
         let stored = orchestrator.publish(&subject("p"), &headers, body.clone()).await;
-        let sequence = stored.unwrap_or_else(|| panic!("{name} was not stored"));
-        let noted =
-            eventually(PATIENCE, "a quarantine line", async || {
-                stack.logs().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| {
-                    line["message"] == "event cannot be decoded, quarantined" && line["sequence"] == sequence
-                })
-            });
-        let line = noted.await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(!line["error"].as_str().unwrap().is_empty(), "{name}: {line}");
+        poison.push((name, stored.unwrap_or_else(|| panic!("{name} was not stored"))));
+    }
+    let quarantined = eventually(PATIENCE, "all of it in quarantine", async || {
+        let listed = stack.run(&["quarantine", "list", "--json"]).await.stdout;
+        let rows: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (rows.len() == poison.len()).then_some(rows)
+    });
+    for ((name, sequence), row) in poison.iter().zip(quarantined.await.unwrap()) {
+        assert_eq!(row["sequence"], *sequence, "{name}: {row}");
+        assert!(!row["error"].as_str().unwrap().is_empty(), "{name}: {row}");
     }
     the_chain_goes_on(&stack, "c-after").await;
     let shown = stack.run(&["events"]).await;

@@ -19,9 +19,10 @@ use super::{
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../OPERATIONS.md");
 
 /// Commands that run until they are stopped: every stack of these tests is made of them.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "waybill dev",
     "waybill gateway",
+    "waybill issuer",
     "waybill scheduler",
     "waybill worker --id node-1",
     "waybill scheduler --rebuild",
@@ -61,8 +62,21 @@ async fn every_command_is_run() {
                 child.arg("--home").arg(folder.path().join(format!("home-{ran}"))).args(&arguments[1..]);
                 Process::run("waybill", child, folder.path(), Duration::from_secs(60)).await.unwrap()
             }
+            // A node's folder is its own too, and its gateway is this one.
+            "--home" => {
+                let mut child = stack.waybill_in(&folder.path().join("node"));
+                let place = |word: &String| match word.starts_with("http://") {
+                    true => stack.gateway_url(),
+                    false => word.clone(),
+                };
+                child.args(arguments.iter().skip(3).map(place)).arg("--only").current_dir(folder.path());
+                Process::run("waybill", child, folder.path(), Duration::from_secs(60)).await.unwrap()
+            }
             _ => run(&stack, folder.path(), &line).await,
         };
+        if arguments[1] == "join-token" {
+            fs::write(folder.path().join("token"), &finished.stdout).unwrap();
+        }
         let said = format!("{}{}", finished.stdout, finished.stderr);
         let (expected, reason): (&[i32], &str) = match arguments[1].as_str() {
             // Restored into servers that have no such stream; `cluster::drill` does that.

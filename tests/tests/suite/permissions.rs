@@ -73,7 +73,7 @@ async fn each_user_publishes_its_own_events_only() {
         grant,
     ];
     let table: [(&str, &[&str]); 5] = [
-        ("gateway", &[secret, image, request, elsewhere, version]),
+        ("gateway", &[secret, image, request, elsewhere, quarantine, version]),
         ("scheduler", &[decision, renewal, keys, version, grant]),
         ("worker-w1", &[outcome, applied, own]),
         ("orchestrator-acme", &[request]),

@@ -1,5 +1,6 @@
 //! Bodies of builds without a secret, and of what workers report.
 
+use waybill_domain::decision::{Decision, Outcome, SkippedImage};
 use waybill_schemas::{
     Event, Timestamp, WorkerId,
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN, SaveSkipReason},
@@ -126,4 +127,11 @@ pub(crate) fn question(as_pod: bool, reason: &str) -> v1::LoginQuestion {
         detail: None,
         repeated: None,
     }
+}
+
+/// The decision, made otherwise.
+pub(crate) fn skipped_instead(decision: &Decision, reason: &str) -> Decision {
+    let placement = decision.placement().unwrap().clone();
+    let reason = word(v1::AttachSkipReason::ALL, v1::AttachSkipReason::as_str, reason);
+    Decision { outcome: Outcome::Skipped { placement, image: SkippedImage::default(), reason }, ..decision.clone() }
 }

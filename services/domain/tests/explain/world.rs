@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 use waybill_domain::{
-    decision::{Decision, Outcome},
+    decision::Outcome,
     explain::{Entry, History, Seen},
     fold::{MemoryFacts, fold},
 };
@@ -12,7 +12,7 @@ use waybill_schemas::{
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN},
 };
 
-use crate::bodies::{Report, question, skipped, word};
+use crate::bodies::{Report, question, skipped, skipped_instead, word};
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";
@@ -383,13 +383,6 @@ impl World {
         let at = minute(self.entries.len() as u64 + 1);
         self.entries.push(Recorded { sequence: self.next(), at, value });
     }
-}
-
-fn skipped_instead(decision: &Decision, reason: &str) -> Decision {
-    let placement = decision.placement().unwrap().clone();
-    let image = waybill_domain::decision::SkippedImage::default();
-    let reason = word(v1::AttachSkipReason::ALL, v1::AttachSkipReason::as_str, reason);
-    Decision { outcome: Outcome::Skipped { placement, image, reason }, ..decision.clone() }
 }
 
 fn image_subject() -> Subject {

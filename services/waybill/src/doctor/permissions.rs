@@ -130,10 +130,12 @@ fn concrete(subject: &str) -> String {
 fn is_answered(subject: &str) -> bool {
     // The issuer may be down, and no service is called what the doctor asks for; the server checks who asks all the same.
     let of_services = service_subjects().iter().any(|service| covers(service, subject));
+    // A list is put together from all servers, and waits for one that is away.
+    let waits = ["CONSUMER.MSG.NEXT.", "CONSUMER.LIST.", "STREAM.LIST"];
     !of_services
         && !subject.starts_with("$JS.ACK.")
         && !subject.starts_with("waybill.issuer.")
-        && !api(subject).is_some_and(|request| request.starts_with("CONSUMER.MSG.NEXT."))
+        && !api(subject).is_some_and(|request| waits.iter().any(|verb| request.starts_with(verb)))
 }
 
 /// What no role may: change or delete streams or empty them.

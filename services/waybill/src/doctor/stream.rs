@@ -117,10 +117,11 @@ fn judge_replicas(kind: Kind, replicas: Option<u64>, copies: Option<&Copies>) ->
             "has no leader: it takes nothing",
             "start the servers that are away: more than half of those that keep it have to run",
         ),
-        (Some(1), Some(Copies { leader, .. })) => Finding::attention(
+        (Some(1), Some(Copies { leader, .. })) => Finding::ok(
             check,
-            format!("1, on {leader}: without that server nothing goes on"),
-            "keep a copy on three servers: waybill replicas 3",
+            format!(
+                "1, on {leader}, without which nothing goes on; with three servers, `waybill replicas 3` keeps three"
+            ),
         ),
         (Some(replicas), copies) => judge_followers(check, replicas, copies),
     }
@@ -249,7 +250,7 @@ mod tests {
             (Some(3), None, Well, "3"),
             (None, None, Unknown, "how many"),
             (Some(3), copies("n1", well.clone()), Well, "3, all of them up to date; n1 leads"),
-            (Some(1), copies("n1", well.clone()), Attention, "1, on n1"),
+            (Some(1), copies("n1", well.clone()), Well, "1, on n1"),
             (Some(3), copies("", well), Attention, "no leader"),
             (Some(3), copies("n1", json!({ "name": "n2", "lag": 12 })), Attention, "n2 is 12 operations behind"),
             (Some(3), copies("n1", json!({ "name": "n2", "offline": true })), Attention, "n2 is offline"),

@@ -31,12 +31,9 @@ const JOINING: &str = "keys/joining.nk";
 
 #[derive(Debug, Args)]
 pub(crate) struct JoinArguments {
-    /// The join token, or better the file that has it
-    #[arg(long, env = "WAYBILL_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret)]
-    token: Option<Secret>,
-    /// File with a join token, or with a service account's token of Kubernetes
-    #[arg(long, env = "WAYBILL_JOIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    /// File with a join token, or with a service account's token of Kubernetes; - is standard input
+    #[arg(long, env = "WAYBILL_JOIN_TOKEN_FILE", value_name = "FILE")]
+    token_file: PathBuf,
     /// Address of a gateway
     #[arg(long, env = "WAYBILL_GATEWAY_URL", value_name = "URL")]
     gateway: Url,
@@ -54,10 +51,6 @@ pub(crate) struct JoinArguments {
     only: bool,
 }
 
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::new(text))
-}
-
 /// `waybill worker join`: a folder that is complete already is run as it is.
 pub(super) fn join(home: &Path, arguments: &JoinArguments) -> Result<(), Failure> {
     let began = Instant::now();
@@ -70,6 +63,15 @@ pub(super) fn join(home: &Path, arguments: &JoinArguments) -> Result<(), Failure
         writeln!(output::stdout(), "joined as {id} after {:.2} s", began.elapsed().as_secs_f64())?;
     }
     if arguments.only { Ok(()) } else { service::worker(home, &id) }
+}
+
+fn read_token(file: &Path) -> Result<Secret, Failure> {
+    let read = match file == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = read.map_err(|error| format!("the token in {} cannot be read: {error}", file.display()))?;
+    Ok(Secret::new(text.trim()))
 }
 
 fn host_name() -> Option<WorkerId> {
@@ -85,14 +87,7 @@ fn is_joined(home: &Path, id: &WorkerId) -> bool {
 }
 
 fn join_now(home: &Path, arguments: &JoinArguments, id: &WorkerId) -> Result<WorkerId, Failure> {
-    let token = match (&arguments.token, &arguments.token_file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(file)) => {
-            let unread = |error| format!("the token in {} cannot be read: {error}", file.display());
-            Secret::new(std::fs::read_to_string(file).map_err(unread)?.trim())
-        }
-        (None, None) => return Err("by which token? Give --token-file, or WAYBILL_JOIN_TOKEN".into()),
-    };
+    let token = read_token(&arguments.token_file)?;
     init::make_folder(home)?;
     let joining = home.join(JOINING);
     if !joining.exists() {

@@ -84,7 +84,7 @@ async fn server_of(stack: &Stack, client: &str) -> usize {
             })
         })
     });
-    found.await.unwrap()
+    found.await.unwrap_or_else(|error| panic!("{error}\n{}", stack.logs()))
 }
 
 /// Waits until every server has all of the log and the vault.

@@ -158,7 +158,7 @@ async fn find_each_by_its_name(scene: &Scene) {
     let cases = [
         ("batch-1", "/containers/acme/batch-1", "BROKEN"),
         ("stale", "/find?q=stale", "secret in acme"),
-        ("unauthorized", "/find?q=unauthorized", "batch-1"),
+        ("unauthorized", "/containers/acme/batch-1", "unauthorized"),
         (host.as_str(), "/find?q=", "team"),
         ("w1", "/find?q=w1", "worker"),
         (trace.as_str(), "/find?q=", "requested"),
@@ -189,7 +189,7 @@ async fn rotate(scene: &Scene) {
     });
     let rotated = rotated.await;
     assert_eq!(rotated.line["actor"], "token/acme");
-    assert_eq!(rotated.data["version"], 2);
+    assert_eq!(rotated.data["stored"]["version"], 2);
     stack.container("acme", "batch-1", "batch", "w1").await;
     let pulled = eventually(PATIENCE, "the pull with the new password", async || {
         let events = stack.events().await;

@@ -114,7 +114,8 @@ pub(crate) fn readable(finished: &Finished) {
 fn every_verdict_has_its_scenario() {
     let suite = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
     let files = std::fs::read_dir(suite.join("explain")).unwrap().map(|file| file.unwrap().path());
-    let files = files.filter(|file| !file.ends_with("mod.rs")).chain([suite.join("secrets.rs")]);
+    let files =
+        files.filter(|file| !file.ends_with("mod.rs")).chain([suite.join("secrets.rs"), suite.join("identities.rs")]);
     let scenarios: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let scenarios = squeezed(&scenarios);
     let missing: Vec<_> = verdicts()

@@ -59,7 +59,7 @@ async fn how_questions_are_asked() {
         (&["image", "a.b"], 2, "image"),
         (&["pod", "x"], 2, "unrecognized subcommand"),
         (&["image", "img", "--at", "yesterday"], 2, "neither a sequence"),
-        (&["image", "img", "--at", "9999"], 2, "no event at sequence 9999"),
+        (&["image", "img", "--at", "9999"], 2, "no event at this sequence"),
     ] {
         let finished = ask(arguments).await;
         let said = format!("{}{}", finished.stdout, finished.stderr);

@@ -230,10 +230,19 @@ pub(super) fn worker_settings(stack: &Stack, worker: &str) -> PathBuf {
 
 /// Folder of the log's messages in the store of nats-server.
 pub(super) fn log_store(stack: &Stack) -> PathBuf {
-    stack.home().join("data/nats/jetstream/LOG/streams").join(STREAM)
+    store_of(stack, STREAM)
 }
 
 /// Folder of the vault's messages in the store of nats-server.
 pub(super) fn vault_store(stack: &Stack) -> PathBuf {
-    stack.home().join("data/nats/jetstream/LOG/streams").join(VAULT_STREAM)
+    store_of(stack, VAULT_STREAM)
+}
+
+/// Folder of a stream: the server names its account's folder by the account's key.
+fn store_of(stack: &Stack, stream: &str) -> PathBuf {
+    let accounts = std::fs::read_dir(stack.home().join("data/nats/jetstream")).unwrap();
+    let folders = accounts.map(|account| account.unwrap().path().join("streams").join(stream));
+    let found: Vec<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
 }

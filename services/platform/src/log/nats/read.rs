@@ -29,6 +29,8 @@ const AHEAD_KIB: u32 = 8 * 1024;
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
 /// How often a reader makes sure that its server still knows the log's leader.
 const LEADER_INTERVAL: Duration = Duration::from_secs(2);
+/// Within this time servers that can reach each other agree on a leader, and each knows it.
+const ELECTION_LIMIT: Duration = Duration::from_secs(15);
 /// A server that does not answer keeps no process from ending.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,7 @@ impl EventLog {
             gapless: *filter == Filter::All,
             next: from.max(1),
             known,
+            shorter_since: None,
             room: Arc::new(Semaphore::new(usize::try_from(AHEAD_KIB).unwrap_or(usize::MAX))),
         };
         self.readings.spawn(reading.run(sender));
@@ -159,6 +162,8 @@ struct Reading {
     next: u64,
     /// The log that was read, as of the last message.
     known: Option<Identity>,
+    /// Since when the log is said to end before that.
+    shorter_since: Option<Instant>,
     room: Arc<Semaphore>,
 }
 
@@ -210,7 +215,8 @@ impl Reading {
             Ok(created) => created,
             Err(error) => return Ended::Consumer(error),
         };
-        let log = self.log.clone();
+        let (log, consumer_name) = (self.log.clone(), &consumer.cached_info().name);
+        tracing::debug!(consumer_name, filter = self.filter, next = self.next, "reading");
         let ended = match EventLog::messages_of(&consumer).await {
             Ok(messages) => tokio::select! {
                 ended = self.forward(messages, sender) => ended,
@@ -270,12 +276,23 @@ impl Reading {
         let first = Identity { created: state.created, sequence: 0, at: state.created };
         let known = *self.known.get_or_insert(first);
         if known.sequence == 0 || state.last_sequence < known.sequence {
-            return known.compare(&state, None).map_err(Ended::Log);
+            return self.judge_end(&known, &state);
         }
+        self.shorter_since = None;
         let found = self.log.message_in(STREAM, known.sequence).await.map_err(Ended::Consumer)?;
         let behind = || Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence)));
         let at = found.ok_or_else(behind)?.at;
         known.compare(&state, Some(at)).map_err(Ended::Log)
+    }
+
+    /// Judges a log that ends before what was read, or of which nothing was read. A server that hung takes itself for the leader
+    /// until it hears of another one, so that of several it is believed only after a while.
+    fn judge_end(&mut self, known: &Identity, state: &StreamState) -> Result<(), Ended> {
+        let since = *self.shorter_since.get_or_insert_with(Instant::now);
+        if known.sequence > 0 && self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
+            return Err(Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence))));
+        }
+        known.compare(state, None).map_err(Ended::Log)
     }
 
     async fn wait_for_stream(&self, sender: &mpsc::Sender<Item>) -> Result<StreamState, Ended> {

@@ -18,7 +18,7 @@ impl EventLog {
         }
     }
 
-    fn has_other_servers(&self) -> bool {
+    pub(super) fn has_other_servers(&self) -> bool {
         self.has_many_servers || self.client.server_info().connect_urls.len() > 1
     }
 
@@ -53,11 +53,23 @@ impl EventLog {
     }
 }
 
-/// True for the answer of a server that knows of no leader: it lost the majority, or one is being chosen.
-fn is_without_leader(answer: &[u8]) -> bool {
-    const LONGEST: usize = 1024;
-    let codes = [&b"\"err_code\":10008"[..], b"\"err_code\":10009"];
-    answer.len() < LONGEST && codes.iter().any(|code| answer.windows(code.len()).any(|part| part == *code))
+/// True for the answer of a server that knows of no leader: it lost the majority, or one is being chosen. Such a server refuses
+/// most requests, and tells the stream's state from its own copy, with no leader named.
+pub(super) fn is_without_leader(answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Option<ApiError>,
+        cluster: Option<Cluster>,
+    }
+    #[derive(Deserialize)]
+    struct Cluster {
+        #[serde(default)]
+        leader: String,
+    }
+    const NO_LEADER: [u64; 2] = [10008, 10009];
+    let Ok(Answer { error, cluster }) = serde_json::from_slice(answer) else { return false };
+    error.is_some_and(|error| NO_LEADER.contains(&error.err_code))
+        || cluster.is_some_and(|cluster| cluster.leader.is_empty())
 }
 
 /// Reads an answer's JSON.
@@ -69,4 +81,28 @@ pub(crate) fn parse_answer<'p, T: Deserialize<'p>>(what: &str, payload: &'p [u8]
 /// The error that JetStream answered with.
 pub(crate) fn refused(what: String, error: ApiError) -> LogError {
     LogError::Refused { what, code: error.err_code, description: error.description }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_a_leader_serves_nobody() {
+        let refused =
+            |code: u64| format!(r#"{{"error":{{"code":503,"err_code":{code},"description":"unavailable"}}}}"#);
+        let cases = [
+            (refused(10008), true),
+            (refused(10009), true),
+            (refused(10059), false),
+            (r#"{"state":{"last_seq":19},"cluster":{"name":"waybill","replicas":[]}}"#.to_owned(), true),
+            (r#"{"state":{"last_seq":19},"cluster":{"name":"waybill","leader":"n1"}}"#.to_owned(), false),
+            (r#"{"state":{"last_seq":19}}"#.to_owned(), false),
+            (r#"{"stream":"WAYBILL","seq":3}"#.to_owned(), false),
+            ("no JSON".to_owned(), false),
+        ];
+        for (answer, is_without) in cases {
+            assert_eq!(is_without_leader(answer.as_bytes()), is_without, "{answer}");
+        }
+    }
 }

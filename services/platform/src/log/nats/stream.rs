@@ -8,7 +8,7 @@ use waybill_schemas::Timestamp;
 
 use super::{
     EventLog,
-    request::{parse_answer, refused},
+    request::{is_without_leader, parse_answer, refused},
     settings::{nanoseconds, stream_config},
 };
 use crate::log::{ConsumerSpec, LogError, STREAM, StreamState, publish::ApiError};
@@ -42,6 +42,7 @@ struct ConsumerAnswer {
 }
 
 impl EventLog {
+    /// What the log's leader says of it.
     pub(super) async fn read_stream_state(&self) -> Result<Option<StreamState>, LogError> {
         self.stream_api("INFO", Vec::new()).await
     }
@@ -98,6 +99,11 @@ impl EventLog {
     async fn stream_api(&self, verb: &str, payload: Vec<u8>) -> Result<Option<StreamState>, LogError> {
         let what = format!("STREAM.{verb}.{STREAM}");
         let answer = self.api(&what, payload).await?;
+        // A copy that was cut off or hung tells how far it came, and nobody else's word comes after it.
+        if verb == "INFO" && is_without_leader(&answer.payload) {
+            let reason = "a server answered whose copy of the log has no leader now; ask again".to_owned();
+            return Err(LogError::Unavailable { what, reason });
+        }
         let answer: InfoAnswer = parse_answer(&what, &answer.payload)?;
         match (answer.error, answer.created, answer.state) {
             (Some(error), _, _) if error.err_code == STREAM_NOT_FOUND => Ok(None),
