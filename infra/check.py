@@ -151,7 +151,7 @@ HARDENING = {
 
 def check_units(problems):
     """The services' systemd units."""
-    for service in ("gateway", "scheduler", "worker"):
+    for service in ("gateway", "issuer", "scheduler", "worker"):
         path = INFRA / "systemd" / f"waybill-{service}.service"
         lines = [line.partition("=") for line in path.read_text("utf-8").splitlines() if "=" in line and line[0] != "#"]
         settings = {key: value for key, _, value in lines}
