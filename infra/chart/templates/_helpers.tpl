@@ -78,13 +78,13 @@ imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 {{- end }}
 
 {{- define "waybill.mounts" -}}
-{{- if .root.Values.ca }}
+{{- if .root.Values.ca -}}
 - { name: ca, mountPath: /etc/waybill/ca, readOnly: true }
 {{- end }}
 {{- end }}
 
 {{- define "waybill.volumes" -}}
-{{- if .root.Values.ca }}
+{{- if .root.Values.ca -}}
 - { name: ca, configMap: { name: {{ .root.Values.ca }} } }
 {{- end }}
 {{- end }}
