@@ -126,10 +126,12 @@ def copied(words):
 
 def check_containerfile(problems):
     lines = (INFRA / "Containerfile").read_text("utf-8").splitlines()
-    words = [line.split() for line in lines if line and not line.startswith("#")]
+    words = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     for line in words:
-        if line[0] == "FROM":
-            problems.need(pinned(line[1]), f"Containerfile: {line[1]} is not pinned to a version")
+        if line[0] == "ARG" and "_IMAGE=" in line[1]:
+            image = line[1].split("=")[1]
+            # Distroless has no versions but the distribution's, which stands in its name.
+            problems.need(pinned(image) or "debian" in image, f"Containerfile: {image} is not pinned to a version")
     for source in copied(words):
         problems.need((ROOT / source).exists(), f"Containerfile: there is no {source}")
     users = [line[1] for line in words if line[0] == "USER"]
@@ -138,6 +140,27 @@ def check_containerfile(problems):
     for source in copied(words):
         problems.need(f"!{source}" in ignored, f"Containerfile.dockerignore: {source} is not sent")
     problems.need(users and users[-1].split(":")[0] not in ("0", "root"), "Containerfile: it would run as root")
+
+
+# What every unit is held to, whoever it runs as (systemd.exec(5)).
+HARDENING = {
+    "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes", "PrivateDevices": "yes",
+    "MemoryDenyWriteExecute": "yes", "RestrictSUIDSGID": "yes", "RestrictNamespaces": "yes", "UMask": "0077", "LimitCORE": "0",
+}
+
+
+def check_units(problems):
+    """The services' systemd units."""
+    for service in ("gateway", "issuer", "scheduler", "worker"):
+        path = INFRA / "systemd" / f"waybill-{service}.service"
+        lines = [line.partition("=") for line in path.read_text("utf-8").splitlines() if "=" in line and line[0] != "#"]
+        settings = {key: value for key, _, value in lines}
+        at = f"systemd/{path.name}"
+        problems.need(settings["ExecStart"].split()[-1] == service, f"{at}: it starts another command than {service}")
+        problems.need(service == "worker" or settings.get("User") == "waybill", f"{at}: it would run as root")
+        for key, value in HARDENING.items():
+            problems.need(settings.get(key) == value, f"{at}: {key} is {settings.get(key)}, not {value}")
+        problems.need(int(settings["LimitNOFILE"]) >= 65536, f"{at}: too few file descriptors for a fleet's connections")
 
 
 def check_observability(problems):
@@ -153,7 +176,7 @@ def check_observability(problems):
 
 
 def check_scripts(problems):
-    for name in ("justw", "run-tests", "check-deps", "waybill-ready"):
+    for name in ("justw", "run-tests", "check-deps"):
         problems.need(os.access(INFRA / name, os.X_OK), f"{name} is not executable")
 
 
@@ -166,6 +189,7 @@ def main():
     check_keys(services, problems)
     check_collector(services, problems)
     check_containerfile(problems)
+    check_units(problems)
     check_observability(problems)
     check_scripts(problems)
     if home:

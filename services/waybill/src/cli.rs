@@ -150,6 +150,14 @@ pub(crate) enum Command {
         Exit status: 0 all well, 1 something needs attention, 2 not checked. What\n\
         cannot be checked is told, and is no reason for 1.")]
     Doctor(DoctorArguments),
+    /// Ask a service for its readiness. For health checks where there is no shell.
+    #[command(after_help = "Examples:\n  waybill ready 127.0.0.1:8485\n\n\
+        Exit status: 0 ready, 1 not ready, or no answer")]
+    Ready {
+        /// Where the service's `/readyz` is.
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+    },
     /// Back up the log or the vault while everything runs, checked, into a file.
     #[command(after_help = "Examples:\n  waybill backup log log.backup\n  waybill backup vault vault.backup\n\n\
         Exit status: 0 written, 2 not written")]
@@ -173,6 +181,12 @@ pub(crate) enum Command {
         Exit status: 0 forgotten, 2 not asked or not answered"
     )]
     ContainerEnded(crate::node::Whose),
+    /// Print a shell's completions, or write the manual pages.
+    #[command(
+        after_help = "Examples:\n  waybill completions bash > /etc/bash_completion.d/waybill\n  waybill completions --man share/man/man1\n\n\
+        Exit status: 0 written, 2 not written"
+    )]
+    Completions(crate::completions::CompletionsArguments),
 }
 
 impl Command {

@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod cli;
+mod completions;
 mod containers;
 mod creds;
 mod dev;
@@ -65,6 +66,7 @@ fn is_finding(failure: &Failure) -> bool {
         || failure.is::<keys::StillNeeded>()
         || failure.is::<explain::case::CasesChanged>()
         || matches!(failure.downcast_ref(), Some(replay::ReplayError::Diverges { .. }))
+        || matches!(failure.downcast_ref(), Some(dev::DevError::Unready { .. }))
 }
 
 /// The exit code of a command that is done (true) or was refused (false); a failure is printed here.
@@ -112,6 +114,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::LoginFile(arguments) => node::login_file(&home, &arguments),
         Command::ContainerEnded(whose) => node::container_ended(&home, &whose),
         Command::Doctor(arguments) => doctor::run(&home, &arguments),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Ready { address } => dev::ask_readiness(address),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -30,7 +30,8 @@ const SERVICES: [&str; 6] = [
 
 async fn run(stack: &Stack, folder: &Path, line: &str) -> Finished {
     let mut child = stack.waybill();
-    child.args(&words(line)[1..]).current_dir(folder);
+    let here = stack.gateway_url().replace("http://", "");
+    child.args(words(line)[1..].iter().map(|word| word.replace("127.0.0.1:8484", &here))).current_dir(folder);
     Process::run("waybill", child, folder, Duration::from_secs(60)).await.unwrap()
 }
 

@@ -24,6 +24,14 @@ use ready::Probe;
 /// How long everything may take to come up.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// `waybill ready`: succeeds where the service at `address` (`host:port`) says that it is ready.
+pub(crate) fn ask_readiness(address: String) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let at = address.clone();
+    runtime.block_on(Probe::Http(client, address).look()).map_err(|problem| DevError::Unready { at, problem }.into())
+}
+
 /// Why the development set-up could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DevError {
@@ -48,6 +56,14 @@ pub(crate) enum DevError {
         program: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// A service says that it cannot work, or does not answer.
+    #[error("the service at {at} is not ready: {problem}")]
+    Unready {
+        /// Where it was asked.
+        at: String,
+        /// What it or the connection says.
+        problem: String,
     },
     /// A child ended by itself.
     #[error("{name} stopped by itself ({status}); its own last lines above say why")]
