@@ -30,8 +30,10 @@ fn document(name: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
 }
 
-/// What a document has of our commands: indented lines, without the comment behind them, and words between backticks.
+/// What a document has of our commands: indented lines, which go on after a backslash, without the comment behind them, and words
+/// between backticks.
 pub(crate) fn commands(text: &str) -> Vec<String> {
+    let text = &text.replace(" \\\n", " ");
     let indented = text.lines().filter_map(|line| line.strip_prefix("    ")?.split(" #").next());
     let ticked = text.split('`').skip(1).step_by(2);
     let lines = indented.chain(ticked).map(|command| command.trim().replace('\n', " "));

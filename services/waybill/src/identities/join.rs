@@ -17,7 +17,7 @@ use waybill_platform::{
     identity::{Admission, Credentials},
     sealing::PrivateKey,
 };
-use waybill_schemas::WorkerId;
+use waybill_schemas::{IdError, WorkerId};
 
 use super::Gateway;
 use crate::{
@@ -40,8 +40,8 @@ pub(crate) struct JoinArguments {
     /// Certificate authority of the gateway, as PEM
     #[arg(long, value_name = "FILE")]
     gateway_ca_file: Option<PathBuf>,
-    /// Which worker this node is to be [default: its host name]
-    #[arg(long, env = "WAYBILL_WORKER_ID", value_name = "ID")]
+    /// Which worker this node is to be; dots of a node's name become _ [default: its host name]
+    #[arg(long, env = "WAYBILL_WORKER_ID", value_name = "ID", value_parser = id_of_node)]
     id: Option<WorkerId>,
     /// Port of its health checks on loopback
     #[arg(long, default_value = "8486", value_name = "PORT")]
@@ -58,10 +58,14 @@ pub(super) fn join(home: &Path, arguments: &JoinArguments) -> Result<(), Failure
         Some(id) => id.clone(),
         None => host_name().ok_or("the host's name is no id; give --id")?,
     };
-    if !is_joined(home, &id) {
-        let id = join_now(home, arguments, &id)?;
-        writeln!(output::stdout(), "joined as {id} after {:.2} s", began.elapsed().as_secs_f64())?;
-    }
+    let id = match is_joined(home, &id) {
+        true => id,
+        false => {
+            let id = join_now(home, arguments, &id)?;
+            writeln!(output::stdout(), "joined as {id} after {:.2} s", began.elapsed().as_secs_f64())?;
+            id
+        }
+    };
     if arguments.only { Ok(()) } else { service::worker(home, &id) }
 }
 
@@ -75,7 +79,12 @@ fn read_token(file: &Path) -> Result<Secret, Failure> {
 }
 
 fn host_name() -> Option<WorkerId> {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().parse().ok()
+    id_of_node(std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim()).ok()
+}
+
+/// The worker's id of a node's name, as the issuer makes it of a service account's token.
+fn id_of_node(name: &str) -> Result<WorkerId, IdError> {
+    name.replace('.', "_").parse()
 }
 
 /// True if the folder has this worker's settings, and credentials that have not ended.

@@ -96,6 +96,14 @@ impl Server {
     pub(super) fn cluster(&self, all: &[Self], password: &str, tls: bool) -> String {
         let route = |other: &Self| format!("\"nats://{ROUTE_USER}:{password}@{}:{}\"", other.host, other.route_port);
         let routes: Vec<String> = all.iter().filter(|other| *other != self).map(route).collect();
+        // By name, as their certificates have it: servers tell each other and their clients addresses otherwise.
+        let (to_clients, to_servers) = match is_loopback(&self.host) {
+            true => (String::new(), String::new()),
+            false => (
+                format!("client_advertise: \"{}\"\n", self.address()),
+                format!("  advertise: \"{}:{}\"\n", self.host, self.route_port),
+            ),
+        };
         let tls = match tls {
             true => {
                 "  tls { cert_file: \"tls/cert.pem\", key_file: \"tls/key.pem\", ca_file: \"tls/ca.pem\", verify: true }\n"
@@ -103,7 +111,8 @@ impl Server {
             false => "",
         };
         format!(
-            "cluster {{\n  name: \"waybill\"\n  listen: \"{}\"\n  authorization {{ user: \"{ROUTE_USER}\", password: \"{password}\" }}\n  \
+            "{to_clients}cluster {{\n{to_servers}  name: \"waybill\"\n  listen: \"{}\"\n  \
+             authorization {{ user: \"{ROUTE_USER}\", password: \"{password}\" }}\n  \
              routes: [{}]\n  ping_interval: \"2s\"\n  ping_max: 2\n{tls}}}\n",
             self.listen(self.route_port),
             routes.join(", "),
