@@ -67,9 +67,10 @@ impl Bench {
         let ends = requests
             .into_iter()
             .filter_map(|(sequence, _, message)| Some(fill::end(message.subject.split('.').nth(4)?, sequence)));
-        let ended = self.publish(ends.collect()).await;
-        // Each is told to its worker.
-        self.until(ended + u64::try_from(count)?).await
+        let before = self.last().await?;
+        self.publish(ends.collect()).await;
+        // Each is told to its worker, the first ones before the last has ended.
+        self.until(before + 2 * u64::try_from(count)?).await
     }
 
     /// Length of the projection's file, once it is at rest.
