@@ -49,16 +49,6 @@ deps:
 schemas:
     cargo run --quiet --locked -p waybill-schemas --example generate
 
-# every parser that reads text from strangers, on inputs that are made up, for so many seconds each
-[no-exit-message]
-fuzz *arguments:
-    @infra/fuzz {{ arguments }}
-
-# the image with buildah, built and run, without a container engine and without images from elsewhere
-[no-exit-message]
-image *arguments:
-    @infra/check-image {{ arguments }}
-
 # the Helm chart against the schemas of three Kubernetes versions
 [no-exit-message]
 chart:

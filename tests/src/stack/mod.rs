@@ -34,7 +34,7 @@ pub use client::Answer;
 pub use events::Recorded;
 pub use user::{User, event_headers};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(30);
 
 /// One service of the stack.

@@ -86,7 +86,10 @@ async fn examine_log(home: &Home) -> Vec<Finding> {
     let key_folder = roles.and_then(|scheduler| scheduler.key_folder.as_deref());
     let (servers, permissions, scheduler, keys, workers) = tokio::join!(
         servers::check(home.system.as_ref()),
-        permissions::check(&home.users, known.is_some()),
+        permissions::check(
+            &home.users,
+            known.is_some_and(|stream| stream.config.get("num_replicas") == Some(&1.into()))
+        ),
         scheduler::check(projection, known, operator),
         keys::check(key_folder, operator.filter(|_| known.is_some())),
         examine_workers(operator, home, known),

@@ -50,9 +50,10 @@ enum NotConnected {
     Failed(InspectError),
 }
 
-/// Tries as each user of the home folder, all at the same time.
-pub(super) async fn check(users: &[(Role, Result<NatsConfig, ConfigError>)], stream_is_there: bool) -> Vec<Finding> {
-    let tries = users.iter().map(async |(role, config)| judge(role, &attempt(role, config).await, stream_is_there));
+/// Tries as each user of the home folder, all at the same time. `answers` is true if the stream is there, on one server: of several,
+/// a request may wait for a leader, so that silence says nothing.
+pub(super) async fn check(users: &[(Role, Result<NatsConfig, ConfigError>)], answers: bool) -> Vec<Finding> {
+    let tries = users.iter().map(async |(role, config)| judge(role, &attempt(role, config).await, answers));
     futures_util::future::join_all(tries).await
 }
 
@@ -146,7 +147,7 @@ fn forbidden() -> Vec<String> {
     subjects.map(|subject| format!("{API_PREFIX}.{subject}")).collect()
 }
 
-fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
+fn judge(role: &Role, tried: &Tried, answers: bool) -> Finding {
     let check = format!("permissions {role}");
     let replies = match tried {
         Tried::Replies(replies) => replies,
@@ -157,7 +158,7 @@ fn judge(role: &Role, tried: &Tried, stream_is_there: bool) -> Finding {
         name_some(found.map(|(probe, _)| probe.subject.clone()).collect())
     };
     let too_much = list(&|probe, reply| !probe.may && is_reached(probe, reply));
-    let too_little = list(&|probe, reply| probe.may && is_kept_out(probe, reply, stream_is_there));
+    let too_little = list(&|probe, reply| probe.may && is_kept_out(probe, reply, answers));
     let untold = list(&|probe, reply| probe.may && probe.answered && matches!(reply, Reply::Silence(_)));
     let says = match (too_much, too_little) {
         (None, None) => match untold {
@@ -189,11 +190,11 @@ fn is_reached(probe: &Probe, reply: &Reply) -> bool {
     }
 }
 
-fn is_kept_out(probe: &Probe, reply: &Reply, stream_is_there: bool) -> bool {
+fn is_kept_out(probe: &Probe, reply: &Reply, answers: bool) -> bool {
     match reply {
         Reply::Answer(_) => false,
         Reply::Forbidden => true,
-        Reply::Silence(_) => probe.answered && stream_is_there && !is_of_vault(probe),
+        Reply::Silence(_) => probe.answered && answers && !is_of_vault(probe),
     }
 }
 
