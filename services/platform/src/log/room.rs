@@ -25,9 +25,16 @@ pub(crate) struct Room {
     full: watch::Sender<Option<String>>,
     unanswered: watch::Sender<Option<String>>,
     told: Arc<Mutex<Option<Instant>>>,
-    /// When a publish was refused or not acknowledged last; none where that is forgotten.
-    reported: Arc<Mutex<Option<Instant>>>,
+    reports: Arc<Mutex<Reports>>,
     forget_after: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    /// When a publish was refused or not acknowledged last, since one was taken.
+    last: Option<Instant>,
+    /// True while somebody waits to forget it.
+    watched: bool,
 }
 
 impl Default for Room {
@@ -36,7 +43,7 @@ impl Default for Room {
             full: watch::channel(None).0,
             unanswered: watch::channel(None).0,
             told: Arc::default(),
-            reported: Arc::default(),
+            reports: Arc::default(),
             forget_after: FORGET_AFTER,
         }
     }
@@ -81,36 +88,50 @@ impl Room {
         }
     }
 
-    /// Forgets what was reported once nobody has reported it for some time.
+    /// Forgets what was reported once nobody has reported it for some time. That is no news of the log: nothing is said of it.
     fn forget_later(&self) {
-        if self.lock_reported().replace(Instant::now()).is_some() {
-            return;
-        }
-        let room = self.clone();
-        tokio::spawn(async move {
-            loop {
-                let Some(reported) = room.last_report() else { return };
-                if reported.elapsed() >= room.forget_after {
-                    return room.report_room();
+        let mut reports = self.lock_reports();
+        reports.last = Some(Instant::now());
+        if !std::mem::replace(&mut reports.watched, true) {
+            let room = self.clone();
+            tokio::spawn(async move {
+                while let Some(at) = room.next_look() {
+                    sleep_until(at).await;
                 }
-                sleep_until(reported + room.forget_after).await;
-            }
-        });
+            });
+        }
     }
 
-    fn last_report(&self) -> Option<Instant> {
-        *self.lock_reported()
+    /// When to look again, after what is old was forgotten; none where nothing is reported.
+    fn next_look(&self) -> Option<Instant> {
+        let mut reports = self.lock_reports();
+        let forget_at = reports.last.map(|last| last + self.forget_after);
+        if let Some(at) = forget_at
+            && at > Instant::now()
+        {
+            return Some(at);
+        }
+        *reports = Reports::default();
+        if self.clear().1 {
+            metrics::log_full(false);
+        }
+        None
     }
 
-    fn lock_reported(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes back what was reported; true for each kind that was: not acknowledged, full.
+    fn clear(&self) -> (bool, bool) {
+        let clear = |state: &watch::Sender<Option<String>>| state.send_if_modified(|state| state.take().is_some());
+        (clear(&self.unanswered), clear(&self.full))
+    }
+
+    fn lock_reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log took an event.
     pub(crate) fn report_room(&self) {
-        *self.lock_reported() = None;
-        let answered = self.unanswered.send_if_modified(|unanswered| unanswered.take().is_some());
-        let changed = self.full.send_if_modified(|full| full.take().is_some());
+        self.lock_reports().last = None;
+        let (answered, changed) = self.clear();
         if answered && !changed {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!("the event log acknowledges events again");

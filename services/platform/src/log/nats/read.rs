@@ -275,7 +275,10 @@ impl Reading {
         let state = self.wait_for_stream(sender).await?;
         let first = Identity { created: state.created, sequence: 0, at: state.created };
         let known = *self.known.get_or_insert(first);
-        if known.sequence == 0 || state.last_sequence < known.sequence {
+        if known.sequence == 0 {
+            return known.compare(&state, None).map_err(Ended::Log);
+        }
+        if state.last_sequence < known.sequence {
             return self.judge_end(&known, &state);
         }
         self.shorter_since = None;
@@ -285,11 +288,11 @@ impl Reading {
         known.compare(&state, Some(at)).map_err(Ended::Log)
     }
 
-    /// Judges a log that ends before what was read, or of which nothing was read. A server that hung takes itself for the leader
-    /// until it hears of another one, so that of several it is believed only after a while.
+    /// Judges a log that ends before what was read. A server that hung takes itself for the leader until it hears of another one, so
+    /// that of several it is believed only after a while.
     fn judge_end(&mut self, known: &Identity, state: &StreamState) -> Result<(), Ended> {
         let since = *self.shorter_since.get_or_insert_with(Instant::now);
-        if known.sequence > 0 && self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
+        if self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
             return Err(Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence))));
         }
         known.compare(state, None).map_err(Ended::Log)
