@@ -90,7 +90,7 @@ impl Recorded {
     }
 
     /// Reads every token again if one changed since the sequence that was `read`.
-    async fn refresh(&self, log: &dyn Log, read: &mut Option<u64>) -> Result<(), LogError> {
+    pub(crate) async fn refresh(&self, log: &dyn Log, read: &mut Option<u64>) -> Result<(), LogError> {
         let newest = log.last_matching(&Filter::Tokens).await?.map_or(0, |last| last.sequence);
         if *read == Some(newest) {
             return Ok(());

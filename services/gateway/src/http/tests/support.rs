@@ -28,7 +28,7 @@ use crate::{
     http::{App, router},
     port::Verifies,
     record::Recorder,
-    tokens,
+    tokens::{self, Tokens},
 };
 
 /// Token of the workspace `acme`.
@@ -43,6 +43,7 @@ pub(super) struct Gateway {
     pub(super) scheduler: Arc<PrivateKey>,
     pub(super) recorder: Recorder,
     pub(super) recordings: TaskTracker,
+    pub(super) tokens: Tokens,
     pub(super) router: Router,
     feed: Arc<Feed>,
     reading: tokio::sync::Mutex<Reading>,
@@ -126,6 +127,7 @@ impl Gateway {
         let recorder =
             Recorder { log: Arc::new(log.clone()), vault: Arc::new(vault.clone()), hash_key, limit: limits.append };
         let file = format!("acme {} ci\nother {}\n", tokens::hash(TOKEN), tokens::hash(OTHER_TOKEN));
+        let tokens: Tokens = file.parse().unwrap();
         let feed = Arc::new(Feed::new(Arc::new(log.clone()), CancellationToken::new()));
         let app = App {
             feed: feed.clone(),
@@ -133,14 +135,14 @@ impl Gateway {
             recorder: recorder.clone(),
             explainer: Explainer { log: Arc::new(log.clone()), scope: Scope::OneWorkspace, moment: Moment::Now },
             verifies,
-            tokens: file.parse().unwrap(),
+            tokens: tokens.clone(),
             issuer: None,
             limits,
             console: crate::console::Console::default(),
             recordings: recordings.clone(),
         };
         let router = router(Arc::new(app), &health);
-        Self { log, vault, health, scheduler, recorder, recordings, router, feed, reading: Default::default() }
+        Self { log, vault, health, scheduler, recorder, recordings, tokens, router, feed, reading: Default::default() }
     }
 
     /// Has the gateway read the log to its end.
