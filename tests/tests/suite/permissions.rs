@@ -1,9 +1,16 @@
 //! The users that `waybill init` makes can do what they must, and nothing else.
 
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use waybill_tests::{
+    find,
+    nats::NatsServer,
+    process::{self, Process},
     require,
+    scratch::Scratch,
     stack::{Plan, Stack, User, event_headers},
 };
 
@@ -197,4 +204,33 @@ async fn a_reply_subject_is_no_way_around() {
     assert_eq!(stack.events().await.len(), before);
     let spy = stack.user("operator").await;
     refused(&spy, "no such consumer", "$JS.API.CONSUMER.INFO.WAYBILL.spy", &Value::Null).await;
+}
+
+/// Services connect at the same moment. Of two accounts that are built at once, one can find the third, from which both import,
+/// half built: its imports are missing then for as long as the server runs, and whoever uses them is told that nobody answers.
+#[tokio::test]
+async fn accounts_that_others_import_from_are_built_before_anyone_connects() {
+    let scratch = Scratch::new("accounts").unwrap();
+    let home = scratch.path().join("home");
+    let mut init = process::command(find::workspace_binary("waybill").unwrap());
+    init.arg("--home").arg(&home).arg("init");
+    let finished = Process::run("init", init, scratch.path(), Duration::from_secs(60)).await.unwrap();
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let config = home.join("nats-server.conf");
+    let server = require!(NatsServer::with_config(&config, &home.join("data/nats")).await);
+
+    let options = ConnectOptions::with_credentials_file(home.join("keys/system.creds")).await.unwrap();
+    let system = options.custom_inbox_prefix("_INBOX_system").connect(server.url()).await.unwrap();
+    let answer = system.request("$SYS.REQ.SERVER.PING.ACCOUNTZ", "".into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    let built: Vec<&str> =
+        answer["data"]["accounts"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+
+    // The configuration has the account's name before its key.
+    let config = std::fs::read_to_string(config).unwrap();
+    for account in ["SYS", "LOG", "ISSUER", "GATEWAY"] {
+        let (_, line) = config.split_once(&format!("  # {account}\n  ")).unwrap();
+        let (key, _) = line.split_once(':').unwrap();
+        assert!(built.contains(&key), "{account} ({key}) is not among {built:?}");
+    }
 }

@@ -297,8 +297,8 @@ async fn a_case_is_explained_again_from_its_file() {
             for redacted in [false, true] {
                 let file = write_case(&case, redacted).unwrap();
                 assert!(file.len() <= LARGEST_CASE, "{} bytes", file.len());
-                // With dots or quotes, which no key or random id has.
-                let names = ["\"ws\"", ".ctr.", "a.b", "team/app", ".w1"];
+                // With what no hash, key or random id has beside it.
+                let names = ["\"ws\"", ".ctr.", "\"a.b", "team/app", ".w1"];
                 let named = names.iter().any(|name| file.contains(name));
                 assert_eq!(named, !redacted, "{file}");
                 let read = read_case(&file).unwrap();

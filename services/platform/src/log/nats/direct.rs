@@ -145,8 +145,7 @@ impl Batch {
         let number = |name| headers.and_then(|headers| number(headers, name));
         let read = self.messages.last().map_or(0, |message| message.sequence);
         let before = number("Nats-Last-Sequence");
-        // What a message is comes first: only the server writes the last subject.
-        if headers.is_some_and(|headers| headers.get_last("Nats-Subject").is_some()) {
+        if is_message(headers) {
             let message = stored(answer).map_err(str::to_owned)?;
             if before != Some(read) || message.sequence <= read {
                 return Err("messages were lost on the way".to_owned());
@@ -179,10 +178,8 @@ impl Batch {
 
 fn stored_or_none(answer: Message) -> Result<Option<RawMessage>, LogError> {
     let protocol = |reason: String| LogError::Protocol { what: "direct get".to_owned(), reason };
-    // A publisher may have written a status as well; only the server writes the last subject.
-    let is_message = answer.headers.as_ref().is_some_and(|headers| headers.get_last("Nats-Subject").is_some());
     match answer.status {
-        _ if is_message => {}
+        _ if is_message(answer.headers.as_ref()) => {}
         Some(StatusCode::NOT_FOUND) => return Ok(None),
         Some(status) if status != StatusCode::OK => {
             return Err(protocol(format!("status {status} {}", answer.description.unwrap_or_default())));
@@ -190,6 +187,12 @@ fn stored_or_none(answer: Message) -> Result<Option<RawMessage>, LogError> {
         _ => {}
     }
     stored(answer).map(Some).map_err(|reason| protocol(reason.to_owned()))
+}
+
+/// True if an answer holds a stored message, whatever its status: a publisher may have written one, and only the server writes a
+/// sequence after it. "No responders" (503) names its subject too, but no sequence.
+fn is_message(headers: Option<&HeaderMap>) -> bool {
+    headers.is_some_and(|headers| headers.get("Nats-Sequence").is_some())
 }
 
 /// The message in an answer.
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn a_batch_is_whole_or_an_error() {
         type Expected = Result<(&'static [u64], bool), &'static str>;
-        let cases: [(&str, Vec<Message>, Expected); 9] = [
+        let cases: [(&str, Vec<Message>, Expected); 10] = [
             ("nothing", vec![answer(Some(404), &[])], Ok((&[], false))),
             ("all", vec![message("3", "0"), message("8", "3"), end("0", "8")], Ok((&[3, 8], false))),
             ("more", vec![message("3", "0"), end("4", "3")], Ok((&[3], true))),
@@ -273,6 +276,7 @@ mod tests {
             ("without its last", vec![message("3", "0"), end("0", "8")], Err("lost")),
             ("an end of nothing", vec![end("4", "0")], Err("lost")),
             ("nobody there", vec![answer(Some(503), &[])], Err("nobody answers")),
+            ("nobody where", vec![answer(Some(503), &[("Nats-Subject", "$JS.API.x")])], Err("nobody answers")),
         ];
         for (name, answers, expected) in cases {
             let mut batch = Batch::default();
