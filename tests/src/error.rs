@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::ProcessError;
+use crate::process::{Process, ProcessError};
 
 /// A program or package that this machine lacks. [`crate::require!`] turns it into a loud skip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,15 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Adds what other processes said last.
+    pub async fn add_last_lines(&mut self, processes: impl Iterator<Item = &mut Process>) {
+        let (Self::NotReady { last_lines, .. } | Self::Ended { last_lines, .. }) = self else { return };
+        for process in processes {
+            let state = if process.exit_status().is_some() { "ended" } else { "runs" };
+            *last_lines += &format!("\n--- {} {state}:\n{}", process.name().to_owned(), process.last_lines().await);
+        }
+    }
+
     /// For `map_err` on an operating system call about `what`.
     pub fn setup(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();

@@ -1,11 +1,12 @@
 //! The signing keys, the accounts' tokens, and how running servers come to know of a change.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-use async_nats::Client;
+use async_nats::{Client, SubscribeError, Subscriber};
+use futures_util::{FutureExt as _, StreamExt as _};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -136,24 +137,97 @@ impl Accounts {
     /// Has the servers take every account that they have otherwise: after an upgrade, and after each change here.
     pub(crate) async fn publish(&self, system: &Client) -> Result<(), AccountsError> {
         for (name, wanted) in &self.accounts {
-            let failed = |reason: String| AccountsError::Push { name: name.clone(), reason };
             let lookup = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.LOOKUP", wanted.sub);
-            let present = system.request(lookup, "".into()).await.map_err(|error| failed(error.to_string()))?;
+            let present = system.request(lookup, "".into()).await.map_err(|error| push_error(name, &error))?;
             let present = Claims::read(&String::from_utf8_lossy(&present.payload));
-            if present.is_ok_and(|present| present.says_the_same(wanted)) {
-                continue;
+            if !present.is_ok_and(|present| present.says_the_same(wanted)) {
+                self.push(system, name, wanted).await?;
             }
-            let token = wanted.clone().sign(&self.signing)?;
-            // Every open connection is checked again before the server answers: half a second for two thousand.
-            let answer = system.request("$SYS.REQ.CLAIMS.UPDATE", token.into()).await;
-            let answer = answer.map_err(|error| failed(error.to_string()))?;
-            let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
-            if answer.pointer("/data/code").and_then(Value::as_u64) != Some(200) {
-                let said = answer.pointer("/error/description").and_then(Value::as_str);
-                return Err(failed(said.unwrap_or("no reason was given").to_owned()));
-            }
-            tracing::info!(account = name, "the servers have the account as it is to be");
         }
         Ok(())
+    }
+
+    async fn push(&self, system: &Client, name: &str, wanted: &Claims) -> Result<(), AccountsError> {
+        let token = wanted.clone().sign(&self.signing)?;
+        // Every open connection is checked again before the server answers: half a second for two thousand.
+        let answer = system.request("$SYS.REQ.CLAIMS.UPDATE", token.into()).await;
+        let answer = answer.map_err(|error| push_error(name, &error))?;
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+        if answer.pointer("/data/code").and_then(Value::as_u64) != Some(200) {
+            let said = answer.pointer("/error/description").and_then(Value::as_str);
+            return Err(push_error(name, &said.unwrap_or("no reason was given")));
+        }
+        tracing::info!(account = name, "the servers have the account as it is to be");
+        Ok(())
+    }
+
+    /// Has the servers build an account again where one of them said that imports are missing, and asks all of them anew. The
+    /// answers are read the next time.
+    ///
+    /// A server builds an account when its first user connects. Where users of two accounts connect at once, one can find the
+    /// account of the streams half built, without its exports, and would be told for as long as the server runs that nobody
+    /// answers.
+    pub(crate) async fn complete(&self, system: &Client, answers: &mut Answers) -> Result<(), AccountsError> {
+        let mut incomplete = BTreeSet::new();
+        while let Some(Some(answer)) = answers.received.next().now_or_never() {
+            incomplete.extend(read_incomplete(&answer.payload));
+        }
+        for (name, claims) in &self.accounts {
+            if incomplete.contains(&claims.sub) {
+                tracing::warn!(
+                    account = name,
+                    "a server built the account without all of its imports; it is built again"
+                );
+                self.push(system, name, claims).await?;
+            }
+            let ask = format!("$SYS.REQ.ACCOUNT.{}.INFO", claims.sub);
+            let asked = system.publish_with_reply(ask, answers.inbox.clone(), "".into()).await;
+            asked.map_err(|error| push_error(name, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What each server says of each account, in answer to [`Accounts::complete`].
+pub(crate) struct Answers {
+    inbox: String,
+    received: Subscriber,
+}
+
+impl Answers {
+    pub(crate) async fn subscribe(system: &Client) -> Result<Self, SubscribeError> {
+        let inbox = system.new_inbox();
+        Ok(Self { received: system.subscribe(inbox.clone()).await?, inbox })
+    }
+}
+
+fn push_error(name: &str, reason: &dyn std::fmt::Display) -> AccountsError {
+    AccountsError::Push { name: name.to_owned(), reason: reason.to_string() }
+}
+
+/// Public key of the account, if a server says of it that imports are missing.
+fn read_incomplete(answer: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let account = answer.get("data")?;
+    let is_complete = account.get("complete")?.as_bool()?;
+    if is_complete { None } else { Some(account.get("account_name")?.as_str()?.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_that_lack_imports() {
+        let cases = [
+            (json!({ "server": {}, "data": { "account_name": "A1", "complete": false } }), Some("A1")),
+            (json!({ "server": {}, "data": { "account_name": "A1", "complete": true } }), None),
+            (json!({ "server": {}, "data": { "account_name": "A1" } }), None),
+            (json!({ "server": {}, "error": { "code": 404, "description": "account not found" } }), None),
+            (json!("A1"), None),
+        ];
+        for (answer, account) in cases {
+            assert_eq!(read_incomplete(answer.to_string().as_bytes()).as_deref(), account, "{answer}");
+        }
     }
 }

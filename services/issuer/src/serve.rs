@@ -18,7 +18,7 @@ use waybill_schemas::{Envelope, Event, Filter, Recorded, Subject, WorkerId, Work
 
 use crate::{
     Cluster, IssuerConfig, SOURCE,
-    accounts::{Accounts, AccountsError},
+    accounts::{Accounts, AccountsError, Answers},
     register::{Decision, Register, Statement},
 };
 
@@ -86,6 +86,7 @@ pub async fn run(config: IssuerConfig, shutdown: CancellationToken) -> Result<()
     let system = EventLog::connect(config.claims).await?;
     let mut issuer = Issuer {
         log,
+        answers: Answers::subscribe(system.client()).await.map_err(|_| IssuerError::Closed)?,
         system,
         accounts,
         register: Register::default(),
@@ -131,6 +132,8 @@ struct Issuer {
     log: EventLog,
     /// A connection in the servers' own account.
     system: EventLog,
+    /// What the servers say of the accounts.
+    answers: Answers,
     accounts: Accounts,
     register: Register,
     /// Sequence of the newest event that the register was made from.
@@ -158,6 +161,8 @@ impl Issuer {
 
     /// Reads what was said since, records what `waybill init` made, and has the servers know what the log says.
     async fn catch_up(&mut self, seed: Option<&Path>) -> Result<(), DoError> {
+        // The issuer's own account may be the one without imports: then the log is silent.
+        self.accounts.complete(self.system.client(), &mut self.answers).await?;
         self.refresh().await?;
         let seed = seed.and_then(|file| std::fs::read(file).ok());
         let seed: Seed = seed.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();

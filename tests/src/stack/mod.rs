@@ -206,23 +206,14 @@ impl Stack {
             }
         }
         for service in &services {
-            if let Err(error) = self.until_ready(service).await {
-                return Err(self.blame(error).await);
+            // The one that is waited for may be waiting for another.
+            if let Err(mut error) = self.until_ready(service).await {
+                let nats = self.nats.as_mut().map(NatsServer::process);
+                error.add_last_lines(self.running.values_mut().chain(nats)).await;
+                return Err(error);
             }
         }
         Ok(())
-    }
-
-    /// The error with the last lines of every process: the one that is waited for may be waiting for another.
-    async fn blame(&mut self, mut error: StartError) -> StartError {
-        if let StartError::NotReady { last_lines, .. } | StartError::Ended { last_lines, .. } = &mut error {
-            let nats = self.nats.as_mut().map(NatsServer::process);
-            for process in self.running.values_mut().chain(nats) {
-                let state = if process.exit_status().is_some() { "ended" } else { "runs" };
-                *last_lines += &format!("\n--- {} {state}:\n{}", process.name().to_owned(), process.last_lines().await);
-            }
-        }
-        error
     }
 
     /// Starts a service without waiting for it.

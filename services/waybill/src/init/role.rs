@@ -144,7 +144,10 @@ impl Role {
             Self::Scheduler => scheduler_grants(),
             Self::Operator => operator_grants(),
             Self::Issuer => issuer_grants(),
-            Self::Claims => ["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"].map(str::to_owned).into(),
+            Self::Claims => {
+                let verbs = ["CLAIMS.UPDATE", "ACCOUNT.*.CLAIMS.LOOKUP", "ACCOUNT.*.INFO"];
+                verbs.map(|verb| format!("$SYS.REQ.{verb}")).into()
+            }
             Self::System => system_grants(),
             Self::LogAdmin => [">".to_owned()].into(),
             Self::Worker(id) => worker_grants(id),
