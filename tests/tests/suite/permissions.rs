@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use async_nats::ConnectOptions;
-use futures_util::future::join_all;
+use async_nats::{ConnectOptions, RequestErrorKind};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -224,20 +223,19 @@ fn account_keys(config: &Path) -> BTreeMap<String, String> {
     keys
 }
 
-/// Gives the account of the streams so many mappings, none of which is used, that the server takes a while until it exports.
-fn slow_down_the_log(home: &Path) {
+/// The account of the streams without an export that workers need, twice, with different tokens, and as it is to be.
+fn log_claims(home: &Path) -> [String; 3] {
     let signing = KeyPair::from_seed(std::fs::read_to_string(home.join("keys/signing/accounts.nk")).unwrap().trim());
-    let file = home.join("nats/LOG.jwt");
-    let plain = std::fs::read_to_string(&file).unwrap();
-    let mut claims = Claims::read(plain.trim()).unwrap();
-    let mapping = |number| (format!("more.{number}"), json!([{ "subject": "more", "weight": 100 }]));
-    claims.nats["mappings"] = (0..12_000).map(mapping).collect();
-    let slow = claims.sign(&signing.unwrap()).unwrap();
-    std::fs::write(&file, &slow).unwrap();
-    let config = home.join("nats-server.conf");
-    let text = std::fs::read_to_string(&config).unwrap();
-    assert!(text.contains(plain.trim()));
-    std::fs::write(&config, text.replace(plain.trim(), &slow)).unwrap();
+    let whole = std::fs::read_to_string(home.join("nats/LOG.jwt")).unwrap().trim().to_owned();
+    let mut claims = Claims::read(&whole).unwrap();
+    let exports = claims.nats["exports"].as_array_mut().unwrap();
+    exports.retain(|export| export["subject"] != "$JS.API.CONSUMER.INFO.WAYBILL.*");
+    let lacking = ["a", "b"].map(|note| {
+        claims.nats["description"] = json!(note);
+        claims.clone().sign(signing.as_ref().unwrap()).unwrap()
+    });
+    let [first, second] = lacking;
+    [first, second, whole]
 }
 
 /// Names of the accounts of which the server says that imports are missing.
@@ -253,11 +251,13 @@ async fn incomplete_accounts(system: &async_nats::Client, keys: &BTreeMap<String
     names
 }
 
-/// Services connect at the same moment. Of two accounts that the server builds at once, one can find the third, from which both
-/// import, half built: its imports are missing then for as long as the server runs, and whoever uses them is told that nobody
-/// answers. The issuer has such an account built again.
+/// A server builds an account when its first user connects. Of two accounts that it builds at once, one can find the third, from
+/// which both import, half built: its imports are missing then for as long as the server runs, and whoever uses them is told that
+/// nobody answers. The issuer has such an account built again.
+///
+/// Here the third account gets its export by a change that the server does not follow up, since it did so for the one before.
 #[tokio::test]
-async fn whoever_connects_to_a_new_server_at_once_gets_through() {
+async fn an_account_that_was_built_without_imports_is_built_again() {
     let scratch = Scratch::new("accounts").unwrap();
     let home = scratch.path().join("home");
     let waybill = |arguments: &[&str]| {
@@ -268,28 +268,24 @@ async fn whoever_connects_to_a_new_server_at_once_gets_through() {
     let init = waybill(&["init", "--workspace", "acme", "--worker", "w1"]);
     let finished = Process::run("init", init, scratch.path(), PATIENCE).await.unwrap();
     assert!(finished.status.success(), "{}", finished.stderr);
-    slow_down_the_log(&home);
     let config = home.join("nats-server.conf");
     let keys = account_keys(&config);
-    let connect = async |url: String, user: &str| {
+    let [first, second, whole] = log_claims(&home);
+    std::fs::write(&config, std::fs::read_to_string(&config).unwrap().replace(&whole, &first)).unwrap();
+    let server = require!(NatsServer::with_config(&config, &home.join("data/nats")).await);
+
+    let connect = async |user: &str| {
         let options = ConnectOptions::with_credentials_file(home.join(format!("keys/{user}.creds"))).await.unwrap();
-        let options = options.custom_inbox_prefix(format!("_INBOX_{user}")).connection_timeout(PATIENCE);
-        options.connect(url).await.unwrap()
+        options.custom_inbox_prefix(format!("_INBOX_{user}")).connect(server.url()).await.unwrap()
     };
-    let users = ["scheduler", "gateway", "operator", "issuer", "worker-w1", "orchestrator-acme"];
-    let mut rounds = 0..20;
-    let (server, clients, system, broken) = loop {
-        rounds.next().expect("accounts that are built at the same time");
-        let server = require!(NatsServer::with_config(&config, &home.join("data/nats")).await);
-        let clients = join_all(users.map(|user| connect(server.url(), user))).await;
-        let system = connect(server.url(), "system").await;
-        let broken = incomplete_accounts(&system, &keys).await;
-        if !broken.is_empty() {
-            break (server, clients, system, broken);
-        }
-        drop(server);
-        std::fs::remove_dir_all(home.join("data")).unwrap();
-    };
+    let (worker, system, claims) = (connect("worker-w1").await, connect("system").await, connect("claims").await);
+    for token in [second, whole] {
+        let answer = claims.request("$SYS.REQ.CLAIMS.UPDATE", token.into()).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer.payload).contains("\"code\":200"), "{answer:?}");
+    }
+    let ask = async || worker.request("$JS.API.CONSUMER.INFO.WAYBILL.worker-w1", "".into()).await;
+    assert_eq!(incomplete_accounts(&system, &keys).await, ["ISSUER", "WORKERS"]);
+    assert_eq!(ask().await.unwrap_err().kind(), RequestErrorKind::NoResponders);
 
     let mut issuer = waybill(&["issuer"]);
     let health = Port::reserve().unwrap();
@@ -298,9 +294,8 @@ async fn whoever_connects_to_a_new_server_at_once_gets_through() {
     let healed = eventually(PATIENCE, "accounts with all their imports", async || {
         incomplete_accounts(&system, &keys).await.is_empty().then_some(())
     });
-    healed.await.unwrap_or_else(|error| panic!("{error}: {broken:?}\n{}", issuer.output().last_lines()));
+    healed.await.unwrap_or_else(|error| panic!("{error}\n{}", issuer.output().last_lines()));
     // There is no stream yet, which is an answer.
-    let worker = &clients[4];
-    let answer = worker.request("$JS.API.CONSUMER.INFO.WAYBILL.worker-w1", "".into()).await.unwrap();
+    let answer = ask().await.unwrap();
     assert!(String::from_utf8_lossy(&answer.payload).contains("stream not found"), "{answer:?}");
 }

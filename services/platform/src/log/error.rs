@@ -14,8 +14,8 @@ pub enum ErrorKind {
 }
 
 /// Codes of JetStream that speak of the server at this moment: it starts, knows no other servers yet, moves a leader, lost its
-/// quorum, has JetStream off, or has the same id in hand just now.
-const AGAIN: [u64; 11] = [10003, 10004, 10005, 10008, 10009, 10039, 10059, 10076, 10118, 10158, 10189];
+/// quorum, has JetStream off, has the same id in hand just now, or still removes the files of a consumer that is made anew (10012).
+const AGAIN: [u64; 12] = [10003, 10004, 10005, 10008, 10009, 10012, 10039, 10059, 10076, 10118, 10158, 10189];
 /// Codes for a server, an account or a disk without room, or with too many requests in hand.
 const FULL: [u64; 6] = [10002, 10023, 10028, 10047, 10077, 10167];
 /// Words of a disk without room, whatever the code beside them.
@@ -196,6 +196,8 @@ mod tests {
             (10005, "no suitable peers for placement", ErrorKind::Again),
             (10008, "JetStream system temporarily unavailable", ErrorKind::Again),
             (10009, "JetStream cluster can not handle request", ErrorKind::Again),
+            (10012, "rename o.dat.tmp o.dat: no such file or directory", ErrorKind::Again),
+            (10012, "error creating store for consumer: no space left on device", ErrorKind::Full),
             (10158, "duplicate message id is in process", ErrorKind::Again),
             (10002, "resource limits exceeded for account", ErrorKind::Full),
             (10023, "insufficient resources", ErrorKind::Full),

@@ -381,9 +381,8 @@ mod tests {
     #[test]
     fn only_the_scheduler_and_the_operator_make_consumers() {
         for role in Role::each_kind("w1") {
-            let grants = role.grants();
-            let found = grants.iter().any(|subject| subject.contains("CONSUMER.CREATE"));
-            assert_eq!(found, matches!(role, Role::Scheduler | Role::Operator), "{role}: {grants:?}");
+            let may = role.grants().iter().any(|subject| subject.contains("CONSUMER.CREATE"));
+            assert_eq!(may, matches!(role, Role::Scheduler | Role::Operator), "{role}");
         }
     }
 
