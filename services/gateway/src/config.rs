@@ -16,8 +16,8 @@ use crate::{tls::TlsFiles, tokens::Tokens};
 pub struct GatewayConfig {
     /// The log.
     pub nats: NatsConfig,
-    /// Where HTTP is served (`WAYBILL_GATEWAY_LISTEN`).
-    pub listen: SocketAddr,
+    /// Where HTTP is served (`WAYBILL_GATEWAY_LISTEN`), `host:port`: an address of this machine, or a name of it.
+    pub listen: String,
     /// Certificate and key of the address (`WAYBILL_GATEWAY_TLS_CERT`, `WAYBILL_GATEWAY_TLS_KEY`), read again when they change.
     /// None on loopback, and with `WAYBILL_GATEWAY_TLS=off` for whoever ends TLS before the gateway.
     pub tls: Option<TlsFiles>,
@@ -66,10 +66,10 @@ impl GatewayConfig {
     pub fn read(settings: &Settings) -> Result<Self, ConfigError> {
         let mut reader = settings.reader();
         let nats = NatsConfig::read(&mut reader, "gateway");
-        let listen = reader.or("WAYBILL_GATEWAY_LISTEN", address, || SocketAddr::from(([127, 0, 0, 1], 8484)));
+        let listen = reader.or("WAYBILL_GATEWAY_LISTEN", address, || "127.0.0.1:8484".to_owned());
         let tokens = reader.secret_file("WAYBILL_GATEWAY_TOKENS_FILE");
         let hash_key = reader.secret_file("WAYBILL_GATEWAY_HASH_KEY_FILE");
-        let tls = tls_files(&mut reader, listen);
+        let tls = tls_files(&mut reader, &listen);
         let verify = reader.or("WAYBILL_GATEWAY_VERIFY", on_or_off, || false);
         let traces = reader.optional("WAYBILL_JAEGER_URL", trace_pages);
         let limits = limits(&mut reader);
@@ -100,7 +100,7 @@ const EMPTY_FILE: &str = "WAYBILL_GATEWAY_TOKENS_FILE or WAYBILL_GATEWAY_HASH_KE
                           `waybill init` writes both";
 
 /// Tokens and credentials go in the clear nowhere but where somebody said so.
-fn tls_files(reader: &mut Reader<'_>, listen: SocketAddr) -> Option<TlsFiles> {
+fn tls_files(reader: &mut Reader<'_>, listen: &str) -> Option<TlsFiles> {
     let wanted = reader.or("WAYBILL_GATEWAY_TLS", on_or_off, || true);
     let files = (reader.path("WAYBILL_GATEWAY_TLS_CERT"), reader.path("WAYBILL_GATEWAY_TLS_KEY"));
     match files {
@@ -111,7 +111,7 @@ fn tls_files(reader: &mut Reader<'_>, listen: SocketAddr) -> Option<TlsFiles> {
             }
             Some(files)
         }
-        (None, None) if wanted && !listen.ip().is_loopback() => {
+        (None, None) if wanted && !is_loopback(listen) => {
             reader.problem(
                 "WAYBILL_GATEWAY_TLS_CERT is missing: beyond loopback the gateway speaks TLS; set it and \
                  WAYBILL_GATEWAY_TLS_KEY, or WAYBILL_GATEWAY_TLS=off where something before the gateway ends TLS"
@@ -158,8 +158,22 @@ fn on_or_off(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "an address and port, such as 127.0.0.1:8484")
+/// A name is looked up when the gateway begins to listen.
+fn address(text: &str) -> Result<String, &'static str> {
+    let is_name = |name: &str| {
+        let is_label =
+            |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        // Digits alone would be a broken address.
+        name.split('.').all(is_label) && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+    };
+    let named = text.rsplit_once(':').is_some_and(|(name, port)| is_name(name) && port.parse::<u16>().is_ok());
+    let is_good = named || text.parse::<SocketAddr>().is_ok();
+    is_good.then(|| text.to_owned()).ok_or("an address or host name, and a port, such as 127.0.0.1:8484")
+}
+
+fn is_loopback(listen: &str) -> bool {
+    let address = listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    address || listen.rsplit_once(':').is_some_and(|(name, _)| name == "localhost")
 }
 
 fn bytes(text: &str) -> Result<usize, &'static str> {
@@ -209,7 +223,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         files(home.path());
         let config = read(home.path(), &pairs()).unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:8484");
+        assert_eq!(config.listen, "127.0.0.1:8484");
         assert_eq!((config.limits.body_bytes, config.limits.append), (256 * 1024, Duration::from_secs(5)));
         assert_eq!(config.tokens.holder("t").unwrap().actor(), "token/acme");
     }
@@ -227,8 +241,12 @@ mod tests {
             ("WAYBILL_GATEWAY_TOKENS_FILE", "empty", "is an empty file"),
             ("WAYBILL_GATEWAY_HASH_KEY_FILE", "gone", "cannot be read"),
             ("WAYBILL_GATEWAY_HASH_KEY_FILE", "bad", "not a key for hashes"),
-            ("WAYBILL_GATEWAY_LISTEN", "8484", "an address and port"),
+            ("WAYBILL_GATEWAY_LISTEN", "8484", "an address or host name, and a port"),
+            ("WAYBILL_GATEWAY_LISTEN", "256.0.0.1:8484", "an address or host name, and a port"),
+            ("WAYBILL_GATEWAY_LISTEN", "gateway.example.com", "an address or host name, and a port"),
+            ("WAYBILL_GATEWAY_LISTEN", "a gateway:8484", "an address or host name, and a port"),
             ("WAYBILL_GATEWAY_LISTEN", "0.0.0.0:8484", "WAYBILL_GATEWAY_TLS=off"),
+            ("WAYBILL_GATEWAY_LISTEN", "gateway.example.com:8484", "WAYBILL_GATEWAY_TLS=off"),
             ("WAYBILL_GATEWAY_TLS_CERT", "bad", "WAYBILL_GATEWAY_TLS_KEY is missing"),
             ("WAYBILL_GATEWAY_TLS_KEY", "bad", "WAYBILL_GATEWAY_TLS_CERT is missing"),
             ("WAYBILL_GATEWAY_BODY_LIMIT", "1", "a number of bytes"),

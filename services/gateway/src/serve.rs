@@ -1,6 +1,6 @@
 //! From configuration to a server that answers, and drains when it is told to stop.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,10 +33,12 @@ pub enum GatewayError {
     #[error("{0}")]
     Tls(String),
     /// The address is not free, or not this machine's.
-    #[error("cannot listen on {address}; is the port free? WAYBILL_GATEWAY_LISTEN sets another")]
+    #[error(
+        "cannot listen on {address}; is the port free, and the address this machine's? WAYBILL_GATEWAY_LISTEN sets another"
+    )]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// Why.
         source: std::io::Error,
     },
@@ -52,7 +54,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     let address = config.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
+    let bound = TcpListener::bind(&address).await;
+    let listener = bound.map_err(|source| GatewayError::Listen { address: address.clone(), source })?;
     let (served, acceptor) = config.tls.map(Served::read).transpose().map_err(GatewayError::Tls)?.unzip();
     let certificate = tokio::spawn(async move {
         if let Some(served) = served {
@@ -88,7 +91,7 @@ pub async fn run(
     let service = service::serve(client, app.explainer.clone(), health.clone(), shutdown.clone());
     let service = tokio::spawn(service);
     let router = router(Arc::new(app), &health);
-    tracing::info!(address = %listener.local_addr().unwrap_or(address), tls = acceptor.is_some(), "gateway listens");
+    tracing::info!(address = %listener.local_addr().map_or(address, |bound| bound.to_string()), tls = acceptor.is_some(), "gateway listens");
     let server = Server { router, tls: acceptor, places: server::places(), drain: config.limits.drain };
     if !server.serve(listener, &recordings, &shutdown).await {
         tracing::warn!("requests were still under way at the end of the drain time");

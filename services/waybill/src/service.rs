@@ -1,6 +1,6 @@
 //! One service in this process: settings, telemetry, run, flush.
 
-use std::{fs, future::Future, net::SocketAddr, path::Path};
+use std::{fmt::Display, fs, future::Future, path::Path};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ pub(crate) fn gateway(home: &Path) -> Result<(), Failure> {
     let settings = Settings::load(home, "gateway")?;
     let config = GatewayConfig::read(&settings)?;
     let verifies = config.verify.then(|| verify::read(&settings)).transpose()?;
-    let instance = instance(Some(config.listen));
+    let instance = instance(Some(&config.listen));
     serve("waybill-gateway", &instance, &settings, |shutdown| async {
         Ok(waybill_gateway::run(config, verifies, shutdown).await?)
     })
@@ -69,12 +69,11 @@ fn raise_open_files() {
 }
 
 /// What tells this process from others of its service: host and port, or a random id where it listens nowhere.
-fn instance(listen: Option<SocketAddr>) -> String {
+fn instance(listen: Option<impl Display>) -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
-    match listen {
-        Some(address) => format!("{}:{}", host.trim(), address.port()),
-        None => format!("{}:{}", host.trim(), uuid::Uuid::new_v4()),
-    }
+    let own = listen.map_or_else(|| uuid::Uuid::new_v4().to_string(), |address| address.to_string());
+    let (_, port) = own.rsplit_once(':').unwrap_or(("", &own));
+    format!("{}:{port}", host.trim())
 }
 
 fn serve<F>(
