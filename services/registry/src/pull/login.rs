@@ -107,11 +107,7 @@ impl Site<'_> {
         let malformed = || self.login_error(PullFailure::RegistryError, "its token service gave no token");
         let body = read_bounded(answer, MOST_BYTES).await.map_err(|error| self.transport_error(&error))?;
         let body = Zeroizing::new(body.ok_or_else(malformed)?);
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| malformed())?;
-        let given = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.expose().is_empty());
-        let token = given.filter(|token| is_sendable(token.expose())).ok_or_else(malformed)?;
-        let life = answer.expires_in.as_ref().and_then(seconds);
-        let life = life.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE);
+        let (token, life) = read_token(&body).ok_or_else(malformed)?;
         Ok(Access::Token(token, grant.clone(), life))
     }
 
@@ -176,6 +172,16 @@ impl Site<'_> {
     fn login_error(&self, reason: PullFailure, words: &str) -> PullError {
         PullError::new(reason, format!("{}: {words}", self.image.registry()))
     }
+}
+
+/// Returns the token in a token service's answer and its time to live; none if no token in it can be sent.
+pub(super) fn read_token(body: &[u8]) -> Option<(Secret, Duration)> {
+    let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
+    // Services send either name, some both, and some one of them empty.
+    let given = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.expose().is_empty());
+    let token = given.filter(|token| is_sendable(token.expose()))?;
+    let life = answer.expires_in.as_ref().and_then(seconds);
+    Some((token, life.map_or(USUAL_LIFE, Duration::from_secs).min(LONGEST_LIFE)))
 }
 
 /// What may stand in a header: visible ASCII.

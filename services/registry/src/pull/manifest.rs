@@ -141,6 +141,12 @@ impl Entry {
     }
 }
 
+/// True if a document can be read.
+#[cfg(fuzzing)]
+pub(super) fn can_read(body: &[u8]) -> bool {
+    read_document(body, None).is_ok()
+}
+
 /// What a document is, and its media type. A page that says "200 OK" to everything is no registry.
 fn read_document(body: &[u8], content_type: Option<&str>) -> Result<(Content, String), PullError> {
     let no_manifest = || malformed_error("what the registry sent is no image manifest");

@@ -6,6 +6,8 @@ mod classify;
 pub(crate) mod connection;
 mod digest;
 mod encoding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod layout;
 mod login;
