@@ -28,7 +28,9 @@ impl Fleet {
             let worker = self.name(worker_id.as_str());
             self.heard.insert(worker, now.1);
         }
+        self.accept_request(event);
         match event {
+            Event::RequestRefused(refused) => self.refuse_request(recorded, refused),
             Event::ImageSecretNamed(event) => self.note_build(event.workspace.as_str(), event.image_id.as_str(), None),
             Event::CredentialSecretSkipped(event) => {
                 self.note_build(event.workspace.as_str(), event.image_id.as_str(), Some(event.reason));
@@ -95,6 +97,7 @@ impl Fleet {
         let now = Moment::from(at);
         (self.position, self.at) = (sequence, Some(now));
         let oldest = Moment(now.0.saturating_sub(KEPT_HOURS.saturating_mul(HOUR_MICROS)));
+        self.forget_refusals(oldest);
         loop {
             let crowded = self.failures.len() > MOST_KEPT;
             let Some(first) = self.failures.first_entry().filter(|first| crowded || first.get().at < oldest) else {
@@ -109,7 +112,7 @@ impl Fleet {
         }
     }
 
-    fn name(&mut self, name: &str) -> Arc<str> {
+    pub(super) fn name(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.names.get(name) {
             return known.clone();
         }
@@ -280,7 +283,11 @@ impl Fleet {
     }
 
     fn fail(&mut self, placement: u64, cause: Cause, (sequence, at): (u64, Moment)) {
-        let cause = self.intern(cause);
+        let unbuilt = cause.code == Code::NothingBuilt;
+        let refused = self.rows.get(&placement).filter(|_| unbuilt).and_then(|row| {
+            self.refusals.cause_of_image(&row.workspace, row.image.as_deref()?)
+        });
+        let cause = refused.unwrap_or_else(|| self.intern(cause));
         self.open.remove(&placement);
         let Some(row) = self.rows.get_mut(&placement) else { return };
         row.standing = Standing::Broken(cause.clone());
@@ -294,15 +301,13 @@ impl Fleet {
             target: row.target.clone(),
             cause,
         };
-        if failure.cause.code == Code::NothingBuilt
-            && let Some(image) = failure.image.clone()
-        {
+        if let Some(image) = failure.image.clone().filter(|_| unbuilt) {
             self.unbuilt.entry((failure.workspace.clone(), image)).or_default().push((sequence, placement));
         }
         self.failures.insert((sequence, placement), failure);
     }
 
-    fn intern(&mut self, cause: Cause) -> Arc<Cause> {
+    pub(super) fn intern(&mut self, cause: Cause) -> Arc<Cause> {
         if let Some(known) = self.causes.get(&cause) {
             return known.clone();
         }

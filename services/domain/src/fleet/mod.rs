@@ -8,6 +8,7 @@ mod cause;
 mod fold;
 mod groups;
 mod list;
+mod refused;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,7 @@ use crate::explain::{Code, Hop, State};
 
 pub use cause::{About, Cause};
 pub use groups::{Example, Group, Place};
+use refused::Refusals;
 pub use list::{Listed, Wanted, WorkerLoad};
 
 /// An image of a workspace.
@@ -54,6 +56,8 @@ pub struct Fleet {
     failures: BTreeMap<FailureKey, Failure>,
     /// Failures of placements whose image no build was recorded for.
     unbuilt: BTreeMap<Image, Vec<FailureKey>>,
+    /// Requests that the gateway refused, and nobody accepted since.
+    refusals: Refusals,
     /// When each worker was last heard of.
     heard: BTreeMap<Arc<str>, Moment>,
     /// Everything that failed since then is kept.

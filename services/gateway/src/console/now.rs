@@ -125,7 +125,10 @@ pub(super) fn render_causes(failing: &[Remedied], now: Timestamp) -> Markup {
 fn render_cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp) -> Markup {
     let (kind, name) = group.cause.about.parts();
     let example = &group.example;
-    let story = format!("/containers/{}/{}", example.workspace, example.container_id);
+    let story = match &example.workspace {
+        Some(workspace) if example.kind != "event" => format!("/{}s/{workspace}/{}", example.kind, example.id),
+        _ => format!("/events/{}", example.id),
+    };
     let class = if group.state == State::InFlight { "warn" } else { "bad" };
     html! {
         li {
@@ -139,7 +142,7 @@ fn render_cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp)
                 " · " (layout::spell_count(group.images, "image"))
                 " · " (layout::spell_count(group.workers, "worker"))
                 " · " (layout::spell_count(group.secrets, "secret"))
-                " · e.g. " a href=(story) { (example.container_id) }
+                " · e.g. " a href=(story) { @if example.kind != "container" { (example.kind) " " } (example.id) }
             }
             @if !sentence.is_empty() { p { (layout::render_prose(&layout::to_sentence(sentence))) } }
             @if !remedy.is_empty() { p.small { "→ " (layout::render_prose(remedy)) } }
@@ -169,7 +172,13 @@ mod tests {
             workspaces: 1,
             first: place,
             last: place,
-            example: Example { workspace: "acme".to_owned(), container_id: "c-1".to_owned(), placement: 5 },
+            example: Example {
+                kind: "container",
+                workspace: Some("acme".to_owned()),
+                id: "c-1".to_owned(),
+                placement: Some(5),
+            },
+            told: None,
         }
     }
 

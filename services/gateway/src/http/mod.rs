@@ -14,6 +14,7 @@ mod json;
 pub(crate) mod now;
 pub mod openapi;
 pub(crate) mod problem;
+mod refused;
 pub(crate) mod request;
 pub(crate) mod secret_list;
 pub(crate) mod secrets;
@@ -41,6 +42,7 @@ use crate::{
     feed::Feed,
     port::Verifies,
     record::{RecordError, Recorder},
+    refusals::Refusals,
     tokens::Tokens,
 };
 use problem::Problem;
@@ -60,6 +62,8 @@ pub(crate) struct App {
     pub(crate) issuer: Option<EventLog>,
     pub(crate) limits: Limits,
     pub(crate) console: Console,
+    /// Refused requests, on their way to the log.
+    pub(crate) refusals: Refusals,
     /// Recordings under way.
     pub(crate) recordings: TaskTracker,
 }
@@ -108,6 +112,7 @@ pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
         .chain(identities::routes())
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .merge(console::routes())
+        .route_layer(middleware::from_fn_with_state(app.clone(), refused::note))
         .route_layer(middleware::from_fn(span::trace))
         .with_state(app)
         .merge(health.routes())

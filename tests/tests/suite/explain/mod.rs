@@ -10,6 +10,7 @@ mod lookups;
 mod open;
 mod past;
 mod pulls;
+mod refused;
 mod rest;
 mod together;
 mod withdrawals;
