@@ -59,6 +59,7 @@ async fn every_command_works() {
             | ["explain", "container", "c-1", "--diff" | "--prove" | "--short", ..]
             | ["explain", "image" | "--since" | "--case", ..]
             | ["quarantine", "retry", ..]
+            | ["forecast", ..]
             | ["doctor"] => &[1],
             ["explain", "container", "c-1", "--at", ..] => &[3],
             _ => &[0],

@@ -6,7 +6,9 @@
 
 mod cause;
 mod fold;
+mod forecast;
 mod groups;
+mod habits;
 mod list;
 mod refused;
 
@@ -24,9 +26,11 @@ use waybill_schemas::{
 use crate::explain::{Code, Hop, State};
 
 pub use cause::{About, Cause};
+pub use forecast::{Forecast, ForecastKind, forecast};
 pub use groups::{Example, Group, Place};
-use refused::Refusals;
+use habits::{Habits, Heard};
 pub use list::{Listed, Wanted, WorkerLoad};
+use refused::Refusals;
 
 /// An image of a workspace.
 type Image = (Arc<str>, Box<str>);
@@ -59,7 +63,9 @@ pub struct Fleet {
     /// Requests that the gateway refused, and nobody accepted since.
     refusals: Refusals,
     /// When each worker was last heard of.
-    heard: BTreeMap<Arc<str>, Moment>,
+    heard: BTreeMap<Arc<str>, Heard>,
+    /// What a forecast needs of the past.
+    habits: Habits,
     /// Everything that failed since then is kept.
     complete_from: Option<Moment>,
     names: BTreeSet<Arc<str>>,

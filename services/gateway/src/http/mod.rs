@@ -9,6 +9,7 @@ mod events;
 mod explain;
 pub(crate) mod failures;
 mod fleet;
+mod forecast;
 mod identities;
 mod json;
 pub(crate) mod now;
@@ -86,12 +87,13 @@ impl App {
 pub(crate) const MOST_STREAMS: usize = 256;
 
 /// The routes that need a token, each with the path under which the document has it.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 14] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 15] {
     [
         ("/v1/builds", post(builds::post)),
         ("/v1/events", get(events::list)),
         ("/v1/now", get(now::show)),
         ("/v1/failures", get(failures::list)),
+        ("/v1/forecast", get(forecast::list)),
         ("/v1/containers", get(fleet::containers).post(containers::post)),
         ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/{workspace}", get(secret_list::list)),

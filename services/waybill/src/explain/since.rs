@@ -63,7 +63,7 @@ fn read_log(settings: &Settings, workspace: Option<&WorkspaceId>, since: Since) 
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
         let now = trace::now();
         let since = since.time(&log, now).await?;
-        let fleet = fold(&log).await?;
+        let fleet = fold_log(&log).await?;
         let mut groups = fleet.group_failures(workspace.map(WorkspaceId::as_str), since, now);
         let more = groups.len() > MOST;
         groups.truncate(MOST);
@@ -80,7 +80,7 @@ fn read_log(settings: &Settings, workspace: Option<&WorkspaceId>, since: Since) 
 }
 
 /// The whole log, as the gateway would have it.
-async fn fold(log: &EventLog) -> Result<Fleet, Failure> {
+pub(crate) async fn fold_log(log: &EventLog) -> Result<Fleet, Failure> {
     let (mut fleet, mut from) = (Fleet::default(), 1);
     loop {
         let page = log.read_page(&Filter::All, from, BATCH).await?;

@@ -5,6 +5,7 @@ mod asof;
 mod builds;
 mod connections;
 mod fleet;
+mod forecast;
 mod forged;
 mod lookups;
 mod open;

@@ -17,7 +17,7 @@ const CANARY: &str = "canary-5up3r-s3cr3t";
 const SOON: Duration = Duration::from_secs(30);
 
 /// The page of a path, as somebody has it who signed in with the workspace's token.
-async fn read_page(stack: &Stack, path: &str) -> String {
+pub(super) async fn read_page(stack: &Stack, path: &str) -> String {
     let base = stack.gateway_url();
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let form = format!("token={}", stack.token("acme"));
@@ -100,7 +100,7 @@ async fn a_refused_request_is_explained_by_its_own_answer() {
     let (_, told) = super::asked(&stack, &["container", "c-1"]).await;
     assert!(told["placement"].is_number(), "{told:#}");
     assert!(told["notes"].as_array().unwrap().iter().all(|note| !note.to_string().contains("image_id")), "{told:#}");
-    let events: Vec<Value> = stack.events().await.into_iter().map(|event| event.line.into()).collect();
+    let events: Vec<Value> = stack.events().await.into_iter().map(|event| event.line).collect();
     for text in [Value::from(events).to_string(), stack.logs(), person, page, since.stdout, now] {
         assert!(!text.contains(CANARY), "{text}");
     }
@@ -110,12 +110,12 @@ async fn a_refused_request_is_explained_by_its_own_answer() {
 async fn a_loop_of_refused_requests_makes_few_events() {
     let stack = require!(Plan::default().start().await);
     let token = stack.token("acme");
-    for number in 0..1_000 {
+    for number in 0..1_000_u32 {
         let body = json!({"workspace": "acme", "image_id": "img", "base_image": format!("A {number}")}).to_string();
         assert_eq!(stack.post_raw("/v1/builds", &token, &[], body).await.unwrap().status, 422);
         let body = json!({"workspace": "acme", "image_id": format!("i-{number}"), "modified": number}).to_string();
-        let token = if number % 2 == 0 { token.as_str() } else { "wb_nobodys" };
-        let expected = if number % 2 == 0 { 422 } else { 401 };
+        let token = if number.is_multiple_of(2) { token.as_str() } else { "wb_nobodys" };
+        let expected = if number.is_multiple_of(2) { 422 } else { 401 };
         assert_eq!(stack.post_raw("/v1/builds", token, &[], body).await.unwrap().status, expected);
     }
     wait_for_refusals(&stack, 1, "unowned").await;
