@@ -230,4 +230,7 @@ const FIELDS: &[&str] = &[
     "roles",
     "hash",
     "user_key",
+    "operation",
+    "status",
+    "code",
 ];

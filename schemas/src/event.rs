@@ -89,6 +89,7 @@ macro_rules! for_events {
             SecretRenewalFailed,
             ContainerLoginAsked,
             NodeLoginAsked,
+            RequestRefused,
             QuarantineRetried,
             QuarantineDiscarded,
         }
@@ -192,9 +193,24 @@ impl Event {
             Subject::WorkerIdentity { worker_id } => self.worker_id() == Some(worker_id),
             Subject::Workspace { workspace } => self.workspace() == Some(workspace),
             Subject::Token { token_id } => self.token_id() == Some(token_id),
+            Subject::RefusedContainer { workspace, container_id } => {
+                self.workspace() == Some(workspace) && self.container_id() == Some(container_id)
+            }
+            Subject::RefusedImage { workspace, image_id } => {
+                self.workspace() == Some(workspace) && self.image_id() == Some(image_id)
+            }
+            Subject::RefusedSecret { workspace, secret } => {
+                self.workspace() == Some(workspace) && self.secret_name() == Some(secret)
+            }
+            Subject::RefusedWorkspace { workspace } => self.workspace() == Some(workspace) && !self.names_a_thing(),
+            Subject::RefusedUnowned => self.workspace().is_none() && !self.names_a_thing(),
             Subject::SchedulerKeys => true,
             Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
         }
+    }
+
+    fn names_a_thing(&self) -> bool {
+        self.container_id().is_some() || self.image_id().is_some() || self.secret_name().is_some()
     }
 
     /// The workspace that the event names.
@@ -206,7 +222,7 @@ impl Event {
             WorkerCredentialsRenewed CredentialProviderAttached CredentialProviderFailed
             ImagePullSucceeded ImagePullFailed SecretRenewalApplied SecretRenewalFailed ContainerLoginAsked
             WorkspaceAdded,
-            or NodeLoginAsked)
+            or NodeLoginAsked RequestRefused)
     }
 
     /// The secret that the event is about or names.
@@ -216,7 +232,7 @@ impl Event {
             ImageSecretNamed ContainerCredentialsAttached WorkerCredentialsRenewed
             SecretRenewalApplied SecretRenewalFailed,
             or CredentialSecretSkipped ContainerCredentialsSkipped ContainerCredentialsWithdrawn
-            CredentialProviderAttached)
+            CredentialProviderAttached RequestRefused)
     }
 
     /// The version of a secret that the event is about.
@@ -233,7 +249,7 @@ impl Event {
         member!(self.image_id of
             ImageSecretNamed CredentialSecretSkipped ContainerCredentialsAttached,
             or CredentialSecretSaved ContainerRequested ContainerCredentialsSkipped
-            CredentialProviderAttached CredentialProviderFailed ImagePullSucceeded ImagePullFailed)
+            CredentialProviderAttached CredentialProviderFailed ImagePullSucceeded ImagePullFailed RequestRefused)
     }
 
     /// The container that the event is about.
@@ -241,7 +257,7 @@ impl Event {
         member!(self.container_id of
             ContainerRequested ContainerEnded ContainerCredentialsAttached ContainerCredentialsSkipped
             ContainerCredentialsWithdrawn CredentialProviderAttached CredentialProviderFailed
-            ImagePullSucceeded ImagePullFailed ContainerLoginAsked, or)
+            ImagePullSucceeded ImagePullFailed ContainerLoginAsked, or RequestRefused)
     }
 
     /// The placement that the event is about: the stream sequence of its request. A request names none, since its own

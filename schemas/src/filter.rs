@@ -31,6 +31,16 @@ pub enum Filter {
     SecretOutcomes(Option<WorkerId>, Option<WorkspaceId>, Option<SecretName>),
     /// What programs of nodes asked of a container.
     ContainerQuestions(Option<WorkerId>, Option<WorkspaceId>, Option<ContainerId>),
+    /// Refused requests about things of a workspace. Those that name nothing have subjects of their own.
+    Refusals(Option<WorkspaceId>),
+    /// Refused requests about a container.
+    RefusedContainer(Option<WorkspaceId>, ContainerId),
+    /// Refused builds of an image.
+    RefusedImage(Option<WorkspaceId>, ImageId),
+    /// Refused requests about a secret.
+    RefusedSecret(Option<WorkspaceId>, SecretName),
+    /// Every refused request.
+    AllRefusals,
     /// Registrations.
     Workers(Option<WorkerId>),
     /// Workers that joined or retired, workspaces, and tokens.
@@ -86,6 +96,17 @@ impl fmt::Display for Filter {
                 let [worker, workspace] = [token(worker.as_ref()), token(workspace.as_ref())];
                 write!(f, "waybill.events.outcome.{worker}.question.{workspace}.{}.*", token(container.as_ref()))
             }
+            Self::Refusals(workspace) => write!(f, "waybill.events.refused.*.{}.*", token(workspace.as_ref())),
+            Self::RefusedContainer(workspace, container) => {
+                write!(f, "waybill.events.refused.container.{}.{container}", token(workspace.as_ref()))
+            }
+            Self::RefusedImage(workspace, image) => {
+                write!(f, "waybill.events.refused.image.{}.{image}", token(workspace.as_ref()))
+            }
+            Self::RefusedSecret(workspace, secret) => {
+                write!(f, "waybill.events.refused.secret.{}.{}", token(workspace.as_ref()), secret.token())
+            }
+            Self::AllRefusals => f.write_str("waybill.events.refused.>"),
             Self::Workers(worker) => write!(f, "waybill.events.worker.{}", token(worker.as_ref())),
             Self::Identities => f.write_str("waybill.events.identity.>"),
             Self::WorkerIdentities => f.write_str("waybill.events.identity.worker.*"),
@@ -233,6 +254,9 @@ mod tests {
                 "waybill.events.outcome.*.secret.ws.a=b.*",
             ),
             (Filter::ContainerQuestions(None, workspace.clone(), None), "waybill.events.outcome.*.question.ws.*.*"),
+            (Filter::Refusals(workspace.clone()), "waybill.events.refused.*.ws.*"),
+            (Filter::RefusedSecret(None, secret.clone()), "waybill.events.refused.secret.*.a=b"),
+            (Filter::AllRefusals, "waybill.events.refused.>"),
             (Filter::Workers(None), "waybill.events.worker.*"),
             (Filter::Secrets(workspace.clone()), "waybill.events.secret.ws.*"),
         ];

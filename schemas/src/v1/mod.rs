@@ -8,6 +8,7 @@ mod image;
 mod outcome;
 mod quarantine;
 mod question;
+mod refusal;
 mod secret;
 mod worker;
 
@@ -26,6 +27,7 @@ pub use quarantine::{MAX_REASON, QuarantineDiscarded, QuarantineRetried};
 pub use question::{
     AskedWith, ContainerLoginAsked, LoginQuestion, LoginRefusal, NodeLoginAsked, PodIdentity, Question,
 };
+pub use refusal::{RefusalCode, RefusedOperation, RequestRefused};
 pub use secret::{
     CredType, CredentialSecretRevoked, CredentialSecretRotated, CredentialSecretSaved, CredentialSecretShredded,
     SecretVersion, Verified,

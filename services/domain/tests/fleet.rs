@@ -181,7 +181,7 @@ fn a_mix_of_causes_is_taken_apart() {
         let put_right = usize::from(injected.found.starts_with("unauthorized"));
         assert_eq!(group.still, many(cause) - put_right, "{group:?}");
         let prefix = format!("c-{cause}-");
-        assert!(group.example.container_id.starts_with(&prefix), "{group:?}");
+        assert!(group.example.id.starts_with(&prefix), "{group:?}");
         assert!(group.first.sequence <= group.last.sequence && group.workspaces == 1);
     }
     assert!(groups.is_sorted_by(|one, next| one.containers >= next.containers), "the widest first");

@@ -11,6 +11,7 @@ mod placements;
 mod port;
 mod probe;
 mod record;
+mod refusals;
 mod serve;
 mod server;
 mod service;

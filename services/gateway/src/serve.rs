@@ -18,6 +18,7 @@ use crate::{
     port::Verifies,
     probe,
     record::Recorder,
+    refusals::Refusals,
     server::{self, Server},
     service,
     tls::Served,
@@ -75,6 +76,7 @@ pub async fn run(
     let reading = feed.clone();
     let reading = tokio::spawn(async move { reading.run().await });
     let recordings = TaskTracker::new();
+    let refusals = Refusals::start(log.clone(), shutdown.clone());
     let hash_key = Arc::new(config.hash_key);
     let app = App {
         explainer: Explainer { log: log.clone(), scope: Scope::OneWorkspace, moment: Moment::Now },
@@ -86,6 +88,7 @@ pub async fn run(
         issuer: Some(issuer),
         limits: config.limits,
         console: Console { traces: config.traces, ..Console::default() },
+        refusals,
         recordings: recordings.clone(),
     };
     let service = service::serve(client, app.explainer.clone(), health.clone(), shutdown.clone());

@@ -37,6 +37,7 @@ fn count_all() {
     metrics::processed(&subject, Duration::from_millis(3), None);
     metrics::answered("GET", "/v1/builds".to_owned(), 503, Duration::from_millis(3));
     metrics::decided_after(time::Duration::milliseconds(-3));
+    metrics::refusal("recorded");
     metrics::pull_lasted(Duration::from_secs(2), Some("denied"));
 }
 

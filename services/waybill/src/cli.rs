@@ -118,6 +118,9 @@ pub(crate) enum Command {
         Keys: q, Esc or Ctrl-C end it\n\n\
         Exit status: 0 ended, 2 not asked or not answered")]
     Top(crate::top::TopArguments),
+    /// Tell what will break and when, each with the command that prevents it.
+    #[command(after_help = crate::forecast::HELP)]
+    Forecast(crate::forecast::ForecastArguments),
     /// List a workspace's containers: where each runs, and how it stands.
     #[command(after_help = "Examples:\n  waybill containers --state broken\n  \
         waybill containers --worker node-2 --workspace acme --json\n\n\

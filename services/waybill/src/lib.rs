@@ -10,6 +10,7 @@ mod dev;
 mod doctor;
 mod events;
 mod explain;
+mod forecast;
 mod gateway;
 mod identities;
 pub mod init;
@@ -102,6 +103,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Workspace(arguments) => identities::workspace(&home, &arguments.command),
         Command::Events(arguments) => events::run(&home, &arguments),
         Command::Top(arguments) => top::run(&home, &arguments),
+        Command::Forecast(arguments) => return Ok(forecast::run(&home, &arguments)),
         Command::Containers(arguments) => return Ok(containers::run(&home, &arguments)),
         Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Keys(arguments) => keys::run(&home, &arguments),

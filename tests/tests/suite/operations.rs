@@ -84,7 +84,7 @@ async fn every_command_is_run() {
             "restore" => (&[2], "exists, up to sequence"),
             // This one server keeps one copy; `cluster::drill` has three.
             "replicas" => (&[2], "does not change the stream"),
-            "doctor" | "replay" => (&[0, 1], ""),
+            "doctor" | "replay" | "forecast" => (&[0, 1], ""),
             // The messages may be on another subject, or an old key still needed.
             "quarantine" if arguments[2] == "discard" => (&[0, 2], ""),
             "keys" => (&[0, 1], ""),

@@ -38,7 +38,7 @@ The scheduler makes every consumer; nobody else may. Those of a workspace's orch
 
 Fetch from `$JS.API.CONSUMER.MSG.NEXT.WAYBILL.<consumer>`, asking for 30 s at most or with heartbeats, since the server forgets a request that has had no answer for 35 s, and acknowledge each message. A message may come more than once: what it says of a placement is told apart by `ce-id`. All processes of a workspace share its consumers.
 
-A placement has one `ContainerCredentialsAttached` or `ContainerCredentialsSkipped`, and later at most one `ContainerCredentialsWithdrawn`. Its outcomes come in order: provider (attached or failed), then pull (succeeded or failed), then its end on the node. A renewed secret is said once for each worker, not for each container. What programs of a node ask a worker (`ContainerLoginAsked`, `NodeLoginAsked`) stands on subjects of its own, `waybill.events.outcome.<worker_id>.question…`, which these consumers do not deliver: nothing follows from it.
+A placement has one `ContainerCredentialsAttached` or `ContainerCredentialsSkipped`, and later at most one `ContainerCredentialsWithdrawn`. Its outcomes come in order: provider (attached or failed), then pull (succeeded or failed), then its end on the node. A renewed secret is said once for each worker, not for each container. What programs of a node ask a worker (`ContainerLoginAsked`, `NodeLoginAsked`) stands on subjects of its own, `waybill.events.outcome.<worker_id>.question…`, which these consumers do not deliver: nothing follows from it. What the gateway refused (`RequestRefused`) stands on `waybill.events.refused.…`, and nothing follows from that either.
 
 ## Ids
 

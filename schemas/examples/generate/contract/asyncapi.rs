@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     about,
-    channels::{CHANNELS, Channel, Exchange, Operation},
+    channels::{CHANNELS, Channel, Exchange, Operation, REFUSED},
     schema,
 };
 use waybill_schemas::{EventType, ID_PATTERN, MAX_BODY_BYTES, Subject, header};
@@ -30,9 +30,13 @@ pub(super) fn document() -> Value {
     })
 }
 
+fn every_channel() -> impl Iterator<Item = &'static Channel> {
+    CHANNELS.iter().chain(&REFUSED)
+}
+
 /// Every channel with its subject.
 fn addressed() -> impl Iterator<Item = (&'static Channel, Subject)> {
-    CHANNELS.iter().filter_map(|channel| Some((channel, channel.subject()?)))
+    every_channel().filter_map(|channel| Some((channel, channel.subject()?)))
 }
 
 fn channels() -> Value {
@@ -72,7 +76,7 @@ fn operations() -> Value {
     let of_channel =
         |channel: &'static Channel| channel.operations.iter().map(move |operation| (channel.name, operation));
     let named = |(channel, operation): (&str, &Operation)| (operation.name.to_owned(), describe(channel, operation));
-    Value::Object(CHANNELS.iter().flat_map(of_channel).map(named).collect())
+    Value::Object(every_channel().flat_map(of_channel).map(named).collect())
 }
 
 fn describe(channel: &str, operation: &Operation) -> Value {

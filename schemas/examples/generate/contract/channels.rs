@@ -1,9 +1,13 @@
 //! The channels of the log, one for each form of subject, and what each program does on it.
 
+mod refused;
+
 use waybill_schemas::{
     EventType::{self, *},
     Subject,
 };
+
+pub(super) use refused::REFUSED;
 
 const GATEWAY: &str = "gateway";
 const ORCHESTRATOR: &str = "orchestrator";

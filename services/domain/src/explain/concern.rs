@@ -112,6 +112,10 @@ impl Concern {
                 self.workers.as_ref().is_some_and(|workers| workers.contains(worker_id))
             }
             Subject::Workspace { .. } | Subject::Token { .. } => false,
+            Subject::RefusedContainer { container_id, .. } => self.container.as_ref() == Some(container_id),
+            Subject::RefusedImage { image_id, .. } => self.images.contains(image_id),
+            Subject::RefusedSecret { secret, .. } => self.secrets.contains(secret),
+            Subject::RefusedWorkspace { .. } | Subject::RefusedUnowned => true,
             Subject::SchedulerKeys | Subject::Quarantine { .. } => false,
         }
     }

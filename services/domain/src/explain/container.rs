@@ -15,6 +15,7 @@ use super::{
     open::{Owed, Undecided, await_decision, await_worker},
     provider::{Failed, no_provider},
     pull::{no_image, wants_credentials},
+    refused::{Refusal, places, refused_since, refused_unnamed},
     replay::Replay,
     step::{StepOutcome, steps},
     story::{Provided, Pulled, Renewal, Story},
@@ -72,6 +73,12 @@ pub fn explain_container(
         explanation.timeline = steps(timeline(&view, newest));
         (explanation.placement, explanation.worker_id) = (Some(newest.number()), Some(newest.worker().clone()));
     }
+    if explanation.placement.is_none() {
+        let refused = history.events().filter(|recorded| is_about_container(&recorded.value.subject));
+        explanation.timeline = steps(refused.map(|recorded| (recorded, None)));
+    }
+    explanation.notes.extend(refused_since(&history, &explanation.verdict));
+    explanation.notes.extend(refused_unnamed(&history, &explanation.verdict, now));
     explanation.notes.extend(unreadable(&history, &explanation.verdict));
     explanation
 }
@@ -92,13 +99,21 @@ fn not_requested(history: &History, workspace: &WorkspaceId, container_id: &Cont
     if let Some(unreadable) = history.unreadable(|subject| matches!(subject, Subject::Container { .. })).next_back() {
         return quarantined(Hop::Requested, unreadable);
     }
+    if let Some(refusal) = Refusal::find(history, 0, is_about_container, places) {
+        return refusal.verdict("");
+    }
     Verdict::broken(
         Hop::Requested,
         Code::NotRequested,
         format!("the log holds no request for container {container_id} in workspace {workspace}"),
         "Check the id and the workspace, and that the orchestrator calls POST /v1/containers or publishes \
-         ContainerRequested; one that nats-server or the gateway refuses leaves no event.",
+         ContainerRequested; one that nats-server refuses leaves no event, and of one that the gateway refuses without a \
+         valid token it is not known what it was about.",
     )
+}
+
+fn is_about_container(subject: &Subject) -> bool {
+    matches!(subject, Subject::RefusedContainer { .. })
 }
 
 /// A message that cannot be read and stands where a newer request does. An end stands on the subject of its own request.

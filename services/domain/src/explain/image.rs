@@ -8,6 +8,7 @@ use super::{
     missing::nothing_built,
     notes::unreadable,
     reason::{Situation, clause, remedy},
+    refused::{refused_since, refused_unnamed},
     replay::Replay,
     secret::unverified,
     skipped,
@@ -30,9 +31,11 @@ pub fn explain_image(history: &History, workspace: &WorkspaceId, image_id: &Imag
     let mut notes = Vec::new();
     notes.extend(secret.and_then(|secret| unverified(&history, secret)));
     let verdict = judge(&history, (workspace, image_id), image, secret, now);
+    notes.extend(refused_since(&history, &verdict));
+    notes.extend(refused_unnamed(&history, &verdict, now));
     notes.extend(unreadable(&history, &verdict));
     let shown = |subject: &Subject| match subject {
-        Subject::Image { .. } => true,
+        Subject::Image { .. } | Subject::RefusedImage { .. } => true,
         Subject::Secret { secret, .. } => image.and_then(|image| image.secret_name.as_ref()) == Some(secret),
         _ => false,
     };

@@ -6,6 +6,7 @@ use super::{
     again::ASK_AGAIN,
     container::{View, quarantined},
     reason::{Situation, clause, remedy},
+    refused::Refusal,
     replay::Replay,
     skipped,
     story::Story,
@@ -100,6 +101,10 @@ fn without_secret(
 pub(super) fn nothing_built(situation: &Situation<'_>, then: &str) -> Verdict {
     let reason = AttachSkipReason::NoSecretForImage;
     let id = situation.image_id.map_or("of the request", |id| id.as_str());
+    let about = |subject: &Subject| matches!(subject, Subject::RefusedImage { image_id, .. } if Some(image_id) == situation.image_id);
+    if let Some(refusal) = Refusal::find(situation.history, 0, about, |_| true) {
+        return refusal.verdict(then);
+    }
     match situation.history.elsewhere() {
         [] => {
             let remedy = format!("{} {then}", remedy(reason, situation));

@@ -98,8 +98,8 @@ pub(super) fn remedy(reason: AttachSkipReason, situation: &Situation<'_>) -> Str
         }
         AttachSkipReason::NoSecretForImage | AttachSkipReason::CredentialsUnusable => match situation.skipped() {
             Some(build) => skipped::remedy(build.value),
-            None => "Check the image id, that the builder calls POST /v1/builds after each build, and what it was answered: a \
-                     build that is refused (401, 403, 422) leaves no event, only a line in the gateway's log."
+            None => "Check the image id, that the builder calls POST /v1/builds after each build, and what it was answered: of a \
+                     build that is refused without a valid token (401) it is not known what it was about."
                 .to_owned(),
         },
         AttachSkipReason::SecretNotFound => format!(

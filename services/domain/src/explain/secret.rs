@@ -12,6 +12,7 @@ use super::{
     notes::unreadable,
     open::{Owed, await_worker},
     reason::rotate,
+    refused::{Refusal, refused_since, refused_unnamed, saves},
     replay::Replay,
     step::latest_steps,
     verdict::{Code, Hop, Verdict},
@@ -30,8 +31,11 @@ pub fn explain_secret(
     let secret = facts.secrets.get(&SecretKey { workspace: workspace.clone(), secret_name: secret_name.clone() });
     let verdict = judge(&history, (workspace, secret_name), secret, now);
     let mut notes: Vec<String> = secret.and_then(|secret| unverified(&history, secret)).into_iter().collect();
+    notes.extend(refused_since(&history, &verdict));
+    notes.extend(refused_unnamed(&history, &verdict, now));
     notes.extend(unreadable(&history, &verdict));
-    let (hidden, timeline) = latest_steps(history.events());
+    let shown = |subject: &Subject| !matches!(subject, Subject::RefusedWorkspace { .. } | Subject::RefusedUnowned);
+    let (hidden, timeline) = latest_steps(history.events().filter(|recorded| shown(&recorded.value.subject)));
     if hidden > 0 {
         notes.push(format!("{hidden} earlier events are not shown"));
     }
@@ -60,6 +64,10 @@ fn judge(
         return quarantined(Hop::Saved, unreadable);
     }
     let Some(secret) = secret else {
+        let about = |subject: &Subject| matches!(subject, Subject::RefusedSecret { .. });
+        if let Some(refusal) = Refusal::find(history, 0, about, saves) {
+            return refusal.verdict("");
+        }
         return Verdict::broken(
             Hop::Saved,
             Code::SecretNotFound,

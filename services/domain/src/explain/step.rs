@@ -6,7 +6,7 @@ use waybill_schemas::{
     v1::{LoginQuestion, SecretVersion},
 };
 
-use super::{asked, verdict::Hop};
+use super::{asked, refused, verdict::Hop};
 
 /// Whether a hop did what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -224,6 +224,12 @@ fn describe_outcome(event: &Event) -> Option<Words> {
             Words::because(Hop::Pull, StepOutcome::Failed, (e.reason.as_str(), e.reason.meaning()), detail)
         }
         Event::ContainerLoginAsked(e) => question(&e.asked),
+        Event::RequestRefused(e) => Words {
+            hop: refused::hop_of(e.operation),
+            outcome: StepOutcome::Failed,
+            reason: Some(e.code.as_str()),
+            says: refused::describe_refusal(e),
+        },
         Event::SecretRenewalApplied(e) => {
             Words::done(Hop::Provider, format!("worker {} uses {} version {}", e.worker_id, e.secret_name, e.version))
         }

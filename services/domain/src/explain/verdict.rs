@@ -144,6 +144,8 @@ codes! {
     VerificationFailed = "verification_failed",
     /// The log holds no request for the container.
     NotRequested = "not_requested",
+    /// The gateway refused the request that would have recorded it.
+    RequestRefused = "request_refused",
     /// The request names no image.
     NoImageId = "no_image_id",
     /// The container builds images and brings its own credentials.

@@ -22,6 +22,8 @@ pub enum About {
     Workspace,
     /// The scheduler.
     Scheduler,
+    /// What a client sends: the code of the refusal, and the field where one is wrong.
+    Request(Box<str>),
 }
 
 impl About {
@@ -34,6 +36,7 @@ impl About {
             Self::Worker(name) => ("worker", Some(name)),
             Self::Workspace => ("workspace", None),
             Self::Scheduler => ("scheduler", None),
+            Self::Request(answer) => ("request", Some(answer)),
         }
     }
 }

@@ -21,20 +21,20 @@ impl Fleet {
         let Recorded { sequence, at, value: RecordedEvent { subject, event, .. } } = recorded;
         self.pass(sequence, at);
         let now = (sequence, Moment::from(at));
-        if let Subject::ContainerOutcome { worker_id, .. }
-        | Subject::SecretOutcome { worker_id, .. }
-        | Subject::Worker { worker_id } = subject
-        {
-            let worker = self.name(worker_id.as_str());
-            self.heard.insert(worker, now.1);
-        }
+        self.hear(subject, now);
+        self.note_habits(event, now);
+        self.accept_request(event);
         match event {
+            Event::RequestRefused(refused) => self.refuse_request(recorded, refused),
             Event::ImageSecretNamed(event) => self.note_build(event.workspace.as_str(), event.image_id.as_str(), None),
             Event::CredentialSecretSkipped(event) => {
                 self.note_build(event.workspace.as_str(), event.image_id.as_str(), Some(event.reason));
             }
             Event::ContainerRequested(request) => self.request(request, now),
-            Event::ContainerEnded(ended) => self.forget(ended.placement),
+            Event::ContainerEnded(ended) => {
+                self.note_end(ended.placement, now.1);
+                self.forget(ended.placement);
+            }
             Event::ContainerCredentialsAttached(event) => {
                 let target = (Some(event.secret_name.as_str()), Some(event.registry.as_str()));
                 let ends = event.expires_at.map(Moment::from);
@@ -95,6 +95,7 @@ impl Fleet {
         let now = Moment::from(at);
         (self.position, self.at) = (sequence, Some(now));
         let oldest = Moment(now.0.saturating_sub(KEPT_HOURS.saturating_mul(HOUR_MICROS)));
+        self.forget_refusals(oldest);
         loop {
             let crowded = self.failures.len() > MOST_KEPT;
             let Some(first) = self.failures.first_entry().filter(|first| crowded || first.get().at < oldest) else {
@@ -109,7 +110,7 @@ impl Fleet {
         }
     }
 
-    fn name(&mut self, name: &str) -> Arc<str> {
+    pub(super) fn name(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.names.get(name) {
             return known.clone();
         }
@@ -121,6 +122,7 @@ impl Fleet {
     /// The image's newest build counts; one that came late tells what was wrong before.
     fn note_build(&mut self, workspace: &str, image: &str, skipped: Option<SaveSkipReason>) {
         let key = (self.name(workspace), Box::from(image));
+        self.note_rebuilt(&key);
         for failure in self.unbuilt.remove(&key).unwrap_or_default() {
             let cause = Cause { hop: Hop::Saved, code: Code::SavedAfterRequest, about: About::Workspace };
             let cause = self.intern(cause);
@@ -231,6 +233,15 @@ impl Fleet {
                 _ => None,
             }
         });
+        let taken = self.rows.get(placement).filter(|row| row.since == now).map(|row| &row.standing);
+        match (event, taken) {
+            (Event::ImagePullSucceeded(_), Some(Standing::Pulled)) => self.note_pull(*placement, None, now),
+            (Event::ImagePullFailed(_), Some(Standing::Broken(cause))) => {
+                let cause = cause.clone();
+                self.note_pull(*placement, Some(&cause), now);
+            }
+            _ => {}
+        }
     }
 
     /// A worker took a new version for all its placements that have the secret, or could not.
@@ -280,7 +291,13 @@ impl Fleet {
     }
 
     fn fail(&mut self, placement: u64, cause: Cause, (sequence, at): (u64, Moment)) {
-        let cause = self.intern(cause);
+        let unbuilt = cause.code == Code::NothingBuilt;
+        let refused = self
+            .rows
+            .get(&placement)
+            .filter(|_| unbuilt)
+            .and_then(|row| self.refusals.cause_of_image(&row.workspace, row.image.as_deref()?));
+        let cause = refused.unwrap_or_else(|| self.intern(cause));
         self.open.remove(&placement);
         let Some(row) = self.rows.get_mut(&placement) else { return };
         row.standing = Standing::Broken(cause.clone());
@@ -294,15 +311,13 @@ impl Fleet {
             target: row.target.clone(),
             cause,
         };
-        if failure.cause.code == Code::NothingBuilt
-            && let Some(image) = failure.image.clone()
-        {
+        if let Some(image) = failure.image.clone().filter(|_| unbuilt) {
             self.unbuilt.entry((failure.workspace.clone(), image)).or_default().push((sequence, placement));
         }
         self.failures.insert((sequence, placement), failure);
     }
 
-    fn intern(&mut self, cause: Cause) -> Arc<Cause> {
+    pub(super) fn intern(&mut self, cause: Cause) -> Arc<Cause> {
         if let Some(known) = self.causes.get(&cause) {
             return known.clone();
         }

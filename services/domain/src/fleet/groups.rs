@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use waybill_schemas::Timestamp;
 
-use super::{About, Cause, Failure, Fleet, Moment, Row, Standing, cause::is_of_the_way};
+use super::{
+    About, Cause, Failure, Fleet, Moment, Row, Standing,
+    cause::is_of_the_way,
+    refused::{Kind, Refusal, Thing},
+};
 use crate::explain::{Code, State};
 
 /// How long a placement may wait for a report before the wait counts as a failure.
@@ -35,8 +39,12 @@ pub struct Group {
     pub first: Place,
     /// The last one.
     pub last: Place,
-    /// One container that failed so: the newest that still stands so, or the newest.
+    /// One container that failed so: the newest that still stands so, or the newest; where only requests were refused, what one
+    /// of them was about.
     pub example: Example,
+    /// Sentence and remedy, where they are the newest refusal's own.
+    #[serde(skip)]
+    pub told: Option<(String, String)>,
 }
 
 /// A place in the log.
@@ -48,15 +56,19 @@ pub struct Place {
     pub time: Timestamp,
 }
 
-/// A container that failed.
+/// A container that failed, or what a refused request was about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Example {
-    /// Its owner.
-    pub workspace: String,
-    /// The container.
-    pub container_id: String,
+    /// `container`, `image` or `secret`; `event` where the request named none of them.
+    pub kind: &'static str,
+    /// Its owner, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// The container, the image or the secret, or the sequence of the event.
+    pub id: String,
     /// The placement that failed.
-    pub placement: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<u64>,
 }
 
 /// One failure, or one wait.
@@ -72,6 +84,25 @@ struct Case<'f> {
     secret: Option<&'f str>,
     state: State,
     still: bool,
+}
+
+impl Case<'_> {
+    fn describe(&self) -> Example {
+        let (workspace, id) = (Some(self.workspace.to_owned()), self.container.to_owned());
+        Example { kind: "container", workspace, id, placement: Some(self.placement) }
+    }
+}
+
+impl Thing {
+    fn describe(&self, sequence: u64) -> Example {
+        let (kind, id) = match self.kind {
+            Kind::Container => ("container", self.id.to_string()),
+            Kind::Image => ("image", self.id.to_string()),
+            Kind::Secret => ("secret", self.id.to_string()),
+            Kind::Unnamed => ("event", sequence.to_string()),
+        };
+        Example { kind, workspace: self.workspace.as_deref().map(str::to_owned), id, placement: None }
+    }
 }
 
 impl Fleet {
@@ -97,6 +128,13 @@ impl Fleet {
         }
         for (cause, case) in self.long_waits(now).filter(|(_, case)| mine(case.workspace)) {
             groups.entry((owner(&cause, case.workspace), cause)).or_default().take(case);
+        }
+        let refused = self.refusals.iter().filter(|(_, refusal)| refusal.place.1 >= since);
+        for (thing, refusal) in refused {
+            let owner = thing.workspace.as_deref();
+            if owner.map_or(workspace.is_none(), mine) {
+                groups.entry((owner, (*refusal.cause).clone())).or_default().take_refusal(thing, refusal);
+            }
         }
         let mut groups: Vec<Group> =
             groups.into_iter().filter_map(|((_, cause), gathered)| gathered.into_group(cause)).collect();
@@ -155,7 +193,7 @@ impl Fleet {
 /// The workspace that a cause is of; none where it goes beyond one.
 fn owner<'c>(cause: &Cause, workspace: &'c str) -> Option<&'c str> {
     match cause.about {
-        About::Secret(_) | About::Image(_) | About::Workspace => Some(workspace),
+        About::Secret(_) | About::Image(_) | About::Workspace | About::Request(_) => Some(workspace),
         About::Registry(_) | About::Worker(_) | About::Scheduler => None,
     }
 }
@@ -195,6 +233,7 @@ struct Gathered<'f> {
     first: Option<(u64, Moment)>,
     last: Option<(u64, Moment)>,
     example: Option<Case<'f>>,
+    refused: Option<(&'f Thing, &'f Refusal)>,
 }
 
 impl<'f> Gathered<'f> {
@@ -216,12 +255,34 @@ impl<'f> Gathered<'f> {
         }
     }
 
+    fn take_refusal(&mut self, thing: &'f Thing, refusal: &'f Refusal) {
+        let named = thing.workspace.as_deref().map(|workspace| (workspace, &*thing.id));
+        match thing.kind {
+            Kind::Container => self.containers.extend(named),
+            Kind::Image => self.images.extend(named),
+            Kind::Secret => self.secrets.extend(named),
+            Kind::Unnamed => {}
+        }
+        self.still.extend(named.filter(|_| thing.kind == Kind::Container));
+        self.workspaces.extend(thing.workspace.as_deref());
+        self.first = Some(self.first.map_or(refusal.first, |first| first.min(refusal.first)));
+        self.last = self.last.max(Some(refusal.place));
+        if self.refused.is_none_or(|(_, known)| known.place < refusal.place) {
+            self.refused = Some((thing, refusal));
+        }
+    }
+
     fn into_group(self, cause: Cause) -> Option<Group> {
         let place = |(sequence, at): (u64, Moment)| Place { sequence, time: at.into() };
-        let example = self.example?;
+        let (state, example) = match (self.example, self.refused) {
+            (Some(case), _) => (case.state, case.describe()),
+            (None, Some((thing, refusal))) => (State::Broken, thing.describe(refusal.place.0)),
+            (None, None) => return None,
+        };
+        let told = self.refused.map(|(_, refusal)| (refusal.sentence.to_string(), refusal.remedy.to_string()));
         Some(Group {
             cause,
-            state: example.state,
+            state,
             containers: self.containers.len(),
             still: self.still.len(),
             images: self.images.len(),
@@ -230,11 +291,8 @@ impl<'f> Gathered<'f> {
             workspaces: self.workspaces.len(),
             first: place(self.first?),
             last: place(self.last?),
-            example: Example {
-                workspace: example.workspace.to_owned(),
-                container_id: example.container.to_owned(),
-                placement: example.placement,
-            },
+            example,
+            told,
         })
     }
 }

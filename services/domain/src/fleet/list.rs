@@ -117,7 +117,7 @@ impl Fleet {
             let numbers = self.on_worker.get(worker).into_iter().flatten();
             let rows = numbers.filter_map(|number| self.rows.get(number));
             let rows = rows.filter(|row| workspace.is_none_or(|workspace| *row.workspace == *workspace));
-            let heard_at = self.heard.get(worker).copied().map(Timestamp::from);
+            let heard_at = self.heard.get(worker).map(|heard| Timestamp::from(heard.last));
             let worker_id = worker.to_string();
             rows.fold(WorkerLoad { worker_id, placements: 0, broken: 0, in_flight: 0, heard_at }, |mut load, row| {
                 load.placements = load.placements.saturating_add(1);

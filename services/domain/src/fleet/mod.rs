@@ -6,8 +6,11 @@
 
 mod cause;
 mod fold;
+mod forecast;
 mod groups;
+mod habits;
 mod list;
+mod refused;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,8 +26,11 @@ use waybill_schemas::{
 use crate::explain::{Code, Hop, State};
 
 pub use cause::{About, Cause};
+pub use forecast::{Forecast, ForecastKind, forecast};
 pub use groups::{Example, Group, Place};
+use habits::{Habits, Heard};
 pub use list::{Listed, Wanted, WorkerLoad};
+use refused::Refusals;
 
 /// An image of a workspace.
 type Image = (Arc<str>, Box<str>);
@@ -54,8 +60,12 @@ pub struct Fleet {
     failures: BTreeMap<FailureKey, Failure>,
     /// Failures of placements whose image no build was recorded for.
     unbuilt: BTreeMap<Image, Vec<FailureKey>>,
+    /// Requests that the gateway refused, and nobody accepted since.
+    refusals: Refusals,
     /// When each worker was last heard of.
-    heard: BTreeMap<Arc<str>, Moment>,
+    heard: BTreeMap<Arc<str>, Heard>,
+    /// What a forecast needs of the past.
+    habits: Habits,
     /// Everything that failed since then is kept.
     complete_from: Option<Moment>,
     names: BTreeSet<Arc<str>>,

@@ -188,6 +188,8 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         // What programs of a node ask is for people: no decision depends on it.
         | Event::ContainerLoginAsked(_)
         | Event::NodeLoginAsked(_)
+        // What was refused is not there.
+        | Event::RequestRefused(_)
         // Whoever keeps the quarantine acts on these.
         | Event::QuarantineRetried(_)
         | Event::QuarantineDiscarded(_) => Ok(Folded::default()),

@@ -2,7 +2,7 @@
 
 use waybill_domain::decision::{Decision, Outcome, SkippedImage};
 use waybill_schemas::{
-    Event, Timestamp, WorkerId,
+    Event, Subject, Timestamp, WorkerId,
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN, SaveSkipReason},
 };
 
@@ -11,6 +11,43 @@ use crate::world::{container, image, secret, workspace};
 /// The word of an enumeration whose `ALL` and `as_str` are the wire's.
 pub(crate) fn word<T: Copy>(all: &[T], text: impl Fn(T) -> &'static str, wanted: &str) -> T {
     all.iter().copied().find(|word| text(*word) == wanted).unwrap_or_else(|| panic!("no reason {wanted}"))
+}
+
+/// A request that the gateway refused, on its subject.
+pub(crate) fn declined(of: &str) -> (Subject, Event) {
+    use v1::RefusedOperation as Operation;
+    let (operation, field, subject) = match of {
+        "build" => {
+            let (workspace, image_id) = (workspace(), image());
+            (Operation::RecordBuild, "base_image", Subject::RefusedImage { workspace, image_id })
+        }
+        "request" | "end" => {
+            let operation = if of == "end" { Operation::EndContainer } else { Operation::RequestContainer };
+            let (workspace, container_id) = (workspace(), container());
+            (operation, "worker_id", Subject::RefusedContainer { workspace, container_id })
+        }
+        "put" | "rotate" => {
+            let operation = if of == "put" { Operation::PutSecret } else { Operation::RotateSecret };
+            (operation, "registry", Subject::RefusedSecret { workspace: workspace(), secret: secret() })
+        }
+        "nothing" => (Operation::RecordBuild, "body", Subject::RefusedWorkspace { workspace: workspace() }),
+        "stranger" => (Operation::RecordBuild, "Authorization", Subject::RefusedUnowned),
+        other => panic!("no request {other}"),
+    };
+    let event = v1::RequestRefused {
+        operation,
+        workspace: subject.workspace().cloned(),
+        container_id: matches!(subject, Subject::RefusedContainer { .. }).then(container),
+        image_id: matches!(subject, Subject::RefusedImage { .. }).then(image),
+        secret_name: matches!(subject, Subject::RefusedSecret { .. }).then(secret),
+        status: 422,
+        code: v1::RefusalCode::InvalidField,
+        field: Some(field.to_owned()),
+        detail: Some("the tag is malformed".to_owned()),
+        remedy: Some("name another tag".to_owned()),
+        repeated: None,
+    };
+    (subject, event.into())
 }
 
 /// A build without a secret.

@@ -12,7 +12,7 @@ use crate::{
     world::{World, minute},
 };
 
-fn fold(world: &World) -> Fleet {
+pub(crate) fn fold(world: &World) -> Fleet {
     let mut fleet = Fleet::default();
     for entry in world.entries() {
         let Recorded { sequence, at, value } = entry;

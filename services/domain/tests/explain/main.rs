@@ -13,6 +13,7 @@ mod fleet;
 mod life;
 mod prove;
 mod readers;
+mod refused;
 #[path = "../support/rows.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use waybill_domain::explain::{Asked, Case, Code, Proof, Readers, State, prove_remedy};
+use waybill_domain::explain::{Asked, Case, Code, Hop, Proof, Readers, State, prove_remedy};
 
 use crate::{
     support::rows,
@@ -45,7 +45,11 @@ fn each_remedy_is_proven_or_outside_the_log() {
         let fits = match (&proof, verdict.state) {
             (Proof::NothingToDo, state) => state == State::Healthy,
             (Proof::OutsideTheLog { .. }, State::InFlight) => true,
-            (Proof::OutsideTheLog { .. }, state) => state == State::Broken && OUTSIDE.contains(&verdict.code),
+            // Of a request that was refused, the log does not have what it asked for.
+            (Proof::OutsideTheLog { .. }, state) => {
+                let is_unknown = verdict.code == Code::RequestRefused && verdict.hop == Hop::Requested;
+                state == State::Broken && (is_unknown || OUTSIDE.contains(&verdict.code))
+            }
             (Proof::Proven { events, verdict: then }, state) => {
                 proven.insert(verdict.code);
                 // The credentials are on their way; what the worker makes of them is for the worker to say.

@@ -12,7 +12,7 @@ use waybill_schemas::{
     v1::{self, CredType, CredentialSource, DEFAULT_CHAIN},
 };
 
-use crate::bodies::{Report, question, skipped, skipped_instead, word};
+use crate::bodies::{Report, declined, question, skipped, skipped_instead, word};
 
 const KEY: &str = "XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT";
 const NEW_KEY: &str = "XDQ4WDVLFQCTEDNMQUGSLKGRMEGNLEGAAMOSGJFVV5LVQLL7A3DHP4RV";
@@ -122,6 +122,7 @@ impl World {
             "applied" | "unusable" => self.renewed(name, detail),
             "ended" => self.ended(detail),
             "asked" | "other" => self.asked(name, detail),
+            "declined" => self.fresh(declined(detail).0, declined(detail).1),
             other => self.now = Some(other.strip_prefix("now=").expect("a word of the table").parse().unwrap()),
         }
     }

@@ -104,7 +104,12 @@ pub(super) async fn carry_out_form(ask: Ask, Path(place): Path<(String, String, 
     }
     let intent = match Intent::read(&ask, place).await {
         Ok(intent) => intent,
-        Err(problem) => return ask.answer(Err(problem)),
+        Err(problem) => {
+            let refusal = problem.refusal();
+            let mut answer = ask.answer(Err(problem));
+            answer.extensions_mut().insert(refusal);
+            return answer;
+        }
     };
     let done = async {
         let form = body::read_form(&ask.headers, content, ask.app.limits).await?;
@@ -115,7 +120,11 @@ pub(super) async fn carry_out_form(ask: Ask, Path(place): Path<(String, String, 
             let Intent { workspace, name, .. } = &intent;
             Redirect::to(&format!("/secrets/{workspace}/{name}?done={sequence}")).into_response()
         }
-        Err(problem) => ask.answer(Ok(intent.render_page(&ask, Some(&problem)))),
+        Err(problem) => {
+            let mut answer = ask.answer(Ok(intent.render_page(&ask, Some(&problem))));
+            answer.extensions_mut().insert(problem.refusal());
+            answer
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
         problem::{self, Problem},
         request,
     },
+    refusals::witness,
     tokens::Holder,
 };
 
@@ -49,6 +50,7 @@ impl FromRequestParts<Arc<App>> for Ask {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let found = session::find_session(&parts.headers, &app.recorder.hash_key, &app.tokens, &app.console.ended);
         let Some((session, holder)) = found else { return Err(sign_in_first(parts)) };
+        witness::note_holder(&holder);
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         Ok(Self { app: app.clone(), session, holder, headers: parts.headers.clone(), uri: parts.uri.clone(), query })
     }

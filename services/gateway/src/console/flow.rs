@@ -72,6 +72,7 @@ fn plain_name(event: &Event) -> &'static str {
         Event::ImagePullFailed(_) => "not pulled",
         Event::SecretRenewalApplied(_) => "renewal used",
         Event::SecretRenewalFailed(_) => "renewal failed",
+        Event::RequestRefused(_) => "refused",
         other => other.event_type().as_str(),
     }
 }

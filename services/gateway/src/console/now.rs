@@ -2,7 +2,10 @@
 
 use axum::response::Response;
 use maud::{Markup, html};
-use waybill_domain::explain::State;
+use waybill_domain::{
+    explain::State,
+    fleet::{Forecast, forecast},
+};
 use waybill_platform::{
     events::{Ids, Order, Selection, Span, read_events},
     explain::{Moment, Remedied},
@@ -29,6 +32,10 @@ use crate::http::{
 const SPAN: u64 = 3600;
 /// Most causes that are shown with their remedies.
 const MOST_CAUSES: usize = 8;
+/// Most forecasts that are shown.
+const MOST_FORECASTS: usize = 8;
+/// So far ahead.
+const WEEK: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 /// Events that the page begins with.
 const MOST_EVENTS: usize = 16;
 /// A worker that was not heard of for this long is quiet, in seconds.
@@ -45,6 +52,7 @@ async fn read_page(ask: &Ask) -> Result<Page, Problem> {
     let (figures, failing) = (read_figures(&ask.app, own).await?, read_failing(ask).await?);
     let events = read_recent(ask).await?;
     let now = trace::now();
+    let coming = look_at_fleet(ask, |fleet| forecast(fleet, own.map(|own| own.as_str()), now, WEEK))?;
     let body = html! {
         h1.hidden { "Now" }
         div hidden hx-sse:connect="/live" hx-swap="none" {}
@@ -54,6 +62,10 @@ async fn read_page(ask: &Ask) -> Result<Page, Problem> {
                 section.section {
                     h2 { "What failed in the last hour, by cause" }
                     ul #causes.causes { (render_causes(&failing, now)) }
+                }
+                section.section {
+                    div.head { h2 { "What will break within a week" } }
+                    ul.causes { (render_forecasts(&coming)) }
                 }
                 section.section { h2 { "Workers" } (workers::render_table(&figures.workers, now)) }
             }
@@ -68,9 +80,11 @@ async fn read_page(ask: &Ask) -> Result<Page, Problem> {
         (layout::render_same(&[
             Same::command("top"),
             Same::command("explain --since 1h"),
+            Same::command("forecast"),
             Same::command("events --follow"),
             Same::get(&ask.base(), "/v1/now"),
             Same::get(&ask.base(), "/v1/failures?since=1h"),
+            Same::get(&ask.base(), "/v1/forecast?within=7d"),
             Same::get(&ask.base(), "/v1/events?order=newest"),
         ]))
     };
@@ -122,10 +136,45 @@ pub(super) fn render_causes(failing: &[Remedied], now: Timestamp) -> Markup {
     }
 }
 
+/// What breaks, the soonest first, each with its command.
+fn render_forecasts(coming: &[Forecast]) -> Markup {
+    html! {
+        @if coming.is_empty() { li { (layout::render_empty("Nothing that the log tells of.", "A secret or a token that ends with nobody renewing it shows here, and so does a worker that stays away.")) } }
+        @for one in coming.iter().take(MOST_FORECASTS) { (render_forecast(one)) }
+        @if coming.len() > MOST_FORECASTS { li.soft { "and " (coming.len().saturating_sub(MOST_FORECASTS)) " more" } }
+    }
+}
+
+fn render_forecast(one: &Forecast) -> Markup {
+    let page = match (&one.workspace, one.kind.thing()) {
+        (_, "worker") => Some(format!("/workers/{}", one.id)),
+        (Some(workspace), thing @ ("secret" | "image")) => Some(format!("/{thing}s/{workspace}/{}", one.id)),
+        _ => None,
+    };
+    html! {
+        li {
+            p.line {
+                span {
+                    code class=(if one.at.is_some() { "warn" } else { "bad" }) { (one.kind.as_str()) }
+                    " " (one.kind.thing()) " "
+                    @match page { Some(page) => a href=(page) { (one.id) }, None => strong { (one.id) } }
+                }
+                span.soft.small { @match one.at { Some(at) => (layout::render_time(at)), None => "already" } }
+            }
+            p.reach { (layout::spell_count(one.containers, "container")) " · " (layout::spell_count(one.workers, "worker")) }
+            p { (layout::render_prose(&layout::to_sentence(&one.sentence))) }
+            p.small { "→ " code { (one.remedy) } }
+        }
+    }
+}
+
 fn render_cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp) -> Markup {
     let (kind, name) = group.cause.about.parts();
     let example = &group.example;
-    let story = format!("/containers/{}/{}", example.workspace, example.container_id);
+    let story = match &example.workspace {
+        Some(workspace) if example.kind != "event" => format!("/{}s/{workspace}/{}", example.kind, example.id),
+        _ => format!("/events/{}", example.id),
+    };
     let class = if group.state == State::InFlight { "warn" } else { "bad" };
     html! {
         li {
@@ -139,7 +188,7 @@ fn render_cause(Remedied { group, sentence, remedy }: &Remedied, now: Timestamp)
                 " · " (layout::spell_count(group.images, "image"))
                 " · " (layout::spell_count(group.workers, "worker"))
                 " · " (layout::spell_count(group.secrets, "secret"))
-                " · e.g. " a href=(story) { (example.container_id) }
+                " · e.g. " a href=(story) { @if example.kind != "container" { (example.kind) " " } (example.id) }
             }
             @if !sentence.is_empty() { p { (layout::render_prose(&layout::to_sentence(sentence))) } }
             @if !remedy.is_empty() { p.small { "→ " (layout::render_prose(remedy)) } }
@@ -169,7 +218,13 @@ mod tests {
             workspaces: 1,
             first: place,
             last: place,
-            example: Example { workspace: "acme".to_owned(), container_id: "c-1".to_owned(), placement: 5 },
+            example: Example {
+                kind: "container",
+                workspace: Some("acme".to_owned()),
+                id: "c-1".to_owned(),
+                placement: Some(5),
+            },
+            told: None,
         }
     }
 
@@ -189,6 +244,34 @@ mod tests {
         ] {
             assert!(text.contains(part) || text.contains(part.trim_end_matches('<')), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn what_will_break_has_its_command() {
+        let one = Forecast {
+            kind: waybill_domain::fleet::ForecastKind::SecretExpires,
+            workspace: Some("acme".to_owned()),
+            id: "a".to_owned(),
+            at: Some("2026-01-31T12:00:00Z".parse().unwrap()),
+            since: None,
+            containers: 3,
+            images: 1,
+            workers: 2,
+            sentence: "version 1 of secret a<b expires".to_owned(),
+            remedy: "waybill secrets rotate a --creds FILE".to_owned(),
+        };
+        let text = render_forecasts(&vec![one; MOST_FORECASTS + 2]).into_string();
+        for part in [
+            "secret_expires",
+            "href=\"/secrets/acme/a\"",
+            "3 containers",
+            "a&lt;b",
+            "<code>waybill secrets rotate a",
+            "and 2 more",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(render_forecasts(&[]).into_string().contains("Nothing that the log tells of."));
     }
 
     #[test]

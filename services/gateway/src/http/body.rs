@@ -11,15 +11,22 @@ use serde::de::DeserializeOwned;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{json, problem::Problem};
-use crate::config::Limits;
+use crate::{config::Limits, refusals::witness};
 
 /// How much of a refused body is read to its end, so that the client sees why it was refused.
 const DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reads a JSON body.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limits: Limits) -> Result<T, Problem> {
+    json::parse(&receive(headers, body, limits).await?)
+}
+
+/// The text of a JSON body. What it names is noted, for the case that it is refused.
+pub(super) async fn receive(headers: &HeaderMap, body: Body, limits: Limits) -> Result<Zeroizing<Vec<u8>>, Problem> {
     check_media_type(headers, "application/json", "send `Content-Type: application/json`")?;
-    json::parse(&read_in_time(headers, body, limits).await?)
+    let bytes = read_in_time(headers, body, limits).await?;
+    witness::note_body(&bytes);
+    Ok(bytes)
 }
 
 /// The fields of a form.
@@ -44,7 +51,9 @@ async fn read_in_time(headers: &HeaderMap, body: Body, limits: Limits) -> Result
     let reading = collect(body, declared_length(headers), limits.body_bytes);
     tokio::time::timeout(limits.body, reading).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} ms", limits.body.as_millis());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).remedy("send the request again"))
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+            .in_own_words()
+            .remedy("send the request again"))
     })
 }
 
@@ -56,7 +65,7 @@ fn check_media_type(headers: &HeaderMap, expected: &str, remedy: &'static str) -
     }
     let detail = format!("the body must be {expected}");
     let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", detail);
-    Err(problem.field("Content-Type").remedy(remedy))
+    Err(problem.in_own_words().field("Content-Type").remedy(remedy))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
@@ -110,5 +119,6 @@ fn unreadable() -> Problem {
 fn too_large(limit: usize) -> Problem {
     let detail = format!("the body is larger than {limit} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        .in_own_words()
         .remedy("send only the credentials that the image needs; WAYBILL_GATEWAY_BODY_LIMIT sets the limit")
 }

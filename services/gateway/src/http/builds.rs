@@ -15,7 +15,7 @@ use waybill_schemas::v1::TokenRole;
 use super::{
     App,
     answer::{SavedAnswer, UnsavedAnswer, answer_build, count_build, log_build},
-    body,
+    body, json,
     openapi::Problems,
     problem::Problem,
     request, verify,
@@ -132,9 +132,12 @@ pub(super) enum Credentials {
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers, TokenRole::Builder)?;
+    let holder = request::identify(&app, &headers)?;
+    // The body before all that may be refused: a refusal says what it was about.
+    let body = body::receive(&headers, body, app.limits).await;
+    request::require(&holder, TokenRole::Builder)?;
     let key = request::idempotency_key(&headers)?;
-    let body: BuildBody = body::read(&headers, body, app.limits).await?;
+    let body: BuildBody = json::parse(&body?)?;
     let verifies = verify::wanted(&app, body.verify, "verify")?;
     let build = read(body, &holder)?;
     log_received(&build);
@@ -215,5 +218,14 @@ fn log_decided(build: &BuildRequest, decision: &BuildDecision) {
 
 fn unreadable(error: &BuildError) -> Problem {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    Problem::invalid(error.field(), format!("{error}{cause}"))
+    let problem = Problem::invalid(error.field(), format!("{error}{cause}"));
+    // An error of a reference holds nothing of it; one of credentials may name hosts.
+    if matches!(error, BuildError::Reference { .. }) {
+        problem.in_own_words()
+    } else {
+        problem.remedy(PASS_CREDENTIALS)
+    }
 }
+
+const PASS_CREDENTIALS: &str = "pass an object of keys, user:password, a Docker configuration with auths, or the JSON text \
+                                {\"registry\", \"type\", \"credentials\"}";

@@ -88,9 +88,12 @@ pub(super) struct ContainerBody {
     )
 )]
 pub(super) async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers, TokenRole::Orchestrator)?;
+    let holder = request::identify(&app, &headers)?;
+    // The body before all that may be refused: a refusal says what it was about.
+    let body = body::receive(&headers, body, app.limits).await;
+    request::require(&holder, TokenRole::Orchestrator)?;
     let key = request::idempotency_key(&headers)?;
-    let requested = read(body::read(&headers, body, app.limits).await?, &holder)?;
+    let requested = read(json::parse(&body?)?, &holder)?;
     let token = request::subject_token("containers", key.as_ref())?;
     let session = app.recorder.begin(&holder.actor());
     let recording = async move {
@@ -156,9 +159,11 @@ pub(super) struct EndedBody {
     )
 )]
 pub(super) async fn ended(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let holder = request::authenticate(&app, &headers, TokenRole::Orchestrator)?;
+    let holder = request::identify(&app, &headers)?;
+    let body = body::receive(&headers, body, app.limits).await;
+    request::require(&holder, TokenRole::Orchestrator)?;
     request::idempotency_key(&headers)?;
-    let EndedBody { workspace, container_id, placement } = body::read(&headers, body, app.limits).await?;
+    let EndedBody { workspace, container_id, placement } = json::parse(&body?)?;
     let (workspace, container_id) = (request::authorize(workspace, &holder)?, request::id(container_id)?);
     let session = app.recorder.begin(&holder.actor());
     let recording = async move {

@@ -72,7 +72,8 @@ pub(super) struct CauseAnswer {
     /// Why, as one word.
     #[schema(schema_with = codes)]
     code: String,
-    /// What has to be mended: a secret, an image, a registry, a worker, the scheduler, or the workspace's programs.
+    /// What has to be mended: a secret, an image, a registry, a worker, the scheduler, the workspace's programs, or a request that
+    /// was refused, by the answer's code and field.
     #[schema(example = "secret team-registry")]
     about: String,
     /// `broken`, or `in_flight` where everybody waits.
@@ -94,7 +95,7 @@ pub(super) struct CauseAnswer {
     first: PlaceAnswer,
     /// The last one.
     last: PlaceAnswer,
-    /// One container that failed so.
+    /// One container that failed so, or what one refused request was about.
     example: ExampleAnswer,
     /// Why it failed, in one sentence.
     sentence: String,
@@ -113,16 +114,21 @@ pub(super) struct PlaceAnswer {
     time: String,
 }
 
-/// A container that failed.
+/// A container that failed, or what a refused request was about.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the domain's Example in the OpenAPI document")]
 pub(super) struct ExampleAnswer {
-    /// Its owner.
-    workspace: String,
-    /// The container.
-    container_id: String,
+    /// `container`, `image` or `secret`; `event` where the request named none of them.
+    #[schema(example = "container")]
+    kind: String,
+    /// Its owner, where it has one.
+    #[schema(nullable = false)]
+    workspace: Option<String>,
+    /// The container, the image or the secret, or the sequence of the event.
+    id: String,
     /// The placement that failed.
-    placement: u64,
+    #[schema(nullable = false)]
+    placement: Option<u64>,
 }
 
 /// Groups the failures of a time span by root cause.

@@ -52,7 +52,8 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let name = text.split('`').nth(1).unwrap_or_default();
     let name: String = name.chars().take(MAX_NAME).collect();
     if text.starts_with("unknown field") {
-        return Problem::unknown_field(name).remedy("remove it; the fields are in /openapi.json");
+        let detail = find_near_field(&name).unwrap_or("there is no such field");
+        return Problem::unknown_field(name, detail).remedy("remove it; the fields are in /openapi.json");
     }
     if text.starts_with("missing field") {
         return Problem::invalid(name, "the field is missing").remedy("add it");
@@ -70,7 +71,26 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
 }
 
-fn wrong_form(field: impl Into<String>, detail: &str) -> Problem {
+/// Each field of the bodies, and what is said of one that is spelled almost so: the client's own spelling is not repeated.
+macro_rules! near_fields {
+    ($($name:literal)*) => { [$(($name, concat!("there is no such field; is ", $name, " meant?"))),*] };
+}
+
+fn find_near_field(name: &str) -> Option<&'static str> {
+    const FIELDS: [(&str, &str); 21] = near_fields!(
+        "workspace" "image_id" "existing_image_uri" "existing_image_creds" "existing_image_secret" "base_image"
+        "base_image_creds" "base_image_secret" "modified" "verify" "container_id" "worker_id" "build_container" "placement"
+        "registry" "credentials" "if_version" "verify_image" "reason" "secret_name" "roles"
+    );
+    let distance = |field: &str| strsim::damerau_levenshtein(field, name);
+    let near = FIELDS.into_iter().min_by_key(|(field, _)| distance(field))?;
+    (distance(near.0) <= MOST_TYPOS).then_some(near.1)
+}
+
+/// Letters that may be wrong in a name that is meant.
+const MOST_TYPOS: usize = 2;
+
+fn wrong_form(field: impl Into<String>, detail: &'static str) -> Problem {
     Problem::invalid(field, detail).remedy("see the field's type in /openapi.json")
 }
 
@@ -80,5 +100,7 @@ fn not_json(error: &serde_json::Error) -> Problem {
 }
 
 fn malformed(detail: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail).remedy("send one JSON object in UTF-8")
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
+        .in_own_words()
+        .remedy("send one JSON object in UTF-8")
 }

@@ -9,11 +9,13 @@ mod events;
 mod explain;
 pub(crate) mod failures;
 mod fleet;
+mod forecast;
 mod identities;
 mod json;
 pub(crate) mod now;
 pub mod openapi;
 pub(crate) mod problem;
+mod refused;
 pub(crate) mod request;
 pub(crate) mod secret_list;
 pub(crate) mod secrets;
@@ -41,6 +43,7 @@ use crate::{
     feed::Feed,
     port::Verifies,
     record::{RecordError, Recorder},
+    refusals::Refusals,
     tokens::Tokens,
 };
 use problem::Problem;
@@ -60,6 +63,8 @@ pub(crate) struct App {
     pub(crate) issuer: Option<EventLog>,
     pub(crate) limits: Limits,
     pub(crate) console: Console,
+    /// Refused requests, on their way to the log.
+    pub(crate) refusals: Refusals,
     /// Recordings under way.
     pub(crate) recordings: TaskTracker,
 }
@@ -82,12 +87,13 @@ impl App {
 pub(crate) const MOST_STREAMS: usize = 256;
 
 /// The routes that need a token, each with the path under which the document has it.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 14] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 15] {
     [
         ("/v1/builds", post(builds::post)),
         ("/v1/events", get(events::list)),
         ("/v1/now", get(now::show)),
         ("/v1/failures", get(failures::list)),
+        ("/v1/forecast", get(forecast::list)),
         ("/v1/containers", get(fleet::containers).post(containers::post)),
         ("/v1/containers/ended", post(containers::ended)),
         ("/v1/secrets/{workspace}", get(secret_list::list)),
@@ -108,6 +114,7 @@ pub(crate) fn router(app: Arc<App>, health: &HealthState) -> Router {
         .chain(identities::routes())
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .merge(console::routes())
+        .route_layer(middleware::from_fn_with_state(app.clone(), refused::note))
         .route_layer(middleware::from_fn(span::trace))
         .with_state(app)
         .merge(health.routes())

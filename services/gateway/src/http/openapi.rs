@@ -21,7 +21,7 @@ use waybill_domain::explain::{Code, State};
 use waybill_schemas::{EventType, ID_PATTERN, SECRET_NAME_PATTERN};
 
 use super::{
-    builds, containers, events, explain, failures, fleet, identities, now,
+    builds, containers, events, explain, failures, fleet, forecast, identities, now,
     problem::{Problem, no_such_route},
     request, secret_list, secrets, withdrawals,
 };
@@ -34,14 +34,14 @@ use super::{
                        answered when the log has acknowledged its event. What became of it is explained from the log."
     ),
     paths(
-        builds::post, fleet::containers, containers::post, containers::ended, events::list, now::show, failures::list,
+        builds::post, fleet::containers, containers::post, containers::ended, events::list, now::show, failures::list, forecast::list,
         secret_list::list, secret_list::get, secrets::put, secrets::rotate,
         withdrawals::revoke, withdrawals::shred, withdrawals::delete,
         explain::image, explain::container, explain::secret,
         identities::join, identities::retire, identities::add_workspace, identities::create_token,
         identities::list_tokens, identities::revoke_token, healthz, readyz, metrics, openapi_json
     ),
-    components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer)),
+    components(schemas(Problem, builds::Credentials, failures::CauseAnswer, fleet::ListedAnswer, forecast::BreakAnswer)),
     modifiers(&Bearer, &Patterns)
 )]
 struct Document;
@@ -95,6 +95,7 @@ impl Modify for Patterns {
                 "since" => text(&format!("^([1-9][0-9]{{0,4}}[smhd]|{PLACE})$")),
                 "state" => text(&format!("^({})$", any(State::ALL.iter().map(|state| state.as_str())))),
                 "code" => text(&format!("^({})$", any(Code::ALL.iter().map(|code| code.as_str())))),
+                "within" => text("^[1-9][0-9]{0,4}[smhd]$"),
                 "order" => text("^(oldest|newest)$"),
                 "type" => {
                     let types = any(EventType::ALL.iter().map(|kind| kind.as_str()));

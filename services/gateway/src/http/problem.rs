@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents: what is wrong, with which field, and what to do.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -32,7 +34,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     /// What is wrong.
     #[schema(value_type = String)]
-    detail: Box<str>,
+    detail: Cow<'static, str>,
     /// Field or header of the request that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String)]
@@ -53,6 +55,10 @@ pub(crate) struct Problem {
     #[serde(skip)]
     #[schema(ignore)]
     foreign_field: bool,
+    /// True if the detail is words of the gateway alone, though they were put together for this request.
+    #[serde(skip)]
+    #[schema(ignore)]
+    own_words: bool,
 }
 
 fn as_urn<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
@@ -67,38 +73,49 @@ fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok,
     serializer.serialize_u16(status.as_u16())
 }
 
-/// What a refused request leaves in the gateway's log and metrics: nothing that the client wrote.
+/// What a refused request leaves in logs and metrics: nothing that the client wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
+    pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) field: Option<Box<str>>,
+    /// What is wrong, where that is words of the gateway alone.
+    pub(super) detail: Option<Box<str>>,
+    pub(super) remedy: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem of a kind, such as `invalid_field`.
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: code,
             code,
             title: status,
             status,
-            detail: detail.into().into(),
+            detail: detail.into(),
             field: None,
             version: None,
             remedy: None,
             header: None,
             foreign_field: false,
+            own_words: false,
         }
     }
 
     /// A field whose value cannot be used.
-    pub(crate) fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail).field(field)
     }
 
     /// A field that there is not, by the client's name for it.
-    pub(crate) fn unknown_field(name: String) -> Self {
-        Self { foreign_field: true, ..Self::invalid(name, "there is no such field") }
+    pub(crate) fn unknown_field(name: String, detail: &'static str) -> Self {
+        Self { foreign_field: true, ..Self::invalid(name, detail) }
+    }
+
+    /// Says that the detail repeats nothing of the request, so that the log may hold it.
+    pub(crate) fn in_own_words(mut self) -> Self {
+        self.own_words = true;
+        self
     }
 
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
@@ -140,8 +157,17 @@ impl Problem {
         self.remedy
     }
 
-    fn refusal(&self) -> Refusal {
-        Refusal { code: self.code, field: self.field.clone().filter(|_| !self.foreign_field) }
+    /// What may be told of it to others than the client. A text of the program is nobody's secret; one that was put together may
+    /// hold a part of the request.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let is_own = self.own_words || matches!(self.detail, Cow::Borrowed(_));
+        Refusal {
+            status: self.status,
+            code: self.code,
+            field: self.field.clone().filter(|_| !self.foreign_field),
+            detail: is_own.then(|| self.detail.as_ref().into()),
+            remedy: self.remedy,
+        }
     }
 }
 
@@ -174,6 +200,7 @@ pub(crate) fn another_workspace() -> Problem {
 
 pub(crate) fn not_for_this(role: TokenRole) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "wrong_role", format!("the token is not for this: it has not the role {role}"))
+        .in_own_words()
         .field("Authorization")
         .remedy("use a token that has it; an administrator makes one: `waybill token create NAME --role ROLE`")
 }
@@ -187,7 +214,7 @@ pub(crate) fn no_such_secret() -> Problem {
 pub(crate) const RETRY: (&str, &str) = ("retry-after", "2");
 const RETRY_FULL: (&str, &str) = ("retry-after", "30");
 
-pub(crate) fn unavailable(code: &'static str, detail: &str) -> Problem {
+pub(crate) fn unavailable(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
 
@@ -208,7 +235,7 @@ pub(crate) fn log_unread(reason: &str) -> Problem {
 /// The gateway has only just begun to read the log.
 pub(crate) fn still_reading(position: u64) -> Problem {
     let detail = format!("the gateway is still reading the log, and is at sequence {position}");
-    unavailable("still_reading", &detail).remedy("ask again").header(&RETRY)
+    unavailable("still_reading", detail).remedy("ask again").header(&RETRY)
 }
 
 pub(crate) fn too_many_streams() -> Problem {
@@ -274,7 +301,7 @@ fn credentials_too_large(bytes: usize) -> Problem {
         .remedy("send only the credentials that the image needs")
 }
 
-fn conflict(code: &'static str, detail: impl Into<String>) -> Problem {
+fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::CONFLICT, code, detail)
 }
 

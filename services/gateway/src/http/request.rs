@@ -11,6 +11,7 @@ use waybill_schemas::{IdError, RequestId, SecretName, WorkspaceId, v1::TokenRole
 use super::{App, problem, problem::Problem};
 use crate::{
     idempotency::{IdempotencyKey, request_id},
+    refusals::witness,
     tokens::Holder,
 };
 
@@ -23,8 +24,15 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Who holds the request's bearer token, if it is for this use.
 pub(super) fn authenticate(app: &App, headers: &HeaderMap, role: TokenRole) -> Result<Holder, Problem> {
-    let holder = bearer(headers).and_then(|token| app.tokens.holder(token)).ok_or_else(problem::unauthenticated)?;
+    let holder = identify(app, headers)?;
     require(&holder, role)?;
+    Ok(holder)
+}
+
+/// Who holds the request's bearer token, whatever it is for.
+pub(super) fn identify(app: &App, headers: &HeaderMap) -> Result<Holder, Problem> {
+    let holder = bearer(headers).and_then(|token| app.tokens.holder(token)).ok_or_else(problem::unauthenticated)?;
+    witness::note_holder(&holder);
     Ok(holder)
 }
 
@@ -91,8 +99,11 @@ pub(crate) async fn in_time<T>(app: &App, asking: impl Future<Output = Result<T,
 
 /// A valid id, or a problem that names its field.
 pub(crate) fn id<T: TryFrom<String, Error = IdError>>(text: String) -> Result<T, Problem> {
-    T::try_from(text).map_err(|error| Problem::invalid(error.field(), error.to_string()))
+    T::try_from(text).map_err(|error| Problem::invalid(error.field(), error.to_string()).remedy(GIVE_AN_ID))
 }
+
+/// An id that cannot be one is told to the client with its place; others are told what an id is.
+const GIVE_AN_ID: &str = "give 1 to 128 characters of A-Z a-z 0-9 _ - (in names of secrets . as well)";
 
 /// As [`id`], for a field that may be absent or empty.
 pub(super) fn optional_id<T: TryFrom<String, Error = IdError>>(text: Option<String>) -> Result<Option<T>, Problem> {
@@ -102,7 +113,7 @@ pub(super) fn optional_id<T: TryFrom<String, Error = IdError>>(text: Option<Stri
 /// The name of a secret in a field of the body that may be absent or empty.
 pub(super) fn optional_name(field: &'static str, text: Option<String>) -> Result<Option<SecretName>, Problem> {
     let name = text.filter(|text| !text.is_empty()).map(SecretName::try_from).transpose();
-    name.map_err(|error| Problem::invalid(field, error.to_string()))
+    name.map_err(|error| Problem::invalid(field, error.to_string()).remedy(GIVE_AN_ID))
 }
 
 /// The idempotency key, if there is one.

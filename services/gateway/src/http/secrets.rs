@@ -156,7 +156,7 @@ pub(super) async fn put(
     let key = request::idempotency_key(&headers)?;
     let body: PutBody = body::read(&headers, body, app.limits).await?;
     let registry = RegistryHost::parse(body.registry.trim())
-        .map_err(|error| Problem::invalid("registry", waybill_platform::chain(&error)))?;
+        .map_err(|error| Problem::invalid("registry", waybill_platform::chain(&error)).in_own_words())?;
     let verifies = verify::wanted(&app, body.verify_image.is_some(), "verify_image")?;
     let image = body.verify_image.map(|image| verify_image(&image, &registry)).transpose()?;
     let subject = secret_subject(&secret.workspace, &secret.name);
@@ -174,7 +174,7 @@ pub(super) async fn put(
 
 fn verify_image(text: &str, registry: &RegistryHost) -> Result<ImageReference, Problem> {
     let image = ImageReference::parse(text)
-        .map_err(|error| Problem::invalid("verify_image", waybill_platform::chain(&error)))?;
+        .map_err(|error| Problem::invalid("verify_image", waybill_platform::chain(&error)).in_own_words())?;
     if image.registry() == registry {
         return Ok(image);
     }

@@ -234,7 +234,8 @@ pub(crate) fn read_reason(reason: Option<String>) -> Result<Option<String>, Prob
     let fits = |text: &String| text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
     match reason {
         Some(reason) if !fits(&reason) => {
-            Err(Problem::invalid("reason", format!("the reason is not one line of at most {MAX_REASON} characters")))
+            Err(Problem::invalid("reason", format!("the reason is not one line of at most {MAX_REASON} characters"))
+                .in_own_words())
         }
         reason => Ok(reason),
     }

@@ -10,7 +10,7 @@ use waybill_schemas::{RecordedEvent, header};
 use crate::log::RawMessage;
 
 pub use page::{EventPage, Order, Span, read_events};
-pub use place::{Place, Since};
+pub use place::{Place, Since, Within};
 pub use select::{Ids, Selection};
 
 /// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text, as

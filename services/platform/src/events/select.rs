@@ -27,9 +27,13 @@ impl Ids {
         let workspace = || self.workspace.clone();
         let mut filters = Vec::new();
         if let Some(image) = &self.image {
-            filters.push(Filter::Image(workspace(), Some(image.clone())));
+            filters.extend([
+                Filter::Image(workspace(), Some(image.clone())),
+                Filter::RefusedImage(workspace(), image.clone()),
+            ]);
         }
         if let Some(container) = &self.container {
+            filters.push(Filter::RefusedContainer(workspace(), container.clone()));
             let container = || Some(container.clone());
             filters.extend([
                 Filter::Container(workspace(), container()),
@@ -44,6 +48,7 @@ impl Ids {
             filters.extend([
                 Filter::SecretDecisions(None, workspace(), Some(secret.clone())),
                 Filter::SecretOutcomes(None, workspace(), Some(secret.clone())),
+                Filter::RefusedSecret(workspace(), secret.clone()),
             ]);
         }
         match (&self.worker, &self.workspace) {
@@ -52,10 +57,12 @@ impl Ids {
                 filters.extend([Filter::Workers(worker()), Filter::Decisions(worker()), Filter::Outcomes(worker())]);
             }
             (worker @ Some(_), workspace @ Some(_)) => filters.extend(for_and_by_workers(worker, workspace)),
-            (None, workspace @ Some(_)) if filters.is_empty() => {
+            (None, workspace @ Some(owner)) if filters.is_empty() => {
                 let builds = Filter::Image(workspace.clone(), None);
                 let containers = Filter::Container(workspace.clone(), None);
                 filters.extend([Filter::Secrets(workspace.clone()), builds, containers]);
+                let unnamed = Subject::RefusedWorkspace { workspace: owner.clone() };
+                filters.extend([Filter::Refusals(workspace.clone()), Filter::Subject(unnamed)]);
                 filters.extend(for_and_by_workers(&None, workspace));
             }
             _ => {}
@@ -128,7 +135,7 @@ mod tests {
 
     #[test]
     fn each_id_finds_what_concerns_it() {
-        const SUBJECTS: [&str; 11] = [
+        const SUBJECTS: [&str; 16] = [
             "waybill.events.secret.default.s=t",
             "waybill.events.image.default.i.b",
             "waybill.events.container.default.c.r",
@@ -140,17 +147,22 @@ mod tests {
             "waybill.events.scheduler.keys",
             "waybill.events.outcome.w.question.default.c.3",
             "waybill.events.outcome.w.question",
+            "waybill.events.refused.container.default.c",
+            "waybill.events.refused.image.default.i",
+            "waybill.events.refused.secret.default.s=t",
+            "waybill.events.refused.workspace.default",
+            "waybill.events.refused.unowned",
         ];
         let workspace = |workspace: &str| Ids { workspace: workspace.parse().ok(), ..Ids::default() };
         let (ours, worker) = (|| workspace("default"), || "w".parse().ok());
         let cases: [(Ids, Option<&str>, &[usize]); 10] = [
-            (Ids::default(), None, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
-            (Ids { image: "i".parse().ok(), ..ours() }, None, &[1]),
-            (Ids { container: "c".parse().ok(), ..ours() }, None, &[2, 3, 5, 9]),
-            (Ids { secret: "s.t".parse().ok(), ..ours() }, None, &[0, 4, 6]),
+            (Ids::default(), None, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+            (Ids { image: "i".parse().ok(), ..ours() }, None, &[1, 12]),
+            (Ids { container: "c".parse().ok(), ..ours() }, None, &[2, 3, 5, 9, 11]),
+            (Ids { secret: "s.t".parse().ok(), ..ours() }, None, &[0, 4, 6, 13]),
             (Ids { worker: worker(), ..Ids::default() }, None, &[3, 4, 5, 6, 7, 9, 10]),
             (Ids { worker: worker(), ..ours() }, None, &[3, 4, 5, 6, 9]),
-            (ours(), None, &[0, 1, 2, 3, 4, 5, 6, 9]),
+            (ours(), None, &[0, 1, 2, 3, 4, 5, 6, 9, 11, 12, 13, 14]),
             (workspace("other"), None, &[]),
             (Ids { container: "c".parse().ok(), worker: worker(), ..workspace("other") }, None, &[]),
             (Ids::default(), Some("waybill.events.*.keys"), &[8]),

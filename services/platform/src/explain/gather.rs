@@ -11,6 +11,8 @@ use crate::log::{Log, LogError, RawMessage};
 pub(super) const NEWEST: usize = 256;
 /// Most messages about one placement, one renewal or one worker.
 pub(super) const FEW: usize = 16;
+/// Most refused requests about one thing.
+const REFUSALS: usize = 4;
 /// Most messages that are told of although they cannot be read; the newest ones.
 const UNREADABLE: usize = 20;
 
@@ -100,6 +102,27 @@ impl<'l> Gathering<'l> {
         });
         let (number, request) = requests.max_by_key(|(number, _)| *number)?;
         Some(Newest { number, worker_id: request.worker_id.clone(), image_id: request.image_id.clone() })
+    }
+
+    /// The newest refused requests about what is asked about; and those that name nothing, of the workspace and of `anybody`.
+    pub(super) async fn read_refusals(&mut self, concern: &Concern, anybody: bool) -> Result<(), LogError> {
+        let workspace = || concern.workspace.clone();
+        let container = concern
+            .container
+            .clone()
+            .map(|container_id| Subject::RefusedContainer { workspace: workspace(), container_id });
+        let images = concern.images.iter().cloned();
+        let images = images.map(|image_id| Subject::RefusedImage { workspace: workspace(), image_id });
+        let secrets = concern.secrets.iter().cloned();
+        let secrets = secrets.map(|secret| Subject::RefusedSecret { workspace: workspace(), secret });
+        let unnamed = [Subject::RefusedWorkspace { workspace: workspace() }];
+        let unowned = anybody.then_some(Subject::RefusedUnowned);
+        let complete_from = self.complete_from;
+        for subject in container.into_iter().chain(images).chain(secrets).chain(unnamed).chain(unowned) {
+            self.read(subject.into(), REFUSALS).await?;
+        }
+        self.complete_from = complete_from;
+        Ok(())
     }
 
     /// The decisions about the newest placement and its own worker's outcomes: others cannot crowd them out.

@@ -27,8 +27,11 @@ pub struct Remedied {
 /// # Errors
 /// [`LogError`] when the log does not answer.
 pub async fn explain_group(explainer: &Explainer, group: Group) -> Result<Remedied, LogError> {
-    let ids: Option<(WorkspaceId, ContainerId)> =
-        group.example.workspace.parse().ok().zip(group.example.container_id.parse().ok());
+    if let Some((sentence, remedy)) = group.told.clone() {
+        return Ok(Remedied { group, sentence, remedy });
+    }
+    let workspace = group.example.workspace.as_ref().and_then(|workspace| workspace.parse().ok());
+    let ids: Option<(WorkspaceId, ContainerId)> = workspace.zip(group.example.id.parse().ok());
     // Ids of the log are ids.
     let Some((workspace, container)) = ids else {
         return Ok(Remedied { group, sentence: String::new(), remedy: String::new() });
@@ -39,11 +42,11 @@ pub async fn explain_group(explainer: &Explainer, group: Group) -> Result<Remedi
 
 /// The example may have been asked for again since: then its failure is told, and there is nothing left to do.
 fn remedied(group: Group, explanation: Explanation) -> Remedied {
-    if explanation.placement == Some(group.example.placement) {
+    if explanation.placement == group.example.placement {
         let verdict = explanation.verdict;
         return Remedied { group, sentence: verdict.sentence, remedy: verdict.remedy };
     }
-    let earlier = explanation.earlier.into_iter().find(|earlier| earlier.sequence == group.example.placement);
+    let earlier = explanation.earlier.into_iter().find(|earlier| Some(earlier.sequence) == group.example.placement);
     let sentence = earlier.map(|earlier| earlier.sentence).unwrap_or_default();
     Remedied { group, sentence, remedy: String::new() }
 }

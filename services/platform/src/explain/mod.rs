@@ -125,6 +125,7 @@ impl Explainer {
         gathering.read(Filter::Image(Some(workspace.clone()), Some(image_id.clone())), NEWEST).await?;
         let concern = Concern::from_image(&gathering.history(Vec::new()), workspace, image_id);
         gathering.read_secrets(&concern).await?;
+        gathering.read_refusals(&concern, self.scope == Scope::Everything).await?;
         let elsewhere = self.elsewhere(&gathering, workspace, image_id).await?;
         Ok(gathering.history(elsewhere))
     }
@@ -135,6 +136,7 @@ impl Explainer {
         gathering.read(decisions, NEWEST).await?;
         let concern = Concern::from_secret(workspace, secret_name);
         gathering.read_secrets(&concern).await?;
+        gathering.read_refusals(&concern, self.scope == Scope::Everything).await?;
         gathering.read_renewals().await?;
         Ok(gathering.history(Vec::new()))
     }
@@ -169,6 +171,7 @@ impl Explainer {
         }
         let concern = Concern::from_container(&gathering.history(Vec::new()), workspace, id);
         gathering.read_secrets(&concern).await?;
+        gathering.read_refusals(&concern, self.scope == Scope::Everything).await?;
         let newest = gathering.newest_request();
         let mut elsewhere = Vec::new();
         if let Some(newest) = &newest {

@@ -161,6 +161,20 @@ impl Names {
                 version: *version,
             },
             Subject::Worker { worker_id } => Subject::Worker { worker_id: worker(worker_id)? },
+            Subject::RefusedContainer { workspace: owner, container_id } => {
+                Subject::RefusedContainer { workspace: workspace(owner)?, container_id: container(container_id)? }
+            }
+            Subject::RefusedImage { workspace: owner, image_id } => {
+                let image_id = self.id::<ImageId>(image_id.as_str())?;
+                Subject::RefusedImage { workspace: workspace(owner)?, image_id }
+            }
+            Subject::RefusedSecret { workspace: owner, secret } => {
+                Subject::RefusedSecret { workspace: workspace(owner)?, secret: secret_name(secret)? }
+            }
+            Subject::RefusedWorkspace { workspace: owner } => {
+                Subject::RefusedWorkspace { workspace: workspace(owner)? }
+            }
+            Subject::RefusedUnowned => Subject::RefusedUnowned,
             Subject::NodeQuestion { worker_id } => Subject::NodeQuestion { worker_id: worker(worker_id)? },
             Subject::WorkerIdentity { worker_id } => Subject::WorkerIdentity { worker_id: worker(worker_id)? },
             // No case rests on who may come in by which token.

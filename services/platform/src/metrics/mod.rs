@@ -30,6 +30,7 @@ struct Instruments {
     quarantined: Gauge<u64>,
     refused: Counter<u64>,
     requests_refused: Counter<u64>,
+    refusals: Counter<u64>,
     renewals: Counter<u64>,
     grants_sealed: Counter<u64>,
     log_full: Gauge<u64>,
@@ -99,6 +100,11 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             "Decisions that the log refused and that were set aside",
         ),
         requests_refused: counter("waybill.requests.refused", "{request}", "HTTP requests that were refused, by code"),
+        refusals: counter(
+            "waybill.refusals",
+            "{request}",
+            "Refused requests that would have recorded something, by what the log was told of them",
+        ),
         renewals: counter("waybill.renewals", "{renewal}", "Renewals of a secret on a worker"),
         grants_sealed: counter("waybill.grants.sealed", "{grant}", "Secret versions sealed to a worker"),
         log_full: gauge("waybill.log.full", "{state}", "1 while the log takes no events for want of room, else 0"),
@@ -201,6 +207,12 @@ pub fn decision_refused() {
 /// An HTTP request was refused, with the code of the problem.
 pub fn request_refused(code: &'static str) {
     INSTRUMENTS.requests_refused.add(1, &[KeyValue::new("code", code)]);
+}
+
+/// A request that would have recorded something was refused, and that was `recorded`, `repeated` (said lately), `over_budget`
+/// or `dropped` (the log did not take it in time).
+pub fn refusal(what: &'static str) {
+    INSTRUMENTS.refusals.add(1, &outcome(what, None));
 }
 
 /// A renewal was recorded: `decided`, `applied`, or `failed` with the reason.

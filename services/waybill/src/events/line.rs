@@ -1,6 +1,6 @@
 //! One event as one line.
 
-use waybill_domain::explain::describe_question;
+use waybill_domain::explain::{describe_question, describe_refusal};
 use waybill_platform::log::RawMessage;
 use waybill_schemas::{
     Event,
@@ -55,6 +55,7 @@ fn about(event: &Event) -> String {
             | Event::WorkerCredentialsRenewed(_)
             | Event::SecretRenewalApplied(_)
             | Event::SecretRenewalFailed(_)
+            | Event::RequestRefused(_)
     );
     let secret = event.secret_name().filter(|_| of_secret).map(ToString::to_string);
     let container = event.container_id().map(ToString::to_string);
@@ -62,6 +63,8 @@ fn about(event: &Event) -> String {
     match (event.workspace(), name, event.quarantined()) {
         (Some(workspace), Some(name), _) => format!("{workspace}/{name}"),
         (_, _, Some(sequence)) => format!("sequence {sequence}"),
+        (Some(workspace), None, _) if matches!(event, Event::RequestRefused(_)) => workspace.to_string(),
+        (None, ..) if matches!(event, Event::RequestRefused(_)) => "nobody".to_owned(),
         _ => event.worker_id().map_or_else(|| "scheduler".to_owned(), ToString::to_string),
     }
 }
@@ -129,6 +132,7 @@ fn outcome(event: &Event) -> (String, bool) {
         }
         Event::ContainerLoginAsked(e) => asked(&e.asked),
         Event::NodeLoginAsked(e) => asked(&e.asked),
+        Event::RequestRefused(e) => (describe_refusal(e), true),
         Event::QuarantineDiscarded(e) => {
             (format!("given up: {}", e.reason.as_deref().unwrap_or("no reason given")), false)
         }

@@ -4,6 +4,9 @@ pub(crate) mod case;
 mod since;
 mod text;
 
+pub(crate) use since::fold_log;
+pub(crate) use text::{paragraph, sentence, time as spell_time};
+
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use serde_json::{Map, Value, json};

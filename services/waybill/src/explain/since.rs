@@ -63,7 +63,7 @@ fn read_log(settings: &Settings, workspace: Option<&WorkspaceId>, since: Since) 
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
         let now = trace::now();
         let since = since.time(&log, now).await?;
-        let fleet = fold(&log).await?;
+        let fleet = fold_log(&log).await?;
         let mut groups = fleet.group_failures(workspace.map(WorkspaceId::as_str), since, now);
         let more = groups.len() > MOST;
         groups.truncate(MOST);
@@ -80,7 +80,7 @@ fn read_log(settings: &Settings, workspace: Option<&WorkspaceId>, since: Since) 
 }
 
 /// The whole log, as the gateway would have it.
-async fn fold(log: &EventLog) -> Result<Fleet, Failure> {
+pub(crate) async fn fold_log(log: &EventLog) -> Result<Fleet, Failure> {
     let (mut fleet, mut from) = (Fleet::default(), 1);
     loop {
         let page = log.read_page(&Filter::All, from, BATCH).await?;
@@ -106,10 +106,11 @@ fn render(answer: &Value, since: &str, coloured: bool) -> String {
     let (mut text, causes) = (String::new(), list(answer));
     let count = |cause: &Value, field: &str| cause[field].as_u64().unwrap_or_default();
     let containers = causes.iter().map(|cause| count(cause, "containers")).fold(0_u64, u64::saturating_add);
+    let what = if containers == 0 { "requests were refused".to_owned() } else { format!("{containers} failed") };
     let said = match causes.len() {
         0 => format!("nothing failed since {since}"),
-        1 => format!("{containers} failed since {since}, of one cause"),
-        many => format!("{containers} failed since {since}, of {many} causes"),
+        1 => format!("{what} since {since}, of one cause"),
+        many => format!("{what} since {since}, of {many} causes"),
     };
     paragraph(&mut text, &said, "");
     for cause in causes {
@@ -119,9 +120,10 @@ fn render(answer: &Value, since: &str, coloured: bool) -> String {
         let head = format!("{code} at {}, {}", field("hop"), field("about"));
         let head = head.replacen(&code, &output::paint(&code, colour, coloured), 1);
         let _ = writeln!(text, "\n{head}");
-        let many = |name: &str, one: &str| match count(cause, name) {
-            1 => format!("1 {one}"),
-            many => format!("{many} {one}s"),
+        let many = |(name, one): (&str, &str)| match count(cause, name) {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            many => Some(format!("{many} {one}s")),
         };
         let still = match count(cause, "still") {
             still if still == count(cause, "containers") => String::new(),
@@ -130,23 +132,23 @@ fn render(answer: &Value, since: &str, coloured: bool) -> String {
         };
         let at =
             |place: &Value| place["time"].as_str().and_then(|text| text.parse().ok()).map(time).unwrap_or_default();
-        let spread = format!(
-            "  {}{still}, {}, {}, {}; from {} to {}",
-            many("containers", "container"),
-            many("images", "image"),
-            many("workers", "worker"),
-            many("secrets", "secret"),
-            at(&cause["first"]),
-            at(&cause["last"]),
-        );
+        let others = [("images", "image"), ("workers", "worker"), ("secrets", "secret")].into_iter().filter_map(many);
+        let containers = many(("containers", "container")).map(|containers| format!("{containers}{still}"));
+        let reach: Vec<String> = containers.into_iter().chain(others).collect();
+        let spread = format!("  {}; from {} to {}", reach.join(", "), at(&cause["first"]), at(&cause["last"]));
+        let spread = spread.replacen("  ; from", "  from", 1);
         paragraph(&mut text, &spread, "  ");
         paragraph(&mut text, &format!("  {}", sentence(&field("sentence"))), "  ");
         if !field("remedy").is_empty() {
             paragraph(&mut text, &format!("→ {}", field("remedy")), "  ");
         }
         let example = &cause["example"];
-        let (id, workspace) = (plain(&example["container_id"]), plain(&example["workspace"]));
-        paragraph(&mut text, &format!("  see: waybill explain container {id} --workspace {workspace}"), "    ");
+        let (kind, id) = (plain(&example["kind"]), plain(&example["id"]));
+        let see = match kind.as_str() {
+            "event" => format!("  see: waybill events --from {id} --until {id}"),
+            kind => format!("  see: waybill explain {kind} {id} --workspace {}", plain(&example["workspace"])),
+        };
+        paragraph(&mut text, &see, "    ");
     }
     if answer["more"] == true {
         paragraph(&mut text, &format!("\nonly the {MOST} widest causes are told"), "");
@@ -167,7 +169,7 @@ mod tests {
             "hop": "attached", "code": "secret_expired", "about": "secret team\u{1b}", "state": "broken", "containers": 800,
             "still": 3, "images": 12, "workers": 4, "secrets": 1, "workspaces": 1,
             "first": {"sequence": 3, "time": "2026-01-31T12:00:00Z"}, "last": {"sequence": 9, "time": "2026-01-31T12:01:00Z"},
-            "example": {"workspace": "acme", "container_id": "c-1", "placement": 7},
+            "example": {"kind": "container", "workspace": "acme", "id": "c-1", "placement": 7},
             "sentence": "secret team was at version 2, which expired", "remedy": "Give the secret a new version."
         });
         let text = render(&json!({ "causes": [cause], "complete": true, "more": false }), "1h", false);

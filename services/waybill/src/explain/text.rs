@@ -168,7 +168,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 /// What others wrote into the log is in most of them.
-pub(super) fn paragraph(text: &mut String, words: &str, indent: &str) {
+pub(crate) fn paragraph(text: &mut String, words: &str, indent: &str) {
     let words = printable(words);
     let options = textwrap::Options::new(output::width()).subsequent_indent(indent);
     line(text, format_args!("{}", textwrap::fill(&words, options)));
@@ -183,7 +183,7 @@ fn word(state: State) -> &'static str {
 }
 
 /// Begins with a capital, ends with a full stop.
-pub(super) fn sentence(words: &str) -> String {
+pub(crate) fn sentence(words: &str) -> String {
     let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str().trim_end_matches('.'))
@@ -196,7 +196,7 @@ fn clock(at: Option<Timestamp>, width: usize) -> String {
 }
 
 /// Date and time to the millisecond.
-pub(super) fn time(at: Timestamp) -> String {
+pub(crate) fn time(at: Timestamp) -> String {
     let text = at.to_string();
     let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
     let (clock, fraction) = rest.trim_end_matches('Z').split_once('.').unwrap_or((rest.trim_end_matches('Z'), ""));

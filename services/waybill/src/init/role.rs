@@ -14,6 +14,7 @@ use waybill_platform::{
 use waybill_schemas::{Filter, SERVICE_PREFIX, Subject, VAULT_BUCKET, VaultFilter, WorkerId, WorkspaceId};
 
 pub use waybill_platform::log::STREAM;
+pub use waybill_schemas::covers;
 
 /// Account that holds the streams and has no users, but for an administrator while something is repaired.
 pub const LOG_ACCOUNT: &str = "LOG";
@@ -243,7 +244,13 @@ fn read_by_consumers() -> [String; 6] {
 
 fn gateway_grants() -> BTreeSet<String> {
     // What an operator says of quarantined messages comes in by the console.
-    let events = [Filter::Secrets(None), Filter::Image(None, None), Filter::Container(None, None), Filter::Quarantine];
+    let events = [
+        Filter::Secrets(None),
+        Filter::Image(None, None),
+        Filter::Container(None, None),
+        Filter::Quarantine,
+        Filter::AllRefusals,
+    ];
     let vault = [VaultFilter::Secrets.to_string(), read_vault(VaultFilter::Secrets)];
     // What a replica does not have may be there: its leader is asked.
     let asks = [ASK.to_owned(), api("STREAM.MSG.GET.WAYBILL")];
@@ -309,41 +316,9 @@ fn orchestrator_grants(workspace: &WorkspaceId) -> BTreeSet<String> {
     written.into_iter().chain(read).chain(consumers.iter().flat_map(|name| consume(name))).collect()
 }
 
-/// True if every subject that matches `inner` matches `outer`, by NATS's rules: `*` is one token, `>` all that follow.
-pub fn covers(outer: &str, inner: &str) -> bool {
-    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
-    loop {
-        match (outer.next(), inner.next()) {
-            (None, None) | (Some(">"), Some(_)) => return true,
-            (Some("*"), Some(token)) if token != ">" => {}
-            (Some(expected), Some(token)) if expected == token => {}
-            _ => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn subjects_cover_as_in_nats() {
-        let cases = [
-            ("a.>", "a.b", true),
-            ("a.>", "a.*.>", true),
-            ("a.>", "a", false),
-            ("a.*", "a.b", true),
-            ("a.*", "a.*", true),
-            ("a.*", "a.>", false),
-            ("a.*", "a.b.c", false),
-            ("a.b", "a.*", false),
-            ("a.b", "a.b", true),
-            ("a.b.c", "a.b", false),
-        ];
-        for (outer, inner, expected) in cases {
-            assert_eq!(covers(outer, inner), expected, "{outer} {inner}");
-        }
-    }
 
     #[test]
     fn a_role_is_read_from_its_name() {

@@ -57,7 +57,7 @@ async fn failures_have_one_entry_for_each_cause() {
     });
     let told = told.await.unwrap();
     for cause in told["causes"].as_array().unwrap() {
-        let id = cause["example"]["container_id"].as_str().unwrap();
+        let id = cause["example"]["id"].as_str().unwrap();
         let explained = stack.send(Method::GET, "acme", &format!("/v1/containers/acme/{id}/explain"), None).await.body;
         for field in ["sentence", "remedy"] {
             assert_eq!(cause[field], explained["verdict"][field], "{cause:#}");

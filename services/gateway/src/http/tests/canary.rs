@@ -13,10 +13,10 @@ use super::{
     support::{Gateway, TOKEN, bare, post, request},
 };
 
-const CANARY: &str = "canary-5up3r-s3cr3t";
+pub(super) const CANARY: &str = "canary-5up3r-s3cr3t";
 
 /// Bodies with the canary wherever a client may put a secret, rightly or not.
-fn bodies() -> Vec<String> {
+pub(super) fn bodies() -> Vec<String> {
     let credentials = [
         json!(format!("user:{CANARY}")),
         json!(format!("{CANARY}:password")),

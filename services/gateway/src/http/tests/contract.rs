@@ -51,7 +51,7 @@ fn each_operation_has_an_id_of_its_own() {
     let operations = paths.flat_map(|path| METHODS.iter().filter_map(|method| path.get(method)));
     let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
     let distinct: BTreeSet<&str> = ids.iter().copied().collect();
-    assert_eq!((ids.len(), distinct.len()), (27, 27), "{ids:?}");
+    assert_eq!((ids.len(), distinct.len()), (28, 28), "{ids:?}");
 }
 
 /// A client that is made from the document refuses what the gateway would.
@@ -146,7 +146,7 @@ fn asked(method: &str, path: &str) -> Vec<Asked> {
     // Without a body it is the path that can be wrong.
     let invalid = match path {
         "/v1/secrets/{workspace}" => path.replace("{workspace}", "a.b"),
-        "/v1/events" | "/v1/containers" | "/v1/failures" => format!("{path}?limit=0"),
+        "/v1/events" | "/v1/containers" | "/v1/failures" | "/v1/forecast" => format!("{path}?limit=0"),
         "/v1/now" => format!("{path}?workspace=a.b"),
         _ => concrete(&path.replace("{name}", "a%20b").replace("{id}", "x.y")),
     };
@@ -244,7 +244,7 @@ async fn see_what_is_particular(document: &Value, seen: &mut Seen) {
     ];
     let gateway = Gateway::new().await;
     let mut early = Vec::new();
-    for path in ["/v1/containers", "/v1/failures", "/v1/now"] {
+    for path in ["/v1/containers", "/v1/failures", "/v1/forecast", "/v1/now"] {
         let answer = gateway.ask("GET", path, &Value::Null).await;
         answer.expect_problem(503, "still_reading");
         early.push((path, answer));

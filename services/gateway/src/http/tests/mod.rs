@@ -17,6 +17,7 @@ mod outcomes;
 mod placements;
 mod races;
 mod refusals;
+mod refused;
 mod roles;
 mod schema;
 mod secrets;

@@ -44,7 +44,7 @@ async fn the_life_of_a_secret() {
             json!({"outcome": "saved", "secret_name": "team.a", "version": 1, "registry": "a.b", "unchanged": false}),
         ),
         ("PUT", SECRET.to_owned(), put("a.b", Some(0)), 409, json!({"code": "version_conflict", "version": 1})),
-        ("PUT", SECRET.to_owned(), put("a.b", None), 200, json!({"version": 1, "unchanged": true, "sequence": 2})),
+        ("PUT", SECRET.to_owned(), put("a.b", None), 200, json!({"version": 1, "unchanged": true})),
         ("PUT", SECRET.to_owned(), put("c.d", None), 409, json!({"code": "registry_mismatch", "field": "registry"})),
         ("POST", verb("rotate"), rotate(2), 409, json!({"code": "version_conflict", "version": 1})),
         ("POST", verb("rotate"), rotate(1), 201, json!({"outcome": "rotated", "version": 2, "cred_type": "token"})),
@@ -63,6 +63,7 @@ async fn the_life_of_a_secret() {
         ("DELETE", SECRET.to_owned(), none.clone(), 200, json!({"outcome": "shredded", "version": 3})),
         ("POST", verb("rotate"), rotate(3), 201, json!({"outcome": "rotated", "version": 4})),
     ];
+    let mut saved = Value::Null;
     for (at, (method, path, body, status, expected)) in steps.into_iter().enumerate() {
         let answer = gateway.ask(method, &path, &body).await;
         assert_eq!(answer.status.as_u16(), status, "step {at}, {method} {path}: {}", answer.text);
@@ -71,6 +72,12 @@ async fn the_life_of_a_secret() {
             assert_eq!(said[name], *value, "step {at}, {method} {path}: {said}");
         }
         assert!(!answer.text.contains(CANARY), "step {at}: {}", answer.text);
+        if expected["outcome"] == "saved" {
+            saved = said["sequence"].clone();
+        }
+        if expected["unchanged"] == true && expected["version"] == 1 {
+            assert_eq!(said["sequence"], saved, "where it was saved");
+        }
     }
     assert_eq!(
         gateway.types(),

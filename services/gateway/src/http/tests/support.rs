@@ -20,7 +20,7 @@ use waybill_platform::{
     testing::{Failure, MemoryLog, MemoryVault},
     vault::{Kept, Vault as _},
 };
-use waybill_schemas::{Envelope, RecordedEvent, Subject, Uuid, VaultFilter, v1::SchedulerKeyPublished};
+use waybill_schemas::{Envelope, EventType, RecordedEvent, Subject, Uuid, VaultFilter, v1::SchedulerKeyPublished};
 
 use crate::{
     config::Limits,
@@ -28,6 +28,7 @@ use crate::{
     http::{App, router},
     port::Verifies,
     record::Recorder,
+    refusals::Refusals,
     tokens::{self, Tokens},
 };
 
@@ -139,6 +140,7 @@ impl Gateway {
             issuer: None,
             limits,
             console: crate::console::Console::default(),
+            refusals: Refusals::start(Arc::new(log.clone()), CancellationToken::new()),
             recordings: recordings.clone(),
         };
         let router = router(Arc::new(app), &health);
@@ -223,7 +225,21 @@ impl Gateway {
     /// Events after the scheduler's key, in order, with their subjects.
     pub(super) fn events(&self) -> Vec<RecordedEvent> {
         let events = self.log.events().into_iter().map(|(_, event)| event);
-        events.filter(|event| event.subject != Subject::SchedulerKeys).collect()
+        let recorded = |event: &RecordedEvent| event.event.event_type() != EventType::RequestRefused;
+        events.filter(|event| event.subject != Subject::SchedulerKeys && recorded(event)).collect()
+    }
+
+    /// What was told of refused requests, once so many are.
+    pub(super) async fn refusals(&self, least: usize) -> Vec<RecordedEvent> {
+        loop {
+            let events = self.log.events().into_iter().map(|(_, event)| event);
+            let refused = events.filter(|event| event.event.event_type() == EventType::RequestRefused);
+            let refused: Vec<_> = refused.collect();
+            if refused.len() >= least {
+                return refused;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Names of the events' types, in order.
