@@ -74,7 +74,7 @@ pub(crate) async fn record_build(recorder: &Recorder, actor: &str, build: &Build
     let written = match decided {
         Decided::Written(written) => written,
         Decided::ToSay { event, cause } => {
-            session.append(image_event(&session, build, event, cause), Expect::Last(0)).await?
+            session.append(image_event(&session, build, *event, cause), Expect::Last(0)).await?
         }
     };
     match written {
@@ -88,7 +88,7 @@ pub(crate) async fn record_build(recorder: &Recorder, actor: &str, build: &Build
 enum Decided {
     /// It is to be said.
     ToSay {
-        event: Event,
+        event: Box<Event>,
         /// The event that saved the version, where the build brought one.
         cause: Option<Cause>,
     },
@@ -98,7 +98,7 @@ enum Decided {
 
 impl Decided {
     fn to_say(event: Event) -> Self {
-        Self::ToSay { event, cause: None }
+        Self::ToSay { event: Box::new(event), cause: None }
     }
 }
 
@@ -145,7 +145,8 @@ async fn save(
     Ok(match save_and_name(session, &request, Some(&naming)).await? {
         Saved::New { named: Some(written), .. } => Decided::Written(written),
         Saved::New { secret_name, stored, receipt, named: None } => {
-            Decided::ToSay { event: name_version(&secret_name, &stored), cause: Some((&receipt).into()) }
+            let event = Box::new(name_version(&secret_name, &stored));
+            Decided::ToSay { event, cause: Some((&receipt).into()) }
         }
         Saved::Unchanged { secret_name, stored, .. } => Decided::to_say(name_version(&secret_name, &stored)),
         Saved::BoundElsewhere { secret_name, bound_to } => {
