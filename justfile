@@ -23,7 +23,7 @@ peers *arguments: build
 build:
     cargo build --workspace --bins --locked
 
-# every figure of speed and size beside its own limit, in one run: `short` (under five minutes), or `long` and how many events
+# every figure of speed and size beside its own limit, in one run: `short` (under five minutes), or `long` and how many events; then, perhaps, names of some parts
 [no-exit-message]
 bench *arguments:
     cargo build --release --quiet --locked -p waybill -p waybill-tests --bin waybill --bin bench

@@ -61,13 +61,17 @@ pub struct TraceParent(String);
 impl TraceParent {
     /// Takes the text if it has the form; anything else counts as no context (W3C Trace Context, section 4.3).
     pub fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.split('-').collect();
-        let [version, trace, span, flags] = parts.as_slice() else { return None };
+        let mut parts = text.split('-');
+        let mut next = || parts.next().unwrap_or_default();
+        let (version, trace, span, flags) = (next(), next(), next(), next());
+        if parts.next().is_some() {
+            return None;
+        }
         let hex = |part: &str, length: usize| {
             part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
         let set = |part: &str| part.bytes().any(|b| b != b'0');
-        let valid = *version == "00" && hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2);
+        let valid = version == "00" && hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2);
         valid.then(|| Self(text.to_owned()))
     }
 
@@ -79,6 +83,11 @@ impl TraceParent {
     /// The trace id: 32 hex digits.
     pub fn trace_id(&self) -> &str {
         self.0.split('-').nth(1).unwrap_or_default()
+    }
+
+    /// The trace flags: 2 hex digits.
+    pub fn flags(&self) -> &str {
+        self.0.split('-').nth(3).unwrap_or_default()
     }
 }
 

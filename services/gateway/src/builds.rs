@@ -7,14 +7,14 @@ use waybill_domain::save::{BuildDecision, SavePlan, SaveSkip, Target, skip_bound
 use waybill_platform::log::{Expect, NewEvent};
 use waybill_schemas::{
     Derivation, Event, ImageId, Recorded, RecordedEvent, RequestId, SecretName, Subject, WorkspaceId, derived_id,
-    v1::{CredType, CredentialSecretSkipped, ImageSecretNamed, Verified},
+    v1::{CredType, CredentialSecretSkipped, ImageSecretNamed, SecretVersion, Verified},
 };
 
 use crate::{
     idempotency::is_same_build,
     port::{Unverified, Verifies, verified_from},
-    record::{Receipt, RecordError, Recorder, Session, Written, unacknowledged},
-    versions::{Origin, Saved, VersionRequest, read_head, save_version, secret_subject},
+    record::{Cause, Receipt, RecordError, Recorder, Session, Written, unacknowledged},
+    versions::{Origin, Saved, VersionRequest, read_head, save_and_name, secret_subject},
 };
 
 /// A build that is decided, as far as that depends on the request alone.
@@ -64,18 +64,47 @@ pub(crate) async fn record_build(recorder: &Recorder, actor: &str, build: &Build
     // The registry has a time of its own.
     let verified = ask_registry(build).await;
     let session = recorder.begin(actor);
-    let (event, cause) = match &build.decision {
+    let decided = match &build.decision {
         BuildDecision::Save(plan) => save(&session, build, plan, verified.as_ref()).await?,
-        BuildDecision::Name { target, secret_name } => (name(&session, build, target, secret_name).await?, None),
-        BuildDecision::Skip(skip) => (skipped(build, skip), None),
+        BuildDecision::Name { target, secret_name } => {
+            Decided::to_say(name(&session, build, target, secret_name).await?)
+        }
+        BuildDecision::Skip(skip) => Decided::to_say(skipped(build, skip)),
     };
-    let id = cause.as_ref().map_or_else(Uuid::new_v4, |cause| derived_id(cause.event_id, &Derivation::Naming));
-    let new = NewEvent { subject: build.subject(), envelope: session.envelope(id, cause.as_ref()), event };
-    match session.append(new, Expect::Last(0)).await? {
+    let written = match decided {
+        Decided::Written(written) => written,
+        Decided::ToSay { event, cause } => {
+            session.append(image_event(&session, build, *event, cause), Expect::Last(0)).await?
+        }
+    };
+    match written {
         Written::Stored(receipt) => Ok(BuildReceipt { receipt: *receipt, verified, note: build.note() }),
         Written::Conflict(Some(recorded)) => replay(&session, build, &recorded).await,
         Written::Conflict(None) => Err(unacknowledged("another request with the same key is being recorded")),
     }
+}
+
+/// How far what a build says of its image is.
+enum Decided {
+    /// It is to be said.
+    ToSay {
+        event: Box<Event>,
+        /// The event that saved the version, where the build brought one.
+        cause: Option<Cause>,
+    },
+    /// It went into the log with the version.
+    Written(Written),
+}
+
+impl Decided {
+    fn to_say(event: Event) -> Self {
+        Self::ToSay { event: Box::new(event), cause: None }
+    }
+}
+
+fn image_event(session: &Session, build: &Build, event: Event, cause: Option<Cause>) -> NewEvent {
+    let id = cause.map_or_else(Uuid::new_v4, |cause| derived_id(cause.event_id, &Derivation::Naming));
+    NewEvent { subject: build.subject(), envelope: session.envelope(id, cause), event }
 }
 
 async fn ask_registry(build: &Build) -> Option<Verified> {
@@ -92,14 +121,20 @@ async fn ask_registry(build: &Build) -> Option<Verified> {
     Some(verified)
 }
 
-/// What a build that brings credentials says of its image, and the event that saved them.
+/// Saves the credentials that a build brings, and says what the build says of its image where it can go with that.
 async fn save(
     session: &Session,
     build: &Build,
     plan: &SavePlan,
     verified: Option<&Verified>,
-) -> Result<(Event, Option<Receipt>), RecordError> {
-    let subject = build.subject();
+) -> Result<Decided, RecordError> {
+    let (subject, target) = (build.subject(), &plan.target);
+    let name_version = |secret_name: &SecretName, stored: &SecretVersion| {
+        named(build, target, secret_name.clone(), Some((stored.version, stored.cred_type)))
+    };
+    let naming = |secret_name: &SecretName, stored: &SecretVersion, cause: Cause| {
+        image_event(session, build, name_version(secret_name, stored), Some(cause))
+    };
     let request = VersionRequest {
         workspace: &build.workspace,
         naming: &plan.naming,
@@ -107,22 +142,21 @@ async fn save(
         verified,
         origin: Origin::Build { image_id: &build.image_id, subject: &subject },
     };
-    let target = plan.target.clone();
-    match save_version(session, &request).await? {
-        Saved::New { secret_name, stored, receipt } => {
-            Ok((named(build, &target, secret_name, Some((stored.version, stored.cred_type))), Some(receipt)))
+    Ok(match save_and_name(session, &request, Some(&naming)).await? {
+        Saved::New { named: Some(written), .. } => Decided::Written(written),
+        Saved::New { secret_name, stored, receipt, named: None } => {
+            let event = Box::new(name_version(&secret_name, &stored));
+            Decided::ToSay { event, cause: Some((&receipt).into()) }
         }
-        Saved::Unchanged { secret_name, stored, .. } => {
-            Ok((named(build, &target, secret_name, Some((stored.version, stored.cred_type))), None))
-        }
+        Saved::Unchanged { secret_name, stored, .. } => Decided::to_say(name_version(&secret_name, &stored)),
         Saved::BoundElsewhere { secret_name, bound_to } => {
-            Ok((skipped(build, &skip_bound_elsewhere(target, secret_name, &bound_to)), None))
+            Decided::to_say(skipped(build, &skip_bound_elsewhere(target.clone(), secret_name, &bound_to)))
         }
         Saved::Refused { secret_name } => {
             let why = verified.and_then(|verified| verified.detail.clone()).unwrap_or_default();
-            Ok((skipped(build, &skip_refused(target, secret_name, plan.new.cred_type, why)), None))
+            Decided::to_say(skipped(build, &skip_refused(target.clone(), secret_name, plan.new.cred_type, why)))
         }
-    }
+    })
 }
 
 /// What a build that only names a secret says of its image.

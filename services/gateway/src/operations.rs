@@ -69,7 +69,7 @@ fn replay(operation: &Operation, head: &Head) -> Result<Saved, RecordError> {
     if operation.registry.as_ref().is_some_and(|registry| registry.as_str() != stored.registry) {
         return Err(RecordError::KeyReused);
     }
-    Ok(Saved::New { secret_name: operation.secret_name.clone(), stored, receipt: head.receipt(true) })
+    Ok(Saved::New { secret_name: operation.secret_name.clone(), stored, receipt: head.receipt(true), named: None })
 }
 
 fn find_registry(operation: &Operation, head: Option<&SecretHead>) -> Result<RegistryHost, RecordError> {

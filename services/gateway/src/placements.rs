@@ -53,7 +53,7 @@ pub(crate) async fn record_end(
     let subject = requested.value.subject.clone();
     let ended = ContainerEnded { workspace: workspace.clone(), container_id: container_id.clone(), placement };
     let cause = Receipt::from_recorded(&requested, false);
-    let envelope = session.envelope(Uuid::new_v4(), Some(&cause));
+    let envelope = session.envelope(Uuid::new_v4(), Some((&cause).into()));
     let new = NewEvent { subject, envelope, event: ended.clone().into() };
     match session.append(new, Expect::Last(placement)).await? {
         Written::Stored(receipt) => Ok(*receipt),

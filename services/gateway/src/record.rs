@@ -81,6 +81,19 @@ pub(crate) struct Receipt {
     pub(crate) replayed: bool,
 }
 
+/// The event that another one follows from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cause {
+    pub(crate) event_id: Uuid,
+    pub(crate) correlation_id: Option<Uuid>,
+}
+
+impl From<&Receipt> for Cause {
+    fn from(receipt: &Receipt) -> Self {
+        Self { event_id: receipt.event_id, correlation_id: receipt.correlation_id }
+    }
+}
+
 /// What became of an append.
 pub(crate) enum Written {
     /// The log holds the event.
@@ -146,7 +159,7 @@ impl Session {
     }
 
     /// The envelope of a new event, which begins a chain or follows from a cause.
-    pub(crate) fn envelope(&self, id: Uuid, cause: Option<&Receipt>) -> Envelope {
+    pub(crate) fn envelope(&self, id: Uuid, cause: Option<Cause>) -> Envelope {
         let mut envelope = Envelope::new(id, SOURCE);
         envelope.time = Some(trace::now());
         envelope.actor = Some(self.actor.clone());
@@ -159,11 +172,47 @@ impl Session {
 
     /// Appends an event and waits for the acknowledgement.
     pub(crate) async fn append(&self, new: NewEvent, expect: Expect) -> Result<Written, RecordError> {
+        Self::prepare(&new)?;
+        let outcome = self.recorder.log.append(&new, expect, Some(self.time_left())).await;
+        self.written(new, outcome).await
+    }
+
+    /// As [`append`](Self::append), and with it an event that follows from this one and is the first on its subject. What became
+    /// of that is known only if the first one is this request's own.
+    pub(crate) async fn append_followed(
+        &self,
+        new: NewEvent,
+        expect: Expect,
+        next: NewEvent,
+    ) -> Result<(Written, Option<Written>), RecordError> {
+        Self::prepare(&new)?;
+        Self::prepare(&next)?;
+        let chain = [(&new, expect), (&next, Expect::Last(0))];
+        let mut outcomes = self.recorder.log.append_chain(&chain, Some(self.time_left())).await.into_iter();
+        let first = outcomes.next().ok_or_else(|| unacknowledged("nothing was published"))?;
+        let written = self.written(new, first).await?;
+        let is_own = matches!(&written, Written::Stored(receipt) if !receipt.replayed);
+        let followed = match outcomes.next() {
+            Some(outcome) => Some(self.written(next, outcome).await?),
+            None if is_own => Some(self.append(next, Expect::Last(0)).await?),
+            None => None,
+        };
+        Ok((written, followed))
+    }
+
+    fn prepare(new: &NewEvent) -> Result<(), RecordError> {
         check_size(&new.event)?;
         // The request's own span: what it was about is known from its body only.
         trace::set_ids(&Span::current(), &new.event);
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match self.recorder.log.append(&new, expect, Some(left)).await? {
+        Ok(())
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    async fn written(&self, new: NewEvent, outcome: Result<Appended, AppendError>) -> Result<Written, RecordError> {
+        match outcome? {
             Appended::Stored { sequence, duplicate: false } => Ok(stored(Receipt::from_new(new, sequence))),
             Appended::Stored { sequence, duplicate: true } => self.read_back(&new, sequence).await.map(stored),
             Appended::Conflict { last } => {

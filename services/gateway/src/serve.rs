@@ -63,7 +63,7 @@ pub async fn run(
             served.follow().await;
         }
     });
-    let nats = EventLog::connect(config.nats).await?;
+    let nats = EventLog::connect(config.nats).await?.gathering();
     let vault = Arc::new(nats.vault());
     let issuer = nats.clone();
     let client = nats.client().clone();

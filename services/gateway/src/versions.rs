@@ -21,7 +21,7 @@ use waybill_schemas::{
     v1::{CredentialSecretRotated, CredentialSecretSaved, SecretVersion, Verified},
 };
 
-use crate::record::{Receipt, RecordError, Session, Written};
+use crate::record::{Cause, Receipt, RecordError, Session, Written};
 
 /// How often a lost race is tried again.
 pub(crate) const ROUNDS: u32 = 16;
@@ -41,6 +41,9 @@ pub(crate) struct VersionRequest<'a> {
     pub(crate) origin: Origin<'a>,
 }
 
+/// The event by which a build names the version for its image, which follows from the version's own event.
+pub(crate) type NamesImage<'a> = dyn Fn(&SecretName, &SecretVersion, Cause) -> NewEvent + Sync + 'a;
+
 /// Who brings a version.
 pub(crate) enum Origin<'a> {
     /// A build. Its events' ids follow from its subject.
@@ -57,6 +60,8 @@ pub(crate) enum Saved {
         stored: SecretVersion,
         /// Receipt of the secret's event.
         receipt: Receipt,
+        /// What became of the event that names it, where that went with it.
+        named: Option<Written>,
     },
     /// The secret has these credentials already.
     Unchanged { secret_name: SecretName, stored: SecretVersion, receipt: Receipt },
@@ -106,6 +111,15 @@ pub(crate) fn secret_subject(workspace: &WorkspaceId, secret: &SecretName) -> Su
 
 /// Saves a version, unless the secret has these credentials already, belongs elsewhere, or has better ones.
 pub(crate) async fn save_version(session: &Session, request: &VersionRequest<'_>) -> Result<Saved, RecordError> {
+    save_and_name(session, request, None).await
+}
+
+/// As [`save_version`]; with a new version goes the event that names it.
+pub(crate) async fn save_and_name(
+    session: &Session,
+    request: &VersionRequest<'_>,
+    naming: Option<&NamesImage<'_>>,
+) -> Result<Saved, RecordError> {
     let length = request.new.credentials.expose().len();
     if length > LARGEST_CREDENTIALS {
         return Err(RecordError::CredentialsTooLarge(length));
@@ -151,13 +165,19 @@ pub(crate) async fn save_version(session: &Session, request: &VersionRequest<'_>
         if !session.create_entry(&key, &entry).await? {
             continue;
         }
-        let event = request.event(&secret_name, head.is_none(), stored);
+        let event = request.event(&secret_name, head.is_none(), stored.clone());
         let new = NewEvent { envelope: session.envelope(request.event_id(&subject), None), subject, event };
-        if let Written::Stored(receipt) = session.append(new, Expect::Last(next.after)).await? {
+        let cause = Cause { event_id: new.envelope.id, correlation_id: new.envelope.correlation_id };
+        let expect = Expect::Last(next.after);
+        let (written, named) = match naming {
+            Some(naming) => session.append_followed(new, expect, naming(&secret_name, &stored, cause)).await?,
+            None => (session.append(new, expect).await?, None),
+        };
+        if let Written::Stored(receipt) = written {
             // With a duplicate it is the version of the attempt before.
             let stored = receipt.event.stored_version().cloned();
             let stored = stored.ok_or_else(|| crate::record::unacknowledged("the event is not what was appended"))?;
-            return Ok(Saved::New { secret_name, stored, receipt: *receipt });
+            return Ok(Saved::New { secret_name, stored, receipt: *receipt, named });
         }
     }
     Err(RecordError::Contended)
@@ -231,7 +251,7 @@ async fn settle_without_version(
         if replayed && (stored.registry != request.new.registry || stored.cred_type != request.new.cred_type) {
             return Err(RecordError::KeyReused);
         }
-        return Ok(Some(Saved::New { secret_name, stored, receipt: head.receipt(replayed) }));
+        return Ok(Some(Saved::New { secret_name, stored, receipt: head.receipt(replayed), named: None }));
     }
     if stored.registry != request.new.registry {
         return Ok(Some(Saved::BoundElsewhere { secret_name, bound_to: stored.registry }));

@@ -3,7 +3,14 @@
 //! A live first delivery continues the publisher's trace and links to it. A redelivery, a replay or an old message starts a
 //! trace of its own and links, so that a trace stays the story of one moment.
 
-use std::{fmt::Display, sync::OnceLock, time::Duration};
+use std::{
+    fmt::Display,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use opentelemetry::{
     Array, Context, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value,
@@ -12,6 +19,7 @@ use opentelemetry::{
 use time::OffsetDateTime;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use uuid::Uuid;
 use waybill_schemas::{Envelope, Event, RecordedEvent, Timestamp, TraceParent};
 
 use crate::log::NewEvent;
@@ -31,6 +39,15 @@ static SERVER: OnceLock<(String, u16)> = OnceLock::new();
 /// Says where the log is, for the spans of messages. The first one stays.
 pub(crate) fn set_server(host: &str, port: u16) {
     let _ = SERVER.set((host.to_owned(), port));
+}
+
+/// True where neither a collector nor a log line shows the spans of messages.
+static UNSEEN: AtomicBool = AtomicBool::new(false);
+
+/// Says that nobody sees the spans of messages: what they would say is not gathered then, and [`follow_on`] keeps events in
+/// their traces.
+pub(crate) fn set_unseen(unseen: bool) {
+    UNSEEN.store(unseen, Ordering::Relaxed);
 }
 
 /// A message older than this is not live.
@@ -78,6 +95,9 @@ pub fn current() -> Option<(TraceParent, Option<String>)> {
 
 /// A PRODUCER span for publishing an event.
 pub fn publish_span(new: &NewEvent) -> Span {
+    if is_unseen() {
+        return Span::none();
+    }
     let template = new.subject.template();
     let span = tracing::info_span!(
         "publish",
@@ -177,9 +197,24 @@ pub fn set_list<'t>(span: &Span, key: &'static str, items: impl IntoIterator<Ite
     }
 }
 
+/// True where nobody sees the spans of messages.
+pub fn is_unseen() -> bool {
+    UNSEEN.load(Ordering::Relaxed)
+}
+
 /// False where nobody takes the spans of this module: what they would say need not be gathered.
 pub fn is_on() -> bool {
-    tracing::span_enabled!(tracing::Level::INFO)
+    !is_unseen() && tracing::span_enabled!(tracing::Level::INFO)
+}
+
+/// The context of an event that follows from another one, where no span gives it: in the trace of its cause, or in one of its
+/// own where that is old or has none. Its ids follow from the event's.
+pub fn follow_on(cause: Option<&TraceParent>, delivery: Delivery, event: Uuid) -> Option<TraceParent> {
+    let (high, low) = event.as_u64_pair();
+    let own = format!("{high:016x}{low:016x}");
+    let live = cause.filter(|_| delivery == Delivery::Live);
+    let (trace, flags) = live.map_or((own.as_str(), "01"), |cause| (cause.trace_id(), cause.flags()));
+    TraceParent::parse(&format!("00-{trace}-{low:016x}-{flags}"))
 }
 
 /// Writes the ids that people search for into the span.
@@ -246,4 +281,24 @@ fn remote(parent: &TraceParent, state: Option<&str>) -> SpanContext {
     let flags = TraceFlags::new(u8::from_str_radix(part(), 16).unwrap_or_default());
     let state = state.and_then(|state| state.parse::<TraceState>().ok()).unwrap_or_default();
     SpanContext::new(trace_id, span_id, flags, true, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_stays_in_its_trace_without_a_span() {
+        let cause = TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00").unwrap();
+        let event = Uuid::from_u128(0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00);
+        let own = "00-112233445566778899aabbccddeeff00-99aabbccddeeff00-01";
+        let cases = [
+            (Some(&cause), Delivery::Live, "00-0af7651916cd43dd8448eb211c80319c-99aabbccddeeff00-00"),
+            (Some(&cause), Delivery::Old, own),
+            (None, Delivery::Live, own),
+        ];
+        for (cause, delivery, expected) in cases {
+            assert_eq!(follow_on(cause, delivery, event).unwrap().as_str(), expected);
+        }
+    }
 }

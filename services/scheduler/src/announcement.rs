@@ -32,6 +32,11 @@ impl Announcement {
         envelope.time = Some(trace::now());
         envelope.causation_id = Some(pending.cause.id);
         envelope.correlation_id = Some(pending.cause.correlation_id);
+        if trace::is_unseen() {
+            let cause = pending.cause.trace.as_ref().and_then(|trace| TraceParent::parse(&trace.traceparent));
+            let delivery = Delivery::of(pending.cause.at, false);
+            envelope.traceparent = trace::follow_on(cause.as_ref(), delivery, envelope.id);
+        }
         Self { event: NewEvent { subject: decision.subject(), envelope, event: decision.to_event() }, span }
     }
 }

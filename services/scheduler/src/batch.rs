@@ -20,7 +20,7 @@ pub(crate) struct Bounds {
 pub(crate) const LIVE: Bounds = Bounds { messages: 1000, bytes: 8 * 1024 * 1024, wait: Duration::from_millis(5) };
 
 /// Bounds where nobody waits: each transaction writes the pages that it touches anew.
-pub(crate) const BULK: Bounds = Bounds { messages: 8000, bytes: 16 * 1024 * 1024, wait: Duration::from_millis(50) };
+pub(crate) const BULK: Bounds = Bounds { messages: 4000, bytes: 16 * 1024 * 1024, wait: Duration::from_millis(50) };
 
 /// A message, as far as batches depend on it.
 pub(crate) trait Batched {

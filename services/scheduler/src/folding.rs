@@ -198,7 +198,7 @@ fn live_span(entry: &Entry) -> Option<Span> {
     let Entry::Event(recorded) = entry else { return None };
     let Recorded { at, sequence, value } = recorded.as_ref();
     let is_saved = matches!(value.subject, Subject::Image { .. } | Subject::Secret { .. });
-    if !is_saved || !trace::is_live(*at) {
+    if !is_saved || !trace::is_on() || !trace::is_live(*at) {
         return None;
     }
     let RecordedEvent { event, .. } = value;

@@ -261,26 +261,25 @@ impl Publisher {
     /// Notes what became of a batch. True if another scheduler is ahead.
     fn note_sent(&mut self, Sent { fates, renewals }: Sent) -> bool {
         self.renewing = self.renewing && !renewals;
-        let (mut behind, mut sure) = (false, false);
         for (due, fate) in fates {
+            let cause = due.pending.decision.caused_by;
             match fate {
                 Fate::Said { sequence, before } => {
-                    (behind, sure) = (behind || before, sure || !before);
+                    if before {
+                        self.standing.note_second(cause);
+                    } else {
+                        self.standing.note_first(cause);
+                    }
                     self.in_flight.add(due.key, sequence);
                     continue;
                 }
                 Fate::Unsayable(error) => self.set_aside(&due, &error),
                 Fate::Unknown => {}
-                Fate::LeftAlone => behind = true,
+                Fate::LeftAlone => self.standing.note_second(cause),
             }
             self.in_flight.give_up(&due.key);
         }
-        if behind {
-            self.standing.fall_behind(Instant::now(), self.projection.answered());
-        } else if sure {
-            self.standing.become_sure();
-        }
-        behind
+        self.standing.judge(Instant::now(), self.projection.answered())
     }
 
     fn set_aside(&self, due: &Due, error: &str) {

@@ -52,16 +52,16 @@ pub(crate) fn is_renewal(due: &Due) -> bool {
 /// Publishes a batch.
 pub(crate) async fn send(log: Arc<dyn Administration>, Batch { due, folded, .. }: Batch) -> Sent {
     let renewals = due.iter().any(is_renewal);
-    let (mut events, mut announced) = (Vec::with_capacity(due.len()), Vec::with_capacity(due.len()));
-    for due in due {
+    let mut events = Vec::with_capacity(due.len());
+    for due in &due {
         let Announcement { event, span } = Announcement::new(&due.pending);
-        let expect = find_expected(log.as_ref(), &due).await;
-        events.push((event.clone(), expect, span.clone()));
-        announced.push((due, Announcement { event, span }));
+        let expect = find_expected(log.as_ref(), due).await;
+        events.push((event, expect, span));
     }
-    let outcomes = log.append_all(events).await;
-    let mut fates = Vec::with_capacity(announced.len());
-    for ((due, announcement), outcome) in announced.into_iter().zip(outcomes) {
+    let outcomes = log.append_all(&events).await;
+    let mut fates = Vec::with_capacity(due.len());
+    for ((due, (event, _, span)), outcome) in due.into_iter().zip(events).zip(outcomes) {
+        let announcement = Announcement { event, span };
         let fate = match outcome {
             None => Fate::LeftAlone,
             Some(Ok(Appended::Stored { sequence, duplicate })) => Fate::Said { sequence, before: duplicate },

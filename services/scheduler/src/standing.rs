@@ -1,6 +1,7 @@
 //! Which of several schedulers publishes. There is no lock: each decision is said once whoever says it (invariant 5), and two
 //! that say the same only cost each other time. Whoever finds its decisions said is behind, and lets them come by the fold;
-//! it goes on as soon as some wait that nobody says.
+//! it goes on as soon as some wait that nobody says. With several batches under way each of two may find some of its own said
+//! by the other: whoever was first with the latest decision goes on.
 
 use std::{
     sync::{
@@ -23,6 +24,9 @@ pub(crate) struct Standing {
     shown: Arc<AtomicBool>,
     /// True once something was said by this scheduler first.
     sure: bool,
+    /// Cause of the latest decision that this scheduler said first, and of the latest that another one did; 0 for none.
+    first_with: u64,
+    second_with: u64,
 }
 
 /// Another scheduler publishes.
@@ -49,14 +53,27 @@ impl Standing {
         self.sure
     }
 
-    pub(crate) fn become_sure(&mut self) {
-        self.sure = self.behind.is_none();
+    /// A decision with this cause was said by this scheduler first.
+    pub(crate) fn note_first(&mut self, cause: u64) {
+        self.first_with = self.first_with.max(cause);
     }
 
-    /// Another scheduler has said what this one sent. `answered` is the number of decisions folded so far.
-    pub(crate) fn fall_behind(&mut self, now: Instant, answered: u64) {
-        (self.behind, self.sure) = (Some(Behind { since: now, answered }), false);
-        self.shown.store(true, Ordering::Relaxed);
+    /// Another scheduler has said, or is saying, a decision with this cause.
+    pub(crate) fn note_second(&mut self, cause: u64) {
+        self.second_with = self.second_with.max(cause);
+    }
+
+    /// Judges by what was noted. `answered` is the number of decisions folded so far. True if another scheduler is ahead.
+    pub(crate) fn judge(&mut self, now: Instant, answered: u64) -> bool {
+        let is_behind = self.second_with > 0 && self.second_with >= self.first_with;
+        self.sure = !is_behind && self.first_with > 0;
+        if !is_behind {
+            self.behind = None;
+        } else if self.behind.is_none() {
+            self.behind = Some(Behind { since: now, answered });
+        }
+        self.shown.store(is_behind, Ordering::Relaxed);
+        is_behind
     }
 
     /// Looks at how many decisions are folded by now, and whether any wait. True if this scheduler is to publish.
@@ -68,7 +85,7 @@ impl Standing {
         }
         let goes_on = now.duration_since(behind.since) >= PATIENCE;
         if goes_on {
-            self.behind = None;
+            *self = Self::new(self.shown.clone());
             self.shown.store(false, Ordering::Relaxed);
         }
         goes_on
@@ -94,7 +111,8 @@ mod tests {
         ];
         for (name, looks, goes_on) in cases {
             let mut standing = Standing::default();
-            standing.fall_behind(start, 0);
+            standing.note_second(1);
+            assert!(standing.judge(start, 0));
             let mut last = false;
             for (milliseconds, answered, waiting) in looks {
                 last = standing.look(start + Duration::from_millis(*milliseconds), *answered, *waiting);
@@ -104,14 +122,31 @@ mod tests {
     }
 
     #[test]
-    fn only_who_says_something_first_is_sure() {
-        let mut standing = Standing::default();
-        assert!(!standing.is_sure() && !standing.is_behind(), "it begins with one batch");
-        standing.become_sure();
-        assert!(standing.is_sure());
-        standing.fall_behind(Instant::now(), 0);
-        // A batch that was under way when another one was found said.
-        standing.become_sure();
-        assert!(!standing.is_sure() && standing.is_behind());
+    fn who_is_first_with_the_latest_goes_on() {
+        enum Noted {
+            First(u64),
+            Second(u64),
+        }
+        use Noted::{First, Second};
+        let cases: [(&str, &[Noted], (bool, bool)); 6] = [
+            ("it begins with one batch", &[], (false, false)),
+            ("alone", &[First(5)], (false, true)),
+            ("another one says it", &[Second(5)], (true, false)),
+            ("a batch under way was first, and an earlier one second", &[Second(5), First(9)], (false, true)),
+            ("the other way around", &[First(5), Second(9)], (true, false)),
+            ("one cause of many decisions", &[First(5), Second(5)], (true, false)),
+        ];
+        for (name, noted, expected) in cases {
+            let mut standing = Standing::default();
+            for noted in noted {
+                match noted {
+                    First(cause) => standing.note_first(*cause),
+                    Second(cause) => standing.note_second(*cause),
+                }
+                standing.judge(Instant::now(), 0);
+            }
+            assert_eq!((standing.is_behind(), standing.is_sure()), expected, "{name}");
+            assert_eq!(standing.shown.load(Ordering::Relaxed), expected.0, "{name}");
+        }
     }
 }

@@ -15,20 +15,29 @@ use crate::{
 };
 
 impl Handler {
-    /// Looks a placement up. `delivered` is what the queue just gave: a replica that is behind may lack it.
+    /// Looks a placement up. `delivered` is what the queue just gave: a replica that is behind may lack it. All questions are
+    /// asked at once: each answer counts only as far as nothing newer is delivered, whichever comes first.
     pub(crate) async fn look_up(&self, placed: &Placed, delivered: Option<&Decided>) -> Result<Found, LogError> {
-        let (decided, progress) = tokio::join!(self.last_decision(placed), self.progress(placed));
+        let delivered = delivered.filter(|decided| is_about(decided, placed));
+        let likely = delivered.and_then(secret_of);
+        let (decided, progress, renewed) =
+            tokio::join!(self.last_decision(placed), self.progress(placed), self.renewal_of(likely.as_ref()));
         let (mut newest, mut last) = decided?;
-        if let Some(delivered) = delivered.filter(|decided| is_about(decided, placed))
+        if let Some(delivered) = delivered
             && last.as_ref().is_none_or(|last| last.sequence < delivered.sequence)
         {
             (newest, last) = (newest.max(placed.number), Some(delivered.clone()));
         }
-        let renewed = match last.as_ref().and_then(secret_of) {
-            Some(secret) => self.newest_renewal(&secret).await?,
-            None => None,
-        };
+        let secret = last.as_ref().and_then(secret_of);
+        let renewed = if secret == likely { renewed? } else { self.renewal_of(secret.as_ref()).await? };
         Ok(Found { newest, last, renewed, progress: progress? })
+    }
+
+    async fn renewal_of(&self, secret: Option<&SecretKey>) -> Result<Option<Decided>, LogError> {
+        match secret {
+            Some(secret) => self.newest_renewal(secret).await,
+            None => Ok(None),
+        }
     }
 
     /// How far the placement's outcomes are.

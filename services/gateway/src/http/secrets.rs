@@ -287,7 +287,7 @@ fn log_version(receipt: &Receipt) {
 
 fn answer(saved: Saved) -> Result<Response, Problem> {
     let (secret_name, stored, receipt, unchanged) = match saved {
-        Saved::New { secret_name, stored, receipt } => (secret_name, stored, receipt, false),
+        Saved::New { secret_name, stored, receipt, .. } => (secret_name, stored, receipt, false),
         Saved::Unchanged { secret_name, stored, receipt } => (secret_name, stored, receipt, true),
         Saved::BoundElsewhere { .. } | Saved::Refused { .. } => return Err(problem::internal()),
     };

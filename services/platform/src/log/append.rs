@@ -1,6 +1,6 @@
 //! Appending exactly once: publish, compare with the last message of the event's own subject, and on doubt look at it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument as _, Span};
@@ -9,7 +9,8 @@ use waybill_schemas::{Envelope, Event, Subject, header};
 
 use super::{
     AppendError, LogError, RawMessage,
-    publish::{Next, Outgoing, Wire, back_off, interpret},
+    gather::{Gathered, Gathering, Turn},
+    publish::{Next, Outgoing, Wire, back_off, interpret, message_in},
     room::Room,
 };
 use crate::{metrics, trace};
@@ -66,28 +67,91 @@ const BEHIND_TRIES: u32 = 10;
 /// Tries after which a log that acknowledges nothing is told of.
 const UNANSWERED_TRIES: u32 = 2;
 
-/// Appends in a PRODUCER span, within the limit.
+/// Appends in a PRODUCER span, within the limit; together with others where they gather.
 pub(crate) async fn append(
     wire: &impl Wire,
     room: &Room,
+    gathering: Option<&Gathering>,
     new: &NewEvent,
     expect: Expect,
     limit: Option<Duration>,
 ) -> Result<Appended, AppendError> {
-    let span = trace::publish_span(new);
-    let traced = span.in_scope(|| add_context(new.clone()));
-    let appending = async {
-        let mut attempt = Attempt::new(wire, room, &traced, expect)?;
-        let Some(limit) = limit else { return attempt.run().await };
-        match timeout_at(Instant::now() + limit, attempt.run()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(attempt.out_of_time(limit)),
-        }
-    };
+    let outcomes = append_chain(wire, room, gathering, &[(new, expect)], limit).await;
+    let subject = || new.subject.to_string();
+    let nothing = || Err(AppendError::Unavailable { subject: subject(), reason: "nothing was tried".to_owned() });
+    outcomes.into_iter().next().unwrap_or_else(nothing)
+}
+
+/// Appends events of which each follows from the one before, in PRODUCER spans, within one limit: together where appends
+/// gather, or else one after the other, up to the first that this call does not store.
+pub(crate) async fn append_chain(
+    wire: &impl Wire,
+    room: &Room,
+    gathering: Option<&Gathering>,
+    chain: &[(&NewEvent, Expect)],
+    limit: Option<Duration>,
+) -> Vec<Result<Appended, AppendError>> {
     let began = Instant::now();
-    let outcome = appending.instrument(span.clone()).await;
-    record(&span, new, began, &outcome);
-    outcome
+    let limit = limit.map(|limit| (began + limit, limit));
+    let (mut attempts, mut spans) = (Vec::with_capacity(chain.len()), Vec::with_capacity(chain.len()));
+    for (new, expect) in chain {
+        let span = trace::publish_span(new);
+        match message_in(&span, new) {
+            Ok(message) => attempts.push(Attempt::new(wire, room, new, message, *expect)),
+            Err(error) => return vec![Err(error)],
+        }
+        spans.push(span);
+    }
+    if let Some(gathering) = gathering
+        && let Err(error) = join(gathering, &mut attempts, limit).await
+    {
+        return vec![Err(error)];
+    }
+    let mut outcomes = Vec::with_capacity(chain.len());
+    for (attempt, span) in attempts.iter_mut().zip(spans) {
+        let outcome = attempt.run_within(limit).instrument(span.clone()).await;
+        record(&span, attempt.new, began, &outcome);
+        let is_stored = matches!(outcome, Ok(Appended::Stored { duplicate: false, .. }));
+        outcomes.push(outcome);
+        if !is_stored {
+            break;
+        }
+    }
+    outcomes
+}
+
+/// Publishes attempts with what else waits. What that comes to is noted in them.
+async fn join<W: Wire>(
+    gathering: &Gathering,
+    attempts: &mut [Attempt<'_, W>],
+    limit: Option<(Instant, Duration)>,
+) -> Result<(), AppendError> {
+    // Only what expects something can be asked about when an answer is lost.
+    if attempts.iter().any(|attempt| attempt.expect == Expect::Anything) {
+        return Ok(());
+    }
+    let joining = gathering.join(attempts.iter().map(|attempt| (attempt.message.clone(), attempt.expect)).collect());
+    let gathered = match limit {
+        None => joining.await,
+        Some((deadline, limit)) => match (timeout_at(deadline, joining).await, attempts.first()) {
+            (Ok(gathered), _) => gathered,
+            (Err(_), Some(first)) => return Err(first.out_of_time(limit)),
+            (Err(_), None) => return Ok(()),
+        },
+    };
+    match gathered {
+        Gathered::Stored(last) => {
+            for (sequence, attempt) in (0..=last).rev().zip(attempts.iter_mut().rev()) {
+                attempt.stored = Some(sequence);
+            }
+        }
+        Gathered::Alone { mut turn, unsure } => {
+            for attempt in attempts {
+                (attempt.turn, attempt.unsure) = (turn.take(), unsure);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What became of a publish, for its span and the metrics.
@@ -101,24 +165,18 @@ pub(super) fn record(span: &Span, new: &NewEvent, began: Instant, outcome: &Resu
     }
 }
 
-/// The event as it is published: with this program's version, and the context of the span that is entered here.
-pub(super) fn add_context(mut traced: NewEvent) -> NewEvent {
-    traced.envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
-    if let Some((traceparent, tracestate)) = trace::current() {
-        traced.envelope.traceparent = Some(traceparent);
-        traced.envelope.tracestate = tracestate;
-    }
-    traced
-}
-
 /// One event on its way into the log.
 pub(super) struct Attempt<'a, W> {
     wire: &'a W,
     room: &'a Room,
     new: &'a NewEvent,
-    message: Outgoing,
+    message: Arc<Outgoing>,
     expect: Expect,
     tries: u32,
+    /// Given back with the first answer: looking up and trying again keep nobody waiting.
+    turn: Option<Turn>,
+    /// Sequence at which it was stored together with others.
+    stored: Option<u64>,
     /// The last publish found no room, in the server's words.
     full: Option<String>,
     /// A publish was not answered: the event may be stored by it.
@@ -126,13 +184,26 @@ pub(super) struct Attempt<'a, W> {
 }
 
 impl<'a, W: Wire> Attempt<'a, W> {
-    pub(super) fn new(wire: &'a W, room: &'a Room, new: &'a NewEvent, expect: Expect) -> Result<Self, AppendError> {
-        let message = Outgoing::from_event(new).map_err(|error| AppendError::Refused {
-            subject: new.subject.to_string(),
-            code: 0,
-            description: error.to_string(),
-        })?;
-        Ok(Self { wire, room, new, message, expect, tries: 0, full: None, unsure: false })
+    pub(super) fn new(wire: &'a W, room: &'a Room, new: &'a NewEvent, message: Arc<Outgoing>, expect: Expect) -> Self {
+        Self { wire, room, new, message, expect, tries: 0, turn: None, stored: None, full: None, unsure: false }
+    }
+
+    /// As [`run`](Self::run), until a deadline.
+    async fn run_within(&mut self, limit: Option<(Instant, Duration)>) -> Result<Appended, AppendError> {
+        if let Some(sequence) = self.stored {
+            return Ok(self.note_stored(sequence));
+        }
+        let Some((deadline, limit)) = limit else { return self.run().await };
+        match timeout_at(deadline, self.run()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.out_of_time(limit)),
+        }
+    }
+
+    fn note_stored(&self, sequence: u64) -> Appended {
+        self.room.report_room();
+        metrics::appended(&self.new.subject);
+        Appended::Stored { sequence, duplicate: false }
     }
 
     /// Publishes until it is certain what the log holds.
@@ -140,12 +211,9 @@ impl<'a, W: Wire> Attempt<'a, W> {
         let (mut expect, mut with_id) = (self.expect, true);
         loop {
             let outcome = self.wire.publish(&self.message, expect, with_id).await;
+            self.turn = None;
             let claimed = match interpret(outcome) {
-                Next::Stored(sequence) => {
-                    self.room.report_room();
-                    metrics::appended(&self.new.subject);
-                    return Ok(Appended::Stored { sequence, duplicate: false });
-                }
+                Next::Stored(sequence) => return Ok(self.note_stored(sequence)),
                 Next::Duplicate(sequence) => Some(sequence),
                 Next::Conflict => None,
                 Next::Refused(error) => {

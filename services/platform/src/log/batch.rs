@@ -1,13 +1,15 @@
 //! Several events at once: an atomic batch (NATS ADR-50), and halves of it where one of its events keeps it out.
 
+use std::sync::Arc;
+
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 use waybill_schemas::Uuid;
 
 use super::{
     AppendError, Appended, Expect, LogError, NewEvent,
-    append::{Attempt, add_context, holds_id, record},
-    publish::{Next, Outgoing, Wire, back_off, interpret},
+    append::{Attempt, holds_id, record},
+    publish::{Next, Outgoing, Wire, back_off, interpret, message_in},
     room::Room,
 };
 use crate::{metrics, trace};
@@ -21,11 +23,11 @@ const UNANSWERED_TRIES: u32 = 2;
 pub(crate) async fn append_all(
     wire: &impl Wire,
     room: &Room,
-    events: Vec<(NewEvent, Expect, Span)>,
+    events: &[(NewEvent, Expect, Span)],
 ) -> Vec<Option<Result<Appended, AppendError>>> {
-    let published: Vec<Publishing> = events.into_iter().map(Publishing::begin).collect();
+    let published: Vec<Publishing<'_>> = events.iter().map(Publishing::begin).collect();
     let mut outcomes = Vec::with_capacity(published.len());
-    let mut left: Vec<&[Publishing]> = published.chunks(MAX_BATCH).rev().collect();
+    let mut left: Vec<&[Publishing<'_>]> = published.chunks(MAX_BATCH).rev().collect();
     while let Some(part) = left.pop() {
         let [first, others @ ..] = part else { continue };
         if others.is_empty() {
@@ -36,9 +38,9 @@ pub(crate) async fn append_all(
         match append_batch(wire, room, part).await {
             Some(sequences) => {
                 for (one, sequence) in part.iter().zip(sequences) {
-                    metrics::appended(&one.event.subject);
+                    metrics::appended(&one.new.subject);
                     let stored = Ok(Appended::Stored { sequence, duplicate: false });
-                    record(&one.span, &one.event, began, &stored);
+                    record(&one.span, one.new, began, &stored);
                     outcomes.push(Some(stored));
                 }
             }
@@ -58,19 +60,22 @@ pub(crate) async fn append_all(
     outcomes
 }
 
-async fn append_one(wire: &impl Wire, room: &Room, one: &Publishing) -> Result<Appended, AppendError> {
-    let appending = async { Attempt::new(wire, room, &one.event, one.expect)?.run().await };
+async fn append_one(wire: &impl Wire, room: &Room, one: &Publishing<'_>) -> Result<Appended, AppendError> {
+    let appending = async {
+        let message = one.message.clone().map_or_else(|| message_in(&one.span, one.new), Ok)?;
+        Attempt::new(wire, room, one.new, message, one.expect).run().await
+    };
     let began = Instant::now();
     let outcome = appending.instrument(one.span.clone()).await;
-    record(&one.span, &one.event, began, &outcome);
+    record(&one.span, one.new, began, &outcome);
     outcome
 }
 
 /// The sequences, if the batch was stored by this call; none if one of its events keeps it out. A log that does not answer is
 /// asked again.
-async fn append_batch(wire: &impl Wire, room: &Room, events: &[Publishing]) -> Option<impl Iterator<Item = u64>> {
+async fn append_batch(wire: &impl Wire, room: &Room, events: &[Publishing<'_>]) -> Option<impl Iterator<Item = u64>> {
     let messages: Vec<(&Outgoing, Expect)> =
-        events.iter().map(|one| Some((one.message.as_ref()?, one.expect))).collect::<Option<_>>()?;
+        events.iter().map(|one| Some((one.message.as_deref()?, one.expect))).collect::<Option<_>>()?;
     let count = u64::try_from(events.len()).ok()?;
     let mut tries = 0_u32;
     loop {
@@ -97,29 +102,28 @@ async fn append_batch(wire: &impl Wire, room: &Room, events: &[Publishing]) -> O
 }
 
 /// Sequence of the event, if it is the last one on its subject.
-async fn find_said(wire: &impl Wire, one: &Publishing) -> Option<u64> {
+async fn find_said(wire: &impl Wire, one: &Publishing<'_>) -> Option<u64> {
     let last: Result<_, LogError> = wire.last_on(&one.message.as_ref()?.subject).await;
     let last = last.ok().flatten().filter(|last| holds_id(Some(last), one.id()))?;
     Some(last.sequence)
 }
 
 /// An event in its publish span, whose context is in its headers.
-struct Publishing {
-    event: NewEvent,
+struct Publishing<'a> {
+    new: &'a NewEvent,
     /// None only for a body that cannot be written as JSON.
-    message: Option<Outgoing>,
+    message: Option<Arc<Outgoing>>,
     expect: Expect,
     span: Span,
 }
 
-impl Publishing {
-    fn begin((event, expect, parent): (NewEvent, Expect, Span)) -> Self {
-        let span = parent.in_scope(|| trace::publish_span(&event));
-        let event = span.in_scope(|| add_context(event));
-        Self { message: Outgoing::from_event(&event).ok(), event, expect, span }
+impl<'a> Publishing<'a> {
+    fn begin((new, expect, parent): &'a (NewEvent, Expect, Span)) -> Self {
+        let span = parent.in_scope(|| trace::publish_span(new));
+        Self { message: message_in(&span, new).ok(), new, expect: *expect, span }
     }
 
     fn id(&self) -> Uuid {
-        self.event.envelope.id
+        self.new.envelope.id
     }
 }

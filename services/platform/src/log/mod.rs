@@ -6,6 +6,7 @@
 pub(crate) mod append;
 pub(crate) mod batch;
 mod error;
+pub(crate) mod gather;
 mod message;
 pub(crate) mod nats;
 mod port;

@@ -143,12 +143,20 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// *never* when the log refuses this event.
     async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError>;
 
+    /// Appends events of which each follows from the one before, within one limit: up to the first that this call does not
+    /// store, whose outcome is the last one. Where appends gather, they go in one atomic batch.
+    async fn append_chain(
+        &self,
+        chain: &[(&NewEvent, Expect)],
+        limit: Option<Duration>,
+    ) -> Vec<Result<Appended, AppendError>>;
+
     /// Appends events in order, each once, each in a span below its own; the outcomes are in the same order.
     ///
     /// More than one go as atomic batches of up to 500, without a limit of time. Where one of them keeps a batch out, its halves
     /// go, and theirs. But where the first event of a batch stands in the log, somebody else is saying the same events: the
     /// others are left alone, which is told by `None`.
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>>;
+    async fn append_all(&self, events: &[(NewEvent, Expect, Span)]) -> Vec<Option<Result<Appended, AppendError>>>;
 
     /// The last message on a subject. A permission can name the subject.
     ///

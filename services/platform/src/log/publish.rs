@@ -1,13 +1,15 @@
 //! One publish and what its outcome means: the protocol's decisions as pure functions.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use serde::Deserialize;
-use waybill_schemas::header;
+use tracing::Span;
+use waybill_schemas::{Envelope, EventType, Subject, header};
 
-use super::{ErrorKind, Expect, LogError, NewEvent, RawMessage};
+use super::{AppendError, ErrorKind, Expect, LogError, NewEvent, RawMessage};
+use crate::trace::{self, Delivery};
 
 /// An error as JetStream writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -86,29 +88,53 @@ pub(crate) fn back_off(tries: u32) -> Duration {
 pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) body: Bytes,
-    headers: Vec<(&'static str, String)>,
+    envelope: Envelope,
+    event_type: EventType,
+    about: Subject,
 }
 
 impl Outgoing {
-    /// The event as a message. Fails only if the body cannot be written as JSON, which events always can.
-    pub(crate) fn from_event(new: &NewEvent) -> Result<Self, serde_json::Error> {
-        let headers = new.envelope.to_headers(new.event.event_type(), &new.subject);
-        Ok(Self { subject: new.subject.to_string(), headers, body: new.event.to_json()?.into() })
+    /// The event as a message, in this envelope. Fails only if the body cannot be written as JSON, which events always can.
+    pub(crate) fn new(new: &NewEvent, envelope: Envelope) -> Result<Self, serde_json::Error> {
+        let (event_type, about) = (new.event.event_type(), new.subject.clone());
+        Ok(Self { subject: about.to_string(), body: new.event.to_json()?.into(), envelope, event_type, about })
     }
 
     /// Headers for one try. The message id is left out where it was used up on another subject.
     pub(crate) fn headers(&self, expect: Expect, with_id: bool) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.headers.iter().filter(|(name, _)| with_id || *name != header::NATS_MSG_ID) {
-            // A static name is not copied.
-            headers.insert(HeaderName::from_static(name), value.as_str());
+        let mut headers = self.envelope.to_headers(self.event_type, &self.about);
+        if !with_id {
+            headers.retain(|(name, _)| *name != header::NATS_MSG_ID);
         }
         if let Expect::Last(sequence) = expect {
-            let name = HeaderName::from_static(header::NATS_EXPECTED_LAST);
-            headers.insert(name, sequence.to_string().as_str());
+            headers.push((header::NATS_EXPECTED_LAST, sequence.to_string()));
         }
-        headers
+        // Neither a static name nor a value of one's own is copied.
+        headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from(value))).collect()
     }
+}
+
+/// The envelope as it is published: with this program's version, and the context of the span that is entered here.
+fn add_context(envelope: &Envelope) -> Envelope {
+    let mut envelope = envelope.clone();
+    envelope.source_version = Some(env!("CARGO_PKG_VERSION").to_owned());
+    if let Some((traceparent, tracestate)) = trace::current() {
+        envelope.traceparent = Some(traceparent);
+        envelope.tracestate = tracestate;
+    } else if trace::is_unseen() && envelope.traceparent.is_none() {
+        envelope.traceparent = trace::follow_on(None, Delivery::Old, envelope.id);
+    }
+    envelope
+}
+
+/// The message of an event, in its publish span.
+pub(super) fn message_in(span: &Span, new: &NewEvent) -> Result<Arc<Outgoing>, AppendError> {
+    let message = Outgoing::new(new, span.in_scope(|| add_context(&new.envelope)));
+    message.map(Arc::new).map_err(|error| AppendError::Refused {
+        subject: new.subject.to_string(),
+        code: 0,
+        description: error.to_string(),
+    })
 }
 
 /// What appending needs of whatever keeps the log.

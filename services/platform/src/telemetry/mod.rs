@@ -24,7 +24,7 @@ use tracing_subscriber::{
 
 use crate::{
     config::{ConfigError, Settings},
-    metrics,
+    metrics, trace,
 };
 use format::LogFormat;
 use ids::InheritIds;
@@ -151,6 +151,8 @@ pub fn init(service: &str, instance: &str, config: &TelemetryConfig) -> Result<T
     let format = LogFormat { service: service.to_owned(), json: config.json, coloured };
     let subscriber = subscriber(&provider, &config.filter, format, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber)?;
+    let shows_lines = filter(&config.filter).max_level_hint().is_none_or(|level| level >= LevelFilter::INFO);
+    trace::set_unseen(config.otlp.is_none() && !shows_lines);
     Ok(TelemetryGuard { provider, meters, _connections: connections })
 }
 
@@ -196,10 +198,15 @@ where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     let discreet = filter_fn(|metadata| metadata.target().starts_with("waybill") || *metadata.level() <= Level::INFO);
-    let chosen = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs =
-        tracing_subscriber::fmt::layer().event_format(format).with_writer(writer).with_filter(chosen.and(discreet));
+    let logs = tracing_subscriber::fmt::layer()
+        .event_format(format)
+        .with_writer(writer)
+        .with_filter(self::filter(filter).and(discreet));
     tracing_subscriber::registry().with(spans(provider)).with(logs)
+}
+
+fn filter(text: &str) -> EnvFilter {
+    EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 fn spans<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>

@@ -40,6 +40,7 @@ pub async fn check_appending(log: &dyn Administration) {
     store_in_place_of_a_used_id(log).await;
     store_anything_once(log).await;
     give_up_and_try_again(log).await;
+    store_at_once(log).await;
     store_batches(log).await;
     store_what_a_batch_cannot(log).await;
 }
@@ -122,16 +123,44 @@ async fn give_up_and_try_again(log: &dyn Administration) {
     assert_eq!(log.pending(&sample.containers(None), 1).await.unwrap(), 5);
 }
 
+/// Many callers at once, some of whom are late, each get their own answer.
+async fn store_at_once(log: &dyn Administration) {
+    let sample = Sample::new();
+    let requests: Vec<NewEvent> = (0..200).map(|index| sample.request(&format!("c{index}"), "r")).collect();
+    let there = append(log, &requests[70], Expect::Last(0)).await;
+    let other = sample.request("c130", "r");
+    let before = append(log, &other, Expect::Last(0)).await;
+    // The same event twice, and another one on its subject.
+    let late = [&requests[5], &sample.request("c6", "r")];
+    let appends = requests.iter().chain(late).map(|new| log.append(new, Expect::Last(0), None));
+    let outcomes = futures_util::future::join_all(appends).await;
+    let outcomes: Vec<Appended> = outcomes.into_iter().map(Result::unwrap).collect();
+    let mut stored: Vec<u64> = outcomes.iter().filter_map(Appended::sequence).collect();
+    assert_eq!(duplicate(outcomes[70].clone()), there);
+    assert_eq!(conflict(outcomes[130].clone()).map(|last| last.sequence), Some(before));
+    assert_eq!(outcomes[5].sequence(), outcomes[200].sequence());
+    assert_eq!([&outcomes[6], &outcomes[201]].iter().filter_map(|outcome| outcome.sequence()).count(), 1);
+    for (new, outcome) in requests.iter().zip(&outcomes) {
+        let Some(sequence) = outcome.sequence() else { continue };
+        let recorded = log.message_at(sequence).await.unwrap().unwrap();
+        assert_eq!(recorded.decode().unwrap().envelope.id, new.envelope.id, "its own place");
+    }
+    stored.sort_unstable();
+    stored.dedup();
+    assert_eq!(stored.len(), 199);
+    assert_eq!(log.pending(&sample.containers(None), 1).await.unwrap(), 200, "each once");
+}
+
 async fn store_batches(log: &dyn Administration) {
     let sample = Sample::new();
     let requests: Vec<NewEvent> = (0..1_100).map(|index| sample.request(&format!("c{index}"), "r")).collect();
     let all = || requests.iter().map(|new| (new.clone(), Expect::Last(0), Span::none())).collect::<Vec<_>>();
-    let outcomes = log.append_all(all()).await;
+    let outcomes = log.append_all(&all()).await;
     let stored: Vec<u64> = outcomes.into_iter().map(|outcome| outcome.unwrap().unwrap().sequence().unwrap()).collect();
     assert!(stored.is_sorted_by(|a, b| a < b), "in order");
     assert_eq!(log.pending(&sample.containers(None), 1).await.unwrap(), 1_100);
 
-    let again = log.append_all(all().split_off(1_090)).await;
+    let again = log.append_all(&all().split_off(1_090)).await;
     let [first, others @ ..] = again.as_slice() else { panic!("no outcomes") };
     assert_eq!(duplicate(first.clone().unwrap().unwrap()), stored[1_090]);
     assert!(
@@ -153,19 +182,19 @@ async fn store_what_a_batch_cannot(log: &dyn Administration) {
     let other = sample.request("b", "r");
     let batch = [&requests[0], &other, &requests[2], &requests[1]];
     let batch = batch.map(|new| (new.clone(), Expect::Last(0), Span::none()));
-    let outcomes = log.append_all(batch.to_vec()).await;
+    let outcomes = log.append_all(&batch).await;
     let [first, second, third, fourth] = <[_; 4]>::try_from(outcomes).unwrap().map(|outcome| outcome.unwrap().unwrap());
     assert!(matches!(first, Appended::Stored { duplicate: false, .. }));
     assert_eq!(conflict(second).map(|last| last.sequence), Some(there));
     assert!(matches!(third, Appended::Stored { duplicate: false, .. }));
     assert_eq!(duplicate(fourth), there);
-    assert!(log.append_all(Vec::new()).await.is_empty());
+    assert!(log.append_all(&[]).await.is_empty());
 
     // Two events of one subject, each after the other.
     let request = sample.request("d", "r");
     let pair = [(request.clone(), Expect::Last(0)), (sample.end(&request, 1), Expect::Anything)];
     let pair = pair.map(|(new, expect)| (new, expect, Span::none()));
-    for outcome in log.append_all(pair.to_vec()).await {
+    for outcome in log.append_all(&pair).await {
         assert!(matches!(outcome.unwrap().unwrap(), Appended::Stored { duplicate: false, .. }));
     }
 }

@@ -43,10 +43,32 @@ async fn the_log_and_the_vault_conform() {
     let state = log.ensure_stream(1).await.unwrap();
     assert_eq!(log.ensure_stream(1).await.unwrap(), state, "it is there already");
     check_log(&log).await;
+    check_log(&log.clone().gathering()).await;
     let vault = log.vault();
     vault.ensure(1).await.unwrap();
     vault.ensure(1).await.unwrap();
     check_vault(&vault).await;
+}
+
+/// What waits goes together, and what comes alone goes by itself: the log keeps the headers of batches.
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_wait_share_batches() {
+    let Some(server) = NatsServer::start() else { return };
+    let log = server.connect().await;
+    log.ensure_stream(1).await.unwrap();
+    let (log, sample) = (log.gathering(), Sample::new());
+    let alone = append(&log, &sample, "alone").await;
+    let requests: Vec<_> = (0..300).map(|number| sample.request(&format!("c{number}"), "r")).collect();
+    let appends = requests.iter().map(|new| log.append(new, Expect::Last(0), None));
+    let outcomes = futures_util::future::join_all(appends).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Appended::Stored { duplicate: false, .. }))));
+    let messages = log.read_page(&Filter::All, 1, 1000).await.unwrap().messages;
+    let batch = |message: &RawMessage| message.headers.get("Nats-Batch-Id").map(|id| id.as_str().to_owned());
+    let batches: Vec<Option<String>> = messages.iter().map(batch).collect();
+    assert_eq!(batches.len(), 301);
+    assert!(messages.iter().all(|message| message.sequence != alone || batch(message).is_none()));
+    let singles = batches.iter().filter(|batch| batch.is_none()).count();
+    assert!(singles < 100, "{singles} of 301 went by themselves");
 }
 
 #[tokio::test(flavor = "multi_thread")]

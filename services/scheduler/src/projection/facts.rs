@@ -1,6 +1,10 @@
 //! The facts inside one write transaction: the fold reads what it has written.
 
-use std::{cell::RefCell, collections::HashMap, hash::Hash};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
 use redb::{ReadableTable as _, Table, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +15,7 @@ use waybill_domain::fold::{
 use waybill_schemas::WorkerId;
 
 use super::{
-    Due, ProjectionError, checksum, placement,
+    Due, ProjectionError, checksum, image, placement,
     tables::{
         IMAGES, NEWEST, PENDING, PLACEMENTS, SECRETS, TableName, USES, WORKER_SECRETS, WORKERS, container_key,
         definition, image_key, number_key, pending_key, range, secret_key, use_key, worker_secret_key,
@@ -76,6 +80,8 @@ pub(super) struct TransactionFacts<'t> {
     /// Rows that many events of a batch need, each read once.
     known_secrets: RefCell<HashMap<SecretKey, Option<SecretFact>>>,
     known_workers: RefCell<HashMap<WorkerId, Option<WorkerFact>>>,
+    /// Keys of workers' secrets that this transaction has written.
+    known_uses: HashSet<String>,
 }
 
 impl<'t> TransactionFacts<'t> {
@@ -91,12 +97,18 @@ impl<'t> TransactionFacts<'t> {
             pending: CheckedTable::open(transaction, PENDING)?,
             known_secrets: RefCell::default(),
             known_workers: RefCell::default(),
+            known_uses: HashSet::new(),
         })
     }
 
     pub(super) fn apply(&mut self, change: Change) -> Result<(), ProjectionError> {
         match change {
-            Change::PutImage(key, fact) => self.images.put(&image_key(&key), &fact),
+            Change::PutImage(key, fact) => {
+                let key = image_key(&key);
+                let value = image::encode(&key, fact)?;
+                self.images.table.insert(key.as_str(), value.as_slice())?;
+                Ok(())
+            }
             Change::PutSecret(key, fact) => {
                 self.secrets.put(&secret_key(&key), &fact)?;
                 self.known_secrets.get_mut().insert(key, Some(fact));
@@ -150,7 +162,13 @@ impl<'t> TransactionFacts<'t> {
     fn put_use(&mut self, secret_use: &SecretUse) -> Result<(), ProjectionError> {
         let SecretUse { secret, worker_id, placement } = secret_use;
         self.uses.put(&use_key(secret_use), &(worker_id, placement))?;
-        self.worker_secrets.put(&worker_secret_key(worker_id, secret), secret)
+        let key = worker_secret_key(worker_id, secret);
+        if self.known_uses.contains(&key) {
+            return Ok(());
+        }
+        self.worker_secrets.put(&key, secret)?;
+        self.known_uses.insert(key);
+        Ok(())
     }
 
     /// The worker's row goes with the last of its placements that has the secret.
@@ -160,7 +178,9 @@ impl<'t> TransactionFacts<'t> {
         if self.uses.has_below(&worker_uses_prefix(secret, worker_id))? {
             return Ok(());
         }
-        self.worker_secrets.remove(&worker_secret_key(worker_id, secret))
+        let key = worker_secret_key(worker_id, secret);
+        self.known_uses.remove(&key);
+        self.worker_secrets.remove(&key)
     }
 }
 
@@ -181,7 +201,8 @@ impl Facts for TransactionFacts<'_> {
     type Error = ProjectionError;
 
     fn image(&self, key: &ImageKey) -> Result<Option<ImageFact>, ProjectionError> {
-        self.images.get(&image_key(key))
+        let key = image_key(key);
+        self.images.table.get(key.as_str())?.map(|row| image::decode(&key, row.value())).transpose()
     }
 
     fn secret(&self, key: &SecretKey) -> Result<Option<SecretFact>, ProjectionError> {

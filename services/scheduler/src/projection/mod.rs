@@ -8,6 +8,7 @@ mod checksum;
 mod entry;
 mod error;
 mod facts;
+mod image;
 mod outbox;
 mod placement;
 mod position;
@@ -50,7 +51,7 @@ use quarantine::QuarantineTables;
 use tables::{HELD, META, number_key};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
-const CACHE_BYTES: usize = 24 * 1024 * 1024;
+const CACHE_BYTES: usize = 12 * 1024 * 1024;
 
 /// Length of the file from which it is compacted, if less than two thirds of it are in use.
 const LEAST_TO_COMPACT: u64 = 4 * 1024 * 1024;
@@ -63,7 +64,7 @@ const POSITION_KEY: &str = "position";
 /// By which rules the rows were folded.
 const RULES_KEY: &str = "rules";
 /// To be raised whenever the fold comes to other rows or decisions from the same log.
-const RULES: u32 = 3;
+const RULES: u32 = 4;
 
 /// What a fold has to tell.
 #[derive(Debug, Default, PartialEq, Eq)]

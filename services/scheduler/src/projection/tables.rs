@@ -4,7 +4,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 use waybill_domain::fold::{ContainerKey, ImageKey, Lane, PendingKey, SecretKey, SecretUse};
 use waybill_schemas::{WorkerId, WorkspaceId};
 
-use super::{ProjectionError, checksum, placement};
+use super::{ProjectionError, checksum, image, placement};
 
 /// Name of a table.
 pub(super) type TableName = &'static str;
@@ -179,6 +179,7 @@ pub(super) fn value(transaction: &ReadTransaction, table: &str, key: &str) -> Re
 
 fn shown_value(table: TableName, key: &str, value: &[u8]) -> Result<Vec<u8>, ProjectionError> {
     match table {
+        IMAGES => image::to_json(key, value),
         PLACEMENTS => placement::to_json(key, value),
         _ => checksum::content(table, key, value).map(<[u8]>::to_vec),
     }

@@ -84,10 +84,10 @@ pub(super) fn discard_range(home: &Path, range: &Range, reason: Option<&str>, as
     }
     let asked = connection::with_log(&operator(home)?, Err("interrupted".into()), |log: EventLog| async move {
         let mut last = 0;
-        for ((event, expect, _), outcome) in events.clone().into_iter().zip(log.append_all(events).await) {
+        for ((event, expect, _), outcome) in events.iter().zip(log.append_all(&events).await) {
             let appended = match outcome {
                 Some(outcome) => outcome?,
-                None => log.append(&event, expect, None).await?,
+                None => log.append(event, *expect, None).await?,
             };
             last = last.max(appended.sequence().unwrap_or_default());
         }

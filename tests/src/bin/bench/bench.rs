@@ -111,6 +111,7 @@ pub(crate) struct Bench {
     pub(crate) reference: String,
     /// Containers requested so far: each has a name of its own.
     requested: usize,
+    pub(crate) is_without_workers: bool,
     _registry: Registry,
 }
 
@@ -135,7 +136,17 @@ impl Bench {
             }
         }
         let (publisher, operator) = (stack.user("gateway").await, stack.user("operator").await);
-        Ok(Self { scale, stack, bare, publisher, operator, reference, requested: 0, _registry: registry })
+        Ok(Self {
+            scale,
+            stack,
+            bare,
+            publisher,
+            operator,
+            reference,
+            requested: 0,
+            is_without_workers: false,
+            _registry: registry,
+        })
     }
 
     /// Sequence of the log's last event.

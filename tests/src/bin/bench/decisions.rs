@@ -27,9 +27,7 @@ pub(crate) struct Decided {
 
 impl Bench {
     pub(crate) async fn decisions(&mut self, report: &mut Report) -> Result<(), Failure> {
-        for worker in WORKERS {
-            self.stack.stop(&Service::Worker(worker.to_owned())).await;
-        }
+        self.stop_workers().await;
         let (rounds, count) = (self.scale.rounds, self.scale.decisions);
         let (mut batches, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
@@ -48,6 +46,15 @@ impl Bench {
         report.ratio("decisions, two schedulers", "/s", &two, ("one", &rates), Goal::AtLeast(0.95));
         report.amount("a decision, processor", "ms", &cpu, Goal::Shown);
         Ok(())
+    }
+
+    /// Stops the workers, whose outcomes would count as decisions; once.
+    pub(crate) async fn stop_workers(&mut self) {
+        if !std::mem::replace(&mut self.is_without_workers, true) {
+            for worker in WORKERS {
+                self.stack.stop(&Service::Worker(worker.to_owned())).await;
+            }
+        }
     }
 
     /// Lets requests wait for schedulers that stand still, and measures how long they then take to decide them.

@@ -14,6 +14,7 @@ use crate::{
 
 impl Bench {
     pub(crate) async fn growth(&mut self, report: &mut Report) -> Result<(), Failure> {
+        self.stop_workers().await;
         let (images, placements) = (self.scale.images, self.scale.placements);
         let mut few = Vec::new();
         for _ in 0..self.scale.rounds {

@@ -32,27 +32,49 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Parts of the benchmark, in their order; arguments may name some of them.
+const PARTS: [&str; 7] = ["idle", "gateway", "latency", "containers", "decisions", "growth", "history"];
+
 async fn run() -> Result<(), Failure> {
-    let mut arguments = std::env::args().skip(1);
-    let mut scale = Scale::named(&arguments.next().unwrap_or_else(|| "short".to_owned()))?;
-    if let Some(events) = arguments.next() {
-        scale.events = events.replace('_', "").parse()?;
-    }
+    let (scale, parts) = read_arguments(std::env::args().skip(1))?;
     let mut report = Report::default();
     println!("{}", machine::describe());
-    let mut bench = Bench::start(scale).await?;
-    bench.idle(&mut report).await?;
-    bench.gateway(&mut report).await?;
-    bench.latency(&mut report).await?;
-    bench.containers(&mut report).await?;
-    bench.decisions(&mut report).await?;
-    bench.growth(&mut report).await?;
-    drop(bench);
-    history::history(scale, &mut report).await?;
+    if parts != ["history"] {
+        let mut bench = Bench::start(scale).await?;
+        for part in &parts {
+            match part.as_str() {
+                "idle" => bench.idle(&mut report).await?,
+                "gateway" => bench.gateway(&mut report).await?,
+                "latency" => bench.latency(&mut report).await?,
+                "containers" => bench.containers(&mut report).await?,
+                "decisions" => bench.decisions(&mut report).await?,
+                "growth" => bench.growth(&mut report).await?,
+                _ => {}
+            }
+        }
+    }
+    if parts.iter().any(|part| part == "history") {
+        history::history(scale, &mut report).await?;
+    }
     println!("\n{}", report.table());
     let file = std::env::current_exe()?.with_file_name("bench.json");
     std::fs::write(&file, report.json())?;
     println!("\n{}\nJSON: {}", machine::describe(), file.display());
     println!("{}", report.summary());
     Ok(())
+}
+
+/// How much is measured: a scale, perhaps how many events the long log has, and perhaps which parts.
+fn read_arguments(mut arguments: impl Iterator<Item = String>) -> Result<(Scale, Vec<String>), Failure> {
+    let mut scale = Scale::named(&arguments.next().unwrap_or_else(|| "short".to_owned()))?;
+    let mut named = Vec::new();
+    for argument in arguments {
+        match argument.replace('_', "").parse() {
+            Ok(events) => scale.events = events,
+            Err(_) if PARTS.contains(&argument.as_str()) => named.push(argument),
+            Err(_) => return Err(format!("{argument}: say a number of events, or {}", PARTS.join(", ")).into()),
+        }
+    }
+    let is_wanted = |part: &&str| named.is_empty() || named.iter().any(|name| name == part);
+    Ok((scale, PARTS.iter().filter(|part| is_wanted(part)).map(|part| (*part).to_owned()).collect()))
 }

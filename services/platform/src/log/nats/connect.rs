@@ -143,6 +143,7 @@ impl EventLog {
             room: Room::default(),
             patience: Patience::default(),
             has_many_servers: config.url.contains(','),
+            gathering: None,
         }
     }
 }

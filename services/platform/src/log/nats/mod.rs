@@ -25,7 +25,8 @@ use waybill_schemas::{Filter, Subject, Timestamp};
 use self::patience::Patience;
 use super::{
     Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log, LogError,
-    Missing, NewEvent, Newest, Page, RawMessage, STREAM, StreamState, WorkQueue, append, batch, room::Room,
+    Missing, NewEvent, Newest, Page, RawMessage, STREAM, StreamState, WorkQueue, append, batch, gather::Gathering,
+    room::Room,
 };
 use crate::health::ComponentHandle;
 
@@ -48,15 +49,32 @@ pub struct EventLog {
     pub(crate) room: Room,
     patience: Patience,
     has_many_servers: bool,
+    gathering: Option<Gathering>,
+}
+
+impl EventLog {
+    /// The log, for whoever serves many at once: appends that wait for others go together.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self { gathering: Some(Gathering::begin(self.clone())), ..self }
+    }
 }
 
 #[async_trait]
 impl Log for EventLog {
     async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
-        append::append(self, &self.room, new, expect, limit).await
+        append::append(self, &self.room, self.gathering.as_ref(), new, expect, limit).await
     }
 
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>> {
+    async fn append_chain(
+        &self,
+        chain: &[(&NewEvent, Expect)],
+        limit: Option<Duration>,
+    ) -> Vec<Result<Appended, AppendError>> {
+        append::append_chain(self, &self.room, self.gathering.as_ref(), chain, limit).await
+    }
+
+    async fn append_all(&self, events: &[(NewEvent, Expect, Span)]) -> Vec<Option<Result<Appended, AppendError>>> {
         batch::append_all(self, &self.room, events).await
     }
 

@@ -22,7 +22,7 @@ const PULL_BATCH: usize = 1000;
 /// Bounds memory where messages are large; more than the largest message that the server takes.
 const PULL_BYTES: usize = 8 * 1024 * 1024;
 /// Messages that wait for the reader here; the rest wait in the log.
-const AHEAD: usize = 1000;
+const AHEAD: usize = 250;
 /// Kibibytes that wait for the reader here.
 const AHEAD_KIB: u32 = 8 * 1024;
 /// A stream may be away while a server starts; after this long it counts as gone.

@@ -20,6 +20,7 @@ use crate::{
     log::{
         Administration, AppendError, Appended, ConsumerSpec, ConsumerState, Expect, Follow, Identity, Lasts, Log,
         LogError, Missing, NewEvent, Newest, Page, RawMessage, StreamState, WorkQueue, append, batch,
+        gather::Gathering,
         publish::{Outgoing, PubAck, Wire},
         room::Room,
     },
@@ -30,6 +31,8 @@ pub use vault::MemoryVault;
 /// What goes wrong with the next request of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
+    /// The next publish goes well.
+    None,
     /// The next publish is stored, and its acknowledgement is lost.
     LostAck,
     /// The next publish is not stored, and nobody answers.
@@ -50,6 +53,7 @@ pub struct MemoryLog {
     changed: watch::Sender<u64>,
     connected: watch::Sender<bool>,
     room: Room,
+    gathering: Option<Gathering>,
 }
 
 impl Default for MemoryLog {
@@ -66,7 +70,14 @@ impl MemoryLog {
             changed: watch::channel(0).0,
             connected: watch::channel(true).0,
             room: Room::default(),
+            gathering: None,
         }
+    }
+
+    /// The same log, for whoever serves many at once.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self { gathering: Some(Gathering::begin(self.clone())), ..self }
     }
 
     /// Sets the time of the next messages; the stream's timestamps still grow with each.
@@ -145,6 +156,10 @@ fn no_answer(what: &str) -> LogError {
 
 impl Wire for MemoryLog {
     async fn publish(&self, message: &Outgoing, expect: Expect, with_id: bool) -> Result<PubAck, LogError> {
+        if self.gathering.is_some() {
+            // As on a wire, others come before the answer.
+            tokio::task::yield_now().await;
+        }
         let ack = self.server().publish(message, expect, with_id);
         self.wake();
         ack
@@ -168,10 +183,18 @@ impl Wire for MemoryLog {
 #[async_trait]
 impl Log for MemoryLog {
     async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
-        append::append(self, &self.room, new, expect, limit).await
+        append::append(self, &self.room, self.gathering.as_ref(), new, expect, limit).await
     }
 
-    async fn append_all(&self, events: Vec<(NewEvent, Expect, Span)>) -> Vec<Option<Result<Appended, AppendError>>> {
+    async fn append_chain(
+        &self,
+        chain: &[(&NewEvent, Expect)],
+        limit: Option<Duration>,
+    ) -> Vec<Result<Appended, AppendError>> {
+        append::append_chain(self, &self.room, self.gathering.as_ref(), chain, limit).await
+    }
+
+    async fn append_all(&self, events: &[(NewEvent, Expect, Span)]) -> Vec<Option<Result<Appended, AppendError>>> {
         batch::append_all(self, &self.room, events).await
     }
 
@@ -275,118 +298,4 @@ impl Administration for MemoryLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::StreamExt as _;
-
-    use super::*;
-    use crate::{
-        log::ReadError,
-        testing::{Sample, check_log},
-    };
-
-    #[tokio::test]
-    async fn it_is_a_log() {
-        check_log(&MemoryLog::new()).await;
-    }
-
-    #[tokio::test]
-    async fn what_goes_wrong_is_tried_again() {
-        let log = MemoryLog::new();
-        let mut full = log.full();
-        let request = Sample::new().request("c", "r");
-        log.fail([Failure::Unavailable, Failure::Full, Failure::LostAck, Failure::ReadUnavailable]);
-        let appended = log.append(&request, Expect::Last(0), None).await.unwrap();
-        assert!(matches!(appended, Appended::Stored { sequence: 1, duplicate: true }), "{appended:?}");
-        assert_eq!(log.events().len(), 1);
-        assert!(full.has_changed().unwrap(), "a log without room is told");
-        assert!(full.borrow_and_update().is_some());
-    }
-
-    /// The acknowledgement is lost, and somebody else appends before the next try.
-    #[tokio::test]
-    async fn an_event_behind_a_later_one_is_found() {
-        let log = MemoryLog::new();
-        let sample = Sample::new();
-        let request = sample.request("c", "r");
-        log.fail([Failure::LostAck]);
-        let append = async {
-            let other = async {
-                while log.messages().is_empty() {
-                    tokio::task::yield_now().await;
-                }
-                log.append(&sample.end(&request, 1), Expect::Last(1), None).await.unwrap()
-            };
-            tokio::join!(log.append(&request, Expect::Last(0), None), other).0.unwrap()
-        };
-        let appended = append.await;
-        assert!(matches!(appended, Appended::Stored { sequence: 1, duplicate: true }), "{appended:?}");
-        assert_eq!(log.messages().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_limit_says_what_was_wrong() {
-        let log = MemoryLog::new();
-        let request = Sample::new().request("c", "r");
-        let limit = Some(Duration::from_millis(30));
-        log.fail(vec![Failure::Full; 50]);
-        let error = log.append(&request, Expect::Last(0), limit).await.unwrap_err();
-        assert!(matches!(error, AppendError::Full { .. }), "{error}");
-        log.server().failures.clear();
-        log.fail(vec![Failure::Unavailable; 50]);
-        let error = log.append(&request, Expect::Last(0), limit).await.unwrap_err();
-        assert!(matches!(error, AppendError::Unavailable { .. }), "{error}");
-        log.server().failures.clear();
-        log.fail([Failure::Refused(10_054)]);
-        let error = log.append(&request, Expect::Last(0), limit).await.unwrap_err();
-        assert!(matches!(error, AppendError::Refused { code: 10_054, .. }), "{error}");
-        assert_eq!(log.messages().len(), 0);
-    }
-
-    #[tokio::test]
-    async fn one_refused_event_does_not_keep_the_others_out() {
-        let log = MemoryLog::new();
-        let sample = Sample::new();
-        let events = ["a", "b", "c"].map(|container| (sample.request(container, "r"), Expect::Last(0), Span::none()));
-        // The batch, again, and then the first of its events.
-        log.fail([Failure::Unavailable, Failure::Refused(10_054), Failure::Refused(10_054)]);
-        let outcomes = log.append_all(events.to_vec()).await;
-        assert!(matches!(outcomes[0], Some(Err(AppendError::Refused { .. }))));
-        assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, Some(Ok(Appended::Stored { .. })))));
-        assert_eq!(log.messages().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn an_older_copy_that_has_grown_is_another_log() {
-        let log = MemoryLog::new();
-        let sample = Sample::new();
-        let append = async |request| log.append(&sample.request("c", request), Expect::Last(0), None).await.unwrap();
-        append("r1").await;
-        append("r2").await;
-        let mut follow = log.follow(&Filter::All, 1, None);
-        for sequence in 1..=2 {
-            assert_eq!(follow.next().await.unwrap().unwrap().sequence, sequence);
-        }
-        log.restore_to(1);
-        append("r3").await;
-        append("r4").await;
-        let error = follow.next().await.unwrap().unwrap_err();
-        assert_eq!(error, ReadError::Replaced { sequence: 2 });
-        assert!(follow.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_dropped_delivery_comes_again() {
-        let log = MemoryLog::new();
-        let sample = Sample::new();
-        log.append(&sample.withdrawal("c", 1), Expect::Last(0), None).await.unwrap();
-        log.ensure_consumer(&ConsumerSpec::for_worker(&sample.worker_id, 0)).await.unwrap();
-        let health = crate::health::HealthState::default();
-        let name = format!("worker-{}", sample.worker_id);
-        let mut queue = log.work(&name, 1, health.component("decisions"), Arc::new(|| Box::pin(async {})));
-        drop(queue.recv().await.unwrap());
-        let again = queue.recv().await.unwrap();
-        assert!(again.redelivered);
-        again.ack().await;
-        assert_eq!(log.consumer_state(&name).await.unwrap().unwrap().unacknowledged, 0);
-    }
-}
+mod tests;

@@ -77,7 +77,8 @@ impl Server {
     }
 
     fn next_failure(&mut self) -> Option<Failure> {
-        self.failures.pop_front_if(|failure| *failure != Failure::ReadUnavailable)
+        let next = self.failures.pop_front_if(|failure| *failure != Failure::ReadUnavailable);
+        next.filter(|failure| *failure != Failure::None)
     }
 
     fn publish_now(&mut self, message: &Outgoing, expect: Expect, with_id: bool) -> PubAck {
@@ -218,7 +219,7 @@ fn failed(failure: &Failure) -> Result<PubAck, LogError> {
     match failure {
         Failure::Full => Ok(refused(NO_ROOM)),
         Failure::Refused(code) => Ok(refused(*code)),
-        Failure::LostAck | Failure::Unavailable | Failure::ReadUnavailable => Err(no_answer("publish")),
+        Failure::None | Failure::LostAck | Failure::Unavailable | Failure::ReadUnavailable => Err(no_answer("publish")),
     }
 }
 
