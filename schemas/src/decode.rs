@@ -230,4 +230,10 @@ const FIELDS: &[&str] = &[
     "roles",
     "hash",
     "user_key",
+    "run",
+    "part",
+    "parts",
+    "before",
+    "archive",
+    "sequences",
 ];

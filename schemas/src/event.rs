@@ -91,6 +91,7 @@ macro_rules! for_events {
             NodeLoginAsked,
             QuarantineRetried,
             QuarantineDiscarded,
+            PlacementsArchived,
         }
     };
 }
@@ -194,6 +195,7 @@ impl Event {
             Subject::Token { token_id } => self.token_id() == Some(token_id),
             Subject::SchedulerKeys => true,
             Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
+            Subject::Archive { run } => self.archive_run() == Some(*run),
         }
     }
 
@@ -270,6 +272,11 @@ impl Event {
             Self::TokenRevoked(body) => Some(&body.token_id),
             _ => None,
         }
+    }
+
+    /// Number of the run of the archive that the event is about.
+    pub fn archive_run(&self) -> Option<u64> {
+        member!(self.run of PlacementsArchived, or).copied()
     }
 
     /// Sequence of the quarantined message that the event is about.

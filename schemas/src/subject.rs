@@ -124,6 +124,11 @@ pub enum Subject {
         /// Stream sequence of the message.
         sequence: u64,
     },
+    /// `waybill.events.archive.<run>`: which messages left the log for an archive, in one run.
+    Archive {
+        /// Number of the run, from 1.
+        run: u64,
+    },
 }
 
 impl Subject {
@@ -161,6 +166,7 @@ impl Subject {
             Self::Token { .. } => &[Type::TokenCreated, Type::TokenRevoked],
             Self::SchedulerKeys => &[Type::SchedulerKeyPublished],
             Self::Quarantine { .. } => &[Type::QuarantineRetried, Type::QuarantineDiscarded],
+            Self::Archive { .. } => &[Type::PlacementsArchived],
         }
     }
 
@@ -188,6 +194,7 @@ impl Subject {
             Self::Token { .. } => "waybill.events.identity.token.{token_id}",
             Self::SchedulerKeys => "waybill.events.scheduler.keys",
             Self::Quarantine { .. } => "waybill.events.quarantine.{sequence}",
+            Self::Archive { .. } => "waybill.events.archive.{run}",
         }
     }
 
@@ -208,7 +215,8 @@ impl Subject {
             | Self::WorkerIdentity { .. }
             | Self::Token { .. }
             | Self::SchedulerKeys
-            | Self::Quarantine { .. } => None,
+            | Self::Quarantine { .. }
+            | Self::Archive { .. } => None,
         }
     }
 }
@@ -244,6 +252,7 @@ impl fmt::Display for Subject {
             Self::Token { token_id } => write!(f, "identity.token.{token_id}"),
             Self::SchedulerKeys => f.write_str("scheduler.keys"),
             Self::Quarantine { sequence } => write!(f, "quarantine.{sequence}"),
+            Self::Archive { run } => write!(f, "archive.{run}"),
         }
     }
 }
@@ -317,6 +326,7 @@ impl FromStr for Subject {
             ["identity", "token", token_id] => Ok(Self::Token { token_id: token_id.parse()? }),
             ["scheduler", "keys"] => Ok(Self::SchedulerKeys),
             ["quarantine", sequence] => Ok(Self::Quarantine { sequence: number(sequence)? }),
+            ["archive", run] => Ok(Self::Archive { run: number(run)? }),
             _ => Err(SubjectError::Form),
         }
     }
@@ -352,6 +362,7 @@ mod tests {
             "waybill.events.identity.token.ci-main",
             "waybill.events.scheduler.keys",
             "waybill.events.quarantine.12",
+            "waybill.events.archive.3",
         ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }

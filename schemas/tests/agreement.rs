@@ -9,7 +9,7 @@ use support::Golden;
 use waybill_schemas::{DecodeError, EventType, Subject};
 
 /// A subject of each form with the ids of the golden events, and the types that it takes.
-const FORMS: [(&str, &[&str]); 15] = [
+const FORMS: [(&str, &[&str]); 16] = [
     (
         "waybill.events.secret.acme.team=registry",
         &["CredentialSecretSaved", "CredentialSecretRotated", "CredentialSecretRevoked", "CredentialSecretShredded"],
@@ -40,6 +40,7 @@ const FORMS: [(&str, &[&str]); 15] = [
     ("waybill.events.identity.token.ci", &["TokenCreated", "TokenRevoked"]),
     ("waybill.events.scheduler.keys", &["SchedulerKeyPublished"]),
     ("waybill.events.quarantine.40", &["QuarantineRetried", "QuarantineDiscarded"]),
+    ("waybill.events.archive.2", &["PlacementsArchived"]),
 ];
 
 /// Parameters of a subject that the body does not repeat.

@@ -112,7 +112,7 @@ impl Concern {
                 self.workers.as_ref().is_some_and(|workers| workers.contains(worker_id))
             }
             Subject::Workspace { .. } | Subject::Token { .. } => false,
-            Subject::SchedulerKeys | Subject::Quarantine { .. } => false,
+            Subject::SchedulerKeys | Subject::Quarantine { .. } | Subject::Archive { .. } => false,
         }
     }
 }

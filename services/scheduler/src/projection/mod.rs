@@ -63,7 +63,7 @@ const POSITION_KEY: &str = "position";
 /// By which rules the rows were folded.
 const RULES_KEY: &str = "rules";
 /// To be raised whenever the fold comes to other rows or decisions from the same log.
-const RULES: u32 = 3;
+const RULES: u32 = 4;
 
 /// What a fold has to tell.
 #[derive(Debug, Default, PartialEq, Eq)]
