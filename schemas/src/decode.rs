@@ -233,4 +233,10 @@ const FIELDS: &[&str] = &[
     "operation",
     "status",
     "code",
+    "run",
+    "part",
+    "parts",
+    "before",
+    "archive",
+    "sequences",
 ];

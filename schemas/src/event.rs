@@ -92,6 +92,7 @@ macro_rules! for_events {
             RequestRefused,
             QuarantineRetried,
             QuarantineDiscarded,
+            PlacementsArchived,
         }
     };
 }
@@ -206,6 +207,7 @@ impl Event {
             Subject::RefusedUnowned => self.workspace().is_none() && !self.names_a_thing(),
             Subject::SchedulerKeys => true,
             Subject::Quarantine { sequence } => self.quarantined() == Some(*sequence),
+            Subject::Archive { run } => self.archive_run() == Some(*run),
         }
     }
 
@@ -286,6 +288,11 @@ impl Event {
             Self::TokenRevoked(body) => Some(&body.token_id),
             _ => None,
         }
+    }
+
+    /// Number of the run of the archive that the event is about.
+    pub fn archive_run(&self) -> Option<u64> {
+        member!(self.run of PlacementsArchived, or).copied()
     }
 
     /// Sequence of the quarantined message that the event is about.

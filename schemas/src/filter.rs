@@ -53,6 +53,8 @@ pub enum Filter {
     Tokens,
     /// What the operator says of quarantined messages.
     Quarantine,
+    /// What left the log for an archive.
+    Archives,
 }
 
 /// An id as a token, or the wildcard.
@@ -113,6 +115,7 @@ impl fmt::Display for Filter {
             Self::Workspaces => f.write_str("waybill.events.identity.workspace.*"),
             Self::Tokens => f.write_str("waybill.events.identity.token.*"),
             Self::Quarantine => f.write_str("waybill.events.quarantine.*"),
+            Self::Archives => f.write_str("waybill.events.archive.*"),
         }
     }
 }

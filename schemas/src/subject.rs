@@ -152,6 +152,11 @@ pub enum Subject {
         /// Stream sequence of the message.
         sequence: u64,
     },
+    /// `waybill.events.archive.<run>`: which messages left the log for an archive, in one run.
+    Archive {
+        /// Number of the run, from 1.
+        run: u64,
+    },
 }
 
 impl Subject {
@@ -194,6 +199,7 @@ impl Subject {
             | Self::RefusedUnowned => &[Type::RequestRefused],
             Self::SchedulerKeys => &[Type::SchedulerKeyPublished],
             Self::Quarantine { .. } => &[Type::QuarantineRetried, Type::QuarantineDiscarded],
+            Self::Archive { .. } => &[Type::PlacementsArchived],
         }
     }
 
@@ -226,6 +232,7 @@ impl Subject {
             Self::RefusedUnowned => "waybill.events.refused.unowned",
             Self::SchedulerKeys => "waybill.events.scheduler.keys",
             Self::Quarantine { .. } => "waybill.events.quarantine.{sequence}",
+            Self::Archive { .. } => "waybill.events.archive.{run}",
         }
     }
 
@@ -251,7 +258,8 @@ impl Subject {
             | Self::Token { .. }
             | Self::RefusedUnowned
             | Self::SchedulerKeys
-            | Self::Quarantine { .. } => None,
+            | Self::Quarantine { .. }
+            | Self::Archive { .. } => None,
         }
     }
 }
@@ -294,6 +302,7 @@ impl fmt::Display for Subject {
             Self::RefusedUnowned => f.write_str("refused.unowned"),
             Self::SchedulerKeys => f.write_str("scheduler.keys"),
             Self::Quarantine { sequence } => write!(f, "quarantine.{sequence}"),
+            Self::Archive { run } => write!(f, "archive.{run}"),
         }
     }
 }
@@ -378,6 +387,7 @@ impl FromStr for Subject {
             ["refused", "unowned"] => Ok(Self::RefusedUnowned),
             ["scheduler", "keys"] => Ok(Self::SchedulerKeys),
             ["quarantine", sequence] => Ok(Self::Quarantine { sequence: number(sequence)? }),
+            ["archive", run] => Ok(Self::Archive { run: number(run)? }),
             _ => Err(SubjectError::Form),
         }
     }

@@ -9,7 +9,7 @@ use support::Golden;
 use waybill_schemas::{DecodeError, EventType, Subject};
 
 /// A subject of each form with the ids of the golden events, and the types that it takes.
-const FORMS: [(&str, &[&str]); 20] = [
+const FORMS: [(&str, &[&str]); 21] = [
     (
         "waybill.events.secret.acme.team=registry",
         &["CredentialSecretSaved", "CredentialSecretRotated", "CredentialSecretRevoked", "CredentialSecretShredded"],
@@ -45,6 +45,7 @@ const FORMS: [(&str, &[&str]); 20] = [
     ("waybill.events.refused.unowned", &["RequestRefused"]),
     ("waybill.events.scheduler.keys", &["SchedulerKeyPublished"]),
     ("waybill.events.quarantine.40", &["QuarantineRetried", "QuarantineDiscarded"]),
+    ("waybill.events.archive.2", &["PlacementsArchived"]),
 ];
 
 /// Types whose body says on which of their forms the event stands.

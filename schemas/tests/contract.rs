@@ -54,12 +54,12 @@ fn the_asyncapi_document_is_yaml_whose_references_resolve() {
 fn a_channel_is_a_form_of_subject() {
     let document = asyncapi();
     let channels = document["channels"].as_object().unwrap();
-    assert_eq!(channels.len(), 20);
+    assert_eq!(channels.len(), 21);
     let mut types = BTreeSet::new();
     for (name, channel) in channels {
         let address = channel["address"].as_str().unwrap();
         let number = |text: String, parameter: &str| text.replace(parameter, "7");
-        let text = ["{placement}", "{version}", "{sequence}"].into_iter().fold(address.to_owned(), number);
+        let text = ["{placement}", "{version}", "{sequence}", "{run}"].into_iter().fold(address.to_owned(), number);
         let subject: Subject = text.replace(['{', '}'], "").parse().unwrap();
         assert_eq!(subject.template(), address, "{name}");
         let takes: BTreeSet<_> = subject.event_types().iter().map(|event| event.as_str().to_owned()).collect();

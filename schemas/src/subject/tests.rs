@@ -23,6 +23,7 @@ fn a_subject_is_read_as_it_is_written() {
         "waybill.events.identity.token.ci-main",
         "waybill.events.scheduler.keys",
         "waybill.events.quarantine.12",
+        "waybill.events.archive.3",
         "waybill.events.refused.container.ws1.c_1",
         "waybill.events.refused.image.ws1.img-1",
         "waybill.events.refused.secret.ws1.team=registry",

@@ -1,6 +1,7 @@
 //! Version 1 of every event body. Fixed: a change to a field is a new version in a module of its own. A set of words may gain
 //! one; readers that do not know it yet quarantine the event until they are upgraded.
 
+mod archive;
 mod container;
 mod decision;
 mod identity;
@@ -12,6 +13,7 @@ mod refusal;
 mod secret;
 mod worker;
 
+pub use archive::{MAX_ARCHIVE, MAX_RANGES, PlacementsArchived};
 pub use container::{ContainerEnded, ContainerRequested};
 pub use decision::{
     AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerCredentialsWithdrawn,

@@ -11,6 +11,7 @@ pub mod fold;
 pub mod identity;
 pub mod provider;
 pub mod reference;
+pub mod retention;
 pub mod save;
 pub mod secret;
 pub mod verify;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use support::{Story, time_at};
 use waybill_domain::fleet::{Fleet, Group, Wanted};
-use waybill_schemas::Recorded;
+use waybill_schemas::{Recorded, Subject, Uuid, v1::PlacementsArchived};
 
 /// A cause: what it is called, its image or none, the worker or several in turn, and what is reported of each placement once it
 /// is decided (`-` for nothing).
@@ -218,4 +218,26 @@ fn what_is_over_is_forgotten_and_what_failed_is_kept() {
     assert_eq!((groups.len(), groups[0].containers, groups[0].still), (1, 1, 0));
     let load = &fleet.workers(None)[0];
     assert_eq!((load.worker_id.as_str(), load.placements, load.heard_at), ("w", 0, Some(time_at(7))));
+}
+
+/// A gateway that starts while messages are deleted reads a request, and never the end.
+#[test]
+fn what_left_the_log_is_over() {
+    let mut story = Story::default();
+    for line in ["worker w", "request c - w", "request d - w"] {
+        story.tell(line);
+    }
+    let archived = PlacementsArchived {
+        run: 1,
+        part: 1,
+        parts: 1,
+        placements: 1,
+        before: time_at(9),
+        archive: "/archive".to_owned(),
+        digest: "0".repeat(64),
+        sequences: vec![[2, 2], [4, 7]],
+    };
+    story.append(Subject::Archive { run: 1 }, Uuid::from_u128(1), archived);
+    let listed = fold(&story.log).list(&Wanted::default(), u64::MAX, 9).0;
+    assert_eq!(listed.iter().map(|one| one.placement).collect::<Vec<_>>(), [3]);
 }

@@ -1,5 +1,6 @@
 //! Shared I/O: the event log and the vault over JetStream, sealing, telemetry, configuration, shutdown, health.
 
+pub mod archive;
 mod chain;
 pub mod config;
 pub mod events;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_platform::{
     chain,
     health::{self, ComponentHandle, HealthState},
-    log::{Administration, ErrorKind, EventLog, LogError, StreamState},
+    log::{Administration, ErrorKind, EventLog, LogError, StreamState, read_archives},
     sealing::KeyRing,
     vault::{Vault, VaultError},
 };
@@ -211,9 +211,14 @@ async fn log_state(
         Some(position) if position.sequence <= stream.last_sequence => log.message_at(position.sequence).await?,
         _ => None,
     };
+    let mut first_sequence = stream.first_sequence;
+    // What left the log lawfully is no loss at its start.
+    if first_sequence > 1 && read_archives(log).await?.removed.covers(1, first_sequence.saturating_sub(1)) {
+        first_sequence = 1;
+    }
     Ok(LogState {
         created: stream.created,
-        first_sequence: stream.first_sequence,
+        first_sequence,
         last_sequence: stream.last_sequence,
         at_position: at_position.map(|message| message.at),
     })

@@ -1,5 +1,6 @@
 //! `waybill <subcommand>` as a library, and the only place that names concrete wiring.
 
+mod archive;
 mod backup;
 mod check;
 mod cli;
@@ -66,6 +67,7 @@ fn is_finding(failure: &Failure) -> bool {
     failure.is::<doctor::NeedsAttention>()
         || failure.is::<keys::StillNeeded>()
         || failure.is::<explain::case::CasesChanged>()
+        || matches!(failure.downcast_ref(), Some(archive::ArchiveError::Differs(_) | archive::ArchiveError::Unlike(_)))
         || matches!(failure.downcast_ref(), Some(replay::ReplayError::Diverges { .. }))
         || matches!(failure.downcast_ref(), Some(dev::DevError::Unready { .. }))
 }
@@ -108,6 +110,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Secrets(arguments) => return Ok(secrets::run(&home, &arguments)),
         Command::Keys(arguments) => keys::run(&home, &arguments),
         Command::Quarantine(arguments) => return Ok(quarantine::run(&home, &arguments)),
+        Command::Archive(arguments) => archive::run(&home, &arguments),
         Command::Backup(arguments) => backup::back_up(&home, &arguments),
         Command::Restore(arguments) => backup::restore(&home, &arguments),
         Command::Replicas(arguments) => backup::set_replicas(&home, &arguments),

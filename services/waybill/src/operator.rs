@@ -1,12 +1,13 @@
 //! Commands that read the log: the operator's settings, one connection, and one thread.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use nkeys::KeyPair;
 use waybill_platform::{
+    archive::{ArchivedLog, Store},
     config::{ConfigError, Settings},
     identity::CredentialsFile,
-    log::{EventLog, NatsConfig},
+    log::{EventLog, Log, NatsConfig},
     shutdown,
     telemetry::{self, TelemetryConfig},
 };
@@ -17,9 +18,21 @@ use crate::{
     init::{Role, SIGNING, Signers},
 };
 
+/// `ce-source` of what the command line says.
+pub(crate) const SOURCE: &str = "/waybill/operator";
+
 /// The operator's settings.
 pub(crate) fn settings(home: &Path) -> Result<Settings, Failure> {
     Ok(Settings::load(home, "operator")?)
+}
+
+/// The log, read together with an archive where one is named.
+pub(crate) async fn whole_log(log: EventLog, archive: Option<&str>) -> Result<Arc<dyn Log>, Failure> {
+    let log: Arc<dyn Log> = Arc::new(log);
+    Ok(match archive {
+        Some(address) => Arc::new(ArchivedLog::open(log, Store::open(address, std::env::vars())?).await?),
+        None => log,
+    })
 }
 
 /// How the user logs in that reads what the servers say of themselves; none where its credentials are elsewhere.
@@ -83,6 +96,19 @@ where
     let mut reader = settings.reader();
     let nats = NatsConfig::read(&mut reader, "operator");
     reader.finish()?;
+    with_log_as(settings, nats, stopped, run)
+}
+
+/// As [`with_log`], as another user.
+pub(crate) fn with_log_as<T, F>(
+    settings: &Settings,
+    nats: NatsConfig,
+    stopped: Result<T, Failure>,
+    run: impl FnOnce(EventLog) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     let instance = uuid::Uuid::new_v4().to_string();
     let telemetry = telemetry::init("waybill", &instance, &TelemetryConfig::read(settings, "warn")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -184,20 +184,11 @@ async fn a_stream_with_other_settings_is_told_setting_by_setting() {
     child.args(["doctor", "--json"]).env("WAYBILL_NATS_URL", server.url());
     let finished = Process::run("waybill", child, stack.dir(), PATIENCE).await.unwrap();
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    for part in [
-        "storage",
-        "discard",
-        "max_age",
-        "duplicate_window",
-        "deny_delete",
-        "deny_purge",
-        "allow_direct",
-        "allow_atomic",
-    ] {
+    for part in ["storage", "discard", "max_age", "duplicate_window", "deny_purge", "allow_direct", "allow_atomic"] {
         assert!(finished.stdout.contains(part), "{part} is not told: {}", finished.stdout);
     }
     assert!(
-        finished.stdout.contains("--deny-delete") || finished.stdout.contains("nats stream edit"),
+        finished.stdout.contains("--deny-purge") || finished.stdout.contains("nats stream edit"),
         "{}",
         finished.stdout
     );

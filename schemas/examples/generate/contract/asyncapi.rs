@@ -66,6 +66,7 @@ fn about_parameter(name: &str) -> String {
         "placement" => "Stream sequence of the request, in decimal digits.".to_owned(),
         "version" => "Version of the secret, in decimal digits.".to_owned(),
         "sequence" => "Stream sequence of the message, in decimal digits.".to_owned(),
+        "run" => "Number of the run, in decimal digits.".to_owned(),
         "request" => format!("Id of the request, the same whenever it is sent again: {ID_PATTERN}"),
         "build" => format!("Id of the build, the same whenever it is sent again: {ID_PATTERN}"),
         _ => format!("As in the body: {ID_PATTERN}"),

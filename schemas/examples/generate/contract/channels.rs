@@ -65,7 +65,7 @@ const fn receive(name: &'static str, by: &'static [&'static str], summary: &'sta
 }
 
 /// Every channel. "Expects" is the value of `Nats-Expected-Last-Subject-Sequence`.
-pub(super) const CHANNELS: [Channel; 15] = [
+pub(super) const CHANNELS: [Channel; 16] = [
     Channel {
         name: "secret",
         sample: "waybill.events.secret.w.s",
@@ -364,6 +364,26 @@ pub(super) const CHANNELS: [Channel; 15] = [
                 "readQuarantine",
                 &[SCHEDULER, GATEWAY, OPERATOR],
                 "The scheduler and the operator read it in the log's order; the gateway reads it to explain.",
+            ),
+        ],
+    },
+    Channel {
+        name: "archive",
+        sample: "waybill.events.archive.1",
+        about: "Which messages left the log for an archive: those of placements that are over, in one run. A sequence that is \
+                missing from the log and stands in no complete run was lost.",
+        operations: &[
+            send(
+                "archivePlacements",
+                &[OPERATOR],
+                &[PlacementsArchived],
+                "The operator's archive has the messages, which may be deleted once the run is complete. It expects 0, and from \
+                 the second part on the sequence of the part before.",
+            ),
+            receive(
+                "readArchive",
+                &[SCHEDULER, OPERATOR],
+                "Whoever reads every message reads these first, to tell what left from what was lost.",
             ),
         ],
     },

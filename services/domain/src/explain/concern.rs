@@ -116,7 +116,7 @@ impl Concern {
             Subject::RefusedImage { image_id, .. } => self.images.contains(image_id),
             Subject::RefusedSecret { secret, .. } => self.secrets.contains(secret),
             Subject::RefusedWorkspace { .. } | Subject::RefusedUnowned => true,
-            Subject::SchedulerKeys | Subject::Quarantine { .. } => false,
+            Subject::SchedulerKeys | Subject::Quarantine { .. } | Subject::Archive { .. } => false,
         }
     }
 }

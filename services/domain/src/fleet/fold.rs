@@ -70,6 +70,7 @@ impl Fleet {
                 let secret = (&event.worker_id, event.workspace.as_str(), event.secret_name.as_str());
                 self.renew(secret, Some(event.reason), now);
             }
+            Event::PlacementsArchived(archived) => self.forget_archived(&archived.sequences),
             event => self.take_outcome(subject, event, now),
         }
     }
@@ -178,6 +179,14 @@ impl Fleet {
     fn forget(&mut self, placement: u64) {
         let Some(row) = self.drop_row(placement) else { return };
         self.newest.remove(&(row.workspace, row.container));
+    }
+
+    /// What left the log is over, although its end may not have been read: it was deleted while the log was.
+    fn forget_archived(&mut self, ranges: &[[u64; 2]]) {
+        for [first, last] in ranges {
+            let gone: Vec<u64> = self.rows.range(first..=last).map(|(placement, _)| *placement).collect();
+            gone.into_iter().for_each(|placement| self.forget(placement));
+        }
     }
 
     /// Why the build that a decision found has no secret; none where it found no build.

@@ -172,7 +172,7 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         Event::ContainerCredentialsAttached(_)
         | Event::ContainerCredentialsSkipped(_)
         | Event::ContainerCredentialsWithdrawn(_)
-        | Event::WorkerCredentialsRenewed(_) => placements::fold_decision(facts, &recorded.value, recorded.sequence),
+        | Event::WorkerCredentialsRenewed(_) => placements::fold_decision(facts, recorded),
         Event::CredentialProviderAttached(_)
         | Event::CredentialProviderFailed(_)
         | Event::ImagePullSucceeded(_)
@@ -192,7 +192,9 @@ pub fn fold<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<F
         | Event::RequestRefused(_)
         // Whoever keeps the quarantine acts on these.
         | Event::QuarantineRetried(_)
-        | Event::QuarantineDiscarded(_) => Ok(Folded::default()),
+        | Event::QuarantineDiscarded(_)
+        // What left the log changed nothing that is still known: readers leave it out before the fold.
+        | Event::PlacementsArchived(_) => Ok(Folded::default()),
     }
 }
 

@@ -175,16 +175,17 @@ pub(super) fn fold_retired<F: Facts>(
 }
 
 /// A decision comes to stand in the log: it leaves the outbox, and what waited for it goes on.
-pub(super) fn fold_decision<F: Facts>(facts: &F, recorded: &RecordedEvent, sequence: u64) -> Result<Folded, F::Error> {
-    let Some(decision) = Decision::from_event(recorded) else { return Ok(Folded::default()) };
+pub(super) fn fold_decision<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>) -> Result<Folded, F::Error> {
+    let (sequence, event) = (recorded.sequence, &recorded.value.event);
+    let Some(decision) = Decision::from_event(&recorded.value) else { return Ok(Folded::default()) };
     let key = PendingKey::from_decision(&decision);
-    let expected = facts.pending(&key)?.filter(|pending| recorded.envelope.id == pending.event_id());
-    let Some(pending) = expected else { return Ok(Anomaly::UnexpectedDecision.into()) };
+    let expected = facts.pending(&key)?.filter(|pending| recorded.value.envelope.id == pending.event_id());
+    let Some(pending) = expected else { return take_back(facts, recorded, decision) };
     let mut changes = vec![Change::RemovePending(key)];
     if let Some(placement) = decision.placement()
         && let Some(fact) = facts.placement(placement.number)?
     {
-        match &recorded.event {
+        match event {
             Event::ContainerCredentialsWithdrawn(_) => changes.extend(withdrawn(fact)),
             _ => changes.extend(decided(fact, sequence)),
         }
@@ -192,6 +193,29 @@ pub(super) fn fold_decision<F: Facts>(facts: &F, recorded: &RecordedEvent, seque
     let differs = pending.decision != decision;
     let anomaly = differs.then(|| Anomaly::DecisionDiffers { expected: Box::new(pending.decision) });
     Ok(Folded { changes, anomaly })
+}
+
+/// A decision that answers nothing open. One that gives a placement which is over something is withdrawn at once: a scheduler
+/// that hung for longer than events are kept may find the subject empty on which the decision was said long ago.
+fn take_back<F: Facts>(facts: &F, recorded: &Recorded<RecordedEvent>, decision: Decision) -> Result<Folded, F::Error> {
+    let mut folded = Folded::from(Anomaly::UnexpectedDecision);
+    let secret_name = decision.credential().map(|credential| credential.secret_name.clone());
+    let (Outcome::Attached { placement, .. } | Outcome::Skipped { placement, .. }) = decision.outcome else {
+        return Ok(folded);
+    };
+    if facts.placement(placement.number)?.is_none() {
+        let outcome = Outcome::Withdrawn { placement, secret_name, reason: WithdrawReason::Ended };
+        let decision = Decision { caused_by: recorded.sequence, outcome, ..decision };
+        let (cause, after) = (cause_of(recorded), recorded.sequence);
+        folded.changes.push(Change::PutPending(Box::new(Pending {
+            decision,
+            cause,
+            after,
+            digest: None,
+            saved_trace: None,
+        })));
+    }
+    Ok(folded)
 }
 
 /// The first decision is recorded: what withdraws the placement, if anything came meanwhile, follows.

@@ -9,6 +9,7 @@ use waybill_schemas::{RecordedEvent, header};
 
 use crate::log::RawMessage;
 
+pub(crate) use page::merge_pages;
 pub use page::{EventPage, Order, Span, read_events};
 pub use place::{Place, Since, Within};
 pub use select::{Ids, Selection};

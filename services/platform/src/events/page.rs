@@ -75,7 +75,7 @@ impl Reading<'_> {
             for filter in filters {
                 pages.push(self.log.read_page(filter, from, each).await?);
             }
-            let (messages, next) = merge(pages);
+            let (messages, next) = merge_pages(pages);
             self.seen = self.seen.saturating_add(messages.len());
             found.next = next;
             for message in messages {
@@ -98,7 +98,7 @@ impl Reading<'_> {
 }
 
 /// The messages of several filters up to where all of them are known, in the log's order, and where to go on.
-fn merge(pages: Vec<Page>) -> (Vec<RawMessage>, Option<u64>) {
+pub(crate) fn merge_pages(pages: Vec<Page>) -> (Vec<RawMessage>, Option<u64>) {
     let ends = pages.iter().filter(|page| page.more).filter_map(|page| page.messages.last());
     let known = ends.map(|last| last.sequence).min();
     let mut messages: Vec<_> = pages.into_iter().flat_map(|page| page.messages).collect();

@@ -178,7 +178,7 @@ impl Names {
             Subject::NodeQuestion { worker_id } => Subject::NodeQuestion { worker_id: worker(worker_id)? },
             Subject::WorkerIdentity { worker_id } => Subject::WorkerIdentity { worker_id: worker(worker_id)? },
             // No case rests on who may come in by which token.
-            Subject::Workspace { .. } | Subject::Token { .. } => return None,
+            Subject::Workspace { .. } | Subject::Token { .. } | Subject::Archive { .. } => return None,
             Subject::SchedulerKeys | Subject::Quarantine { .. } => subject.clone(),
         })
     }

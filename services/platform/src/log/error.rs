@@ -76,6 +76,14 @@ pub enum LogError {
         /// JetStream's words.
         description: String,
     },
+    /// A file of the archive is missing, or is not the one that the log names.
+    #[error("{segment} of the archive cannot be used: {reason}")]
+    Archive {
+        /// Name of the file.
+        segment: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The answer is not what the protocol says.
     #[error("the event log's answer cannot be read ({what}): {reason}")]
     Protocol {
@@ -95,7 +103,7 @@ impl LogError {
     /// What the error asks for.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Settings { .. } => ErrorKind::Never,
+            Self::Settings { .. } | Self::Archive { .. } => ErrorKind::Never,
             Self::Unavailable { .. } | Self::Protocol { .. } => ErrorKind::Again,
             Self::Refused { code, description, .. } => ErrorKind::classify(*code, description),
         }
@@ -180,6 +188,14 @@ pub enum ReadError {
         expected: u64,
         /// The one that came.
         found: u64,
+    },
+    /// Messages left the log lawfully that whoever reads has not read yet, or of whose placements it has read a part.
+    #[error(
+        "messages up to sequence {last} left the log for an archive, and what was read before them is not whole without: start again from the beginning of the log (the scheduler with --rebuild)"
+    )]
+    Archived {
+        /// The last one that left.
+        last: u64,
     },
     /// The log refuses to be read.
     #[error("the log cannot be read")]

@@ -4,6 +4,7 @@
 //! share the protocol of appending, and one conformance suite runs over both.
 
 pub(crate) mod append;
+mod archives;
 pub(crate) mod batch;
 mod error;
 pub(crate) mod gather;
@@ -15,8 +16,10 @@ pub(crate) mod room;
 pub(crate) mod work;
 
 pub use append::{Appended, Expect, NewEvent};
+pub use archives::read_archives;
 pub use error::{AppendError, ErrorKind, LogError, ReadError};
 pub use message::RawMessage;
+pub(crate) use nats::Halving;
 pub use nats::{
     EventLog, InspectError, Inspector, NatsConfig, Reply, Server, Storage, StorageError, StreamProblem, hosts,
     stream_problems,

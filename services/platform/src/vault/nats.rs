@@ -24,9 +24,6 @@ const HISTORY: u32 = 8;
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// How often a key is looked at again while it is erased: replicas may be behind.
 const ERASE_ROUNDS: u32 = 20;
-/// The message is gone already.
-const NO_MESSAGE: u64 = 10037;
-const MESSAGE_DELETE_FAILED: u64 = 10057;
 
 /// The vault over a connection. Clones share it.
 #[derive(Debug, Clone)]
@@ -216,20 +213,7 @@ impl NatsVault {
 
     /// Overwrites and deletes one message. False if it was gone already.
     async fn erase_message(&self, sequence: u64) -> Result<bool, VaultError> {
-        let what = format!("STREAM.MSG.DELETE.{}", self.stream);
-        let request = json!({ "seq": sequence, "no_erase": false });
-        let answer = self.log.api(&what, request.to_string().into_bytes()).await?;
-        let answer: Answer = parse_answer(&what, &answer.payload)?;
-        match answer.error {
-            None => Ok(true),
-            Some(error) if error.err_code == NO_MESSAGE => Ok(false),
-            Some(error)
-                if error.err_code == MESSAGE_DELETE_FAILED && error.description.contains("no message found") =>
-            {
-                Ok(false)
-            }
-            Some(error) => Err(refused(what, error).into()),
-        }
+        Ok(self.log.delete_in(&self.stream, sequence, true).await?)
     }
 }
 

@@ -17,7 +17,7 @@ mod workers;
 
 use std::{io::Write as _, path::Path};
 
-use waybill_platform::log::Inspector;
+use waybill_platform::log::{Inspector, read_archives};
 
 use self::{
     finding::{Finding, Report, Status},
@@ -84,8 +84,12 @@ async fn examine_log(home: &Home) -> Vec<Finding> {
     let roles = home.roles.get("scheduler");
     let projection = roles.and_then(|scheduler| scheduler.projection.as_deref());
     let key_folder = roles.and_then(|scheduler| scheduler.key_folder.as_deref());
+    let removed = match operator.filter(|_| known.is_some()) {
+        Some(inspector) => read_archives(inspector.log()).await.ok().map(|archives| archives.removed),
+        None => None,
+    };
     let (servers, permissions, scheduler, keys, workers) = tokio::join!(
-        servers::check(home.system.as_ref()),
+        servers::check(home.system.as_ref(), removed.as_ref()),
         permissions::check(
             &home.users,
             known.is_some_and(|stream| stream.config.get("num_replicas") == Some(&1.into()))

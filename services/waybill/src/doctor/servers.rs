@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use waybill_domain::retention::Removed;
 use waybill_platform::{
     config::ConfigError,
     log::{Inspector, NatsConfig, STREAM},
@@ -86,8 +87,11 @@ struct State {
     last_seq: u64,
 }
 
-/// Asks every server. None where no user of the system account is configured.
-pub(super) async fn check(system: Option<&Result<NatsConfig, ConfigError>>) -> Option<Vec<Finding>> {
+/// Asks every server. None where no user of the system account is configured. `removed` is what left the log, where that is known.
+pub(super) async fn check(
+    system: Option<&Result<NatsConfig, ConfigError>>,
+    removed: Option<&Removed>,
+) -> Option<Vec<Finding>> {
     let config = match system? {
         Ok(config) => config,
         Err(error) => {
@@ -106,7 +110,7 @@ pub(super) async fn check(system: Option<&Result<NatsConfig, ConfigError>>) -> O
         }
     };
     let parsed = answers.into_iter().filter_map(|answer| serde_json::from_value(answer).ok());
-    Some(judge(&parsed.collect::<Vec<Answer>>()))
+    Some(judge(&parsed.collect::<Vec<Answer>>(), removed))
 }
 
 /// How many servers there are, by what the first of them says of the others.
@@ -115,7 +119,7 @@ fn expected_count(answers: &[Value]) -> usize {
     others.map_or(1, Vec::len).saturating_add(usize::from(others.is_some()))
 }
 
-fn judge(answers: &[Answer]) -> Vec<Finding> {
+fn judge(answers: &[Answer], removed: Option<&Removed>) -> Vec<Finding> {
     if answers.is_empty() {
         let remedy = "check that nats-server.conf has the system account that `waybill init` writes";
         return vec![Finding::unknown("servers", "no server answers for itself", remedy)];
@@ -126,7 +130,7 @@ fn judge(answers: &[Answer]) -> Vec<Finding> {
         findings.insert(name, judge_absent(name, answers.len()));
     }
     for answer in answers {
-        findings.insert(&answer.server.name, judge_present(answer));
+        findings.insert(&answer.server.name, judge_present(answer, removed));
     }
     let mut findings: Vec<Finding> = findings.into_values().collect();
     if clusters.clone().next().is_some() && clusters.clone().all(|cluster| cluster.leader.is_empty()) {
@@ -142,7 +146,7 @@ fn judge_absent(name: &str, present: usize) -> Finding {
     Finding::attention(format!("server {name}"), says, remedy)
 }
 
-fn judge_present(Answer { server, data }: &Answer) -> Finding {
+fn judge_present(Answer { server, data }: &Answer, removed: Option<&Removed>) -> Finding {
     let check = format!("server {}", server.name);
     let streams = || data.account_details.iter().flat_map(|account| &account.stream_detail);
     if !data.config.sync_always {
@@ -154,12 +158,13 @@ fn judge_present(Answer { server, data }: &Answer) -> Finding {
              says `jetstream` again replaces it), then restart it",
         );
     }
-    // Nothing is ever deleted from the log, so that every sequence from the first to the last is there.
-    let lacking = streams().find(|stream| stream.name == STREAM && missing(&stream.state) > 0);
-    if let Some(stream) = lacking {
+    // But for what left the log, every sequence from the first to the last is there.
+    let log = streams().find(|stream| stream.name == STREAM);
+    let lacking = log.zip(removed).map_or(0, |(stream, removed)| missing(&stream.state, removed));
+    if lacking > 0 {
         return Finding::attention(
             check,
-            format!("lacks {} messages of the log: its disk lost or changed them", missing(&stream.state)),
+            format!("lacks {lacking} messages of the log: its disk lost or changed them"),
             "where the other servers have them all, stop this one, remove its data folder and start it: they come from \
              the others. Otherwise restore a backup: waybill restore",
         );
@@ -181,12 +186,13 @@ fn judge_present(Answer { server, data }: &Answer) -> Finding {
     Finding::ok(check, format!("version {}, each write is on disk, {room}; {held}", server.ver))
 }
 
-fn missing(state: &State) -> u64 {
+fn missing(state: &State, removed: &Removed) -> u64 {
     let all = match state.last_seq {
         0 => 0,
         last => last.saturating_sub(state.first_seq.max(1)).saturating_add(1),
     };
-    all.saturating_sub(state.messages)
+    let left = removed.count_between(state.first_seq, state.last_seq);
+    all.saturating_sub(state.messages).saturating_sub(left)
 }
 
 fn spell(bytes: u64) -> String {
@@ -234,22 +240,29 @@ mod tests {
             ("no copy", |it| it["data"]["account_details"] = json!([]), Well, "no copy"),
         ];
         for (name, change, status, says) in cases {
-            let finding = judge_present(&answer("n1", change));
+            let finding = judge_present(&answer("n1", change), Some(&Removed::default()));
             assert_eq!(finding.status, status, "{name}: {finding:?}");
             assert!(finding.says.contains(says), "{name}: {finding:?}");
         }
+        let two_gone =
+            answer("n1", |it| it["data"]["account_details"][0]["stream_detail"][0]["state"]["messages"] = 8.into());
+        let cases = [(Removed::from_ranges([[3, 4]]), Well), (Removed::from_ranges([[3, 3], [11, 12]]), Attention)];
+        for (removed, status) in cases {
+            assert_eq!(judge_present(&two_gone, Some(&removed)).status, status, "{removed:?}");
+        }
+        assert_eq!(judge_present(&two_gone, None).status, Well, "what left is not known");
     }
 
     #[test]
     fn a_server_that_is_away_is_named() {
-        let findings = judge(&[answer("n1", |_| {}), answer("n2", |_| {})]);
+        let findings = judge(&[answer("n1", |_| {}), answer("n2", |_| {})], None);
         let told: Vec<_> = findings.iter().map(|finding| (finding.check.as_str(), finding.status)).collect();
         assert_eq!(told, [("server n1", Well), ("server n2", Well), ("server n3", Attention)]);
         assert!(findings[2].says.contains("while 2 do") && !findings[2].remedy.as_ref().unwrap().contains("init"));
-        let leaderless = judge(&[answer("n1", |it| it["data"]["meta_cluster"]["leader"] = "".into())]);
+        let leaderless = judge(&[answer("n1", |it| it["data"]["meta_cluster"]["leader"] = "".into())], None);
         assert!(leaderless.last().unwrap().says.contains("no leader"));
-        assert_eq!(judge(&[])[0].status, Unknown);
-        assert_eq!(judge(&[answer("waybill", |it| it["data"]["meta_cluster"] = Value::Null)]).len(), 1);
+        assert_eq!(judge(&[], None)[0].status, Unknown);
+        assert_eq!(judge(&[answer("waybill", |it| it["data"]["meta_cluster"] = Value::Null)], None).len(), 1);
     }
 
     #[test]

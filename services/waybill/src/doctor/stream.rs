@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn each_setting_that_differs_is_a_finding_with_a_remedy() {
         let findings =
-            judge_config(Kind::Log, &json!({ "storage": "memory", "deny_delete": false, "num_replicas": 1 }), None);
+            judge_config(Kind::Log, &json!({ "storage": "memory", "deny_purge": false, "num_replicas": 1 }), None);
         let finding = |check: &str| findings.iter().find(|finding| finding.check == check).unwrap();
         let storage = finding("stream storage");
         assert_eq!(storage.says, "is \"memory\", must be \"file\": events are lost when the server stops");
         assert!(storage.remedy.as_ref().unwrap().contains("--rebuild"));
-        let delete = finding("stream deny_delete");
-        assert!(delete.remedy.as_ref().unwrap().ends_with("nats stream edit WAYBILL --deny-delete"));
+        let purge = finding("stream deny_purge");
+        assert!(purge.remedy.as_ref().unwrap().ends_with("nats stream edit WAYBILL --deny-purge"));
         assert_eq!(finding("stream replicas").status, Well);
         assert!(!findings.iter().any(|finding| finding.check == "stream"));
         let findings = judge_config(Kind::Vault, &json!({ "storage": "memory" }), None);

@@ -60,6 +60,9 @@ fn about(event: &Event) -> String {
     let secret = event.secret_name().filter(|_| of_secret).map(ToString::to_string);
     let container = event.container_id().map(ToString::to_string);
     let name = secret.or(container).or_else(|| event.image_id().map(ToString::to_string));
+    if let Some(run) = event.archive_run() {
+        return format!("archive, run {run}");
+    }
     match (event.workspace(), name, event.quarantined()) {
         (Some(workspace), Some(name), _) => format!("{workspace}/{name}"),
         (_, _, Some(sequence)) => format!("sequence {sequence}"),
@@ -135,6 +138,10 @@ fn outcome(event: &Event) -> (String, bool) {
         Event::RequestRefused(e) => (describe_refusal(e), true),
         Event::QuarantineDiscarded(e) => {
             (format!("given up: {}", e.reason.as_deref().unwrap_or("no reason given")), false)
+        }
+        Event::PlacementsArchived(e) => {
+            let part = format!("part {} of {}", e.part, e.parts);
+            (format!("{} events from before {} left for {}, {part}", e.count(), e.before, e.archive), false)
         }
         _ => ("to be read again".to_owned(), false),
     }

@@ -7,7 +7,7 @@ use std::{io::Write as _, path::Path};
 use futures_util::StreamExt as _;
 use waybill_platform::{
     events::{Ids, Selection, to_cloud_event},
-    log::{EventLog, Log as _, RawMessage},
+    log::{Log, RawMessage},
 };
 use waybill_schemas::{Filter, Subject, WorkspaceId};
 
@@ -25,7 +25,10 @@ pub(crate) fn run(home: &Path, arguments: &EventsArguments) -> Result<(), Failur
         false => arguments.workspace.clone(),
     };
     let selection = selection(arguments, workspace);
-    operator::with_log(&settings, Ok(()), |log| async move { print(&log, &selection, arguments).await })
+    operator::with_log(&settings, Ok(()), |log| async move {
+        let log = operator::whole_log(log, arguments.archive.as_deref()).await?;
+        print(log.as_ref(), &selection, arguments).await
+    })
 }
 
 fn selection(arguments: &EventsArguments, workspace: Option<WorkspaceId>) -> Selection {
@@ -35,7 +38,7 @@ fn selection(arguments: &EventsArguments, workspace: Option<WorkspaceId>) -> Sel
     Selection { filters, pattern: subject, trace: arguments.trace.clone(), types: arguments.types.clone() }
 }
 
-async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
+async fn print(log: &dyn Log, selection: &Selection, arguments: &EventsArguments) -> Result<(), Failure> {
     let from = arguments.from.first(log).await?;
     let now = log.stream_state().await?.map_or(0, |state| state.last_sequence);
     let last = match arguments.until {
@@ -69,7 +72,7 @@ async fn print(log: &EventLog, selection: &Selection, arguments: &EventsArgument
 }
 
 /// The messages on several filters, in the log's order. None where there is only one filter, or too much on them.
-async fn look_up(log: &EventLog, filters: &[Filter], from: u64, end: u64) -> Result<Option<Vec<RawMessage>>, Failure> {
+async fn look_up(log: &dyn Log, filters: &[Filter], from: u64, end: u64) -> Result<Option<Vec<RawMessage>>, Failure> {
     if filters.len() < 2 {
         return Ok(None);
     }
@@ -91,7 +94,7 @@ async fn look_up(log: &EventLog, filters: &[Filter], from: u64, end: u64) -> Res
 
 /// Hands over every message that matches, up to a sequence or for ever.
 async fn read_each(
-    log: &EventLog,
+    log: &dyn Log,
     filter: &Filter,
     from: u64,
     end: Option<u64>,

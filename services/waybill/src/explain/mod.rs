@@ -7,14 +7,15 @@ mod text;
 pub(crate) use since::fold_log;
 pub(crate) use text::{paragraph, sentence, time as spell_time};
 
-use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::Path, process::ExitCode};
 
 use serde_json::{Map, Value, json};
-use waybill_domain::explain::{Asked, Case, Difference, Explanation, Proof, State, Step, prove_remedy};
+use waybill_domain::explain::{Asked, Case, Code, Difference, Explanation, Proof, State, Step, prove_remedy};
 use waybill_platform::{
     config::Settings,
     events::Place,
     explain::{Explainer, Moment, Scope},
+    log::{Log, read_archives},
     trace,
 };
 
@@ -84,13 +85,41 @@ impl Told {
     fn about(case: &Case, prove: bool) -> Self {
         Self::Story(case.explain(), prove.then(|| prove_remedy(case)))
     }
+
+    /// With where else a container may be found that the log does not know.
+    fn with_note(mut self, archived: Option<String>) -> Self {
+        if let (Self::Story(story, _), Some(note)) = (&mut self, archived)
+            && story.verdict.code == Code::NotRequested
+        {
+            story.notes.push(note);
+        }
+        self
+    }
+}
+
+/// What left the log, for whoever asks about a container without reading the archive.
+async fn archived_note(log: &dyn Log, arguments: &ExplainArguments) -> Result<Option<String>, Failure> {
+    if arguments.archive.is_some() || !matches!(arguments.question, Some(Question::Container { .. })) {
+        return Ok(None);
+    }
+    let runs = read_archives(log).await?.runs;
+    let placements = runs.iter().map(|run| run.placements).fold(0, u64::saturating_add);
+    Ok(runs.last().map(|run| {
+        let (archive, before) = (&run.archive, run.before);
+        format!(
+            "{placements} placements that were over were archived and left the log, the last of them before {before}; if this \
+             container had one of them, `--archive {archive}` shows it"
+        )
+    }))
 }
 
 fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -> Result<Told, Failure> {
     let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
     let asked = question.asked();
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
-        let present = Explainer { log: Arc::new(log), scope: Scope::Everything, moment: Moment::Now };
+        let log = operator::whole_log(log, arguments.archive.as_deref()).await?;
+        let archived = archived_note(log.as_ref(), arguments).await?;
+        let present = Explainer { log, scope: Scope::Everything, moment: Moment::Now };
         let gather = async |place: Option<Place>| -> Result<Case, Failure> {
             let explainer = match place {
                 Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
@@ -99,7 +128,7 @@ fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -
             Ok(explainer.gather(&workspace, &asked).await?)
         };
         match arguments.diff {
-            None => Ok(Told::about(&gather(arguments.at).await?, arguments.prove)),
+            None => Ok(Told::about(&gather(arguments.at).await?, arguments.prove).with_note(archived)),
             then @ Some(_) => {
                 let (then, now) = (gather(then).await?, gather(arguments.at).await?);
                 Ok(Told::Changes(Difference::between(&then.explain(), now.explain())))

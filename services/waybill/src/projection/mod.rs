@@ -3,6 +3,7 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, ValueEnum};
@@ -92,7 +93,7 @@ pub(crate) fn run(home: &Path, arguments: &ProjectionArguments) -> Result<(), Fa
         return print(&rows, arguments);
     };
     replay::with_log(home, |log| async move {
-        let replayed = replay::replayed(&log, point).await?;
+        let replayed = replay::replayed(Arc::new(log), point).await?;
         let rows = wanted(&replayed.projection.snapshot()?, arguments)?;
         print(&rows, arguments)
     })

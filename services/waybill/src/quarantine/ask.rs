@@ -18,8 +18,6 @@ use waybill_schemas::{
 use super::{QuarantineError, find, operator, projection, row};
 use crate::{Failure, init::role::covers, operator as connection, output, text};
 
-/// `ce-source` of what the operator says.
-const SOURCE: &str = "/waybill/operator";
 /// How long the log may take to acknowledge, and the scheduler to fold what it acknowledged. A retry folds the whole log again.
 const LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
@@ -138,7 +136,7 @@ fn new_event(sequence: u64, event: Event) -> NewEvent {
         time: Some(trace::now()),
         correlation_id: None,
         actor: Some("operator".to_owned()),
-        ..Envelope::new(Uuid::new_v4(), SOURCE)
+        ..Envelope::new(Uuid::new_v4(), connection::SOURCE)
     };
     NewEvent { subject: Subject::Quarantine { sequence }, envelope, event }
 }

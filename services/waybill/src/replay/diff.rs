@@ -1,19 +1,20 @@
 //! What changed in the projection between two points of the log.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use serde_json::{Value, json};
-use waybill_platform::{events::Place, log::EventLog};
+use waybill_platform::{events::Place, log::Log};
 use waybill_scheduler::projection::{Row, Snapshot, TABLES};
 
 use super::{Replay, last_until, scratch::Scratch, stream};
 use crate::{Failure, output, text};
 
 /// `waybill replay --diff A B`. Where B is before A, what is shown is how to get back.
-pub(super) async fn run(log: &EventLog, before: Place, after: Place, as_json: bool) -> Result<(), Failure> {
-    let state = stream(log).await?;
-    let (a, b) = (last_until(Some(before), log, state).await?, last_until(Some(after), log, state).await?);
-    let mut replay = Replay::new(log, state, Scratch::new(None)?.projection()?);
+pub(super) async fn run(log: &Arc<dyn Log>, before: Place, after: Place, as_json: bool) -> Result<(), Failure> {
+    let state = stream(log.as_ref()).await?;
+    let (a, b) =
+        (last_until(Some(before), log.as_ref(), state).await?, last_until(Some(after), log.as_ref(), state).await?);
+    let mut replay = Replay::new(log.clone(), state, Scratch::new(None)?.projection()?);
     replay.fold_until(a.min(b)).await?;
     let earlier = replay.projection.snapshot()?;
     replay.fold_until(a.max(b)).await?;
@@ -47,7 +48,7 @@ fn parse(value: &[u8]) -> Result<Value, serde_json::Error> {
 
 /// One row that is not the same.
 #[derive(Debug, PartialEq)]
-struct Changed {
+pub(crate) struct Changed {
     table: &'static str,
     key: String,
     before: Option<Value>,
@@ -55,7 +56,7 @@ struct Changed {
 }
 
 /// Hands over each row that differs, by table: those of `after` by key, then those that are gone.
-fn changes(
+pub(crate) fn changes(
     before: &Snapshot,
     after: &Snapshot,
     mut each: impl FnMut(&Changed) -> Result<(), Failure>,
@@ -80,6 +81,11 @@ fn changes(
 }
 
 impl Changed {
+    /// Table and key.
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.table, self.key)
+    }
+
     /// Fields that differ, each with its value before and after.
     fn fields(&self) -> Vec<(String, Option<Value>, Option<Value>)> {
         let leaves = |value: &Option<Value>| -> BTreeMap<String, Value> {

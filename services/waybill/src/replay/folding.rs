@@ -16,7 +16,7 @@ use waybill_domain::{
     fold::Pending,
     verify::{Divergence, Tally, Verifier},
 };
-use waybill_platform::log::{EventLog, Log as _, RawMessage, StreamState};
+use waybill_platform::log::{Log, RawMessage, StreamState};
 use waybill_scheduler::projection::{Entry, Projection, ProjectionError};
 use waybill_schemas::{Event, Filter, Timestamp};
 
@@ -43,26 +43,32 @@ pub(crate) struct Counts {
     pub(crate) anomalies: u64,
 }
 
+/// True for an entry that is folded.
+pub(crate) type Folds = Box<dyn FnMut(&Entry) -> bool + Send>;
+
 /// A projection on its way through the log.
 pub(crate) struct Replay {
-    log: EventLog,
+    log: Arc<dyn Log>,
     created: Timestamp,
     folded: u64,
     pub(crate) projection: Arc<Projection>,
     pub(crate) verifier: Option<Verifier>,
+    /// Looks at each entry before it is folded, and leaves out those that it is false for.
+    pub(crate) folds: Option<Folds>,
     pub(crate) counts: Counts,
     pub(crate) elapsed: Duration,
 }
 
 impl Replay {
     /// At the start of the log, with an empty projection.
-    pub(crate) fn new(log: &EventLog, state: StreamState, projection: Projection) -> Self {
+    pub(crate) fn new(log: Arc<dyn Log>, state: StreamState, projection: Projection) -> Self {
         Self {
-            log: log.clone(),
+            log,
             created: state.created,
             folded: 0,
             projection: Arc::new(projection),
             verifier: None,
+            folds: None,
             counts: Counts::default(),
             elapsed: Duration::ZERO,
         }
@@ -89,18 +95,19 @@ impl Replay {
             created: self.created,
             projection: self.projection.clone(),
             verifier: self.verifier.take(),
+            folds: self.folds.take(),
             counts: std::mem::take(&mut self.counts),
             done,
         };
         let folding = spawn_blocking(move || stage.run(entries));
-        let read = read(&self.log, self.folded.saturating_add(1), last, raw_sender).await;
+        let read = read(self.log.as_ref(), self.folded.saturating_add(1), last, raw_sender).await;
         let folded = folding.await.map_err(|_| ReplayError::Interrupted)?;
         decoding.await.map_err(|_| ReplayError::Interrupted)?;
         // Reading stops when folding has failed, which is then the reason.
         let stage = folded?;
         read?;
         drop(progress);
-        (self.verifier, self.counts) = (stage.verifier, stage.counts);
+        (self.verifier, self.folds, self.counts) = (stage.verifier, stage.folds, stage.counts);
         self.folded = last;
         self.elapsed = self.elapsed.saturating_add(started.elapsed());
         Ok(())
@@ -130,7 +137,7 @@ impl Replay {
 }
 
 /// Reads from a sequence to another, in batches.
-async fn read(log: &EventLog, from: u64, last: u64, sender: mpsc::Sender<Vec<RawMessage>>) -> Result<(), Failure> {
+async fn read(log: &dyn Log, from: u64, last: u64, sender: mpsc::Sender<Vec<RawMessage>>) -> Result<(), Failure> {
     let mut messages = log.follow(&Filter::All, from, None);
     let mut batch = Vec::with_capacity(BATCH);
     let mut bytes = 0_usize;
@@ -138,7 +145,10 @@ async fn read(log: &EventLog, from: u64, last: u64, sender: mpsc::Sender<Vec<Raw
         let message = message?;
         let at_end = message.sequence >= last;
         bytes = bytes.saturating_add(message.payload.len());
-        batch.push(message);
+        // The last one that was asked for may have left the log.
+        if message.sequence <= last {
+            batch.push(message);
+        }
         if at_end || batch.len() >= BATCH || bytes >= BATCH_BYTES {
             bytes = 0;
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
@@ -155,13 +165,17 @@ struct Stage {
     created: Timestamp,
     projection: Arc<Projection>,
     verifier: Option<Verifier>,
+    folds: Option<Folds>,
     counts: Counts,
     done: Arc<AtomicU64>,
 }
 
 impl Stage {
     fn run(mut self, mut entries: mpsc::Receiver<Vec<Entry>>) -> Result<Self, ProjectionError> {
-        while let Some(batch) = entries.blocking_recv() {
+        while let Some(mut batch) = entries.blocking_recv() {
+            if let Some(folds) = &mut self.folds {
+                batch.retain(|entry| folds(entry));
+            }
             let report = match &mut self.verifier {
                 Some(verifier) => self.projection.fold_verifying(self.created, &batch, verifier)?,
                 None => self.projection.fold(self.created, &batch)?,

@@ -8,21 +8,22 @@ mod progress;
 mod scratch;
 mod summary;
 
-use std::{future::Future, io::Write as _, path::Path, path::PathBuf};
+use std::{future::Future, io::Write as _, path::Path, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use waybill_domain::verify::Verifier;
 use waybill_platform::{
     events::Place,
-    log::{EventLog, Log as _, STREAM, StreamState},
+    log::{EventLog, Log, STREAM, StreamState},
 };
 use waybill_schemas::Timestamp;
 
 use crate::{Failure, explain, operator, output};
 
+pub(crate) use diff::changes;
 pub(crate) use folding::Replay;
 pub(crate) use point::last_until;
-use scratch::Scratch;
+pub(crate) use scratch::Scratch;
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArguments {
@@ -49,6 +50,9 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "DIR",
         conflicts_with_all = ["until_sequence", "until_time", "verify", "diff", "out"])]
     case: Option<PathBuf>,
+    /// Read what left the log from this archive, too.
+    #[arg(long, env = "WAYBILL_ARCHIVE", value_name = "DIR|URL")]
+    archive: Option<String>,
     /// JSON: one object, with --diff one for each changed row.
     #[arg(long)]
     json: bool,
@@ -87,6 +91,7 @@ pub(crate) fn run(home: &Path, arguments: &ReplayArguments) -> Result<(), Failur
         return explain::case::replay(folder, arguments.json);
     }
     with_log(home, |log| async move {
+        let log = operator::whole_log(log, arguments.archive.as_deref()).await?;
         match arguments.diff.as_deref() {
             Some([before, after]) => diff::run(&log, *before, *after, arguments.json).await,
             _ => replay(&log, arguments).await,
@@ -94,19 +99,20 @@ pub(crate) fn run(home: &Path, arguments: &ReplayArguments) -> Result<(), Failur
     })
 }
 
-async fn replay(log: &EventLog, arguments: &ReplayArguments) -> Result<(), Failure> {
-    let state = stream(log).await?;
+async fn replay(log: &Arc<dyn Log>, arguments: &ReplayArguments) -> Result<(), Failure> {
+    let state = stream(log.as_ref()).await?;
     let point = arguments.until_sequence.map(Place::Sequence).or(arguments.until_time.map(Place::Time));
-    let last = last_until(point, log, state).await?;
+    let last = last_until(point, log.as_ref(), state).await?;
     let scratch = Scratch::new(arguments.out.as_deref())?;
-    let mut replay = Replay::new(log, state, scratch.projection()?);
+    let mut replay = Replay::new(log.clone(), state, scratch.projection()?);
     if arguments.verify {
         replay.verifier = Some(Verifier::default());
     }
     replay.fold_until(last).await?;
     let open = replay.open()?;
     let verified = replay.finish_verifier(&open);
-    let summary = summary::Summary::new(&replay, &open, verified)?;
+    let absent = summary::Absent::read(log.as_ref(), arguments.archive.is_some(), last).await?;
+    let summary = summary::Summary::new(&replay, &open, verified, absent)?;
     scratch.keep(replay.into_projection()?)?;
     let mut out = output::stdout();
     if arguments.json {
@@ -123,14 +129,14 @@ async fn replay(log: &EventLog, arguments: &ReplayArguments) -> Result<(), Failu
 }
 
 /// What the stream holds now.
-pub(crate) async fn stream(log: &EventLog) -> Result<StreamState, Failure> {
+pub(crate) async fn stream(log: &dyn Log) -> Result<StreamState, Failure> {
     Ok(log.stream_state().await?.ok_or(ReplayError::NoStream)?)
 }
 
 /// A projection in a file that nobody sees, folded up to a point.
-pub(crate) async fn replayed(log: &EventLog, point: Place) -> Result<Replay, Failure> {
-    let state = stream(log).await?;
-    let last = last_until(Some(point), log, state).await?;
+pub(crate) async fn replayed(log: Arc<dyn Log>, point: Place) -> Result<Replay, Failure> {
+    let state = stream(log.as_ref()).await?;
+    let last = last_until(Some(point), log.as_ref(), state).await?;
     let mut replay = Replay::new(log, state, Scratch::new(None)?.projection()?);
     replay.fold_until(last).await?;
     Ok(replay)

@@ -2,14 +2,14 @@
 
 use waybill_platform::{
     events::Place,
-    log::{EventLog, StreamState},
+    log::{Log, StreamState},
 };
 
 use super::ReplayError;
 use crate::Failure;
 
 /// The sequence of the last event to fold; 0 for none. Without a point, the last one there is.
-pub(crate) async fn last_until(point: Option<Place>, log: &EventLog, state: StreamState) -> Result<u64, Failure> {
+pub(crate) async fn last_until(point: Option<Place>, log: &dyn Log, state: StreamState) -> Result<u64, Failure> {
     let last = state.last_sequence;
     match point {
         None => Ok(last),

@@ -12,7 +12,7 @@ use crate::Failure;
 
 /// The file cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScratchError {
+pub(crate) enum ScratchError {
     #[error("cannot make {}; it must not be there yet, and its folder must", .path.display())]
     Out { path: PathBuf, source: std::io::Error },
     #[error("cannot make a temporary file in {}; TMPDIR names another folder", .folder.display())]
@@ -21,7 +21,7 @@ pub(super) enum ScratchError {
 
 /// A file that only this user can read. One that is to be kept is removed if the replay does not get to its end.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     file: File,
     path: PathBuf,
     unfinished: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Makes `out`, or a temporary file.
-    pub(super) fn new(out: Option<&Path>) -> Result<Self, ScratchError> {
+    pub(crate) fn new(out: Option<&Path>) -> Result<Self, ScratchError> {
         match out {
             Some(path) => {
                 let mut options = OpenOptions::new();
@@ -48,7 +48,7 @@ impl Scratch {
     }
 
     /// An empty projection in the file.
-    pub(super) fn projection(&self) -> Result<Projection, Failure> {
+    pub(crate) fn projection(&self) -> Result<Projection, Failure> {
         Ok(Projection::scratch(self.file.try_clone()?, &self.path)?)
     }
 

@@ -7,6 +7,7 @@ use waybill_domain::{
     fold::{Lane, Pending},
     verify::{Divergence, Tally},
 };
+use waybill_platform::log::{Log, read_archives};
 use waybill_scheduler::projection::Position;
 
 use super::Replay;
@@ -28,6 +29,29 @@ pub(super) struct Summary {
     position: Option<Position>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<Verified>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    absent: Option<Absent>,
+}
+
+/// What left the log before, and was not read: nothing is said of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Absent {
+    events: u64,
+    placements: u64,
+    /// Where it is, by run.
+    archives: Vec<String>,
+}
+
+impl Absent {
+    /// What left the log up to a sequence; none where nothing did, or where the archive was read as well.
+    pub(super) async fn read(log: &dyn Log, with_archive: bool, last: u64) -> Result<Option<Self>, Failure> {
+        let archives = read_archives(log).await?;
+        let events = archives.removed.count_between(1, last);
+        let placements = archives.runs.iter().map(|run| run.placements).fold(0, u64::saturating_add);
+        let mut places: Vec<String> = archives.runs.into_iter().map(|run| run.archive).collect();
+        places.dedup();
+        Ok((!with_archive && events > 0).then_some(Self { events, placements, archives: places }))
+    }
 }
 
 /// What `--verify` found.
@@ -43,6 +67,7 @@ impl Summary {
         replay: &Replay,
         open: &[Pending],
         verified: Option<(Vec<Divergence>, Tally)>,
+        absent: Option<Absent>,
     ) -> Result<Self, Failure> {
         let counts = replay.counts.clone();
         let milliseconds = replay.elapsed.as_millis().max(1);
@@ -58,6 +83,7 @@ impl Summary {
             anomalies: counts.anomalies,
             position: replay.projection.position()?,
             verified: verified.map(|(divergences, tally)| Verified { tally, divergences }),
+            absent,
         })
     }
 
@@ -88,6 +114,11 @@ impl Summary {
                 "verified     {agreed} decisions and {outcomes} outcomes agree, {} do not",
                 divergences.len()
             )?;
+        }
+        if let Some(Absent { events, placements, archives }) = &self.absent {
+            let (events, placements) = (grouped(*events), grouped(*placements));
+            writeln!(out, "not there    {events} events of {placements} placements left the log and were not read:")?;
+            archives.iter().try_for_each(|archive| writeln!(out, "             --archive {archive}"))?;
         }
         Ok(())
     }

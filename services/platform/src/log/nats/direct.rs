@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::{sleep, timeout};
+use waybill_schemas::{Filter, Timestamp};
 
 use super::{
     EventLog,
     request::{parse_answer, refused},
 };
-use crate::log::{API_PREFIX, LogError, RawMessage, publish::ApiError};
+use crate::log::{API_PREFIX, LogError, RawMessage, STREAM, publish::ApiError};
 
 /// Most messages for one request.
 pub(crate) const BATCH: usize = 1000;
@@ -86,6 +87,20 @@ impl EventLog {
         self.answers(stream, filter, &body).await
     }
 
+    /// Halves the log by look-ups: a consumer that starts at a time would need the permission to make one.
+    pub(super) async fn find_sequence_at(&self, time: Timestamp) -> Result<u64, LogError> {
+        let all = Filter::All.to_string();
+        let last = self.last_in(STREAM, &all).await?.map_or(0, |last| last.sequence);
+        let mut halving = Halving::new(time, last);
+        while let Some(asked) = halving.next() {
+            let found = self.matching(STREAM, &all, asked, 1).await?.messages.pop();
+            // There is a last one: a replica without any has not got there yet.
+            let found = found.ok_or_else(|| LogError::behind(format!("find {time}")))?;
+            halving.take(asked, (found.sequence, found.at));
+        }
+        Ok(halving.found())
+    }
+
     /// The last message on each subject that matches a filter. If they are more than `most`, or too large together, the batch
     /// holds some or none of them, and [`Batch::more`] is true.
     pub(crate) async fn last_of_matching(&self, stream: &str, filter: &str, most: usize) -> Result<Batch, LogError> {
@@ -114,6 +129,41 @@ impl EventLog {
 
     fn direct_get(&self, stream: &str) -> String {
         format!("{API_PREFIX}.DIRECT.GET.{stream}")
+    }
+}
+
+/// The search for the first message recorded at a time or later, by halves.
+#[derive(Debug)]
+pub(crate) struct Halving {
+    time: Timestamp,
+    before: u64,
+    after: u64,
+}
+
+impl Halving {
+    /// Among messages of which `last` is the last.
+    pub(crate) fn new(time: Timestamp, last: u64) -> Self {
+        Self { time, before: 0, after: last.saturating_add(1) }
+    }
+
+    /// The sequence from which on the first message is to be looked up next; none once the answer is known.
+    pub(crate) fn next(&self) -> Option<u64> {
+        (self.after.saturating_sub(self.before) > 1).then(|| self.before.midpoint(self.after))
+    }
+
+    /// Takes the first message from a sequence on that was asked for: its own sequence and time.
+    pub(crate) fn take(&mut self, asked: u64, (sequence, at): (u64, Timestamp)) {
+        if at >= self.time {
+            self.after = asked;
+        } else {
+            // Those between left the log.
+            self.before = sequence;
+        }
+    }
+
+    /// The sequence from which on every message is as late; one past the last of all if none is.
+    pub(crate) fn found(&self) -> u64 {
+        self.after
     }
 }
 
@@ -227,7 +277,6 @@ fn published(headers: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::STREAM;
 
     fn answer(status: Option<u16>, headers: &[(&str, &str)]) -> Message {
         let mut map = HeaderMap::new();
@@ -291,6 +340,22 @@ mod tests {
                 (Err(error), Err(expected)) => assert!(error.contains(expected), "{name}: {error}"),
                 (taken, _) => panic!("{name}: {taken:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_time_is_found_between_messages_that_left() {
+        let at = |second: u64| format!("2026-01-01T00:00:{second:02}Z").parse::<Timestamp>().unwrap();
+        // The second of each is its sequence.
+        let kept = [1, 2, 5, 9, 20];
+        for wanted in 0..=22 {
+            let mut halving = Halving::new(at(wanted), 20);
+            while let Some(asked) = halving.next() {
+                let found = *kept.iter().find(|sequence| **sequence >= asked).unwrap();
+                halving.take(asked, (found, at(found)));
+            }
+            let first = kept.iter().find(|sequence| **sequence >= halving.found());
+            assert_eq!(first, kept.iter().find(|sequence| **sequence >= wanted), "{wanted}");
         }
     }
 

@@ -12,6 +12,7 @@ mod request;
 mod settings;
 mod storage;
 mod stream;
+mod whole;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -31,7 +32,7 @@ use super::{
 use crate::health::ComponentHandle;
 
 pub use connect::{NatsConfig, hosts};
-pub(crate) use direct::BATCH;
+pub(crate) use direct::{BATCH, Halving};
 pub use inspect::{InspectError, Inspector, Reply, Server};
 pub(crate) use request::{parse_answer, refused};
 pub use settings::{StreamProblem, stream_problems};

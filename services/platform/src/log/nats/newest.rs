@@ -76,7 +76,7 @@ impl EventLog {
         while let Some(from) = next {
             let batch = self.matching(STREAM, filter, from, BATCH).await?;
             if from > 1 && batch.messages.is_empty() {
-                // There was more, and nothing is ever deleted.
+                // There was more; what leaves the log meanwhile is asked for again, too.
                 return Err(LogError::behind(format!("read {filter}")));
             }
             next = reading.take(batch);

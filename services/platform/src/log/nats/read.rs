@@ -8,10 +8,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
 };
-use waybill_schemas::{Filter, Timestamp};
+use waybill_domain::retention::Removed;
+use waybill_schemas::Filter;
 
 use super::EventLog;
-use crate::log::{Follow, Identity, LogError, RawMessage, ReadError, STREAM, StreamState, publish::back_off};
+use crate::log::{Follow, Identity, LogError, RawMessage, ReadError, STREAM, publish::back_off};
 
 /// A consumer that nobody pulls from is removed by the server after this long.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -25,19 +26,15 @@ const PULL_BYTES: usize = 8 * 1024 * 1024;
 const AHEAD: usize = 250;
 /// Kibibytes that wait for the reader here.
 const AHEAD_KIB: u32 = 8 * 1024;
-/// A stream may be away while a server starts; after this long it counts as gone.
-const STREAM_LIMIT: Duration = Duration::from_secs(60);
 /// How often a reader makes sure that its server still knows the log's leader.
 const LEADER_INTERVAL: Duration = Duration::from_secs(2);
-/// Within this time servers that can reach each other agree on a leader, and each knows it.
-const ELECTION_LIMIT: Duration = Duration::from_secs(15);
 /// A server that does not answer keeps no process from ending.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 type Reader = Consumer<pull::Config>;
 
 /// A message, or why there are no more, and the room that it takes here.
-type Item = (Result<RawMessage, ReadError>, Option<OwnedSemaphorePermit>);
+pub(super) type Item = (Result<RawMessage, ReadError>, Option<OwnedSemaphorePermit>);
 
 impl EventLog {
     pub(super) fn read(&self, filter: &Filter, from: u64, known: Option<Identity>) -> Follow {
@@ -48,7 +45,9 @@ impl EventLog {
             gapless: *filter == Filter::All,
             next: from.max(1),
             known,
+            removed: None,
             shorter_since: None,
+            missing_since: None,
             room: Arc::new(Semaphore::new(usize::try_from(AHEAD_KIB).unwrap_or(usize::MAX))),
         };
         self.readings.spawn(reading.run(sender));
@@ -72,22 +71,6 @@ impl EventLog {
         let (consumer, waiting) = self.create_reader(filter, from).await?;
         self.delete_reader(&consumer).await;
         Ok(waiting)
-    }
-
-    /// Halves the log by look-ups: a consumer that starts at a time would need the permission to make one.
-    pub(super) async fn find_sequence_at(&self, time: Timestamp) -> Result<u64, LogError> {
-        let last = self.last_in(STREAM, &Filter::All.to_string()).await?;
-        let (mut before, mut after) = (0, last.map_or(1, |last| last.sequence.saturating_add(1)));
-        while after.saturating_sub(before) > 1 {
-            let middle = before.midpoint(after);
-            match self.message_in(STREAM, middle).await? {
-                Some(message) if message.at >= time => after = middle,
-                Some(_) => before = middle,
-                // Nothing is ever deleted, so that a replica has not got there yet.
-                None => return Err(LogError::behind(format!("find {time}"))),
-            }
-        }
-        Ok(after)
     }
 
     /// A consumer without acknowledgements, and how many messages wait for it.
@@ -154,21 +137,25 @@ pub(super) fn raw(message: async_nats::jetstream::Message) -> Option<RawMessage>
 }
 
 /// One endless reading.
-struct Reading {
-    log: EventLog,
+pub(super) struct Reading {
+    pub(super) log: EventLog,
     filter: String,
     /// Every sequence must come.
-    gapless: bool,
-    next: u64,
+    pub(super) gapless: bool,
+    pub(super) next: u64,
     /// The log that was read, as of the last message.
-    known: Option<Identity>,
-    /// Since when the log is said to end before that.
-    shorter_since: Option<Instant>,
+    pub(super) known: Option<Identity>,
+    /// What left the log, where every sequence must come: once it was read.
+    pub(super) removed: Option<Removed>,
+    /// Since when the log is said to end before what was read.
+    pub(super) shorter_since: Option<Instant>,
+    /// Since when a sequence is missing.
+    pub(super) missing_since: Option<Instant>,
     room: Arc<Semaphore>,
 }
 
 /// Why a round of reading ended.
-enum Ended {
+pub(super) enum Ended {
     /// Nobody listens any more.
     Unheard,
     /// The consumer failed; another one goes on.
@@ -211,6 +198,9 @@ impl Reading {
         if let Err(ended) = self.check_log(sender).await {
             return ended;
         }
+        if let Err(ended) = self.learn_removed().await {
+            return ended;
+        }
         let (consumer, _) = match self.log.create_reader(&self.filter, self.next).await {
             Ok(created) => created,
             Err(error) => return Ended::Consumer(error),
@@ -248,14 +238,17 @@ impl Reading {
                 Some(Err(error)) => return Ended::Consumer(error),
                 None => return interrupted("the consumer ended"),
             };
-            match judge(message.sequence, self.next, self.gapless) {
-                Place::Next => {}
-                Place::Earlier => return interrupted("the server began this consumer anew"),
-                Place::Gap => {
-                    return Ended::Log(ReadError::Gap { expected: self.next, found: message.sequence });
-                }
-            }
             let (sequence, at) = (message.sequence, message.at);
+            match judge(sequence, self.next, self.removed.as_ref()) {
+                Place::Next => {}
+                Place::Removed => {
+                    self.next = sequence.saturating_add(1);
+                    continue;
+                }
+                Place::Earlier => return interrupted("the server began this consumer anew"),
+                Place::Gap => return self.judge_gap(sequence).await,
+            }
+            self.missing_since = None;
             let Ok(room) = self.room.clone().acquire_many_owned(kibibytes(&message)).await else {
                 return Ended::Unheard;
             };
@@ -266,54 +259,6 @@ impl Reading {
             self.next = sequence.saturating_add(1);
             if let Some(known) = &mut self.known {
                 (known.sequence, known.at) = (sequence, at);
-            }
-        }
-    }
-
-    /// Waits until the stream is there, and compares it with the one that was read before.
-    async fn check_log(&mut self, sender: &mpsc::Sender<Item>) -> Result<(), Ended> {
-        let state = self.wait_for_stream(sender).await?;
-        let first = Identity { created: state.created, sequence: 0, at: state.created };
-        let known = *self.known.get_or_insert(first);
-        if known.sequence == 0 {
-            return known.compare(&state, None).map_err(Ended::Log);
-        }
-        if state.last_sequence < known.sequence {
-            return self.judge_end(&known, &state);
-        }
-        self.shorter_since = None;
-        let found = self.log.message_in(STREAM, known.sequence).await.map_err(Ended::Consumer)?;
-        let behind = || Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence)));
-        let at = found.ok_or_else(behind)?.at;
-        known.compare(&state, Some(at)).map_err(Ended::Log)
-    }
-
-    /// Judges a log that ends before what was read. A server that hung takes itself for the leader until it hears of another one, so
-    /// that of several it is believed only after a while.
-    fn judge_end(&mut self, known: &Identity, state: &StreamState) -> Result<(), Ended> {
-        let since = *self.shorter_since.get_or_insert_with(Instant::now);
-        if self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
-            return Err(Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence))));
-        }
-        known.compare(state, None).map_err(Ended::Log)
-    }
-
-    async fn wait_for_stream(&self, sender: &mpsc::Sender<Item>) -> Result<StreamState, Ended> {
-        let limit = Instant::now() + STREAM_LIMIT;
-        loop {
-            match self.log.read_stream_state().await {
-                Ok(Some(state)) => return Ok(state),
-                Ok(None) if Instant::now() > limit => {
-                    let what = format!("stream {STREAM}");
-                    let reason = "the stream does not exist".to_owned();
-                    return Err(Ended::Log(ReadError::Log(LogError::Unavailable { what, reason })));
-                }
-                Ok(None) => {}
-                Err(error) => return Err(Ended::Consumer(error)),
-            }
-            tokio::select! {
-                () = sender.closed() => return Err(Ended::Unheard),
-                () = sleep(Duration::from_millis(200)) => {}
             }
         }
     }
@@ -351,16 +296,20 @@ async fn reconnection(connected: &mut watch::Receiver<bool>) {
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Next,
+    /// It left the log, and is not deleted yet.
+    Removed,
     /// Read before: the server lost the consumer and began it anew at its old start.
     Earlier,
     /// Something is missing before it.
     Gap,
 }
 
-fn judge(found: u64, next: u64, gapless: bool) -> Place {
-    match found {
-        found if found < next => Place::Earlier,
-        found if found > next && gapless => Place::Gap,
+/// `removed` is what left the log, where every other sequence must come.
+fn judge(found: u64, next: u64, removed: Option<&Removed>) -> Place {
+    match removed {
+        _ if found < next => Place::Earlier,
+        Some(removed) if found > next && !removed.covers(next, found.saturating_sub(1)) => Place::Gap,
+        Some(removed) if removed.contains(found) => Place::Removed,
         _ => Place::Next,
     }
 }
@@ -375,16 +324,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_later_sequence_is_a_gap() {
+    fn only_a_later_sequence_is_a_gap_and_what_left_is_none() {
+        let nothing = Removed::default();
+        let some = Removed::from_ranges([[5, 7], [9, 9]]);
         let cases = [
-            (5, 5, true, Place::Next),
-            (4, 5, true, Place::Earlier),
-            (6, 5, true, Place::Gap),
-            (6, 5, false, Place::Next),
-            (1, 5, false, Place::Earlier),
+            (5, 5, Some(&nothing), Place::Next),
+            (4, 5, Some(&nothing), Place::Earlier),
+            (6, 5, Some(&nothing), Place::Gap),
+            (6, 5, None, Place::Next),
+            (1, 5, None, Place::Earlier),
+            (8, 5, Some(&some), Place::Next),
+            (10, 5, Some(&some), Place::Gap),
+            (10, 9, Some(&some), Place::Next),
+            (10, 8, Some(&some), Place::Gap),
+            (6, 5, Some(&some), Place::Removed),
+            (9, 9, Some(&some), Place::Removed),
+            (4, 5, Some(&some), Place::Earlier),
         ];
-        for (found, next, gapless, place) in cases {
-            assert_eq!(judge(found, next, gapless), place, "{found} for {next}");
+        for (found, next, removed, place) in cases {
+            assert_eq!(judge(found, next, removed), place, "{found} for {next}");
         }
     }
 }

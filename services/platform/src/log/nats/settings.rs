@@ -27,7 +27,8 @@ pub struct StreamProblem {
     pub edit: Option<String>,
 }
 
-/// The log's settings: everything is kept, on disk, and cannot be deleted from.
+/// The log's settings: everything is kept, on disk. Single messages can be deleted, so that what is archived can leave; nobody but
+/// an administrator of the log's account may. Where nothing shall ever leave, `deny_delete` can be set, for good.
 pub(super) fn stream_config(replicas: usize) -> Value {
     json!({
         "name": STREAM,
@@ -46,7 +47,7 @@ pub(super) fn stream_config(replicas: usize) -> Value {
         "duplicate_window": nanoseconds(DUPLICATE_WINDOW),
         "allow_direct": true,
         "allow_atomic": true,
-        "deny_delete": true,
+        "deny_delete": false,
         "deny_purge": true,
     })
 }
@@ -59,7 +60,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 struct Rule(&'static str, &'static str, Option<&'static str>);
 
 /// Settings that must have exactly the value with which the scheduler makes the stream.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 14] = [
     Rule("subjects", "events outside these subjects are not kept", Some("--subjects=waybill.events.>")),
     Rule("storage", "events are lost when the server stops", None),
     Rule("retention", "events vanish once they are read", None),
@@ -72,7 +73,6 @@ const RULES: [Rule; 15] = [
     Rule("max_consumers", "workers and readers are refused", None),
     Rule("allow_direct", "workers cannot read back what they wrote", Some("--allow-direct")),
     Rule("allow_atomic", "an event is not appended together with its check", Some("--allow-batch")),
-    Rule("deny_delete", "events can be deleted", Some("--deny-delete")),
     Rule("deny_purge", "the log can be emptied", Some("--deny-purge")),
     Rule("name", "this is another stream", None),
 ];
@@ -174,6 +174,7 @@ mod tests {
             ("persist_mode", json!("default")),
             ("duplicate_window", json!(600_000_000_000_u64)),
             ("compression", json!("s2")),
+            ("deny_delete", json!(true)),
         ];
         for (setting, value) in cases {
             assert_eq!(stream_problems(&changed(setting, value)), [], "{setting}");
@@ -195,7 +196,6 @@ mod tests {
             ("max_consumers", json!(3)),
             ("allow_direct", Value::Null),
             ("allow_atomic", json!(false)),
-            ("deny_delete", json!(false)),
             ("deny_purge", Value::Null),
             ("duplicate_window", json!(120_000_000_000_u64)),
             ("persist_mode", json!("async")),
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn nothing_at_all_is_not_well() {
         let settings: Vec<_> = stream_problems(&Value::Null).iter().map(|problem| problem.setting).collect();
-        for setting in ["name", "storage", "deny_delete", "allow_atomic", "duplicate_window"] {
+        for setting in ["name", "storage", "deny_purge", "allow_atomic", "duplicate_window"] {
             assert!(settings.contains(&setting), "{setting}: {settings:?}");
         }
     }

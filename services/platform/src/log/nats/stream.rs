@@ -20,6 +20,9 @@ const MAX_UNACKNOWLEDGED: u32 = 10_000;
 
 const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
+/// The message is gone already.
+const NO_MESSAGE: u64 = 10037;
+const MESSAGE_DELETE_FAILED: u64 = 10057;
 
 #[derive(Deserialize)]
 struct InfoAnswer {
@@ -41,7 +44,36 @@ struct ConsumerAnswer {
     config: Value,
 }
 
+#[derive(Deserialize)]
+struct DeleteAnswer {
+    error: Option<ApiError>,
+}
+
 impl EventLog {
+    /// Deletes a message of the log. False if it was gone already. Only an administrator of the log's account may.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not answer or refuses.
+    pub async fn delete_message(&self, sequence: u64) -> Result<bool, LogError> {
+        self.delete_in(STREAM, sequence, false).await
+    }
+
+    /// Deletes a message of a stream, and overwrites its bytes if they are to be erased. False if it was gone already.
+    pub(crate) async fn delete_in(&self, stream: &str, sequence: u64, erase: bool) -> Result<bool, LogError> {
+        let what = format!("STREAM.MSG.DELETE.{stream}");
+        let request = json!({ "seq": sequence, "no_erase": !erase });
+        let answer = self.api(&what, request.to_string().into_bytes()).await?;
+        let is_gone = |error: &ApiError| {
+            error.err_code == NO_MESSAGE
+                || error.err_code == MESSAGE_DELETE_FAILED && error.description.contains("no message found")
+        };
+        match parse_answer::<DeleteAnswer>(&what, &answer.payload)?.error {
+            None => Ok(true),
+            Some(error) if is_gone(&error) => Ok(false),
+            Some(error) => Err(refused(what, error)),
+        }
+    }
+
     /// What the log's leader says of it.
     pub(super) async fn read_stream_state(&self) -> Result<Option<StreamState>, LogError> {
         self.stream_api("INFO", Vec::new()).await

@@ -115,6 +115,11 @@ impl MemoryLog {
         messages.iter().filter_map(|message| Some((message.sequence, message.decode().ok()?))).collect()
     }
 
+    /// Deletes a message, as an administrator of the log can.
+    pub fn delete(&self, sequence: u64) {
+        self.server().messages.retain(|message| message.sequence != sequence);
+    }
+
     /// Puts an older copy of this log in its place: everything after a sequence is forgotten.
     pub fn restore_to(&self, sequence: u64) {
         self.server().messages.retain(|message| message.sequence <= sequence);

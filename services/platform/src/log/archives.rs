@@ -1,0 +1,28 @@
+//! What left the log for an archive, as the log itself says.
+
+use waybill_domain::retention::Archives;
+use waybill_schemas::{Event, Filter, v1::PlacementsArchived};
+
+use super::{Log, LogError};
+
+/// Events of one look-up.
+const PAGE: usize = 1000;
+
+/// Reads what left the log so far.
+///
+/// # Errors
+/// [`LogError`] when the log does not answer.
+pub async fn read_archives(log: &dyn Log) -> Result<Archives, LogError> {
+    let (mut events, mut next) = (Vec::<PlacementsArchived>::new(), Some(1));
+    while let Some(from) = next {
+        let page = log.read_page(&Filter::Archives, from, PAGE).await?;
+        let last = page.messages.last().map(|message| message.sequence);
+        next = last.filter(|_| page.more).map(|last| last.saturating_add(1));
+        let decoded = page.messages.iter().filter_map(|message| message.decode().ok());
+        events.extend(decoded.filter_map(|recorded| match recorded.event {
+            Event::PlacementsArchived(archived) => Some(archived),
+            _ => None,
+        }));
+    }
+    Ok(Archives::from_events(events))
+}
