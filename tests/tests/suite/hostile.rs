@@ -240,7 +240,7 @@ async fn poison_is_quarantined_and_the_fold_goes_on() {
 
 #[tokio::test]
 async fn garbage_in_the_vault_is_told_and_withheld() {
-    let stack = require!(Plan::default().start().await);
+    let mut stack = require!(Plan::default().start().await);
     let saved = stack.build("acme", "img", "a.b/app:1", json!("user:password")).await;
     stack.container("acme", "c-good", "img", "w1").await;
     let attached = stack.wait_for_event("ContainerCredentialsAttached", "c-good").await;
@@ -271,12 +271,16 @@ async fn garbage_in_the_vault_is_told_and_withheld() {
     decision["placement"] = json!(PLACEMENT);
     decision["secret_name"] = json!("forged");
     let subject = format!("waybill.events.decision.w1.container.acme.c-forged.{PLACEMENT}");
+    // The scheduler would take such a decision back before the worker is done with it.
+    stack.stop(&Service::Scheduler).await;
     for body in ["{".to_owned(), decision.to_string()] {
         publish(&stack, "scheduler", &subject, "ContainerCredentialsAttached", body).await;
     }
     let failed = stack.wait_for_event("CredentialProviderFailed", "c-forged").await;
     assert_eq!(failed.text("reason"), "unseal_failed");
     assert!(stack.logs().contains("decision cannot be decoded, passing over it"));
+    stack.start_all().await.unwrap();
+    stack.wait_for_event("ContainerCredentialsWithdrawn", "c-forged").await;
     the_chain_goes_on(&stack, "c-after").await;
 }
 

@@ -1,7 +1,7 @@
 //! Which placements may leave the log, told from the log itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
@@ -34,7 +34,7 @@ pub struct Ledger {
     workers: Vec<WorkerId>,
     worker_places: BTreeMap<WorkerId, u32>,
     /// Containers on whose requests' subjects something cannot be read.
-    unreadable: HashSet<Container>,
+    unreadable: BTreeSet<Container>,
 }
 
 impl Ledger {

@@ -88,20 +88,20 @@ impl Told {
 
     /// With where else a container may be found that the log does not know.
     fn with_note(mut self, archived: Option<String>) -> Self {
-        if let (Self::Story(story, _), Some(note)) = (&mut self, archived)
-            && story.verdict.code == Code::NotRequested
-        {
+        if let (Self::Story(story, _), Some(note)) = (&mut self, archived) {
             story.notes.push(note);
         }
         self
     }
+
+    /// True for a container that the log has no request of.
+    fn lacks_request(&self) -> bool {
+        matches!(self, Self::Story(story, _) if story.verdict.code == Code::NotRequested)
+    }
 }
 
-/// What left the log, for whoever asks about a container without reading the archive.
-async fn archived_note(log: &dyn Log, arguments: &ExplainArguments) -> Result<Option<String>, Failure> {
-    if arguments.archive.is_some() || !matches!(arguments.question, Some(Question::Container { .. })) {
-        return Ok(None);
-    }
+/// What left the log, for whoever asks about a container that it has no request of.
+async fn archived_note(log: &dyn Log) -> Result<Option<String>, Failure> {
     let runs = read_archives(log).await?.runs;
     let placements = runs.iter().map(|run| run.placements).fold(0, u64::saturating_add);
     Ok(runs.last().map(|run| {
@@ -118,8 +118,7 @@ fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -
     let asked = question.asked();
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
         let log = operator::whole_log(log, arguments.archive.as_deref()).await?;
-        let archived = archived_note(log.as_ref(), arguments).await?;
-        let present = Explainer { log, scope: Scope::Everything, moment: Moment::Now };
+        let present = Explainer { log: log.clone(), scope: Scope::Everything, moment: Moment::Now };
         let gather = async |place: Option<Place>| -> Result<Case, Failure> {
             let explainer = match place {
                 Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
@@ -128,7 +127,13 @@ fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -
             Ok(explainer.gather(&workspace, &asked).await?)
         };
         match arguments.diff {
-            None => Ok(Told::about(&gather(arguments.at).await?, arguments.prove).with_note(archived)),
+            None => {
+                let told = Told::about(&gather(arguments.at).await?, arguments.prove);
+                match told.lacks_request() && arguments.archive.is_none() {
+                    true => Ok(told.with_note(archived_note(log.as_ref()).await?)),
+                    false => Ok(told),
+                }
+            }
             then @ Some(_) => {
                 let (then, now) = (gather(then).await?, gather(arguments.at).await?);
                 Ok(Told::Changes(Difference::between(&then.explain(), now.explain())))

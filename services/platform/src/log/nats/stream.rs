@@ -22,6 +22,7 @@ const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 /// The message is gone already.
 const NO_MESSAGE: u64 = 10037;
+const NO_SEQUENCE: u64 = 10043;
 const MESSAGE_DELETE_FAILED: u64 = 10057;
 
 #[derive(Deserialize)]
@@ -64,7 +65,7 @@ impl EventLog {
         let request = json!({ "seq": sequence, "no_erase": !erase });
         let answer = self.api(&what, request.to_string().into_bytes()).await?;
         let is_gone = |error: &ApiError| {
-            error.err_code == NO_MESSAGE
+            [NO_MESSAGE, NO_SEQUENCE].contains(&error.err_code)
                 || error.err_code == MESSAGE_DELETE_FAILED && error.description.contains("no message found")
         };
         match parse_answer::<DeleteAnswer>(&what, &answer.payload)?.error {
