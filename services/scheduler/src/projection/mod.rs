@@ -51,7 +51,7 @@ use quarantine::QuarantineTables;
 use tables::{HELD, META, number_key};
 
 /// Page cache of the projection: bounded, since the default would be 1 GiB.
-const CACHE_BYTES: usize = 12 * 1024 * 1024;
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Length of the file from which it is compacted, if less than two thirds of it are in use.
 const LEAST_TO_COMPACT: u64 = 4 * 1024 * 1024;
