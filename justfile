@@ -54,16 +54,6 @@ schemas:
 fuzz *arguments:
     @infra/fuzz {{ arguments }}
 
-# the image with buildah, built and run, without a container engine and without images from elsewhere
-[no-exit-message]
-image *arguments:
-    @infra/check-image {{ arguments }}
-
-# what a release consists of, in dist: static binaries, completions, manual pages, the list of parts, checksums
-[no-exit-message]
-release:
-    @infra/release
-
 # the Helm chart against the schemas of three Kubernetes versions
 [no-exit-message]
 chart:

@@ -176,7 +176,7 @@ def check_observability(problems):
 
 
 def check_scripts(problems):
-    for name in ("justw", "run-tests", "check-deps", "check-chart", "check-image", "fuzz", "release"):
+    for name in ("justw", "run-tests", "check-deps", "check-chart", "fuzz"):
         problems.need(os.access(INFRA / name, os.X_OK), f"{name} is not executable")
 
 

@@ -293,9 +293,7 @@ impl fmt::Display for Subject {
             Self::WorkerIdentity { worker_id } => write!(f, "identity.worker.{worker_id}"),
             Self::Workspace { workspace } => write!(f, "identity.workspace.{workspace}"),
             Self::Token { token_id } => write!(f, "identity.token.{token_id}"),
-            Self::RefusedContainer { workspace, container_id } => {
-                write!(f, "refused.container.{workspace}.{container_id}")
-            }
+            Self::RefusedContainer { workspace, container_id: id } => write!(f, "refused.container.{workspace}.{id}"),
             Self::RefusedImage { workspace, image_id } => write!(f, "refused.image.{workspace}.{image_id}"),
             Self::RefusedSecret { workspace, secret } => write!(f, "refused.secret.{workspace}.{}", secret.token()),
             Self::RefusedWorkspace { workspace } => write!(f, "refused.workspace.{workspace}"),
