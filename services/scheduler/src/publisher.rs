@@ -275,7 +275,12 @@ impl Publisher {
                 }
                 Fate::Unsayable(error) => self.set_aside(&due, &error),
                 Fate::Unknown => {}
-                Fate::LeftAlone => self.standing.note_second(cause),
+                // Sent again before the fold is there, it would be found said.
+                Fate::LeftAlone { beside } => {
+                    self.standing.note_second(cause);
+                    self.in_flight.add(due.key, beside);
+                    continue;
+                }
             }
             self.in_flight.give_up(&due.key);
         }

@@ -35,8 +35,8 @@ pub(crate) enum Fate {
     Unsayable(String),
     /// It is to be sent again.
     Unknown,
-    /// Another scheduler is saying it.
-    LeftAlone,
+    /// Another scheduler is saying it: it stands by what the log holds at this sequence.
+    LeftAlone { beside: u64 },
 }
 
 /// A batch that was sent.
@@ -59,11 +59,11 @@ pub(crate) async fn send(log: Arc<dyn Administration>, Batch { due, folded, .. }
         events.push((event, expect, span));
     }
     let outcomes = log.append_all(&events).await;
-    let mut fates = Vec::with_capacity(due.len());
+    let (mut fates, mut beside) = (Vec::with_capacity(due.len()), 0);
     for ((due, (event, _, span)), outcome) in due.into_iter().zip(events).zip(outcomes) {
         let announcement = Announcement { event, span };
         let fate = match outcome {
-            None => Fate::LeftAlone,
+            None => Fate::LeftAlone { beside },
             Some(Ok(Appended::Stored { sequence, duplicate })) => Fate::Said { sequence, before: duplicate },
             Some(Ok(Appended::Conflict { last })) => resolve_conflict(log.as_ref(), &due, &announcement, last).await,
             Some(Err(error)) if error.kind() == ErrorKind::Never => Fate::Unsayable(chain(&error)),
@@ -80,6 +80,7 @@ pub(crate) async fn send(log: Arc<dyn Administration>, Batch { due, folded, .. }
             fate => fate,
         };
         if let Fate::Said { sequence, before } = fate {
+            beside = sequence;
             let _entered = announcement.span.enter();
             write_log_line(&announcement.event.event, sequence);
             if !before {

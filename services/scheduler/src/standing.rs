@@ -1,7 +1,7 @@
 //! Which of several schedulers publishes. There is no lock: each decision is said once whoever says it (invariant 5), and two
 //! that say the same only cost each other time. Whoever finds its decisions said is behind, and lets them come by the fold;
 //! it goes on as soon as some wait that nobody says. With several batches under way each of two may find some of its own said
-//! by the other: whoever was first with the latest decision goes on.
+//! by the other: who has published alone before goes on if it was first with the latest decision, and a newcomer never does.
 
 use std::{
     sync::{
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// How long decisions may wait, with none being said, until the scheduler that is behind says them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Batches without another scheduler's word after which a scheduler is no newcomer.
+const ESTABLISHED: u32 = 8;
+
 /// Where this scheduler stands.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
@@ -27,6 +30,8 @@ pub(crate) struct Standing {
     /// Cause of the latest decision that this scheduler said first, and of the latest that another one did; 0 for none.
     first_with: u64,
     second_with: u64,
+    /// Batches that were published before another scheduler was first with any.
+    undisputed: u32,
 }
 
 /// Another scheduler publishes.
@@ -65,7 +70,10 @@ impl Standing {
 
     /// Judges by what was noted. `answered` is the number of decisions folded so far. True if another scheduler is ahead.
     pub(crate) fn judge(&mut self, now: Instant, answered: u64) -> bool {
-        let is_behind = self.second_with > 0 && self.second_with >= self.first_with;
+        let is_disputed = self.second_with > 0;
+        self.undisputed = self.undisputed.saturating_add(u32::from(!is_disputed));
+        let yields = self.second_with >= self.first_with || self.undisputed < ESTABLISHED;
+        let is_behind = is_disputed && yields;
         self.sure = !is_behind && self.first_with > 0;
         if !is_behind {
             self.behind = None;
@@ -128,16 +136,18 @@ mod tests {
             Second(u64),
         }
         use Noted::{First, Second};
-        let cases: [(&str, &[Noted], (bool, bool)); 6] = [
-            ("it begins with one batch", &[], (false, false)),
-            ("alone", &[First(5)], (false, true)),
-            ("another one says it", &[Second(5)], (true, false)),
-            ("a batch under way was first, and an earlier one second", &[Second(5), First(9)], (false, true)),
-            ("the other way around", &[First(5), Second(9)], (true, false)),
-            ("one cause of many decisions", &[First(5), Second(5)], (true, false)),
+        let cases: [(&str, u32, &[Noted], (bool, bool)); 8] = [
+            ("it begins with one batch", 0, &[], (false, false)),
+            ("alone", 0, &[First(5)], (false, true)),
+            ("another one says it", 0, &[Second(5)], (true, false)),
+            ("another one says it to one that was alone", 8, &[Second(5)], (true, false)),
+            ("a batch under way was first, and an earlier one second", 8, &[Second(5), First(9)], (false, true)),
+            ("the same, and it is a newcomer", 0, &[First(1), Second(5), First(9)], (true, false)),
+            ("the other way around", 8, &[First(5), Second(9)], (true, false)),
+            ("one cause of many decisions", 8, &[First(5), Second(5)], (true, false)),
         ];
-        for (name, noted, expected) in cases {
-            let mut standing = Standing::default();
+        for (name, undisputed, noted, expected) in cases {
+            let mut standing = Standing { undisputed, ..Standing::default() };
             for noted in noted {
                 match noted {
                     First(cause) => standing.note_first(*cause),
