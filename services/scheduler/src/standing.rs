@@ -136,7 +136,8 @@ mod tests {
             Second(u64),
         }
         use Noted::{First, Second};
-        let cases: [(&str, u32, &[Noted], (bool, bool)); 8] = [
+        type Expected = (bool, bool);
+        let cases: [(&str, u32, &[Noted], Expected); 8] = [
             ("it begins with one batch", 0, &[], (false, false)),
             ("alone", 0, &[First(5)], (false, true)),
             ("another one says it", 0, &[Second(5)], (true, false)),
