@@ -136,7 +136,9 @@ mod tests {
             Second(u64),
         }
         use Noted::{First, Second};
-        let cases: [(&str, u32, &[Noted], (bool, bool)); 8] = [
+        /// Undisputed batches before, what was noted, and whether the scheduler is behind and sure then.
+        type Case = (&'static str, u32, &'static [Noted], (bool, bool));
+        let cases: [Case; 8] = [
             ("it begins with one batch", 0, &[], (false, false)),
             ("alone", 0, &[First(5)], (false, true)),
             ("another one says it", 0, &[Second(5)], (true, false)),
