@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, time::Duration};
 
 use waybill_domain::credentials::Secret;
 use waybill_platform::{
-    config::{ConfigError, Reader, Settings},
+    config::{ConfigError, Reader, Settings, is_loopback},
     log::NatsConfig,
     sealing::HashKey,
 };
@@ -111,7 +111,7 @@ fn tls_files(reader: &mut Reader<'_>, listen: &str) -> Option<TlsFiles> {
             }
             Some(files)
         }
-        (None, None) if wanted && !is_loopback(listen) => {
+        (None, None) if wanted && !listen.rsplit_once(':').is_some_and(|(host, _)| is_loopback(host)) => {
             reader.problem(
                 "WAYBILL_GATEWAY_TLS_CERT is missing: beyond loopback the gateway speaks TLS; set it and \
                  WAYBILL_GATEWAY_TLS_KEY, or WAYBILL_GATEWAY_TLS=off where something before the gateway ends TLS"
@@ -169,11 +169,6 @@ fn address(text: &str) -> Result<String, &'static str> {
     let named = text.rsplit_once(':').is_some_and(|(name, port)| is_name(name) && port.parse::<u16>().is_ok());
     let is_good = named || text.parse::<SocketAddr>().is_ok();
     is_good.then(|| text.to_owned()).ok_or("an address or host name, and a port, such as 127.0.0.1:8484")
-}
-
-fn is_loopback(listen: &str) -> bool {
-    let address = listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
-    address || listen.rsplit_once(':').is_some_and(|(name, _)| name == "localhost")
 }
 
 fn bytes(text: &str) -> Result<usize, &'static str> {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use async_nats::{Client, SubscribeError, Subscriber};
@@ -19,6 +20,8 @@ use waybill_platform::{
 const ACCOUNTS: &str = "accounts";
 /// The account whose users are revoked.
 const WORKERS: &str = "WORKERS";
+/// Between two times that an account is built again.
+const REBUILD: Duration = Duration::from_secs(10);
 /// The claim that names keys whose users are refused.
 const REVOCATIONS: &str = "revocations";
 /// Kinds of role that are renewed or issued, each with its account.
@@ -137,10 +140,8 @@ impl Accounts {
     /// Has the servers take every account that they have otherwise: after an upgrade, and after each change here.
     pub(crate) async fn publish(&self, system: &Client) -> Result<(), AccountsError> {
         for (name, wanted) in &self.accounts {
-            let lookup = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.LOOKUP", wanted.sub);
-            let present = system.request(lookup, "".into()).await.map_err(|error| push_error(name, &error))?;
-            let present = Claims::read(&String::from_utf8_lossy(&present.payload));
-            if !present.is_ok_and(|present| present.says_the_same(wanted)) {
+            let present = look_up_claims(system, name, &wanted.sub).await?;
+            if !present.is_some_and(|present| present.says_the_same(wanted)) {
                 self.push(system, name, wanted).await?;
             }
         }
@@ -167,18 +168,20 @@ impl Accounts {
     /// A server builds an account when its first user connects. Where users of two accounts connect at once, one can find the
     /// account of the streams half built, without its exports, and would be told for as long as the server runs that nobody
     /// answers.
+    ///
+    /// It is built again from what the servers have: whom they refuse is not known here before the log was read.
     pub(crate) async fn complete(&self, system: &Client, answers: &mut Answers) -> Result<(), AccountsError> {
-        let mut incomplete = BTreeSet::new();
-        while let Some(Some(answer)) = answers.received.next().now_or_never() {
-            incomplete.extend(read_incomplete(&answer.payload));
-        }
+        let incomplete = answers.read_incomplete();
         for (name, claims) in &self.accounts {
-            if incomplete.contains(&claims.sub) {
+            if incomplete.contains(&claims.sub)
+                && answers.may_rebuild(&claims.sub, Instant::now())
+                && let Some(present) = look_up_claims(system, name, &claims.sub).await?
+            {
                 tracing::warn!(
                     account = name,
                     "a server built the account without all of its imports; it is built again"
                 );
-                self.push(system, name, claims).await?;
+                self.push(system, name, &present).await?;
             }
             let ask = format!("$SYS.REQ.ACCOUNT.{}.INFO", claims.sub);
             let asked = system.publish_with_reply(ask, answers.inbox.clone(), "".into()).await;
@@ -192,13 +195,44 @@ impl Accounts {
 pub(crate) struct Answers {
     inbox: String,
     received: Subscriber,
+    /// When an account was built again last.
+    rebuilt: BTreeMap<String, Instant>,
 }
 
 impl Answers {
     pub(crate) async fn subscribe(system: &Client) -> Result<Self, SubscribeError> {
         let inbox = system.new_inbox();
-        Ok(Self { received: system.subscribe(inbox.clone()).await?, inbox })
+        Ok(Self { received: system.subscribe(inbox.clone()).await?, inbox, rebuilt: BTreeMap::new() })
     }
+
+    /// Public keys of the accounts of which a server has said that imports are missing.
+    fn read_incomplete(&mut self) -> BTreeSet<String> {
+        let mut incomplete = BTreeSet::new();
+        while let Some(Some(answer)) = self.received.next().now_or_never() {
+            incomplete.extend(read_incomplete(&answer.payload));
+        }
+        incomplete
+    }
+
+    /// True once in a while: an account that stays without an import, since nobody exports it, is not built again all the time.
+    fn may_rebuild(&mut self, account: &str, now: Instant) -> bool {
+        let may = is_due(self.rebuilt.get(account).copied(), now);
+        if may {
+            self.rebuilt.insert(account.to_owned(), now);
+        }
+        may
+    }
+}
+
+fn is_due(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= REBUILD)
+}
+
+/// What the servers have of an account; none if they have none that can be read.
+async fn look_up_claims(system: &Client, name: &str, account: &str) -> Result<Option<Claims>, AccountsError> {
+    let lookup = format!("$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP");
+    let present = system.request(lookup, "".into()).await.map_err(|error| push_error(name, &error))?;
+    Ok(Claims::read(&String::from_utf8_lossy(&present.payload)).ok())
 }
 
 fn push_error(name: &str, reason: &dyn std::fmt::Display) -> AccountsError {
@@ -216,6 +250,13 @@ fn read_incomplete(answer: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_is_built_again_once_in_a_while() {
+        let last = Instant::now();
+        let after = |seconds| is_due(Some(last), last + Duration::from_secs(seconds));
+        assert_eq!((is_due(None, last), after(0), after(9), after(10)), (true, false, false, true));
+    }
 
     #[test]
     fn accounts_that_lack_imports() {

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use nkeys::KeyPair;
 use waybill_platform::{
     archive::{ArchivedLog, Store},
-    config::{ConfigError, Settings},
+    config::{ConfigError, Settings, environment},
     identity::CredentialsFile,
     log::{EventLog, Log, NatsConfig},
     shutdown,
@@ -30,7 +30,7 @@ pub(crate) fn settings(home: &Path) -> Result<Settings, Failure> {
 pub(crate) async fn whole_log(log: EventLog, archive: Option<&str>) -> Result<Arc<dyn Log>, Failure> {
     let log: Arc<dyn Log> = Arc::new(log);
     Ok(match archive {
-        Some(address) => Arc::new(ArchivedLog::open(log, Store::open(address, std::env::vars())?).await?),
+        Some(address) => Arc::new(ArchivedLog::open(log, Store::open(address, environment())?).await?),
         None => log,
     })
 }

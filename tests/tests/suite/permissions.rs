@@ -223,16 +223,24 @@ fn account_keys(config: &Path) -> BTreeMap<String, String> {
     keys
 }
 
+fn signing_key(home: &Path) -> KeyPair {
+    let seed = std::fs::read_to_string(home.join("keys/signing/accounts.nk")).unwrap();
+    KeyPair::from_seed(seed.trim()).unwrap()
+}
+
+fn account_token(home: &Path, name: &str) -> String {
+    std::fs::read_to_string(home.join(format!("nats/{name}.jwt"))).unwrap().trim().to_owned()
+}
+
 /// The account of the streams without an export that workers need, twice, with different tokens, and as it is to be.
 fn log_claims(home: &Path) -> [String; 3] {
-    let signing = KeyPair::from_seed(std::fs::read_to_string(home.join("keys/signing/accounts.nk")).unwrap().trim());
-    let whole = std::fs::read_to_string(home.join("nats/LOG.jwt")).unwrap().trim().to_owned();
+    let whole = account_token(home, "LOG");
     let mut claims = Claims::read(&whole).unwrap();
     let exports = claims.nats["exports"].as_array_mut().unwrap();
     exports.retain(|export| export["subject"] != "$JS.API.CONSUMER.INFO.WAYBILL.*");
     let lacking = ["a", "b"].map(|note| {
         claims.nats["description"] = json!(note);
-        claims.clone().sign(signing.as_ref().unwrap()).unwrap()
+        claims.clone().sign(&signing_key(home)).unwrap()
     });
     let [first, second] = lacking;
     [first, second, whole]
@@ -249,6 +257,12 @@ async fn incomplete_accounts(system: &async_nats::Client, keys: &BTreeMap<String
         }
     }
     names
+}
+
+/// What the server has of an account.
+async fn look_up_claims(claims: &async_nats::Client, key: &str) -> Claims {
+    let answer = claims.request(format!("$SYS.REQ.ACCOUNT.{key}.CLAIMS.LOOKUP"), "".into()).await.unwrap();
+    Claims::read(&String::from_utf8_lossy(&answer.payload)).unwrap()
 }
 
 /// A server builds an account when its first user connects. Of two accounts that it builds at once, one can find the third, from
@@ -279,7 +293,11 @@ async fn an_account_that_was_built_without_imports_is_built_again() {
         options.custom_inbox_prefix(format!("_INBOX_{user}")).connect(server.url()).await.unwrap()
     };
     let (worker, system, claims) = (connect("worker-w1").await, connect("system").await, connect("claims").await);
-    for token in [second, whole] {
+    // Somebody was revoked, which the log that would say so cannot tell the issuer.
+    let mut workers = Claims::read(&account_token(&home, "WORKERS")).unwrap();
+    let revoked = json!({ (KeyPair::new_user().public_key()): 1_700_000_000 });
+    workers.nats["revocations"] = revoked.clone();
+    for token in [workers.clone().sign(&signing_key(&home)).unwrap(), second, whole] {
         let answer = claims.request("$SYS.REQ.CLAIMS.UPDATE", token.into()).await.unwrap();
         assert!(String::from_utf8_lossy(&answer.payload).contains("\"code\":200"), "{answer:?}");
     }
@@ -295,6 +313,8 @@ async fn an_account_that_was_built_without_imports_is_built_again() {
         incomplete_accounts(&system, &keys).await.is_empty().then_some(())
     });
     healed.await.unwrap_or_else(|error| panic!("{error}\n{}", issuer.output().last_lines()));
+    let present = look_up_claims(&claims, &keys["WORKERS"]).await;
+    assert_eq!(present.nats["revocations"], revoked, "whoever was revoked stays so");
     // There is no stream yet, which is an answer.
     let answer = ask().await.unwrap();
     assert!(String::from_utf8_lossy(&answer.payload).contains("stream not found"), "{answer:?}");

@@ -15,7 +15,6 @@ use waybill_schemas::{ContainerId, Filter, ImageId, Subject, WorkerId, Workspace
 use super::{
     ask::{Ask, Page},
     flow,
-    impact::look_at_fleet,
     layout::{self, Here, Same},
     lists,
     story::Thing,
@@ -72,10 +71,11 @@ async fn search_everything(ask: &Ask, sought: &str) -> Result<Found, Problem> {
     found.containers = match lists::find_code(sought) {
         Some(code) => {
             let workspace = ask.holder.workspace().map(ToString::to_string);
-            look_at_fleet(ask, |fleet| {
-                fleet.list(&Wanted { workspace, code: Some(code), ..Wanted::default() }, u64::MAX, MOST)
-            })?
-            .0
+            ask.app
+                .look_at_fleet(|fleet| {
+                    fleet.list(&Wanted { workspace, code: Some(code), ..Wanted::default() }, u64::MAX, MOST)
+                })?
+                .0
         }
         None => search_fleet(ask, sought)?,
     };
@@ -93,7 +93,7 @@ fn search_fleet(ask: &Ask, sought: &str) -> Result<Vec<Listed>, Problem> {
     };
     let (mut hits, mut until, mut seen) = (Vec::new(), Some(u64::MAX), 0_usize);
     while let Some(end) = until.filter(|_| hits.len() < MOST && seen < MOST_SEEN) {
-        let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, end, LOOK))?;
+        let (listed, next) = ask.app.look_at_fleet(|fleet| fleet.list(&wanted, end, LOOK))?;
         seen = seen.saturating_add(listed.len());
         hits.extend(listed.into_iter().filter(matches));
         until = next;
@@ -142,7 +142,7 @@ async fn search_log(ask: &Ask, sought: &str, found: &mut Found) -> Result<(), Pr
             found.things.insert(("secret", workspace.to_string(), name.to_string()));
         }
     }
-    let workers = look_at_fleet(ask, |fleet| fleet.workers(own.as_ref().map(|own| own.as_str())))?;
+    let workers = ask.app.look_at_fleet(|fleet| fleet.workers(own.as_ref().map(|own| own.as_str())))?;
     found.workers = workers.into_iter().map(|load| load.worker_id).filter(|id| id.contains(sought)).collect();
     if found.workers.is_empty()
         && own.is_none()

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use waybill_domain::{
     explain::{Hop, State},
-    fleet::{Fleet, Listed, Wanted},
+    fleet::{Listed, Wanted},
 };
 use waybill_schemas::{SecretName, WorkspaceId};
 
 use super::{ask::Ask, layout};
-use crate::http::problem::{self, Problem};
+use crate::http::problem::Problem;
 
 /// Containers of one look at the fleet: the lock is held for no longer.
 const PAGE: usize = 1000;
@@ -26,7 +26,7 @@ pub(super) fn find_impact(ask: &Ask, workspace: &WorkspaceId, name: &SecretName)
     let wanted = Wanted { workspace: Some(workspace.to_string()), secret: Some(name.to_string()), ..Wanted::default() };
     let (mut counts, mut until) = (BTreeMap::<String, usize>::new(), Some(u64::MAX));
     while let Some(end) = until {
-        let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, end, PAGE))?;
+        let (listed, next) = ask.app.look_at_fleet(|fleet| fleet.list(&wanted, end, PAGE))?;
         for one in listed.into_iter().filter(has_login) {
             let count = counts.entry(one.worker_id).or_default();
             *count = count.saturating_add(1);
@@ -41,11 +41,6 @@ pub(super) fn find_impact(ask: &Ask, workspace: &WorkspaceId, name: &SecretName)
 /// True unless the container never got the login, or lost it already. One whose pull failed has it all the same.
 fn has_login(one: &Listed) -> bool {
     one.state != State::Broken || matches!(one.hop, Hop::Provider | Hop::Pull)
-}
-
-/// Looks at the fleet, once the gateway has read the log.
-pub(super) fn look_at_fleet<T>(ask: &Ask, look: impl FnOnce(&Fleet) -> T) -> Result<T, Problem> {
-    ask.app.feed.look(look).ok_or_else(|| problem::still_reading(ask.app.feed.position()))
 }
 
 impl Impact {

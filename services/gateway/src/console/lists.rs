@@ -12,7 +12,6 @@ use waybill_schemas::Timestamp;
 
 use super::{
     ask::{Ask, Page},
-    impact::look_at_fleet,
     layout::{self, Here, Same},
     stories::state_word,
 };
@@ -111,7 +110,7 @@ fn read_containers(ask: &Ask) -> Result<Page, Problem> {
     let [worker, image, secret] = ["worker", "image", "secret"].map(text);
     let wanted = Wanted { workspace: own, worker, image, secret, state, code };
     let until = ask.number("until")?.unwrap_or(u64::MAX);
-    let (listed, next) = look_at_fleet(ask, |fleet| fleet.list(&wanted, until, MOST))?;
+    let (listed, next) = ask.app.look_at_fleet(|fleet| fleet.list(&wanted, until, MOST))?;
     let query = to_query(&wanted);
     let body = html! {
         div.lead { h1 { "Containers" } p.soft { "The newest placement of each that goes on, the newest first." } }

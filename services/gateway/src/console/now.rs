@@ -17,7 +17,6 @@ use waybill_schemas::Timestamp;
 use super::{
     ask::{Ask, Page},
     flow,
-    impact::look_at_fleet,
     layout::{self, Here, Same},
     workers,
 };
@@ -52,7 +51,7 @@ async fn read_page(ask: &Ask) -> Result<Page, Problem> {
     let (figures, failing) = (read_figures(&ask.app, own).await?, read_failing(ask).await?);
     let events = read_recent(ask).await?;
     let now = trace::now();
-    let coming = look_at_fleet(ask, |fleet| forecast(fleet, own.map(|own| own.as_str()), now, WEEK))?;
+    let coming = ask.app.look_at_fleet(|fleet| forecast(fleet, own.map(|own| own.as_str()), now, WEEK))?;
     let body = html! {
         h1.hidden { "Now" }
         div hidden hx-sse:connect="/live" hx-swap="none" {}
@@ -106,7 +105,7 @@ pub(super) async fn read_failing(ask: &Ask) -> Result<Vec<Remedied>, Problem> {
     let now = trace::now();
     let since = Timestamp::from(now.instant() - std::time::Duration::from_secs(SPAN));
     let own = ask.holder.workspace().map(|own| own.as_str());
-    let mut groups = look_at_fleet(ask, |fleet| fleet.group_failures(own, since, now))?;
+    let mut groups = ask.app.look_at_fleet(|fleet| fleet.group_failures(own, since, now))?;
     groups.truncate(MOST_CAUSES);
     request::in_time(&ask.app, explain_all(&ask.explainer(Moment::Now), groups)).await
 }

@@ -11,7 +11,6 @@ use waybill_schemas::{Event, Recorded, Subject, Timestamp, WorkerId, v1::WorkerR
 
 use super::{
     ask::{self, Ask, Page},
-    impact::look_at_fleet,
     layout::{self, Here, Same},
     lists, now,
 };
@@ -33,7 +32,7 @@ struct Worker {
 /// `GET /workers`.
 pub(super) async fn show_list(ask: Ask) -> Response {
     let own = ask.holder.workspace().map(|own| own.as_str());
-    let workers = look_at_fleet(&ask, |fleet| fleet.workers(own));
+    let workers = ask.app.look_at_fleet(|fleet| fleet.workers(own));
     let page = workers.map(|workers| Page {
         title: "Workers".to_owned(),
         here: Here::Workers,
@@ -97,8 +96,9 @@ async fn read_worker(ask: &Ask, id: String) -> Result<Worker, Problem> {
     let id: WorkerId = request::id(id)?;
     let own = ask.holder.workspace();
     let wanted = Wanted { worker: Some(id.to_string()), workspace: own.map(ToString::to_string), ..Wanted::default() };
-    let (loads, (placements, next)) =
-        look_at_fleet(ask, |fleet| (fleet.workers(own.map(|own| own.as_str())), fleet.list(&wanted, u64::MAX, MOST)))?;
+    let (loads, (placements, next)) = ask
+        .app
+        .look_at_fleet(|fleet| (fleet.workers(own.map(|own| own.as_str())), fleet.list(&wanted, u64::MAX, MOST)))?;
     let load = loads.into_iter().find(|load| load.worker_id == id.as_str());
     // Which workers there are is no business of a workspace that has nothing on them.
     if load.is_none() && own.is_some() {

@@ -23,7 +23,7 @@ use super::{
     App,
     fleet::{codes, hops, states},
     openapi::ReadProblems,
-    problem::{self, Problem},
+    problem::Problem,
     request,
 };
 
@@ -152,11 +152,10 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
     let limit = request::limit(query.limit)?;
     let now = trace::now();
     let since = request::in_time(&app, since.time(app.recorder.log.as_ref(), now)).await?;
-    let looked = app.feed.look(|fleet| {
+    let (mut groups, position, complete) = app.look_at_fleet(|fleet| {
         let groups = fleet.group_failures(workspace.as_ref().map(|workspace| workspace.as_str()), since, now);
         (groups, fleet.position(), fleet.failures_complete_from().is_none_or(|complete| complete <= since))
-    });
-    let (mut groups, position, complete) = looked.ok_or_else(|| problem::still_reading(app.feed.position()))?;
+    })?;
     let more = groups.len() > limit;
     groups.truncate(limit);
     let causes = request::in_time(&app, explain_all(&app.explainer, groups)).await?;

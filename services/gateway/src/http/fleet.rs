@@ -16,13 +16,7 @@ use waybill_domain::{
 };
 use waybill_schemas::{ImageId, SecretName, WorkerId, v1::TokenRole};
 
-use super::{
-    App,
-    answer::words,
-    openapi::ReadProblems,
-    problem::{self, Problem},
-    request,
-};
+use super::{App, answer::words, openapi::ReadProblems, problem::Problem, request};
 
 /// Which containers.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -144,8 +138,8 @@ pub(super) async fn containers(State(app): State<Arc<App>>, uri: Uri, headers: H
     };
     let until = query.up_to.map_or(Ok(u64::MAX), |text| request::number("up_to", &text))?;
     let limit = request::limit(query.limit)?;
-    let looked = app.feed.look(|fleet| (fleet.list(&wanted, until, limit), fleet.position()));
-    let ((containers, next), position) = looked.ok_or_else(|| problem::still_reading(app.feed.position()))?;
+    let ((containers, next), position) =
+        app.look_at_fleet(|fleet| (fleet.list(&wanted, until, limit), fleet.position()))?;
     Ok(Json(ContainersAnswer { containers, position, next }).into_response())
 }
 

@@ -14,13 +14,7 @@ use waybill_domain::fleet::{Forecast, ForecastKind, forecast};
 use waybill_platform::{events::Within, trace};
 use waybill_schemas::{Timestamp, v1::TokenRole};
 
-use super::{
-    App,
-    answer::words,
-    openapi::ReadProblems,
-    problem::{self, Problem},
-    request,
-};
+use super::{App, answer::words, openapi::ReadProblems, problem::Problem, request};
 
 /// What of the future.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -113,8 +107,8 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
     let limit = request::limit(query.limit)?;
     let now = trace::now();
     let own = workspace.as_ref().map(|workspace| workspace.as_str());
-    let looked = app.feed.look(|fleet| (forecast(fleet, own, now, within.0), fleet.position()));
-    let (mut forecasts, position) = looked.ok_or_else(|| problem::still_reading(app.feed.position()))?;
+    let (mut forecasts, position) =
+        app.look_at_fleet(|fleet| (forecast(fleet, own, now, within.0), fleet.position()))?;
     let more = forecasts.len() > limit;
     forecasts.truncate(limit);
     Ok(Json(ForecastAnswer { until: within.after(now), position, forecasts, more }).into_response())

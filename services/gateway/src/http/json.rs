@@ -52,7 +52,10 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let name = text.split('`').nth(1).unwrap_or_default();
     let name: String = name.chars().take(MAX_NAME).collect();
     if text.starts_with("unknown field") {
-        let detail = find_near_field(&name).unwrap_or("there is no such field");
+        let detail = match find_near_field(&text, &name) {
+            Some(near) => format!("there is no such field; is {near} meant?").into(),
+            None => "there is no such field".into(),
+        };
         return Problem::unknown_field(name, detail).remedy("remove it; the fields are in /openapi.json");
     }
     if text.starts_with("missing field") {
@@ -71,20 +74,13 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
 }
 
-/// Each field of the bodies, and what is said of one that is spelled almost so: the client's own spelling is not repeated.
-macro_rules! near_fields {
-    ($($name:literal)*) => { [$(($name, concat!("there is no such field; is ", $name, " meant?"))),*] };
-}
-
-fn find_near_field(name: &str) -> Option<&'static str> {
-    const FIELDS: [(&str, &str); 21] = near_fields!(
-        "workspace" "image_id" "existing_image_uri" "existing_image_creds" "existing_image_secret" "base_image"
-        "base_image_creds" "base_image_secret" "modified" "verify" "container_id" "worker_id" "build_container" "placement"
-        "registry" "credentials" "if_version" "verify_image" "reason" "secret_name" "roles"
-    );
-    let distance = |field: &str| strsim::damerau_levenshtein(field, name);
-    let near = FIELDS.into_iter().min_by_key(|(field, _)| distance(field))?;
-    (distance(near.0) <= MOST_TYPOS).then_some(near.1)
+/// The field that was meant, of those that serde's words list, which are this program's: the client's own spelling stands before
+/// the last ", expected", whatever it holds, and is not repeated.
+fn find_near_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let (_, expected) = text.rsplit_once(", expected ")?;
+    let fields = expected.split('`').skip(1).step_by(2);
+    let near = fields.map(|field| (strsim::damerau_levenshtein(field, name), field)).min()?;
+    (near.0 <= MOST_TYPOS).then_some(near.1)
 }
 
 /// Letters that may be wrong in a name that is meant.

@@ -35,6 +35,7 @@ use axum::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
+use waybill_domain::fleet::Fleet;
 use waybill_platform::{explain::Explainer, health::HealthState, log::EventLog};
 
 use crate::{
@@ -70,6 +71,11 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Looks at the fleet, once the gateway has read the log.
+    pub(crate) fn look_at_fleet<T>(&self, look: impl FnOnce(&Fleet) -> T) -> Result<T, Problem> {
+        self.feed.look(look).ok_or_else(|| problem::still_reading(self.feed.position()))
+    }
+
     /// Runs something to its end, also when the client goes away in the middle: what the log takes gets its log line.
     pub(crate) async fn see_through<T: Send + 'static>(
         &self,

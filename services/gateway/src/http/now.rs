@@ -14,12 +14,7 @@ use waybill_domain::fleet::WorkerLoad;
 use waybill_platform::trace;
 use waybill_schemas::{Timestamp, WorkspaceId, v1::TokenRole};
 
-use super::{
-    App,
-    openapi::ReadProblems,
-    problem::{self, Problem},
-    request,
-};
+use super::{App, openapi::ReadProblems, problem::Problem, request};
 use crate::console::Kind;
 
 /// Figures of the moment.
@@ -98,8 +93,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 pub(crate) async fn read_figures(app: &App, own: Option<&WorkspaceId>) -> Result<Figures, Problem> {
     let (feed, now) = (&app.feed, trace::now());
     let reader = request::in_time(app, app.recorder.log.scheduler_reader()).await?;
-    let workers = feed.look(|fleet| fleet.workers(own.map(WorkspaceId::as_str)));
-    let workers = workers.ok_or_else(|| problem::still_reading(feed.position()))?;
+    let workers = app.look_at_fleet(|fleet| fleet.workers(own.map(WorkspaceId::as_str)))?;
     let sum = |count: fn(&WorkerLoad) -> usize| workers.iter().map(count).sum();
     let rate = |kind| feed.pulse.per_minute(kind, own, now);
     Ok(Figures {

@@ -108,8 +108,9 @@ impl Problem {
     }
 
     /// A field that there is not, by the client's name for it.
-    pub(crate) fn unknown_field(name: String, detail: &'static str) -> Self {
-        Self { foreign_field: true, ..Self::invalid(name, detail) }
+    /// The detail must repeat nothing of the request.
+    pub(crate) fn unknown_field(name: String, detail: Cow<'static, str>) -> Self {
+        Self { foreign_field: true, ..Self::invalid(name, detail) }.in_own_words()
     }
 
     /// Says that the detail repeats nothing of the request, so that the log may hold it.

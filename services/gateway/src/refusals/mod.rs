@@ -247,13 +247,23 @@ mod tests {
         }
         refusals.accept(RefusedOperation::RecordBuild, &known(Some("of-acme"), named("acme", "", "i", "")));
         refuse(&refusals, "i");
-        while log.events().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(log.events().len(), 2);
-        // Nobody takes from the queue now: whoever refuses goes on all the same.
-        for number in 0..WAITING + 10 {
-            refuse(&refusals, &format!("i-{number}"));
-        }
+        let written = async |count| {
+            while log.events().len() < count {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(log.events().len(), count);
+        };
+        written(2).await;
+        // Nobody takes from the queue now: whoever refuses goes on all the same, and what finds no place can be said again.
+        let refuse_in = |number: usize| {
+            let answer =
+                Answer { status: 422, code: RefusalCode::InvalidField, field: None, detail: None, remedy: None };
+            let named = named(&format!("w-{number}"), "", "i", "");
+            refusals.refuse(RefusedOperation::RecordBuild, &known(Some("of-all"), named), answer);
+        };
+        (0..WAITING + 10).for_each(refuse_in);
+        written(2 + WAITING).await;
+        refuse_in(WAITING + 9);
+        written(3 + WAITING).await;
     }
 }

@@ -49,10 +49,6 @@ pub(super) fn archived(log: Arc<dyn Log>, store: Store, archives: Archives) -> A
 
 #[async_trait]
 impl Log for ArchivedLog {
-    async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
-        self.log.append(new, expect, limit).await
-    }
-
     async fn append_chain(
         &self,
         chain: &[(&NewEvent, Expect)],

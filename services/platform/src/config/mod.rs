@@ -5,6 +5,7 @@ mod reader;
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -42,6 +43,17 @@ pub struct ConfigError {
     pub problems: Vec<String>,
 }
 
+/// The variables of this process's environment, but for those that are not Unicode, at which `std::env::vars` panics.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// True if a host, as it stands in an address, is this machine for nobody but itself.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 impl Settings {
     /// The environment, over `<home>/<role>.env`, over `<home>/waybill.env`. Files may be absent.
     ///
@@ -49,7 +61,7 @@ impl Settings {
     /// [`ConfigError`] when a file cannot be read or holds a line that is no setting.
     pub fn load(home: &Path, role: &str) -> Result<Self, ConfigError> {
         let mut settings = Self::files(home, role)?;
-        for (key, value) in std::env::vars().filter(|(key, _)| is_setting(key)) {
+        for (key, value) in environment().filter(|(key, _)| is_setting(key)) {
             settings.insert(key, value, "the environment".to_owned());
         }
         Ok(settings)

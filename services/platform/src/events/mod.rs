@@ -11,7 +11,7 @@ use crate::log::RawMessage;
 
 pub(crate) use page::merge_pages;
 pub use page::{EventPage, Order, Span, read_events};
-pub use place::{Place, Since, Within};
+pub use place::{Place, Since, Within, read_span};
 pub use select::{Ids, Selection};
 
 /// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text, as

@@ -63,8 +63,8 @@ pub enum Since {
     Place(Place),
 }
 
-/// So many seconds, minutes, hours or days: `90s`, `30m`, `1h`, `2d`.
-fn read_span(text: &str) -> Option<Duration> {
+/// Reads so many seconds, minutes, hours or days: `0s`, `90s`, `30m`, `1h`, `2d`.
+pub fn read_span(text: &str) -> Option<Duration> {
     let seconds = match text.chars().next_back()? {
         's' => 1,
         'm' => 60,
@@ -72,7 +72,7 @@ fn read_span(text: &str) -> Option<Duration> {
         'd' => 86_400,
         _ => return None,
     };
-    let number: i64 = text.get(..text.len().checked_sub(1)?)?.parse().ok().filter(|number| *number > 0)?;
+    let number: i64 = text.get(..text.len().checked_sub(1)?)?.parse().ok().filter(|number| *number >= 0)?;
     Some(Duration::seconds(number.checked_mul(seconds)?))
 }
 
@@ -84,7 +84,7 @@ impl FromStr for Within {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let span = read_span(text).and_then(|span| span.try_into().ok());
+        let span = read_span(text).filter(|span| !span.is_zero()).and_then(|span| span.try_into().ok());
         span.map(Self).ok_or("not a span like 30m, 12h or 7d")
     }
 }
@@ -111,7 +111,7 @@ impl FromStr for Since {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let ago = read_span(text).map(Self::Ago);
+        let ago = read_span(text).filter(|span| !span.is_zero()).map(Self::Ago);
         let place = || text.parse().map(Self::Place).ok();
         ago.or_else(place).ok_or("neither a span (30m, 1h, 2d), nor a sequence, nor a time like 2026-01-31T12:00:00Z")
     }

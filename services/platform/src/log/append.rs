@@ -67,21 +67,6 @@ const BEHIND_TRIES: u32 = 10;
 /// Tries after which a log that acknowledges nothing is told of.
 const UNANSWERED_TRIES: u32 = 2;
 
-/// Appends in a PRODUCER span, within the limit; together with others where they gather.
-pub(crate) async fn append(
-    wire: &impl Wire,
-    room: &Room,
-    gathering: Option<&Gathering>,
-    new: &NewEvent,
-    expect: Expect,
-    limit: Option<Duration>,
-) -> Result<Appended, AppendError> {
-    let outcomes = append_chain(wire, room, gathering, &[(new, expect)], limit).await;
-    let subject = || new.subject.to_string();
-    let nothing = || Err(AppendError::Unavailable { subject: subject(), reason: "nothing was tried".to_owned() });
-    outcomes.into_iter().next().unwrap_or_else(nothing)
-}
-
 /// Appends events of which each follows from the one before, in PRODUCER spans, within one limit: together where appends
 /// gather, or else one after the other, up to the first that this call does not store.
 pub(crate) async fn append_chain(

@@ -141,7 +141,12 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`AppendError`] of kind *again* or *full* after the limit, when it is unknown whether the event is stored; of kind
     /// *never* when the log refuses this event.
-    async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError>;
+    async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
+        let outcomes = self.append_chain(&[(new, expect)], limit).await;
+        outcomes.into_iter().next().unwrap_or_else(|| {
+            Err(AppendError::Unavailable { subject: new.subject.to_string(), reason: "nothing was tried".to_owned() })
+        })
+    }
 
     /// Appends events of which each follows from the one before, within one limit: up to the first that this call does not
     /// store, whose outcome is the last one. Where appends gather, they go in one atomic batch.

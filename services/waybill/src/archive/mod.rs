@@ -14,6 +14,8 @@ use serde_json::json;
 use time::Duration;
 use waybill_platform::{
     archive::Store,
+    config,
+    events::read_span,
     log::{EventLog, Log, StreamState, read_archives},
     trace,
 };
@@ -39,12 +41,7 @@ pub(crate) struct ArchiveArguments {
 }
 
 fn span(text: &str) -> Result<Duration, &'static str> {
-    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-    let parsed = units.iter().find_map(|(unit, seconds)| {
-        let number: i64 = text.strip_suffix(unit)?.parse().ok().filter(|number| *number >= 0)?;
-        number.checked_mul(*seconds)
-    });
-    parsed.map(Duration::seconds).ok_or("a number of days, hours, minutes or seconds, such as 90d, 12h, 30m or 0s")
+    read_span(text).ok_or("a number of days, hours, minutes or seconds, such as 90d, 12h, 30m or 0s")
 }
 
 /// Nothing leaves the log.
@@ -87,7 +84,7 @@ struct Report {
 /// `waybill archive`.
 pub(crate) fn run(home: &Path, arguments: &ArchiveArguments) -> Result<(), Failure> {
     let settings = operator::settings(home)?;
-    let store = Store::open(&arguments.to, std::env::vars())?;
+    let store = Store::open(&arguments.to, config::environment())?;
     // Only a user of the account that holds the streams may delete; its key is made now, and is in no file.
     let nats = operator::log_admin(home, &settings)?;
     let interrupted = Err(ArchiveError::Interrupted.into());

@@ -1,6 +1,8 @@
 //! The log's servers: one, or those of a cluster with their names, addresses, configurations and certificates.
 
-use std::{fmt, net::IpAddr, path::Path, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
+
+use waybill_platform::config::is_loopback;
 
 use super::{
     InitError, Plan, ROUTE_PASSWORD, SERVERS,
@@ -118,12 +120,6 @@ impl Server {
             routes.join(", "),
         )
     }
-}
-
-/// True if a host, as an address or by name, is this machine itself.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What clients put into `WAYBILL_NATS_URL`.

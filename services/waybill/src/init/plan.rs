@@ -6,12 +6,15 @@ use std::{
     str::FromStr,
 };
 
-use waybill_platform::{config::Settings, log::hosts};
+use waybill_platform::{
+    config::{Settings, is_loopback},
+    log::hosts,
+};
 use waybill_schemas::{WorkerId, WorkspaceId};
 
 use super::{
     InitError, SERVERS,
-    cluster::{Server, is_loopback, url},
+    cluster::{Server, url},
 };
 use crate::cli::InitArguments;
 

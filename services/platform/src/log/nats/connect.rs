@@ -1,6 +1,6 @@
 //! The connection: a user's credentials, a private inbox, reconnecting for ever.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, Event, ReconnectToServer, jetstream};
 use tokio::sync::watch;
@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{EventLog, patience::Patience};
 use crate::{
-    config::Reader,
+    config::{Reader, is_loopback},
     identity::{self, CredentialsFile},
     log::{LogError, room::Room},
     trace,
@@ -79,11 +79,7 @@ fn on_or_off(text: &str) -> Result<bool, &'static str> {
 
 /// True if any of the servers is on another machine, as far as its name says.
 fn is_beyond_loopback(url: &str) -> bool {
-    let is_here = |server: &async_nats::ServerAddr| match server.host().parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => server.host() == "localhost",
-    };
-    servers(url).is_ok_and(|servers| !servers.iter().all(is_here))
+    servers(url).is_ok_and(|servers| !servers.iter().all(|server| is_loopback(server.host())))
 }
 
 fn text(value: &str) -> Result<String, &'static str> {

@@ -63,10 +63,6 @@ impl EventLog {
 
 #[async_trait]
 impl Log for EventLog {
-    async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
-        append::append(self, &self.room, self.gathering.as_ref(), new, expect, limit).await
-    }
-
     async fn append_chain(
         &self,
         chain: &[(&NewEvent, Expect)],

@@ -187,10 +187,6 @@ impl Wire for MemoryLog {
 
 #[async_trait]
 impl Log for MemoryLog {
-    async fn append(&self, new: &NewEvent, expect: Expect, limit: Option<Duration>) -> Result<Appended, AppendError> {
-        append::append(self, &self.room, self.gathering.as_ref(), new, expect, limit).await
-    }
-
     async fn append_chain(
         &self,
         chain: &[(&NewEvent, Expect)],
