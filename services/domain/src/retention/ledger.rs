@@ -83,7 +83,7 @@ impl Ledger {
                 }
             }
             Subject::Container { workspace, container_id, .. } => {
-                self.unreadable.insert(hash(workspace, container_id));
+                self.unreadable.insert(hash_container(workspace, container_id));
             }
             _ => {}
         }
@@ -167,10 +167,11 @@ impl Selection {
 }
 
 fn container_of(event: &Event) -> Option<Container> {
-    Some(hash(event.workspace()?, event.container_id()?))
+    Some(hash_container(event.workspace()?, event.container_id()?))
 }
 
-fn hash(workspace: &WorkspaceId, container: &ContainerId) -> Container {
+/// A hash of a container's name, the same in one process.
+pub fn hash_container(workspace: &WorkspaceId, container: &ContainerId) -> u64 {
     let mut hasher = DefaultHasher::new();
     (workspace.as_str(), container.as_str()).hash(&mut hasher);
     hasher.finish()

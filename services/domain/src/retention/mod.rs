@@ -6,6 +6,6 @@ mod ledger;
 mod proof;
 mod removed;
 
-pub use ledger::{Ledger, Selection};
+pub use ledger::{Ledger, Selection, hash_container};
 pub use proof::account_for_renewals;
 pub use removed::{Archives, Part, Removed, Run};

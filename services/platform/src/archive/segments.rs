@@ -2,13 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
 use tokio::sync::Mutex;
-use waybill_domain::retention::{Archives, Part, Run};
-use waybill_schemas::{ContainerId, Filter, Subject, WorkspaceId, covers};
+use waybill_domain::retention::{Archives, Part, Run, hash_container};
+use waybill_schemas::{Filter, Subject, covers};
 
 use super::{Store, read_segment, segment_name};
 use crate::{
@@ -55,9 +54,10 @@ impl Wanted {
             Filter::Container(workspace, container)
             | Filter::ContainerDecisions(_, workspace, container)
             | Filter::ContainerOutcomes(_, workspace, container)
-            | Filter::ContainerQuestions(_, workspace, container) => {
-                workspace.as_ref().zip(container.as_ref()).map(|(workspace, container)| hash(workspace, container))
-            }
+            | Filter::ContainerQuestions(_, workspace, container) => workspace
+                .as_ref()
+                .zip(container.as_ref())
+                .map(|(workspace, container)| hash_container(workspace, container)),
             Filter::Subject(subject) => match container_of(subject) {
                 Some(container) => Some(container),
                 None if matches!(subject, Subject::SecretDecision { .. } | Subject::SecretOutcome { .. }) => None,
@@ -193,13 +193,7 @@ fn container_of(subject: &Subject) -> Option<u64> {
         Subject::Container { workspace, container_id, .. }
         | Subject::ContainerDecision { workspace, container_id, .. }
         | Subject::ContainerOutcome { workspace, container_id, .. }
-        | Subject::ContainerQuestion { workspace, container_id, .. } => Some(hash(workspace, container_id)),
+        | Subject::ContainerQuestion { workspace, container_id, .. } => Some(hash_container(workspace, container_id)),
         _ => None,
     }
-}
-
-fn hash(workspace: &WorkspaceId, container: &ContainerId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (workspace.as_str(), container.as_str()).hash(&mut hasher);
-    hasher.finish()
 }
