@@ -14,6 +14,11 @@ demo: build
 test *arguments:
     @infra/run-tests {{ arguments }}
 
+# what rests on the server's own rules, on the oldest nats-server that is supported
+[no-exit-message]
+oldest:
+    @infra/run-tests --test suite -- permissions attacks identities faults::row03 faults::row04 log::
+
 # the unmodified programs of others against a running Waybill, one line each; arguments name some of them
 [no-exit-message]
 peers *arguments: build

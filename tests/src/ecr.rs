@@ -112,6 +112,11 @@ impl Ecr {
         lock(&self.state).failures.push((status, error_type.to_owned()));
     }
 
+    /// Fails no further calls.
+    pub fn heal(&self) {
+        lock(&self.state).failures.clear();
+    }
+
     /// Has the registry refuse every token issued so far, whatever was said of its expiry.
     pub fn revoke_tokens(&self) {
         let state = lock(&self.state);

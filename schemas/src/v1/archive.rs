@@ -8,7 +8,7 @@ use crate::Timestamp;
 /// Longest address of an archive, in characters.
 pub const MAX_ARCHIVE: usize = 1024;
 /// Most ranges in one event: with the largest sequences its body stays below what is read of one.
-pub const MAX_RANGES: usize = 5_000;
+pub const MAX_RANGES: usize = 4_000;
 
 /// Events of placements that are over leave the log: an archive keeps them. It is recorded before anything is deleted, and from
 /// then on readers take the named messages for gone, whether they still stand there or not. A run counts once its last part
@@ -37,16 +37,28 @@ pub struct PlacementsArchived {
     #[serde(deserialize_with = "digits")]
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub digest: String,
-    /// Sequences of the messages: the first and the last of each range, in ascending order.
+    /// Sequences of the messages, in ascending order.
     #[serde(deserialize_with = "ascending")]
-    #[schemars(length(min = 1, max = 5000))]
-    pub sequences: Vec<[u64; 2]>,
+    #[schemars(length(min = 1, max = 4000))]
+    pub sequences: Vec<SequenceRange>,
+}
+
+/// Messages that follow each other in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceRange {
+    /// Sequence of the first one.
+    #[schemars(range(min = 1))]
+    pub first: u64,
+    /// Sequence of the last one.
+    #[schemars(range(min = 1))]
+    pub last: u64,
 }
 
 impl PlacementsArchived {
     /// How many messages the part has.
     pub fn count(&self) -> u64 {
-        let lengths = self.sequences.iter().map(|[first, last]| last.saturating_sub(*first).saturating_add(1));
+        let lengths = self.sequences.iter().map(|range| range.last.saturating_sub(range.first).saturating_add(1));
         lengths.fold(0, u64::saturating_add)
     }
 }
@@ -64,14 +76,14 @@ fn digits<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     if fits { Ok(text) } else { Err(D::Error::custom("not 64 hexadecimal digits")) }
 }
 
-fn ascending<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<[u64; 2]>, D::Error> {
-    let ranges = Vec::<[u64; 2]>::deserialize(input)?;
+fn ascending<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<SequenceRange>, D::Error> {
+    let ranges = Vec::<SequenceRange>::deserialize(input)?;
     let mut before = 0;
-    for [first, last] in &ranges {
+    for SequenceRange { first, last } in &ranges {
         if *first <= before || last < first {
             return Err(D::Error::custom("not ranges in ascending order"));
         }
         before = *last;
     }
-    if (1..=MAX_RANGES).contains(&ranges.len()) { Ok(ranges) } else { Err(D::Error::custom("not 1 to 5000 ranges")) }
+    if (1..=MAX_RANGES).contains(&ranges.len()) { Ok(ranges) } else { Err(D::Error::custom("not 1 to 4000 ranges")) }
 }

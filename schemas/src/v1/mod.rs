@@ -13,7 +13,7 @@ mod refusal;
 mod secret;
 mod worker;
 
-pub use archive::{MAX_ARCHIVE, MAX_RANGES, PlacementsArchived};
+pub use archive::{MAX_ARCHIVE, MAX_RANGES, PlacementsArchived, SequenceRange};
 pub use container::{ContainerEnded, ContainerRequested};
 pub use decision::{
     AttachSkipReason, ContainerCredentialsAttached, ContainerCredentialsSkipped, ContainerCredentialsWithdrawn,

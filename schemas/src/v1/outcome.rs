@@ -38,6 +38,8 @@ words! {
         Unauthorized = "unauthorized",
         /// The registry knows who asks and refuses (403).
         Denied = "denied",
+        /// The registry asks for a login in a way that cannot be given, so that none was sent (401).
+        UnsupportedChallenge = "unsupported_challenge",
         /// No such repository, tag or digest (404).
         NotFound = "not_found",
         /// No connection, or none in time.

@@ -90,8 +90,8 @@ pub struct SaveSkip {
     pub missing_key: Option<String>,
     /// The secret that the build named.
     pub secret_name: Option<SecretName>,
-    /// Whom the credentials are for, in words for people: with `registry_mismatch`, and with a Docker configuration file
-    /// that has none for the image.
+    /// More of what is wrong, in words for people and without anything that the build carried: whom the credentials are for,
+    /// which keys are empty or misspelt, in which field they stand.
     pub detail: Option<String>,
 }
 
@@ -133,20 +133,25 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
     let Some(subject) = find_subject(build)? else {
         return Ok(skip(SaveSkipReason::NoImageReference, None));
     };
-    let Subject { target, credentials, credentials_field, secret_name } = subject;
+    let Subject { target, credentials, credentials_field, secret_name, misplaced } = subject;
     if build.modified {
         return Ok(skip(SaveSkipReason::ImageModified, Some(target)));
     }
     let named = |target: Target| match secret_name.clone() {
         Some(secret_name) => BuildDecision::Name { target, secret_name },
-        None => BuildDecision::Skip(skip_without_credentials(target)),
+        None => BuildDecision::Skip(SaveSkip {
+            detail: misplaced.map(|field| format!("there is {field}, which is not for this image")),
+            ..skip_without_credentials(target)
+        }),
     };
     let Some(input) = credentials else { return Ok(named(target)) };
     match Credentials::parse(input, &target.reference) {
         Ok(parsed) => Ok(decide_parsed(build, target, &parsed, secret_name.clone(), now)),
         Err(CredentialError::None) => Ok(named(target)),
-        Err(empty @ CredentialError::Empty { .. }) => Ok(match named(target) {
-            BuildDecision::Skip(skip) => BuildDecision::Skip(SaveSkip { detail: Some(empty.to_string()), ..skip }),
+        Err(CredentialError::Empty { keys }) => Ok(match named(target) {
+            BuildDecision::Skip(skip) => {
+                BuildDecision::Skip(SaveSkip { detail: Some(format!("{keys} came without a value")), ..skip })
+            }
             named => named,
         }),
         Err(CredentialError::Public) => Ok(BuildDecision::Skip(SaveSkip {
@@ -157,9 +162,10 @@ pub fn decide_build(build: &BuildRequest, now: Timestamp) -> Result<BuildDecisio
             cred_type: Some(CredType::Unknown),
             ..new_skip(SaveSkipReason::UnrecognizedCredentials, Some(target))
         })),
-        Err(CredentialError::Incomplete { cred_type, missing }) => Ok(BuildDecision::Skip(SaveSkip {
+        Err(CredentialError::Incomplete { cred_type, missing, misspelt }) => Ok(BuildDecision::Skip(SaveSkip {
             cred_type: Some(cred_type),
             missing_key: Some(missing.to_owned()),
+            detail: misspelt.then(|| format!("there is a key whose name is almost {missing}")),
             ..new_skip(SaveSkipReason::IncompleteCredentials, Some(target))
         })),
         // Whoever sends a whole configuration file names nobody for this image, which may be a public one.
@@ -199,6 +205,8 @@ struct Subject<'b> {
     credentials: Option<&'b CredentialInput>,
     credentials_field: &'static str,
     secret_name: Option<SecretName>,
+    /// Credentials that stand in the field of another image.
+    misplaced: Option<&'static str>,
 }
 
 fn find_subject(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError> {
@@ -212,6 +220,7 @@ fn find_subject(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError>
             credentials: build.existing_image_creds.as_ref(),
             credentials_field: "existing_image_creds",
             secret_name: build.existing_image_secret.clone(),
+            misplaced: build.base_image_creds.as_ref().map(|_| "base_image_creds"),
         }));
     }
     let Some(base) = given(&build.base_image) else { return Ok(None) };
@@ -221,6 +230,7 @@ fn find_subject(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError>
         credentials: build.base_image_creds.as_ref(),
         credentials_field: "base_image_creds",
         secret_name: build.base_image_secret.clone(),
+        misplaced: build.existing_image_creds.as_ref().map(|_| "existing_image_creds"),
     }))
 }
 

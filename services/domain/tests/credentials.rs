@@ -192,7 +192,7 @@ fn pairs(column: &str) -> BTreeMap<String, String> {
 /// The error as the table writes it.
 fn describe(refused: &CredentialError) -> String {
     let details = match refused {
-        CredentialError::Incomplete { cred_type, missing } => format!(" {cred_type} {missing}"),
+        CredentialError::Incomplete { cred_type, missing, .. } => format!(" {cred_type} {missing}"),
         CredentialError::RegistryMismatch { claimed, image } => format!(" {claimed} for {image}"),
         CredentialError::InvalidJson(error) => {
             format!(" {:?}{}", error.problem, error.field.map(|field| format!(" in {field}")).unwrap_or_default())

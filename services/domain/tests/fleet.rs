@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 
 use support::{Story, time_at};
 use waybill_domain::fleet::{Fleet, Group, Wanted};
-use waybill_schemas::{Recorded, Subject, Uuid, v1::PlacementsArchived};
+use waybill_schemas::{
+    Recorded, Subject, Uuid,
+    v1::{PlacementsArchived, SequenceRange},
+};
 
 /// A cause: what it is called, its image or none, the worker or several in turn, and what is reported of each placement once it
 /// is decided (`-` for nothing).
@@ -235,7 +238,7 @@ fn what_left_the_log_is_over() {
         before: time_at(9),
         archive: "/archive".to_owned(),
         digest: "0".repeat(64),
-        sequences: vec![[2, 2], [4, 7]],
+        sequences: vec![SequenceRange { first: 2, last: 2 }, SequenceRange { first: 4, last: 7 }],
     };
     story.append(Subject::Archive { run: 1 }, Uuid::from_u128(1), archived);
     let listed = fold(&story.log).list(&Wanted::default(), u64::MAX, 9).0;

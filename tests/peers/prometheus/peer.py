@@ -44,8 +44,7 @@ def run_prometheus(world, waybill):
     def ask(query):
         return fetch_json(f"{url}/api/v1/query?query={quote(query)}")["data"]["result"]
 
-    up = until(lambda: [one for one in ask("up == 1") if len(ask("up == 1")) == len(targets)], "the targets", service)
-    assert len(up) == len(targets), f"{len(up)} of {len(targets)} services can be read"
+    until(lambda: len(ask("up == 1")) == len(targets), f"Prometheus, reading all of {targets}", service)
     until(lambda: ask('waybill_pulls_total{outcome="succeeded"} > 0'), "the pulls", service)
     groups = fetch_json(f"{url}/api/v1/rules")["data"]["groups"]
     broken = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]

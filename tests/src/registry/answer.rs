@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::fault::Effect;
+use super::fault::{Answer, Effect};
 use super::target::{Endpoint, Target};
 use super::tokens::Grant;
 use super::{Credential, Scheme, Seen, State, lock};
@@ -36,6 +36,7 @@ pub(super) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
     let account = caller.account(&state);
     let answer = match state.faults.befall(&target) {
         Some(Effect::Status(status)) => refuse(status),
+        Some(Effect::Answer(answer)) => (*answer).into_response(),
         Some(Effect::Redirect(base)) => redirect(&base, request.uri()),
         Some(Effect::Slow(delay)) => {
             tokio::time::sleep(delay).await;
@@ -52,6 +53,16 @@ pub(super) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
         status: answer.status(),
     });
     answer
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.body).into_response();
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
 }
 
 impl Caller {

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
 
 use super::lock;
 use super::target::{Endpoint, Target};
@@ -22,6 +23,15 @@ pub(super) enum Effect {
     Status(StatusCode),
     Slow(Duration),
     Redirect(String),
+    Answer(Box<Answer>),
+}
+
+/// An answer in place of the registry's own.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Bytes,
 }
 
 impl Fault {
@@ -38,6 +48,16 @@ impl Fault {
     /// Answers 307 to the same path at another base URL, as registries do that keep blobs elsewhere.
     pub fn redirect(base_url: impl Into<String>) -> Self {
         Self::new(Effect::Redirect(base_url.into()))
+    }
+
+    /// Answers with this, whatever was asked. An invalid number becomes 500.
+    pub fn answer(code: u16, headers: &[(&'static str, &'static str)], body: impl Into<Bytes>) -> Self {
+        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        Self::new(Effect::Answer(Box::new(Answer { status, headers, body: body.into() })))
     }
 
     /// Only for this kind of request.

@@ -77,7 +77,11 @@ pub(super) fn read_keys(keys: &Keys, host: &RegistryHost) -> Result<Credentials,
     let (id, secret_access_key) = (need("AWS_ACCESS_KEY_ID")?, need("AWS_SECRET_ACCESS_KEY")?);
     let session_token = keys.first_value(&["AWS_SESSION_TOKEN"]).cloned();
     if session_token.is_none() && id.expose().starts_with(TEMPORARY_KEY) {
-        return Err(CredentialError::Incomplete { cred_type: CredType::Aws, missing: "AWS_SESSION_TOKEN" });
+        return Err(CredentialError::Incomplete {
+            cred_type: CredType::Aws,
+            missing: "AWS_SESSION_TOKEN",
+            misspelt: false,
+        });
     }
     Ok(Credentials::Aws(AwsKeys {
         access_key_id: id.expose().to_owned(),
@@ -116,7 +120,9 @@ fn read_role(keys: &Keys) -> Result<Option<AwsRole>, CredentialError> {
             external_id: external_id.cloned(),
             session_name: session_name.map_or(SESSION_NAME, |name| name.expose()).to_owned(),
         })),
-        (None, Some(_)) => Err(CredentialError::Incomplete { cred_type: CredType::Aws, missing: "AWS_ROLE_ARN" }),
+        (None, Some(_)) => {
+            Err(CredentialError::Incomplete { cred_type: CredType::Aws, missing: "AWS_ROLE_ARN", misspelt: false })
+        }
         (None, None) => Ok(None),
     }
 }

@@ -109,6 +109,10 @@ pub(super) fn read_gitlab(keys: &Keys, host: &RegistryHost) -> Result<Credential
     }
     match given.or_else(|| GITLAB.iter().find(|(username, _)| keys.has_any(&[username]))) {
         Some((username, password)) => read_login(keys, username, &[password]),
-        None => Err(CredentialError::Incomplete { cred_type: CredType::Basic, missing: "CI_REGISTRY_PASSWORD" }),
+        None => Err(CredentialError::Incomplete {
+            cred_type: CredType::Basic,
+            missing: "CI_REGISTRY_PASSWORD",
+            misspelt: false,
+        }),
     }
 }

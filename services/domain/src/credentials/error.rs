@@ -26,12 +26,14 @@ pub enum CredentialError {
     #[error("the credentials are of no known kind; pass USERNAME and PASSWORD, TOKEN, or the keys of a cloud")]
     Unrecognized,
     /// A part is missing.
-    #[error("the {cred_type} credentials are incomplete; add {missing}")]
+    #[error("the {cred_type} credentials are incomplete; add {missing}{}", if *misspelt { ", which a key here almost is" } else { "" })]
     Incomplete {
         /// Kind of the credentials that were recognised.
         cred_type: CredType,
         /// Name of the first key that is missing.
         missing: &'static str,
+        /// True if a key is there whose name is almost that one.
+        misspelt: bool,
     },
     /// The credentials say that they are for another registry.
     #[error("the credentials are for {claimed}, but the image is on {image}; pass those of {image}")]

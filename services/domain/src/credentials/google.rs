@@ -245,7 +245,7 @@ pub(super) fn require_text(value: Option<Secret>, key: &'static str) -> Result<S
 }
 
 pub(super) fn missing_error(key: &'static str) -> CredentialError {
-    CredentialError::Incomplete { cred_type: CredType::Gcp, missing: key }
+    CredentialError::Incomplete { cred_type: CredType::Gcp, missing: key, misspelt: false }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(super) fn collect_values<const N: usize>(pairs: [(&'static str, Option<Secre
 pub(super) struct Keys {
     known: BTreeMap<&'static str, Secret>,
     has_unknown: bool,
+    /// Known keys that an unknown one is almost.
+    misspelt: Vec<&'static str>,
     /// Known keys that came without a value.
     empty: Vec<&'static str>,
     /// Known keys whose values lost something at an end.
@@ -42,6 +44,7 @@ impl Keys {
     fn add_key(&mut self, key: &str, value: &Secret) -> Result<(), CredentialError> {
         let Some(known) = known_keys().find(|known| known.eq_ignore_ascii_case(key)) else {
             self.has_unknown |= !value.is_empty();
+            self.misspelt.extend(known_keys().filter(|known| is_almost(known, key)));
             return Ok(());
         };
         let kept = without_ends(known, value.expose());
@@ -76,7 +79,8 @@ impl Keys {
         missing: &'static str,
         keys: &[&str],
     ) -> Result<Secret, CredentialError> {
-        self.first_value(keys).cloned().ok_or(CredentialError::Incomplete { cred_type, missing })
+        let misspelt = self.misspelt.contains(&missing);
+        self.first_value(keys).cloned().ok_or(CredentialError::Incomplete { cred_type, missing, misspelt })
     }
 
     /// Likewise a user name, which cannot contain a colon (RFC 7617, section 2).
@@ -107,6 +111,11 @@ impl Keys {
     pub(super) fn trimmed(&self) -> &[&'static str] {
         &self.trimmed
     }
+}
+
+/// True if few letters are wrong, dropped, added or swapped; in a short name fewer are.
+fn is_almost(known: &str, key: &str) -> bool {
+    strsim::damerau_levenshtein(known, &key.to_ascii_uppercase()) <= if known.len() < 6 { 1 } else { 2 }
 }
 
 /// What files and editors put before a text.

@@ -181,7 +181,7 @@ fn lacks_everything(cred_type: CredType) -> CredentialError {
         CredType::Token => "TOKEN",
         CredType::Basic | CredType::Public | CredType::Unknown => "USERNAME",
     };
-    CredentialError::Incomplete { cred_type, missing }
+    CredentialError::Incomplete { cred_type, missing, misspelt: false }
 }
 
 /// ECR Public gives its images to everyone.

@@ -93,6 +93,7 @@ fn first_deed(code: Code) -> Result<Option<Deed>, &'static str> {
             return Err("what is put right on the worker's node");
         }
         Code::Denied
+        | Code::UnsupportedChallenge
         | Code::Unreachable
         | Code::Tls
         | Code::TlsUnknownAuthority

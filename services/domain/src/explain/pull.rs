@@ -57,7 +57,8 @@ fn depends_on(reason: PullFailure) -> Depends {
         | PullFailure::NoImageReference
         | PullFailure::InvalidReference
         | PullFailure::NoPlatform => Depends::Reference,
-        PullFailure::Unreachable
+        PullFailure::UnsupportedChallenge
+        | PullFailure::Unreachable
         | PullFailure::Tls
         | PullFailure::TlsUnknownAuthority
         | PullFailure::TlsWrongHost
@@ -97,9 +98,12 @@ fn sentence(used: Option<&Credential>, failed: &ImagePullFailed) -> String {
         None => "without credentials from a build".to_owned(),
     };
     match failed.reason {
-        PullFailure::Unauthorized => format!("{host} answered 401 to a pull of {image} {with}"),
-        PullFailure::Denied => format!("{host} answered 403 to a pull of {image} {with}"),
-        PullFailure::NotFound => format!("{host} answered 404 to a pull of {image} {with}"),
+        PullFailure::Unauthorized => format!("{host} wanted another login for a pull of {image} {with}"),
+        PullFailure::Denied => format!("{host} refused a pull of {image} {with}"),
+        PullFailure::UnsupportedChallenge => {
+            format!("{host} asked for a login in a way that cannot be given, and {image} was not pulled {with}")
+        }
+        PullFailure::NotFound => format!("{host} found no {image} for a pull {with}"),
         PullFailure::Unreachable => format!("{host} did not answer a pull of {image}"),
         PullFailure::Tls => format!("no TLS connection to {host} came about"),
         PullFailure::TlsUnknownAuthority => format!("the worker does not know the authority of {host}'s certificate"),
@@ -107,7 +111,7 @@ fn sentence(used: Option<&Credential>, failed: &ImagePullFailed) -> String {
         PullFailure::TlsExpired => format!("the certificate of {host} has expired, or is not valid yet"),
         PullFailure::PlainHttp => format!("{host} speaks plain HTTP, and TLS was tried"),
         PullFailure::Proxy => format!("the proxy on the way to {host} let no request through"),
-        PullFailure::RateLimited => format!("{host} answered 429 to a pull of {image} {with}"),
+        PullFailure::RateLimited => format!("{host} asked for patience with a pull of {image} {with}"),
         PullFailure::RegistryError => format!("{host} failed a pull of {image} {with}"),
         PullFailure::DigestMismatch => format!("{host} sent content for {image} that is not what its digest says"),
         PullFailure::NoImageReference => "no build recorded what to pull".to_owned(),
@@ -135,6 +139,10 @@ fn remedy(used: Option<&Credential>, reason: PullFailure) -> String {
         }
         (PullFailure::Denied, None) => {
             "If the image is private, build again with credentials; if not, give everybody pull access to the repository."
+        }
+        (PullFailure::UnsupportedChallenge, _) => {
+            "Check that the reference names the registry itself and not a web server or proxy in front of it: a registry \
+             asks for Basic or Bearer."
         }
         (PullFailure::NotFound, _) => {
             "Check the repository, tag and digest of the image; some registries answer 404 to an account that may not read."

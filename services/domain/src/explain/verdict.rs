@@ -176,11 +176,13 @@ codes! {
     Unsupported = "unsupported",
     /// The worker says that it was given none, against the decision.
     CredentialsWithheld = "credentials_withheld",
-    /// The registry answered 401.
+    /// The registry did not accept the login, or there was none.
     Unauthorized = "unauthorized",
-    /// The registry answered 403.
+    /// The registry knows who asks and refuses.
     Denied = "denied",
-    /// The registry answered 404.
+    /// The registry asks for a login in a way that cannot be given.
+    UnsupportedChallenge = "unsupported_challenge",
+    /// The registry has no such image, or does not show it.
     NotFound = "not_found",
     /// The registry did not answer.
     Unreachable = "unreachable",
@@ -196,7 +198,7 @@ codes! {
     PlainHttp = "plain_http",
     /// The proxy let no request through.
     Proxy = "proxy",
-    /// The registry answered 429.
+    /// The registry asks to come back later.
     RateLimited = "rate_limited",
     /// The registry answered something else.
     RegistryError = "registry_error",
@@ -250,6 +252,7 @@ impl From<PullFailure> for Code {
         match reason {
             PullFailure::Unauthorized => Self::Unauthorized,
             PullFailure::Denied => Self::Denied,
+            PullFailure::UnsupportedChallenge => Self::UnsupportedChallenge,
             PullFailure::NotFound => Self::NotFound,
             PullFailure::Unreachable => Self::Unreachable,
             PullFailure::Tls => Self::Tls,

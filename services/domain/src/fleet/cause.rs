@@ -154,7 +154,8 @@ pub(super) fn of_pull(reason: PullFailure, expired: bool, involved: Involved<'_>
         | PullFailure::NoImageReference
         | PullFailure::InvalidReference
         | PullFailure::NoPlatform => involved.image(),
-        PullFailure::Unreachable
+        PullFailure::UnsupportedChallenge
+        | PullFailure::Unreachable
         | PullFailure::Tls
         | PullFailure::TlsUnknownAuthority
         | PullFailure::TlsWrongHost

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use waybill_schemas::{
     Event, Recorded, RecordedEvent, Subject, Timestamp, WorkerId,
-    v1::{AttachSkipReason, ContainerRequested, ProviderFailure, PullFailure, SaveSkipReason, WithdrawReason},
+    v1::{
+        AttachSkipReason, ContainerRequested, ProviderFailure, PullFailure, SaveSkipReason, SequenceRange,
+        WithdrawReason,
+    },
 };
 
 use super::{
@@ -182,8 +185,8 @@ impl Fleet {
     }
 
     /// What left the log is over, although its end may not have been read: it was deleted while the log was.
-    fn forget_archived(&mut self, ranges: &[[u64; 2]]) {
-        for [first, last] in ranges {
+    fn forget_archived(&mut self, ranges: &[SequenceRange]) {
+        for SequenceRange { first, last } in ranges {
             let gone: Vec<u64> = self.rows.range(first..=last).map(|(placement, _)| *placement).collect();
             gone.into_iter().for_each(|placement| self.forget(placement));
         }

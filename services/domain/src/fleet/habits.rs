@@ -270,6 +270,7 @@ fn is_lasting(cause: &Cause) -> bool {
         | Code::Denied
         | Code::NotFound
         | Code::NoPlatform
+        | Code::UnsupportedChallenge
         | Code::InvalidReference
         | Code::NoImageReference
         | Code::DigestMismatch

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use waybill_schemas::{Timestamp, v1::PlacementsArchived};
+use waybill_schemas::{
+    Timestamp,
+    v1::{PlacementsArchived, SequenceRange},
+};
 
 /// A set of sequences, as ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +40,11 @@ impl Removed {
     /// First and last of each range, ascending.
     pub fn ranges(&self) -> &[[u64; 2]] {
         &self.ranges
+    }
+
+    /// The ranges, as an event has them.
+    pub fn to_ranges(&self) -> Vec<SequenceRange> {
+        self.ranges.iter().map(|&[first, last]| SequenceRange { first, last }).collect()
     }
 
     /// The sequences, ascending.
@@ -145,8 +153,10 @@ fn complete_run(events: Vec<PlacementsArchived>) -> Option<Run> {
     let (placements, parts) = (first.placements, first.parts);
     let complete =
         events.iter().map(|event| event.part).eq(1..=parts) && events.iter().all(|event| event.parts == parts);
-    let part =
-        |event: PlacementsArchived| Part { digest: event.digest, removed: Removed::from_ranges(event.sequences) };
+    let part = |event: PlacementsArchived| {
+        let ranges = event.sequences.iter().map(|range| [range.first, range.last]);
+        Part { digest: event.digest, removed: Removed::from_ranges(ranges) }
+    };
     complete.then(|| Run { number, before, archive, placements, parts: events.into_iter().map(part).collect() })
 }
 
@@ -185,7 +195,7 @@ mod tests {
         assert_eq!(pushed, removed);
     }
 
-    fn part(run: u64, part: u64, parts: u64, sequences: [u64; 2]) -> PlacementsArchived {
+    fn part(run: u64, part: u64, parts: u64, [first, last]: [u64; 2]) -> PlacementsArchived {
         PlacementsArchived {
             run,
             part,
@@ -194,7 +204,7 @@ mod tests {
             before: "2026-01-01T00:00:00Z".parse().unwrap(),
             archive: "/archive".to_owned(),
             digest: "0".repeat(64),
-            sequences: vec![sequences],
+            sequences: vec![SequenceRange { first, last }],
         }
     }
 

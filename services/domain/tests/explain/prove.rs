@@ -27,6 +27,7 @@ const OUTSIDE: &[Code] = &[
     Code::TlsExpired,
     Code::PlainHttp,
     Code::Proxy,
+    Code::UnsupportedChallenge,
     Code::RateLimited,
     Code::RegistryError,
     Code::DigestMismatch,

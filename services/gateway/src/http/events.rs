@@ -152,8 +152,7 @@ where
 fn read(query: EventsQuery, holder: &crate::tokens::Holder) -> Result<Question, Problem> {
     let workspace = request::scope(query.workspace, holder)?;
     let types = query.types.as_deref().map_or(Ok(Vec::new()), |types| {
-        let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let types: Result<Vec<EventType>, _> = types.map(str::parse).collect();
+        let types: Result<Vec<EventType>, _> = types.split(',').map(|name| name.trim().parse()).collect();
         types.map_err(|error| Problem::invalid("type", error.to_string()))
     })?;
     let ids = Ids {

@@ -93,6 +93,9 @@ pub(super) struct RecordedAnswer {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "describes Problem in the OpenAPI document")]
 pub(super) enum IdentityProblems {
+    /// The body is not a JSON object in UTF-8; nothing was recorded
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(Problem),
     /// No bearer token; nothing was recorded
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthenticated(Problem),
@@ -102,12 +105,24 @@ pub(super) enum IdentityProblems {
     /// There is no such worker or token
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
+    /// The body did not arrive in time; nothing was recorded
+    #[response(status = 408, content_type = "application/problem+json")]
+    Timeout(Problem),
     /// There is another one of that name
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
+    /// The body is too large; nothing was recorded
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// The body is not application/json; nothing was recorded
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(Problem),
     /// A field cannot be used
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Problem),
+    /// The issuer, or the gateway, failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(Problem),
     /// The issuer does not answer; send the same request again
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(Problem),

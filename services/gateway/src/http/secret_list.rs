@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema, openapi::ObjectBuilder};
 use uuid::Uuid;
 use waybill_domain::{fold::SecretState, secret::SecretHead};
 use waybill_schemas::{
-    Event, Filter, Recorded, RecordedEvent, Timestamp, WorkspaceId,
+    Event, Filter, Recorded, RecordedEvent, SecretName, Timestamp, WorkspaceId,
     v1::{CredType, TokenRole},
 };
 
@@ -129,11 +129,13 @@ pub(super) async fn list(
     let workspace = request::authorize(workspace, &holder)?;
     let SecretsQuery { after, limit } = request::query(&uri)?;
     let limit = request::limit(limit)?;
+    let after = after.map(SecretName::try_from).transpose();
+    let after = after.map_err(|error| Problem::invalid("after", error.to_string()))?;
     // The log cannot look up by a part of a name: a page costs what all secrets of the workspace do.
     let heads = read_heads(&app, &holder.actor(), Some(workspace)).await?;
     let mut secrets: Vec<SecretAnswer> =
         heads.into_iter().filter_map(|head| describe(head.head, &head.recorded)).collect();
-    secrets.retain(|secret| after.as_ref().is_none_or(|after| secret.secret_name > *after));
+    secrets.retain(|secret| after.as_ref().is_none_or(|after| secret.secret_name.as_str() > after.as_str()));
     let more = secrets.len() > limit;
     secrets.truncate(limit);
     let next = secrets.last().filter(|_| more).map(|last| last.secret_name.clone());

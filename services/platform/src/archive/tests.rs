@@ -55,7 +55,7 @@ async fn cut(store: &Store, whole: &MemoryLog) -> (MemoryLog, Archives) {
                 before: "2026-01-01T00:00:00Z".parse().unwrap(),
                 archive: "memory".to_owned(),
                 digest: segment.digest,
-                sequences: segment.removed.ranges().to_vec(),
+                sequences: segment.removed.to_ranges(),
             });
         }
     }

@@ -102,8 +102,20 @@ fn refusal_error(refusal: &Refusal, asker: Asker<'_>) -> PullError {
         None if refusal.status == 407 => "a proxy on the way wants a login (407)".to_owned(),
         None => format!("{}{}", describe_answer(refusal, asker.sent_nothing), login_words(refusal, asker)),
     };
-    let error = PullError::new(find_reason(refusal), format!("{registry}: {words}{}", describe_patience(refusal)));
+    let error =
+        PullError::new(find_reason_for(refusal, asker), format!("{registry}: {words}{}", describe_patience(refusal)));
     if refusal.says_expired() { error.of_expired_token() } else { error }
+}
+
+/// The reason code of an answer to this asker: new credentials mend a 401 only where they would have been sent.
+fn find_reason_for(refusal: &Refusal, asker: Asker<'_>) -> PullFailure {
+    match (&refusal.elsewhere, asker.login) {
+        _ if refusal.status != 401 => find_reason(refusal),
+        (Some(_), _) => PullFailure::RegistryError,
+        (None, RegistryLogin::Anonymous) => PullFailure::Unauthorized,
+        (None, _) if asker.sent => PullFailure::Unauthorized,
+        (None, _) => PullFailure::UnsupportedChallenge,
+    }
 }
 
 /// The status, codes, and what may be told of the text.
@@ -253,7 +265,7 @@ mod tests {
             (refusal(407, &[]).into(), P::Proxy, "a proxy on the way wants a login (407)"),
             (refusal(500, &[]).into(), P::RegistryError, "answered 500"),
             (page.into(), P::RegistryError, "answered 200 a web page; is this the address of a registry?"),
-            (elsewhere.into(), P::Unauthorized, "storage.example, which asks for credentials and gets none"),
+            (elsewhere.into(), P::RegistryError, "storage.example, which asks for credentials and gets none"),
             (Trouble::TooLarge, P::RegistryError, "more than 4 MiB"),
             (Trouble::SentTo(Unfit::WithoutTls), P::RegistryError, "without TLS"),
             (Trouble::Digest(DigestError::Unknown), P::DigestMismatch, "no known algorithm"),
@@ -274,18 +286,20 @@ mod tests {
             let challenges = Challenges { others: vec!["Negotiate".to_owned()], ..Challenges::default() };
             Refusal { challenges, ..refusal(401, &[]) }
         };
-        let cases: [(Refusal, RegistryLogin, bool, &str); 8] = [
-            (refusal(401, &[]), ada(), true, "did not accept"),
-            (refusal(401, &[]), ada(), false, "none were sent"),
-            (negotiate(), ada(), false, "by Negotiate, which cannot be given: none were sent"),
-            (refusal(401, &[]), RegistryLogin::Anonymous, false, "there are none"),
-            (refusal(404, &[]), ada(), false, "no login was sent, for none was asked for"),
-            (refusal(404, &[]), ada(), true, "the login was sent"),
-            (refusal(403, &[]), RegistryLogin::Anonymous, false, "no login was sent, for there is none"),
-            (refusal(500, &[]), ada(), true, "answered 500"),
+        use PullFailure as P;
+        let cases: [(Refusal, RegistryLogin, bool, P, &str); 8] = [
+            (refusal(401, &[]), ada(), true, P::Unauthorized, "did not accept"),
+            (refusal(401, &[]), ada(), false, P::UnsupportedChallenge, "none were sent"),
+            (negotiate(), ada(), false, P::UnsupportedChallenge, "by Negotiate, which cannot be given: none were sent"),
+            (refusal(401, &[]), RegistryLogin::Anonymous, false, P::Unauthorized, "there are none"),
+            (refusal(404, &[]), ada(), false, P::NotFound, "no login was sent, for none was asked for"),
+            (refusal(404, &[]), ada(), true, P::NotFound, "the login was sent"),
+            (refusal(403, &[]), RegistryLogin::Anonymous, false, P::Denied, "no login was sent, for there is none"),
+            (refusal(500, &[]), ada(), true, P::RegistryError, "answered 500"),
         ];
-        for (refusal, login, sent, words) in cases {
+        for (refusal, login, sent, reason, words) in cases {
             let error = told(&refusal.into(), &login, sent);
+            assert_eq!(error.reason, reason, "{words}");
             assert!(error.detail.contains(words), "{}: {words}", error.detail);
         }
     }

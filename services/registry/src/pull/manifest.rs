@@ -149,7 +149,12 @@ pub(super) fn can_read(body: &[u8]) -> bool {
 
 /// What a document is, and its media type. A page that says "200 OK" to everything is no registry.
 fn read_document(body: &[u8], content_type: Option<&str>) -> Result<(Content, String), PullError> {
-    let no_manifest = || malformed_error("what the registry sent is no image manifest");
+    let no_manifest = || {
+        malformed_error(match content_type {
+            Some("text/html") => "what was sent is a web page; is this the address of a registry?",
+            _ => "what the registry sent is no image manifest",
+        })
+    };
     let raw: Raw = serde_json::from_slice(body).map_err(|_| no_manifest())?;
     if raw.schema_version != 2 {
         return Err(malformed_error(

@@ -40,7 +40,7 @@ pub(super) async fn record(
             before,
             archive: archive.to_owned(),
             digest,
-            sequences: removed.ranges().to_vec(),
+            sequences: removed.to_ranges(),
         };
         let envelope = Envelope {
             time: Some(trace::now()),

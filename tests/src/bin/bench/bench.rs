@@ -33,6 +33,8 @@ pub(crate) struct Scale {
     pub(crate) fast: usize,
     /// Containers on one worker.
     pub(crate) containers: usize,
+    /// Workers that join and connect.
+    pub(crate) workers: usize,
     pub(crate) idle: Duration,
     /// The projection's file is at rest once its length stays for so long: it shrinks in quiet moments.
     pub(crate) rest: Duration,
@@ -52,6 +54,7 @@ impl Scale {
             slow: 20,
             fast: 200,
             containers: 300,
+            workers: 2_000,
             idle: Duration::from_secs(8),
             rest: Duration::from_secs(3),
             images: 20_000,
@@ -69,6 +72,7 @@ impl Scale {
                 slow: 2,
                 fast: 20,
                 containers: 10,
+                workers: 20,
                 idle: Duration::from_secs(1),
                 rest: Duration::from_millis(100),
                 images: 500,
@@ -83,6 +87,7 @@ impl Scale {
                 slow: 60,
                 fast: 1_000,
                 containers: 1_000,
+                workers: 2_000,
                 idle: Duration::from_secs(60),
                 rest: Duration::from_secs(10),
                 images: 1_000_000,

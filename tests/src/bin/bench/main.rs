@@ -7,6 +7,7 @@
 mod bare;
 mod bench;
 mod decisions;
+mod fleet;
 mod gateway;
 mod growth;
 mod history;
@@ -33,13 +34,16 @@ async fn main() -> ExitCode {
 }
 
 /// Parts of the benchmark, in their order; arguments may name some of them.
-const PARTS: [&str; 7] = ["idle", "gateway", "latency", "containers", "decisions", "growth", "history"];
+const PARTS: [&str; 8] = ["idle", "gateway", "latency", "containers", "decisions", "growth", "fleet", "history"];
+/// Those with a stack of their own.
+const APART: [&str; 2] = ["fleet", "history"];
 
 async fn run() -> Result<(), Failure> {
     let (scale, parts) = read_arguments(std::env::args().skip(1))?;
     let mut report = Report::default();
     println!("{}", machine::describe());
-    if parts != ["history"] {
+    let is_wanted = |wanted: &str| parts.iter().any(|part| part == wanted);
+    if parts.iter().any(|part| !APART.contains(&part.as_str())) {
         let mut bench = Bench::start(scale).await?;
         for part in &parts {
             match part.as_str() {
@@ -53,7 +57,10 @@ async fn run() -> Result<(), Failure> {
             }
         }
     }
-    if parts.iter().any(|part| part == "history") {
+    if is_wanted("fleet") {
+        fleet::fleet(scale, &mut report).await?;
+    }
+    if is_wanted("history") {
         history::history(scale, &mut report).await?;
     }
     println!("\n{}", report.table());

@@ -42,7 +42,7 @@ async fn against_a_real_registry() {
     stack.build("acme", "gone", &registry.reference("team/app", "2"), json!("ada:right-password")).await;
     for (container, image_id, expected) in [
         ("c-right", "right", (0, "pull", "pulled", "was pulled with creds-")),
-        ("c-wrong", "wrong", (1, "pull", "unauthorized", "answered 401")),
+        ("c-wrong", "wrong", (1, "pull", "unauthorized", "did not accept the credentials (401")),
         ("c-none", "none", (1, "saved", "no_credentials_provided", "carried no credentials")),
         ("c-gone", "gone", (1, "pull", "not_found", "answered 404")),
     ] {

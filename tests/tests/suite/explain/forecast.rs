@@ -58,7 +58,7 @@ async fn a_secret_that_ends_is_told_before_it_breaks() {
     assert_eq!(first["remedy"], "waybill secrets rotate short --creds FILE --workspace acme");
     assert_eq!(stack.send(Method::GET, "acme", "/v1/forecast?within=soon", None).await.status, 422);
     assert_eq!(stack.send(Method::GET, "acme", "/v1/forecast?workspace=other", None).await.status, 403);
-    let page = super::refused::read_page(&stack, "/").await;
+    let page = super::read_page(&stack, "/").await;
     assert!(page.contains("secret_expires") && page.contains("waybill secrets rotate short"), "{page}");
 
     // By the gateway, and where it is away the command reads the log itself.

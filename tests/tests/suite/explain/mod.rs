@@ -3,7 +3,9 @@
 mod aborted;
 mod asof;
 mod builds;
+mod carried;
 mod connections;
+mod exchanges;
 mod fleet;
 mod forecast;
 mod forged;
@@ -12,11 +14,13 @@ mod open;
 mod past;
 mod pulls;
 mod refused;
+mod registries;
 mod rest;
 mod together;
 mod withdrawals;
 mod workers;
 
+use reqwest::{Client, header, redirect::Policy};
 use serde_json::Value;
 use waybill_tests::{process::Finished, stack::Stack};
 
@@ -30,8 +34,8 @@ async fn asked(stack: &Stack, question: &[&str]) -> (i32, Value) {
     (finished.status.code().unwrap(), answer)
 }
 
-/// Asks as a program, over HTTP and as a person, and compares. The person's answer fits a terminal of 80 columns.
-pub(crate) async fn expect(stack: &Stack, question: [&str; 2], expected: Expected<'_>) {
+/// Asks as a program, as a person, over HTTP and in the console, and compares. The person's answer fits a terminal of 80 columns.
+pub(crate) async fn expect(stack: &Stack, question: [&str; 2], expected: Expected<'_>) -> Value {
     let answer = expect_without_gateway(stack, question, expected).await;
     let url = format!("{}/v1/{}s/acme/{}/explain", stack.gateway_url(), question[0], question[1]);
     let over_http = reqwest::Client::new().get(url).bearer_auth(stack.token("acme")).send().await.unwrap();
@@ -48,6 +52,47 @@ pub(crate) async fn expect(stack: &Stack, question: [&str; 2], expected: Expecte
         }
         _ => assert_eq!(body["verdict"], answer["verdict"], "{question:?}"),
     }
+    if expected.2 != "other_workspace" {
+        let page = read_page(stack, &format!("/{}s/acme/{}", question[0], question[1])).await;
+        let shown = squeezed(&without_markup(&page));
+        for part in of_verdict(expected, &answer["verdict"]) {
+            assert!(shown.contains(&squeezed(&part.replace('`', ""))), "{question:?}: {part} is missing:\n{page}");
+        }
+    }
+    answer
+}
+
+/// As [`expect`], where the words of the remedy are known as well.
+async fn expect_remedy(stack: &Stack, container: &str, expected: Expected<'_>, remedy: &str) {
+    let answer = expect(stack, ["container", container], expected).await;
+    let told = answer["verdict"]["remedy"].as_str().unwrap();
+    assert!(told.contains(remedy), "{container}: {told}");
+}
+
+/// The text of a page of the console, whose markup escapes nothing but these four.
+fn without_markup(page: &str) -> String {
+    let texts = page.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+    let escaped = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")];
+    escaped.iter().fold(texts.collect(), |text: String, (code, character)| text.replace(code, character))
+}
+
+/// The page of a path, as somebody has it who signed in with the workspace's token.
+async fn read_page(stack: &Stack, path: &str) -> String {
+    let base = stack.gateway_url();
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let form = format!("token={}", stack.token("acme"));
+    let signed = client
+        .post(format!("{base}/signin"))
+        .header(header::ORIGIN, &base)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form)
+        .send()
+        .await
+        .unwrap();
+    let cookie = signed.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let page = client.get(format!("{base}{path}")).header(header::COOKIE, cookie).send().await.unwrap();
+    assert_eq!(page.status(), 200, "{path}");
+    page.text().await.unwrap()
 }
 
 /// As [`expect`], where the gateway is down.
@@ -72,17 +117,23 @@ async fn expect_without_gateway(stack: &Stack, question: [&str; 2], expected: Ex
     answer
 }
 
-/// What a person must be shown of an answer.
-fn for_people([kind, id]: [&str; 2], (status, hop, code, words): Expected<'_>, answer: &Value) -> Vec<String> {
-    let verdict = &answer["verdict"];
+/// What is shown of a verdict wherever people look: state, hop, code, sentence, remedy.
+fn of_verdict((status, hop, code, words): Expected<'_>, verdict: &Value) -> [String; 3] {
     let word = ["HEALTHY", "BROKEN", "", "IN FLIGHT"][usize::try_from(status).unwrap()];
-    let since = if verdict["since"].is_null() { "" } else { ", since " };
+    let text = |field: &str| verdict[field].as_str().unwrap_or_default().to_owned();
+    let sentence = if of_readers(verdict) { words.to_owned() } else { text("sentence") };
+    // Where it begins a line, its first letter is a capital.
+    [format!("{word} at {hop}: {code}"), sentence.chars().skip(1).collect(), text("remedy")]
+}
+
+/// What a person must be shown of an answer.
+fn for_people([kind, id]: [&str; 2], expected: Expected<'_>, answer: &Value) -> Vec<String> {
+    let verdict = &answer["verdict"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut parts = vec![format!("{kind} {id} in workspace acme"), format!("{word} at {hop}: {code}{since}")];
-    parts.push(if of_readers(verdict) { words[1..].to_owned() } else { text(&verdict["sentence"])[1..].to_owned() });
-    if !text(&verdict["remedy"]).is_empty() {
-        parts.push(format!("→ {}", text(&verdict["remedy"])));
-    }
+    let mut parts = vec![format!("{kind} {id} in workspace acme")];
+    let [headline, sentence, remedy] = of_verdict(expected, verdict);
+    parts.push(if verdict["since"].is_null() { headline } else { format!("{headline}, since ") });
+    parts.extend([sentence, if remedy.is_empty() { remedy } else { format!("→ {remedy}") }]);
     for step in answer["timeline"].as_array().unwrap() {
         parts.push(format!("{} by {} {}", text(&step["says"]), text(&step["service"]), text(&step["version"])));
         parts.extend(step["reason"].as_str().map(str::to_owned));
@@ -114,17 +165,29 @@ pub(crate) fn readable(finished: &Finished) {
 /// commands that make it.
 #[test]
 fn every_verdict_has_its_scenario() {
-    let suite = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
-    let files = std::fs::read_dir(suite.join("explain")).unwrap().map(|file| file.unwrap().path());
-    let files =
-        files.filter(|file| !file.ends_with("mod.rs")).chain([suite.join("secrets.rs"), suite.join("identities.rs")]);
-    let scenarios: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
-    let scenarios = squeezed(&scenarios);
+    let scenarios = read_scenarios();
     let missing: Vec<_> = verdicts()
         .into_iter()
         .filter(|(status, hop, code)| !scenarios.contains(&format!("({status},\"{hop}\",\"{code}\",")))
         .collect();
     assert!(missing.is_empty(), "no scenario makes {missing:?}");
+}
+
+/// The sources that make them, without blanks.
+fn read_scenarios() -> String {
+    let suite = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let files = std::fs::read_dir(suite.join("explain")).unwrap().map(|file| file.unwrap().path());
+    let others = ["secrets.rs", "identities.rs", "node/pods.rs"].map(|file| suite.join(file));
+    let files = files.filter(|file| !file.ends_with("mod.rs")).chain(others);
+    squeezed(&files.map(|file| std::fs::read_to_string(file).unwrap()).collect::<String>())
+}
+
+/// A hundred faults and more are made for real, each with its hop, cause and remedy.
+#[test]
+fn a_hundred_faults_are_made_for_real() {
+    let scenarios = read_scenarios();
+    let faults = scenarios.matches("(1,\"").count();
+    assert!(faults >= 100, "{faults}");
 }
 
 /// Those of the tables, and of open hops.
@@ -137,7 +200,7 @@ fn verdicts() -> std::collections::BTreeSet<(u8, String, String)> {
         [("attached", "lost_by_scheduler"), ("provider", "lost_by_worker")]
             .map(|(hop, code)| verdict("broken", hop, code))
             .into();
-    for table in ["explain.txt", "explain_image.txt", "explain_secret.txt"] {
+    for table in ["explain.txt", "explain_asked.txt", "explain_image.txt", "explain_secret.txt"] {
         let text = std::fs::read_to_string(tables.join(table)).unwrap();
         for row in text.lines().filter(|line| line.contains('|') && !line.starts_with('#')) {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();

@@ -32,7 +32,7 @@ async fn each_refusal_is_told_apart() {
         ("limited", &reference, "u:p", Some(429), (1, "pull", "rate_limited", "answered 429")),
         ("broken", &reference, "u:p", Some(500), (1, "pull", "registry_error", "failed a pull")),
         ("absent", &gone, "u:p", None, (1, "pull", "not_found", "answered 404")),
-        ("revoked", &reference, "gone:p", None, (1, "pull", "unauthorized", "answered 401")),
+        ("revoked", &reference, "gone:p", None, (1, "pull", "unauthorized", "wanted another login")),
         ("away", &away, "u:p", None, (1, "pull", "unreachable", "did not answer")),
         ("foreign", &foreign, "u:p", None, (1, "pull", "no_platform", "not for the platform")),
         ("fine", &reference, "u:p", None, (0, "pull", "pulled", "was pulled with creds-")),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, header, redirect::Policy};
+use reqwest::Method;
 use serde_json::{Value, json};
 use waybill_tests::{
     require,
@@ -11,29 +11,10 @@ use waybill_tests::{
     wait::eventually,
 };
 
-use super::expect;
+use super::{expect, read_page};
 
 const CANARY: &str = "canary-5up3r-s3cr3t";
 const SOON: Duration = Duration::from_secs(30);
-
-/// The page of a path, as somebody has it who signed in with the workspace's token.
-pub(super) async fn read_page(stack: &Stack, path: &str) -> String {
-    let base = stack.gateway_url();
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
-    let form = format!("token={}", stack.token("acme"));
-    let signed = client
-        .post(format!("{base}/signin"))
-        .header(header::ORIGIN, &base)
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(form)
-        .send()
-        .await
-        .unwrap();
-    let cookie = signed.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
-    let page = client.get(format!("{base}{path}")).header(header::COOKIE, cookie).send().await.unwrap();
-    assert_eq!(page.status(), 200, "{path}");
-    page.text().await.unwrap()
-}
 
 async fn wait_for_refusals(stack: &Stack, most: usize, subject: &str) {
     let subject = format!("waybill.events.refused.{subject}");

@@ -4,10 +4,13 @@ use super::{
     kubelet::{request, response},
     *,
 };
+use crate::explain::expect;
 use serde_json::Value;
 use waybill_tests::{
     canary::{Canary, Search},
+    image::TinyImage,
     kubernetes::{AUDIENCE, Cluster, ISSUER},
+    registry::{Registry, Scheme},
     require,
     stack::Recorded,
 };
@@ -173,4 +176,17 @@ async fn a_question_is_a_fact_and_explain_tells_it() {
     assert_eq!(told.collect::<Vec<_>>(), expected, "the same question is told of once a minute");
     let text = node.stack.run(&["events", "--type", "ContainerLoginAsked"]).await.stdout;
     assert!(text.contains("docker-credential-waybill"), "{text}");
+}
+
+/// The worker pulled the image; the node's own program did not get the login.
+#[tokio::test]
+async fn what_a_program_was_refused_is_the_verdict() {
+    let registry = Registry::start(Scheme::Open).unwrap();
+    let reference = registry.serve("team/app", "1", &TinyImage::new("asked").unwrap());
+    let node = require!(Node::start(Plan::default().plain_http(&[&registry.host()])).await);
+    node.attach_any("acme", "c1", &reference, json!({ "TOKEN": "t" })).await;
+    node.stack.wait_for_event("ImagePullSucceeded", "c1").await;
+    assert_eq!(node.docker("acme/c1", "get", &registry.host()).code, 1);
+    node.questions(1).await;
+    expect(&node.stack, ["container", "c1"], (1, "asked", "asked_and_refused", "not_expressible")).await;
 }

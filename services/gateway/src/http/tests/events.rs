@@ -74,6 +74,7 @@ async fn a_bad_question_names_its_parameter() {
         ("?limit=1001", 422, "limit"),
         ("?from=yesterday", 422, "from"),
         ("?type=Nothing", 422, "type"),
+        ("?type=", 422, "type"),
         ("?order=up", 422, "order"),
         ("?container=a.b", 422, "container_id"),
         ("?colour=red", 422, "query"),

@@ -126,6 +126,8 @@ async fn secrets_are_listed_by_name_and_workspace() {
     assert_eq!((&page["secrets"][0], &page["next"]), (&said["secrets"][0], &name));
     let page = gateway.ask("GET", "/v1/secrets/acme?limit=1&after=oci-registry-c-d", &Value::Null).await.json();
     assert_eq!((&page["secrets"][0], &page["next"]), (&said["secrets"][1], &Value::Null));
+    let nowhere = gateway.ask("GET", "/v1/secrets/acme?after=", &Value::Null).await;
+    assert_eq!((nowhere.status.as_u16(), &nowhere.json()["field"]), (422, &json!("after")));
     let shown = gateway.ask("GET", "/v1/secrets/acme/oci-registry-c-d", &Value::Null).await.json();
     assert_eq!(shown, said["secrets"][0]);
     assert_eq!(gateway.get("/v1/secrets/acme").await.status.as_u16(), 401);

@@ -164,7 +164,7 @@ async fn a_login_follows_whatever_the_refused_request_asks_for() {
         (
             "only a scheme that nobody speaks",
             |_| Some(asking(401, "Negotiate, Digest realm=\"r\",nonce=\"n\"")),
-            Some((P::Unauthorized, "by Negotiate or Digest, which cannot be given: none were sent")),
+            Some((P::UnsupportedChallenge, "by Negotiate or Digest, which cannot be given: none were sent")),
         ),
         (
             "a code that nobody knows",
