@@ -143,9 +143,14 @@ impl Feed {
         }
     }
 
+    /// True once the end of the log was reached: what comes then is news.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
     /// Looks at the fleet; none until the end of the log was reached.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Fleet) -> T) -> Option<T> {
-        self.complete.load(Ordering::Relaxed).then(|| look(&self.fleet.read().unwrap_or_else(PoisonError::into_inner)))
+        self.is_complete().then(|| look(&self.fleet.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Sequence of the last message that was read.

@@ -70,9 +70,9 @@ pub async fn run(
     let log: Arc<dyn Log> = Arc::new(nats);
     let health = HealthState::default();
     let probing = tokio::spawn(probe::keep(log.clone(), health.component("event log")));
-    let following = tokio::spawn(config.tokens.recorded().clone().follow(log.clone()));
     let room = tokio::spawn(probe::keep_room(log.clone(), health.component("log has room")));
     let feed = Arc::new(Feed::new(log.clone(), shutdown.clone()));
+    let following = tokio::spawn(config.tokens.recorded().clone().follow(log.clone(), feed.clone()));
     let reading = feed.clone();
     let reading = tokio::spawn(async move { reading.run().await });
     let recordings = TaskTracker::new();

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 use waybill_domain::fleet::{Listed, Wanted};
 use waybill_platform::{
-    events::{Ids, Order, Selection, Span, read_events},
+    events::{Ids, Order, Selection, Span, TraceId, read_events},
     log::RawMessage,
     trace,
 };
@@ -27,8 +27,6 @@ const MOST: usize = 20;
 const LOOK: usize = 2000;
 /// Containers that are looked through for a part of a name.
 const MOST_SEEN: usize = 200_000;
-/// Digits of a trace id.
-const TRACE_DIGITS: usize = 32;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -65,8 +63,8 @@ async fn search_everything(ask: &Ask, sought: &str) -> Result<Found, Problem> {
         let message = request::in_time(&ask.app, ask.app.recorder.log.message_at(sequence)).await?;
         found.events.extend(message.filter(|message| flow::is_visible(message, ask.holder.workspace())));
     }
-    if sought.len() == TRACE_DIGITS && sought.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        found.events.extend(read_trace(ask, &sought.to_lowercase()).await?);
+    if let Ok(trace) = sought.parse() {
+        found.events.extend(read_trace(ask, trace).await?);
     }
     found.containers = match lists::find_code(sought) {
         Some(code) => {
@@ -105,9 +103,9 @@ fn search_fleet(ask: &Ask, sought: &str) -> Result<Vec<Listed>, Problem> {
 }
 
 /// Events of a trace, among the newest.
-async fn read_trace(ask: &Ask, trace: &str) -> Result<Vec<RawMessage>, Problem> {
+async fn read_trace(ask: &Ask, trace: TraceId) -> Result<Vec<RawMessage>, Problem> {
     let filters = Ids { workspace: ask.holder.workspace().cloned(), ..Ids::default() }.filters();
-    let selection = Selection { filters, trace: Some(trace.to_owned()), ..Selection::default() };
+    let selection = Selection { filters, trace: Some(trace), ..Selection::default() };
     let log = ask.app.recorder.log.as_ref();
     let reading = read_events(log, &selection, Span { from: 1, until: u64::MAX }, Order::Newest, MOST);
     Ok(request::in_time(&ask.app, reading).await?.messages)

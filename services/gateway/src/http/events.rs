@@ -167,8 +167,9 @@ fn read(query: EventsQuery, holder: &crate::tokens::Holder) -> Result<Question, 
         Some("newest") => Order::Newest,
         Some(_) => return Err(Problem::invalid("order", "the order is oldest or newest")),
     };
+    let trace = query.trace.map(|text| text.parse().map_err(|error: &str| Problem::invalid("trace", error)));
     Ok(Question {
-        selection: Selection { filters: ids.filters(), pattern: None, trace: query.trace, types },
+        selection: Selection { filters: ids.filters(), pattern: None, trace: trace.transpose()?, types },
         from: request::place("from", query.from)?,
         until: request::place("until", query.until)?,
         order,

@@ -90,7 +90,7 @@ impl Modify for Patterns {
                 "workspace" | "id" | "worker" | "image" | "container" => text(ID_PATTERN),
                 "name" | "secret" | "after" => text(SECRET_NAME_PATTERN),
                 "Idempotency-Key" => text("^[!-~]{1,128}$"),
-                "trace" => text("^[0-9a-f]{32}$"),
+                "trace" => text("^[0-9A-Fa-f]{32}$"),
                 "from" | "until" | "as_of" | "diff" => text(&format!("^({PLACE})$")),
                 "since" => text(&format!("^([1-9][0-9]{{0,4}}[smhd]|{PLACE})$")),
                 "state" => text(&format!("^({})$", any(State::ALL.iter().map(|state| state.as_str())))),

@@ -6,22 +6,28 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::sleep,
+};
 use waybill_platform::{
     chain,
     identity::recorded_hash,
-    log::{Log, LogError},
+    log::{Log, LogError, RawMessage},
     trace,
 };
 use waybill_schemas::{
-    Event, Filter, Timestamp,
+    Event, Filter, Timestamp, covers,
     v1::{TokenCreated, TokenRole},
 };
 
 use super::Holder;
+use crate::feed::Feed;
 
-/// Between two looks at the log: so long a token that was revoked is still taken at most, and one that was made is not.
+/// Between two looks at the log while the feed cannot say what is new.
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks where the feed says nothing of tokens.
+const UNTOLD: Duration = Duration::from_secs(5);
 /// Most tokens, those that were revoked included.
 const MOST: usize = 200_000;
 
@@ -77,15 +83,23 @@ impl Recorded {
         all
     }
 
-    /// Follows the log for ever.
-    pub(crate) async fn follow(self, log: Arc<dyn Log>) {
-        let mut read = None;
+    /// Follows the log for ever: looks whenever the feed has news of a token.
+    pub(crate) async fn follow(self, log: Arc<dyn Log>, feed: Arc<Feed>) {
+        let (mut read, mut news) = (None, feed.listen());
         loop {
             // What was known goes on: a log that is away takes no events either.
-            if let Err(error) = self.refresh(log.as_ref(), &mut read).await {
-                tracing::debug!(error = chain(&error), "tokens cannot be looked at");
+            let looked = self.refresh(log.as_ref(), &mut read).await;
+            if let Err(error) = &looked {
+                tracing::debug!(error = chain(error), "tokens cannot be looked at");
             }
-            sleep(LOOK).await;
+            if looked.is_err() || !feed.is_complete() {
+                sleep(LOOK).await;
+                continue;
+            }
+            tokio::select! {
+                () = until_news_of_tokens(&mut news) => {}
+                () = sleep(UNTOLD) => {}
+            }
         }
     }
 
@@ -117,8 +131,23 @@ impl Recorded {
     }
 }
 
+/// Waits for a message about a token, or for so many messages that one may have been missed.
+async fn until_news_of_tokens(news: &mut broadcast::Receiver<Arc<RawMessage>>) {
+    let tokens = Filter::Tokens.to_string();
+    loop {
+        match news.recv().await {
+            Ok(message) if !covers(&tokens, &message.subject) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // The gateway stops.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
     use waybill_domain::credentials::Secret;
     use waybill_platform::{
         identity::proof,
@@ -131,6 +160,7 @@ mod tests {
         super::{Tokens, hash},
         *,
     };
+    use crate::feed::{Advance, Reading};
 
     fn token(name: &str, text: &str, workspaces: &[&str]) -> TokenCreated {
         TokenCreated {
@@ -187,5 +217,24 @@ mod tests {
         append(&log, "ci", revoked).await;
         recorded.refresh(&log, &mut read).await.unwrap();
         assert!(tokens.holder("one").is_none() && tokens.holder("late").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_of_a_token_is_looked_at_without_asking_all_the_time() {
+        let (log, tokens) = (MemoryLog::new(), Tokens::default());
+        let feed = Arc::new(Feed::new(Arc::new(log.clone()), CancellationToken::new()));
+        let mut reading = Reading::default();
+        while feed.advance(&mut reading).await.unwrap() != Advance::AtEnd {}
+        let following = tokio::spawn(tokens.recorded().clone().follow(Arc::new(log.clone()), feed.clone()));
+        // The clock stands until everything waits: none of what follows is due to the look that comes without news.
+        sleep(LOOK).await;
+        let before = Instant::now();
+        append(&log, "ci", token("ci", "one", &["acme"])).await;
+        feed.advance(&mut reading).await.unwrap();
+        while tokens.holder("one").is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(before.elapsed() < UNTOLD);
+        following.abort();
     }
 }

@@ -12,7 +12,7 @@ use crate::log::RawMessage;
 pub(crate) use page::merge_pages;
 pub use page::{EventPage, Order, Span, read_events};
 pub use place::{Place, Since, Within, read_span};
-pub use select::{Ids, Selection};
+pub use select::{Ids, Selection, TraceId};
 
 /// CloudEvents JSON format (1.0, section 3), with the place in the log as extension attributes: `sequence` (decimal text, as
 /// the CloudEvents sequence extension has it), `recordedtime` and `natssubject`. What is no event has `error` instead of

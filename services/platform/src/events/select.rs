@@ -1,5 +1,7 @@
 //! Which events are asked for: by subject where the log can look them up, by content where it cannot.
 
+use std::str::FromStr;
+
 use waybill_schemas::{
     ContainerId, EventType, Filter, ImageId, SecretName, Subject, TraceParent, WorkerId, WorkspaceId, covers, header,
 };
@@ -83,6 +85,19 @@ fn for_and_by_workers(worker: &Option<WorkerId>, workspace: &Option<WorkspaceId>
     ]
 }
 
+/// The id of a trace (W3C Trace Context).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceId(String);
+
+impl FromStr for TraceId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let fits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err("a trace id has 32 hexadecimal digits") }
+    }
+}
+
 /// What to read, and what of it to keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -91,7 +106,7 @@ pub struct Selection {
     /// A NATS filter that the log's own filters cannot express.
     pub pattern: Option<String>,
     /// Only what was published in this trace.
-    pub trace: Option<String>,
+    pub trace: Option<TraceId>,
     /// Only these types; none of them stands for all.
     pub types: Vec<EventType>,
 }
@@ -121,7 +136,7 @@ impl Selection {
     fn is_in_trace(&self, message: &RawMessage) -> bool {
         let Some(wanted) = &self.trace else { return true };
         let context = message.headers.get(header::TRACEPARENT).and_then(|value| TraceParent::parse(value.as_str()));
-        context.is_some_and(|context| context.trace_id() == wanted)
+        context.is_some_and(|context| context.trace_id() == wanted.0)
     }
 }
 

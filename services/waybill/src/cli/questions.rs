@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use waybill_platform::events::Place;
+use waybill_platform::events::{Place, TraceId};
 use waybill_schemas::{ContainerId, EventType, ImageId, SecretName, WorkerId, WorkspaceId};
 
 #[derive(Debug, Clone, Args)]
@@ -28,8 +28,8 @@ pub(crate) struct EventsArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) workspace: Option<WorkspaceId>,
     /// Only events that were published in this trace.
-    #[arg(long, value_name = "TRACE_ID", value_parser = trace_id)]
-    pub(crate) trace: Option<String>,
+    #[arg(long, value_name = "TRACE_ID")]
+    pub(crate) trace: Option<TraceId>,
     /// Only events of this type; may be given several times.
     #[arg(long = "type", value_name = "EVENT")]
     pub(crate) types: Vec<EventType>,
@@ -107,10 +107,4 @@ pub(crate) enum Question {
         /// Its name.
         name: SecretName,
     },
-}
-
-fn trace_id(text: &str) -> Result<String, &'static str> {
-    let text = text.to_ascii_lowercase();
-    let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    valid.then_some(text).ok_or("a trace id has 32 hexadecimal digits")
 }

@@ -75,6 +75,7 @@ async fn a_bad_question_names_its_parameter() {
         ("?from=yesterday", 422, "from"),
         ("?type=Nothing", 422, "type"),
         ("?type=", 422, "type"),
+        ("?trace=", 422, "trace"),
         ("?order=up", 422, "order"),
         ("?container=a.b", 422, "container_id"),
         ("?colour=red", 422, "query"),
