@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use waybill_domain::explain::{Concern, Entry, History, Seen};
 use waybill_schemas::{ContainerId, Event, Filter, ImageId, Recorded, SecretName, Subject, WorkerId, WorkspaceId};
 
-use crate::log::{Log, LogError, RawMessage};
+use crate::log::{Log, LogError, Newest, RawMessage};
 
 /// Most messages that are looked at for each filter, the newest: an id can be used as often as somebody likes.
 pub(super) const NEWEST: usize = 256;
@@ -13,11 +14,13 @@ pub(super) const NEWEST: usize = 256;
 pub(super) const FEW: usize = 16;
 /// Most refused requests about one thing.
 const REFUSALS: usize = 4;
+/// Most questions to the log at once.
+const AT_ONCE: usize = 16;
 /// Most messages that are told of although they cannot be read; the newest ones.
 const UNREADABLE: usize = 20;
 
 /// The newest request of a container.
-pub(super) struct Newest {
+pub(super) struct Request {
     number: u64,
     pub(super) worker_id: WorkerId,
     pub(super) image_id: Option<ImageId>,
@@ -52,16 +55,29 @@ impl<'l> Gathering<'l> {
         History::new(self.entries.clone(), elsewhere).complete_from(self.complete_from)
     }
 
-    /// Reads the newest messages on a filter, and without what was given up in quarantine. False if there may be more.
-    pub(super) async fn read(&mut self, filter: Filter, most: usize) -> Result<bool, LogError> {
-        let newest = self.log.newest_on(&filter, most, self.end).await?;
-        self.end = self.end.min(newest.end);
-        let whole = newest.messages.len() < most;
-        if let Some(first) = newest.messages.first().filter(|_| !whole) {
-            self.complete_from = self.complete_from.max(first.sequence);
-        }
-        self.take(newest.messages.iter().map(entry).collect()).await?;
-        Ok(whole)
+    /// Reads the newest messages on each filter, and without what was given up in quarantine. Where there are more of them, what
+    /// is known is complete only from the first one on.
+    pub(super) async fn read(&mut self, filters: Vec<(Filter, usize)>) -> Result<(), LogError> {
+        let complete_from = self.read_beside(filters).await?;
+        self.complete_from = self.complete_from.max(complete_from);
+        Ok(())
+    }
+
+    /// Likewise, and says from where on it is complete: what else is known is no less complete for it.
+    async fn read_beside(&mut self, filters: Vec<(Filter, usize)>) -> Result<u64, LogError> {
+        let (log, end) = (self.log, self.end);
+        let reading = stream::iter(filters).map(|(filter, most)| async move {
+            let newest = log.newest_on(&filter, most, end).await?;
+            let first = newest.messages.first().filter(|_| newest.messages.len() >= most);
+            let complete_from = first.map_or(0, |first| first.sequence);
+            Ok::<_, LogError>((newest, complete_from))
+        });
+        let read: Vec<(Newest, u64)> = reading.buffered(AT_ONCE).try_collect().await?;
+        // Answers of one moment: what one of them has beyond the end of another is not counted.
+        self.end = read.iter().map(|(newest, _)| newest.end).fold(self.end, u64::min);
+        let messages = read.iter().flat_map(|(newest, _)| &newest.messages);
+        self.take(messages.filter(|message| message.sequence <= self.end).map(entry).collect()).await?;
+        Ok(read.into_iter().map(|(_, complete_from)| complete_from).max().unwrap_or(0))
     }
 
     async fn take(&mut self, mut entries: Vec<Entry>) -> Result<(), LogError> {
@@ -86,13 +102,11 @@ impl<'l> Gathering<'l> {
     }
 
     pub(super) async fn read_secrets(&mut self, concern: &Concern) -> Result<(), LogError> {
-        for secret in &concern.secrets {
-            self.read(secret_subject(concern, secret).into(), NEWEST).await?;
-        }
-        Ok(())
+        let secrets = concern.secrets.iter().map(|secret| (secret_subject(concern, secret).into(), NEWEST));
+        self.read(secrets.collect()).await
     }
 
-    pub(super) fn newest_request(&self) -> Option<Newest> {
+    pub(super) fn newest_request(&self) -> Option<Request> {
         let requests = self.entries.iter().filter_map(|entry| match &entry.value {
             Seen::Event(recorded) => match &recorded.event {
                 Event::ContainerRequested(request) => Some((entry.sequence, request)),
@@ -101,73 +115,33 @@ impl<'l> Gathering<'l> {
             Seen::Unreadable { .. } => None,
         });
         let (number, request) = requests.max_by_key(|(number, _)| *number)?;
-        Some(Newest { number, worker_id: request.worker_id.clone(), image_id: request.image_id.clone() })
+        Some(Request { number, worker_id: request.worker_id.clone(), image_id: request.image_id.clone() })
     }
 
-    /// The newest refused requests about what is asked about; and those that name nothing, of the workspace and of `anybody`.
-    pub(super) async fn read_refusals(&mut self, concern: &Concern, anybody: bool) -> Result<(), LogError> {
-        let workspace = || concern.workspace.clone();
-        let container = concern
-            .container
-            .clone()
-            .map(|container_id| Subject::RefusedContainer { workspace: workspace(), container_id });
-        let images = concern.images.iter().cloned();
-        let images = images.map(|image_id| Subject::RefusedImage { workspace: workspace(), image_id });
-        let secrets = concern.secrets.iter().cloned();
-        let secrets = secrets.map(|secret| Subject::RefusedSecret { workspace: workspace(), secret });
-        let unnamed = [Subject::RefusedWorkspace { workspace: workspace() }];
-        let unowned = anybody.then_some(Subject::RefusedUnowned);
-        let complete_from = self.complete_from;
-        for subject in container.into_iter().chain(images).chain(secrets).chain(unnamed).chain(unowned) {
-            self.read(subject.into(), REFUSALS).await?;
-        }
-        self.complete_from = complete_from;
-        Ok(())
-    }
-
-    /// The decisions about the newest placement and its own worker's outcomes: others cannot crowd them out.
-    pub(super) async fn read_placement(
+    /// What does not count towards how far back everything is known: the newest refused requests about what is asked about, those
+    /// that name nothing, of the workspace and of `anybody`, and what belongs to the newest placement.
+    pub(super) async fn read_around(
         &mut self,
-        newest: &Newest,
-        workspace: &WorkspaceId,
-        id: &ContainerId,
-    ) -> Result<(), LogError> {
-        let (worker_id, workspace, container_id) = (newest.worker_id.clone(), workspace.clone(), id.clone());
-        let placement = newest.number;
-        let outcomes = Subject::ContainerOutcome {
-            worker_id: worker_id.clone(),
-            workspace: workspace.clone(),
-            container_id: container_id.clone(),
-            placement,
-        };
-        let asked = Subject::ContainerQuestion {
-            worker_id: worker_id.clone(),
-            workspace: workspace.clone(),
-            container_id: container_id.clone(),
-            placement,
-        };
-        let decisions = Subject::ContainerDecision { worker_id, workspace, container_id, placement };
-        let complete_from = self.complete_from;
-        for subject in [decisions, outcomes, asked] {
-            self.read(subject.into(), FEW).await?;
-        }
-        self.complete_from = complete_from;
-        Ok(())
-    }
-
-    /// What others asked the newest placement's worker: those who speak for this workspace, or for `anybody`.
-    pub(super) async fn read_questions(
-        &mut self,
-        newest: &Newest,
-        workspace: &WorkspaceId,
+        concern: &Concern,
+        newest: Option<&Request>,
         anybody: bool,
     ) -> Result<(), LogError> {
-        let complete_from = self.complete_from;
-        self.read(Subject::NodeQuestion { worker_id: newest.worker_id.clone() }.into(), NEWEST).await?;
-        self.complete_from = complete_from;
+        let mut filters: Vec<(Filter, usize)> =
+            refusals(concern, anybody).map(|subject| (subject.into(), REFUSALS)).collect();
+        if let (Some(newest), Some(container)) = (newest, &concern.container) {
+            filters.extend(newest.subjects(&concern.workspace, container).map(|subject| (subject.into(), FEW)));
+            filters.push((Subject::NodeQuestion { worker_id: newest.worker_id.clone() }.into(), NEWEST));
+            // New versions that the newest placement's worker was sent.
+            filters.extend(concern.secrets.iter().map(|secret| {
+                let (worker, workspace) = (newest.worker_id.clone(), concern.workspace.clone());
+                (Filter::SecretDecisions(Some(worker), Some(workspace), Some(secret.clone())), FEW)
+            }));
+        }
+        self.read_beside(filters).await?;
+        // What others asked the worker is for those who speak for their workspace.
         self.entries.retain(|entry| match &entry.value {
             Seen::Event(recorded) => match &recorded.event {
-                Event::NodeLoginAsked(asked) => anybody || asked.workspace.as_ref() == Some(workspace),
+                Event::NodeLoginAsked(asked) => anybody || asked.workspace.as_ref() == Some(&concern.workspace),
                 _ => true,
             },
             Seen::Unreadable { subject, .. } => anybody || !matches!(subject.parse(), Ok(Subject::NodeQuestion { .. })),
@@ -176,7 +150,7 @@ impl<'l> Gathering<'l> {
     }
 
     /// What the newest placement's decision rests on, where more was said since than is looked at.
-    pub(super) async fn read_before(&mut self, newest: &Newest, concern: &Concern) -> Result<(), LogError> {
+    pub(super) async fn read_before(&mut self, newest: &Request, concern: &Concern) -> Result<(), LogError> {
         let before = newest.number.saturating_sub(1).min(self.end);
         if self.complete_from <= newest.number {
             return Ok(());
@@ -191,19 +165,6 @@ impl<'l> Gathering<'l> {
         Ok(())
     }
 
-    /// New versions that the newest placement's worker was sent, and what it made of them.
-    pub(super) async fn read_new_versions(&mut self, newest: &Newest, concern: &Concern) -> Result<(), LogError> {
-        let complete_from = self.complete_from;
-        for secret in &concern.secrets {
-            let (worker, workspace) = (newest.worker_id.clone(), concern.workspace.clone());
-            let renewals = Filter::SecretDecisions(Some(worker), Some(workspace), Some(secret.clone()));
-            self.read(renewals, FEW).await?;
-        }
-        self.read_renewals().await?;
-        self.complete_from = complete_from;
-        Ok(())
-    }
-
     /// What workers made of the renewals that were read, the newest of them.
     pub(super) async fn read_renewals(&mut self) -> Result<(), LogError> {
         let mut renewals: Vec<(u64, Subject)> = Vec::new();
@@ -214,9 +175,7 @@ impl<'l> Gathering<'l> {
         }
         renewals.sort_by_key(|(sequence, _)| *sequence);
         let subjects: BTreeSet<Subject> = renewals.into_iter().rev().take(FEW).map(|(_, subject)| subject).collect();
-        for subject in subjects {
-            self.read(subject.into(), FEW).await?;
-        }
+        self.read_beside(subjects.into_iter().map(|subject| (subject.into(), FEW)).collect()).await?;
         Ok(())
     }
 
@@ -231,6 +190,31 @@ impl<'l> Gathering<'l> {
         }
         Ok(())
     }
+}
+
+impl Request {
+    /// The decisions about the placement and its own worker's outcomes, by exact subjects: others cannot crowd them out.
+    fn subjects(&self, workspace: &WorkspaceId, container: &ContainerId) -> [Subject; 3] {
+        let named = || (self.worker_id.clone(), workspace.clone(), container.clone(), self.number);
+        let (worker_id, workspace, container_id, placement) = named();
+        let decisions = Subject::ContainerDecision { worker_id, workspace, container_id, placement };
+        let (worker_id, workspace, container_id, placement) = named();
+        let outcomes = Subject::ContainerOutcome { worker_id, workspace, container_id, placement };
+        let (worker_id, workspace, container_id, placement) = named();
+        [decisions, outcomes, Subject::ContainerQuestion { worker_id, workspace, container_id, placement }]
+    }
+}
+
+fn refusals(concern: &Concern, anybody: bool) -> impl Iterator<Item = Subject> {
+    let workspace = || concern.workspace.clone();
+    let container = concern.container.clone();
+    let container = container.map(|container_id| Subject::RefusedContainer { workspace: workspace(), container_id });
+    let images = concern.images.iter().cloned();
+    let images = images.map(move |image_id| Subject::RefusedImage { workspace: workspace(), image_id });
+    let secrets = concern.secrets.iter().cloned();
+    let secrets = secrets.map(move |secret| Subject::RefusedSecret { workspace: workspace(), secret });
+    let unnamed = [Subject::RefusedWorkspace { workspace: workspace() }];
+    container.into_iter().chain(images).chain(secrets).chain(unnamed).chain(anybody.then_some(Subject::RefusedUnowned))
 }
 
 fn withdrawn_by(entry: &Entry) -> Option<u64> {

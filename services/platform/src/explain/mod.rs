@@ -122,10 +122,10 @@ impl Explainer {
 
     async fn gather_image(&self, workspace: &WorkspaceId, image_id: &ImageId) -> Result<History, LogError> {
         let mut gathering = Gathering::new(self.log.as_ref(), self.end());
-        gathering.read(Filter::Image(Some(workspace.clone()), Some(image_id.clone())), NEWEST).await?;
+        gathering.read(vec![(Filter::Image(Some(workspace.clone()), Some(image_id.clone())), NEWEST)]).await?;
         let concern = Concern::from_image(&gathering.history(Vec::new()), workspace, image_id);
         gathering.read_secrets(&concern).await?;
-        gathering.read_refusals(&concern, self.scope == Scope::Everything).await?;
+        gathering.read_around(&concern, None, self.scope == Scope::Everything).await?;
         let elsewhere = self.elsewhere(&gathering, workspace, image_id).await?;
         Ok(gathering.history(elsewhere))
     }
@@ -133,10 +133,10 @@ impl Explainer {
     async fn gather_secret(&self, workspace: &WorkspaceId, secret_name: &SecretName) -> Result<History, LogError> {
         let mut gathering = Gathering::new(self.log.as_ref(), self.end());
         let decisions = Filter::SecretDecisions(None, Some(workspace.clone()), Some(secret_name.clone()));
-        gathering.read(decisions, NEWEST).await?;
+        gathering.read(vec![(decisions, NEWEST)]).await?;
         let concern = Concern::from_secret(workspace, secret_name);
         gathering.read_secrets(&concern).await?;
-        gathering.read_refusals(&concern, self.scope == Scope::Everything).await?;
+        gathering.read_around(&concern, None, self.scope == Scope::Everything).await?;
         gathering.read_renewals().await?;
         Ok(gathering.history(Vec::new()))
     }
@@ -159,26 +159,25 @@ impl Explainer {
     async fn gather_container(&self, workspace: &WorkspaceId, id: &ContainerId) -> Result<Gathered, LogError> {
         let mut gathering = Gathering::new(self.log.as_ref(), self.end());
         let (owner, container) = (Some(workspace.clone()), Some(id.clone()));
-        gathering.read(Filter::Container(owner.clone(), container.clone()), NEWEST).await?;
-        gathering.read(Filter::ContainerDecisions(None, owner.clone(), container.clone()), NEWEST).await?;
-        gathering.read(Filter::ContainerOutcomes(None, owner.clone(), container), NEWEST).await?;
+        let filters = [
+            Filter::Container(owner.clone(), container.clone()),
+            Filter::ContainerDecisions(None, owner.clone(), container.clone()),
+            Filter::ContainerOutcomes(None, owner.clone(), container),
+        ];
+        gathering.read(filters.map(|filter| (filter, NEWEST)).into()).await?;
         let concern = Concern::from_container(&gathering.history(Vec::new()), workspace, id);
-        for image in &concern.images {
-            gathering.read(Filter::Image(owner.clone(), Some(image.clone())), NEWEST).await?;
-        }
-        for worker_id in concern.workers.iter().flatten() {
-            gathering.read(Subject::Worker { worker_id: worker_id.clone() }.into(), FEW).await?;
-        }
+        let images = concern.images.iter().map(|image| (Filter::Image(owner.clone(), Some(image.clone())), NEWEST));
+        let workers = concern.workers.iter().flatten();
+        let workers = workers.map(|worker_id| (Subject::Worker { worker_id: worker_id.clone() }.into(), FEW));
+        gathering.read(images.chain(workers).collect()).await?;
         let concern = Concern::from_container(&gathering.history(Vec::new()), workspace, id);
         gathering.read_secrets(&concern).await?;
-        gathering.read_refusals(&concern, self.scope == Scope::Everything).await?;
         let newest = gathering.newest_request();
+        gathering.read_around(&concern, newest.as_ref(), self.scope == Scope::Everything).await?;
         let mut elsewhere = Vec::new();
         if let Some(newest) = &newest {
-            gathering.read_placement(newest, workspace, id).await?;
-            gathering.read_questions(newest, workspace, self.scope == Scope::Everything).await?;
             gathering.read_before(newest, &concern).await?;
-            gathering.read_new_versions(newest, &concern).await?;
+            gathering.read_renewals().await?;
             gathering.read_causes().await?;
             if let Some(image_id) = &newest.image_id {
                 elsewhere = self.elsewhere(&gathering, workspace, image_id).await?;
