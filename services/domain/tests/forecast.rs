@@ -68,7 +68,7 @@ fn came_true(told: &Told, broken: &[Broken]) -> bool {
 fn was_told(broken: &Broken, told: &[Told]) -> bool {
     let latest = match broken.kind {
         ForecastKind::SecretExpires | ForecastKind::TokenEnds => broken.from,
-        ForecastKind::WorkerAway | ForecastKind::PullFails => broken.from + 2 * DAY,
+        ForecastKind::WorkerAway | ForecastKind::PullFails | ForecastKind::KeyReplaced => broken.from + 2 * DAY,
     };
     told.iter().filter(|told| is_of(told, broken)).any(|told| (broken.from - HORIZON * DAY..=latest).contains(&told.at))
 }

@@ -1,5 +1,5 @@
 //! What will break and when, as far as the log tells: secrets and tokens that end, workers that stay away, images that cannot be
-//! pulled.
+//! pulled, keys that are being replaced.
 //!
 //! A forecast is not a list of dates. A secret that is always renewed two days before it ends is none until it is overdue, one
 //! that nobody uses by then breaks nothing, and a worker that is often quiet is not away.
@@ -43,11 +43,14 @@ pub enum ForecastKind {
     WorkerAway,
     /// The next pull of an image fails as the last one did.
     PullFails,
+    /// A sealing key of the scheduler's was replaced, and what was sealed with it is good only until it is retired.
+    KeyReplaced,
 }
 
 impl ForecastKind {
     /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::SecretExpires, Self::TokenEnds, Self::WorkerAway, Self::PullFails];
+    pub const ALL: &'static [Self] =
+        &[Self::SecretExpires, Self::TokenEnds, Self::WorkerAway, Self::PullFails, Self::KeyReplaced];
 
     /// The word in JSON.
     pub fn as_str(self) -> &'static str {
@@ -56,6 +59,7 @@ impl ForecastKind {
             Self::TokenEnds => "token_ends",
             Self::WorkerAway => "worker_away",
             Self::PullFails => "pull_fails",
+            Self::KeyReplaced => "key_replaced",
         }
     }
 
@@ -66,6 +70,7 @@ impl ForecastKind {
             Self::TokenEnds => "token",
             Self::WorkerAway => "worker",
             Self::PullFails => "image",
+            Self::KeyReplaced => "key",
         }
     }
 }
@@ -151,7 +156,10 @@ pub fn forecast(fleet: &Fleet, workspace: Option<&str>, now: Timestamp, within: 
     });
     let workers =
         fleet.heard.iter().filter_map(|(worker, heard)| foretell_worker(fleet, worker, *heard, workspace, now));
-    let mut all: Vec<Forecast> = secrets.chain(failing).chain(tokens).chain(workers).collect();
+    // The keys are the operator's.
+    let keys = fleet.habits.replaced_keys.iter().filter(|_| workspace.is_none());
+    let keys = keys.map(|(key, since)| foretell_key(fleet, key, *since));
+    let mut all: Vec<Forecast> = secrets.chain(failing).chain(tokens).chain(workers).chain(keys).collect();
     all.sort_by(|one, other| {
         let key = |forecast: &Forecast| (forecast.at.is_some(), forecast.at.map(|at| at.instant()));
         key(one).cmp(&key(other)).then(other.containers.cmp(&one.containers)).then(one.id.cmp(&other.id))
@@ -295,6 +303,30 @@ impl Fleet {
                 && later.roles == token.roles
                 && later.workspaces == token.workspaces
         })
+    }
+}
+
+/// Workers that were away since then come back to grants which are good no more once the key is retired.
+fn foretell_key(fleet: &Fleet, key: &str, since: Moment) -> Forecast {
+    let away =
+        fleet.on_worker.iter().filter(|(worker, _)| fleet.heard.get(*worker).is_none_or(|heard| heard.last < since));
+    let rows = away.flat_map(|(_, numbers)| numbers).filter_map(|number| fleet.rows.get(number));
+    let reach = Reach { placements: rows.filter(|row| row.standing.hop() != Hop::Withdrawn).collect() };
+    let ([containers, images, workers], since) = (reach.counts(), Timestamp::from(since));
+    Forecast {
+        kind: ForecastKind::KeyReplaced,
+        workspace: None,
+        id: key.to_owned(),
+        at: None,
+        since: Some(since),
+        containers,
+        images,
+        workers,
+        sentence: format!(
+            "the scheduler's key {key} was replaced at {since}, and opens what was sealed with it until it is retired; \
+             {workers} workers with containers were not heard of since"
+        ),
+        remedy: "waybill keys retire".to_owned(),
     }
 }
 

@@ -78,6 +78,8 @@ pub(super) struct Habits {
     pub(super) secrets: BTreeMap<(Arc<str>, Box<str>), Ending>,
     pub(super) tokens: BTreeMap<Box<str>, EndingToken>,
     pub(super) failing: BTreeMap<Image, Failing>,
+    /// Earlier keys of the scheduler that are taken still, and when each was replaced.
+    pub(super) replaced_keys: BTreeMap<Box<str>, Moment>,
     /// Where the newest version of each secret stands.
     renewed: BTreeMap<(Arc<str>, Box<str>), u64>,
 }
@@ -157,6 +159,12 @@ impl Fleet {
                 if let Some(ending) = self.habits.secrets.get_mut(&key) {
                     ending.asked.ask(now);
                 }
+            }
+            Event::SchedulerKeyPublished(published) => {
+                let before = std::mem::take(&mut self.habits.replaced_keys);
+                let earlier = published.earlier_keys.iter().map(|key| key.as_str());
+                let noted = earlier.map(|key| (Box::from(key), before.get(key).copied().unwrap_or(now)));
+                self.habits.replaced_keys = noted.collect();
             }
             Event::TokenCreated(token) => self.note_token(token),
             Event::TokenRevoked(token) => drop(self.habits.tokens.remove(token.token_id.as_str())),

@@ -52,6 +52,13 @@ impl World {
         }
     }
 
+    /// The scheduler's keys: the present one, and perhaps the one before.
+    pub(crate) fn publish_keys(&mut self, present: u8, with_earlier: bool) {
+        let earlier = with_earlier.then(|| key_name(present - 1));
+        let body = json!({ "sealing_key": key_name(present), "earlier_keys": earlier.into_iter().collect::<Vec<_>>() });
+        self.say(Subject::SchedulerKeys, read::<v1::SchedulerKeyPublished>(body));
+    }
+
     pub(crate) fn build(&mut self, image: usize) {
         let (workspace, image_id) = ("ws".parse().unwrap(), image_name(image).parse().unwrap());
         let body = json!({
@@ -104,6 +111,12 @@ pub(crate) fn image_name(image: usize) -> String {
 
 pub(crate) fn worker_name(worker: usize) -> String {
     format!("w-{worker}")
+}
+
+/// Its digits as letters, since base32 has no 0 and no 1.
+pub(crate) fn key_name(key: u8) -> String {
+    let letters: String = format!("{key:055}").bytes().map(|digit| char::from(digit - b'0' + b'A')).collect();
+    format!("X{letters}")
 }
 
 pub(crate) fn token_name(token: usize) -> String {

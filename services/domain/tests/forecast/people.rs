@@ -22,6 +22,8 @@ impl World {
                 _ => {}
             }
         }
+        let when = DAY + self.roll(5 * DAY);
+        self.at(when, Act::ReplaceKey(1));
         for number in 0..ENDING {
             let (keeper, life) = match number % 6 {
                 0 => (Keeper::Program { stops: 20 * DAY + self.roll(25 * DAY) }, 7 * DAY),

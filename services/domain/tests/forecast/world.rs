@@ -8,7 +8,7 @@ use waybill_domain::fleet::{Fleet, ForecastKind};
 use waybill_schemas::{Subject, Timestamp, v1};
 
 use crate::{
-    log::{image_name, read, secret_name, token_name, worker_name},
+    log::{image_name, key_name, read, secret_name, token_name, worker_name},
     people::{END, WORKERS},
 };
 
@@ -46,6 +46,9 @@ pub(crate) enum Act {
     CreateToken(usize, i64),
     RevokeToken(usize),
     EndToken(usize),
+    ReplaceKey(u8),
+    /// The key before this one.
+    RetireKey(u8),
 }
 
 /// Who renews a secret.
@@ -180,6 +183,18 @@ impl World {
                 let hash = "0".repeat(64);
                 let event = v1::TokenRevoked { token_id: token_name(token).parse().unwrap(), hash };
                 self.say(Subject::Token { token_id: event.token_id.clone() }, event.into());
+            }
+            Act::ReplaceKey(key) => {
+                self.publish_keys(key, true);
+                self.breaks(ForecastKind::KeyReplaced, key_name(key - 1), self.now);
+                let when = self.now + 2 * DAY + self.roll(DAY);
+                self.at(when, Act::RetireKey(key));
+                let next = when + DAY + self.roll(2 * DAY);
+                self.at(next, Act::ReplaceKey(key + 1));
+            }
+            Act::RetireKey(key) => {
+                self.publish_keys(key, false);
+                self.mended(ForecastKind::KeyReplaced, &key_name(key - 1));
             }
             Act::EndToken(token) => self.breaks(ForecastKind::TokenEnds, token_name(token), self.now),
         }
