@@ -189,7 +189,7 @@ fn print_added(added: &KeyFile, as_json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     writeln!(out, "wrote {}", added.path.display())?;
-    writeln!(out, "next: the scheduler publishes it, and seals every secret to it: waybill keys list")?;
+    writeln!(out, "next: the scheduler publishes it and seals every secret to it: waybill keys list")?;
     Ok(writeln!(out, "next: when nothing needs the old ones, destroy them: waybill keys retire")?)
 }
 

@@ -179,6 +179,14 @@ async fn a_retired_key_closes_every_older_copy_of_the_vault() {
 
     let rotated = stack.run(&["keys", "rotate"]).await;
     assert!(rotated.status.success(), "{}{}", rotated.stdout, rotated.stderr);
+    let foretold = async |expected: bool| {
+        let told = eventually(PATIENCE, "the forecast", async || {
+            let said = stack.run(&["forecast", "--all", "--json"]).await;
+            (said.stdout.contains("\"key_replaced\"") == expected).then_some(())
+        });
+        told.await.unwrap_or_else(|error| panic!("{expected}: {error}\n{}", stack.logs()));
+    };
+    foretold(true).await;
     let retired = eventually(PATIENCE, "the end of the old key", async || {
         let said = stack.run(&["keys", "retire", "--published-for", "0"]).await;
         assert!([Some(0), Some(1)].contains(&said.status.code()), "{}{}", said.stdout, said.stderr);
@@ -186,6 +194,7 @@ async fn a_retired_key_closes_every_older_copy_of_the_vault() {
         (said.status.success() && left == 1).then_some(())
     });
     retired.await.unwrap_or_else(|error| panic!("{error}\n{}", stack.logs()));
+    foretold(false).await;
 
     // Nobody notices: what was saved before is attached and replaced, and a worker starts anew.
     stack.sigkill(&Service::Worker("w1".to_owned()));

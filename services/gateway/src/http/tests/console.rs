@@ -5,8 +5,12 @@ use axum::{
     http::{Request, header, request::Builder},
 };
 use serde_json::json;
+use waybill_schemas::v1::TokenRole;
 
-use super::support::{Answer, Gateway, OTHER_TOKEN, TOKEN};
+use super::{
+    roles::create_token,
+    support::{Answer, Gateway, OTHER_TOKEN, TOKEN},
+};
 
 const HOST: &str = "waybill.test";
 
@@ -153,4 +157,31 @@ async fn a_form_records_what_was_said_on_the_page_with_its_actor() {
     }
     let retry = send(&gateway, "/quarantine/1/retry", &cookie, origin, "").await;
     assert_eq!(retry.status.as_u16(), 403, "only an operator may: {}", retry.text);
+}
+
+#[tokio::test]
+async fn a_page_is_for_readers_and_a_form_asks_for_its_role() {
+    let gateway = filled().await;
+    for role in [TokenRole::Reader, TokenRole::Builder, TokenRole::Admin] {
+        create_token(&gateway, role).await;
+    }
+    gateway.tokens.recorded().refresh(&gateway.log, &mut None).await.unwrap();
+    let origin = "http://waybill.test";
+    for role in ["builder", "admin"] {
+        let refused = sign_in(&gateway, role, origin).await;
+        assert!(refused.status.as_u16() == 403 && refused.text.contains("not for reading"), "{role}: {}", refused.text);
+    }
+    let (reader, before) = (session(&gateway, "reader").await, gateway.events().len());
+    for (path, body) in [
+        ("/secrets/acme/oci-registry-a-b/rotate", "if_version=1&credentials=u%3Anew"),
+        ("/secrets/acme/oci-registry-a-b/revoke", "if_version=1&reason=closed"),
+        ("/secrets/acme/oci-registry-a-b/shred", "if_version=1&reason=&confirm=oci-registry-a-b"),
+        ("/quarantine/1/retry", ""),
+        ("/quarantine/1/discard", ""),
+    ] {
+        assert_eq!(page(&gateway, "/secrets/acme/oci-registry-a-b", &reader).await.status.as_u16(), 200);
+        let refused = send(&gateway, path, &reader, origin, body).await;
+        assert!(!refused.status.is_redirection(), "{path}: {refused:?}");
+    }
+    assert_eq!(gateway.events().len(), before, "nothing was recorded");
 }

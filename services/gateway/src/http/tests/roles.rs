@@ -20,7 +20,7 @@ const ROLES: [TokenRole; 4] = [TokenRole::Builder, TokenRole::Orchestrator, Toke
 const OF_THE_ISSUER: [&str; 5] = ["joinWorker", "retireWorker", "addWorkspace", "createToken", "revokeToken"];
 
 /// Makes a token of a role for every workspace, whose text is the role's name.
-async fn create_token(gateway: &Gateway, role: TokenRole) {
+pub(super) async fn create_token(gateway: &Gateway, role: TokenRole) {
     let token = TokenCreated {
         token_id: role.as_str().parse().unwrap(),
         roles: vec![role],
