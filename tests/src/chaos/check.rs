@@ -24,7 +24,7 @@ pub(super) async fn check(world: &mut World, client: Client) {
     let found = compare_answers(&events, &client).into_iter().chain(find_repetitions(&events, &client));
     found.chain(client.refusals.iter().cloned()).for_each(|anomaly| world.report.anomaly(anomaly));
     check_nodes(world, &client).await;
-    let verified = world.stack.run(&["replay", "--verify"]).await;
+    let verified = world.stack.run_within(RECOVERY, &["replay", "--verify"]).await;
     if !verified.status.success() {
         world.report.anomaly(format!("replay --verify: {}{}", verified.stdout, verified.stderr));
     }
@@ -37,7 +37,7 @@ async fn settle(world: &mut World, client: &Client) -> Vec<Recorded> {
     let mut before = 0;
     let mut last = Vec::new();
     let settled = eventually(RECOVERY, "a decision for each request, and then rest", async || {
-        let finished = stack.run(&["events", "--json"]).await;
+        let finished = stack.run_within(RECOVERY, &["events", "--json"]).await;
         if !finished.status.success() {
             return None;
         }

@@ -53,11 +53,16 @@ impl Recorded {
 impl Stack {
     /// Runs a subcommand to its end.
     pub async fn run(&self, arguments: &[&str]) -> Finished {
+        self.run_within(READ, arguments).await
+    }
+
+    /// Likewise, where there may be more to do.
+    pub async fn run_within(&self, limit: Duration, arguments: &[&str]) -> Finished {
         let mut child = self.waybill();
         child.args(arguments);
         let log_dir = self.scratch.folder("commands").expect("a folder for output");
         child.current_dir(&log_dir);
-        Process::run("waybill", child, &log_dir, READ).await.expect("the command ends")
+        Process::run("waybill", child, &log_dir, limit).await.expect("the command ends")
     }
 
     /// Everything in the log.
