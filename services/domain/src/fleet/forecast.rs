@@ -313,6 +313,11 @@ fn foretell_key(fleet: &Fleet, key: &str, since: Moment) -> Forecast {
     let rows = away.flat_map(|(_, numbers)| numbers).filter_map(|number| fleet.rows.get(number));
     let reach = Reach { placements: rows.filter(|row| row.standing.hop() != Hop::Withdrawn).collect() };
     let ([containers, images, workers], since) = (reach.counts(), Timestamp::from(since));
+    let unheard = match workers {
+        0 => "every worker with containers was heard of since".to_owned(),
+        1 => "1 worker with containers was not heard of since".to_owned(),
+        many => format!("{many} workers with containers were not heard of since"),
+    };
     Forecast {
         kind: ForecastKind::KeyReplaced,
         workspace: None,
@@ -323,8 +328,7 @@ fn foretell_key(fleet: &Fleet, key: &str, since: Moment) -> Forecast {
         images,
         workers,
         sentence: format!(
-            "the scheduler's key {key} was replaced at {since}, and opens what was sealed with it until it is retired; \
-             {workers} workers with containers were not heard of since"
+            "the scheduler's key {key} was replaced at {since}, and opens what was sealed with it until it is retired; {unheard}"
         ),
         remedy: "waybill keys retire".to_owned(),
     }

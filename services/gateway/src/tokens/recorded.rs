@@ -85,19 +85,20 @@ impl Recorded {
 
     /// Follows the log for ever: looks whenever the feed has news of a token.
     pub(crate) async fn follow(self, log: Arc<dyn Log>, feed: Arc<Feed>) {
-        let (mut read, mut news) = (None, feed.listen());
+        let (mut read, mut told, mut news) = (None, 0, feed.listen());
         loop {
             // What was known goes on: a log that is away takes no events either.
             let looked = self.refresh(log.as_ref(), &mut read).await;
             if let Err(error) = &looked {
                 tracing::debug!(error = chain(error), "tokens cannot be looked at");
             }
-            if looked.is_err() || !feed.is_complete() {
+            // Another replica may not have yet what the feed was given.
+            if looked.is_err() || !feed.is_complete() || read < Some(told) {
                 sleep(LOOK).await;
                 continue;
             }
             tokio::select! {
-                () = until_news_of_tokens(&mut news) => {}
+                sequence = until_news_of_tokens(&mut news) => told = sequence,
                 () = sleep(UNTOLD) => {}
             }
         }
@@ -131,13 +132,14 @@ impl Recorded {
     }
 }
 
-/// Waits for a message about a token, or for so many messages that one may have been missed.
-async fn until_news_of_tokens(news: &mut broadcast::Receiver<Arc<RawMessage>>) {
+/// Waits for a message about a token, whose sequence it returns, or for so many messages that one may have been missed: 0.
+async fn until_news_of_tokens(news: &mut broadcast::Receiver<Arc<RawMessage>>) -> u64 {
     let tokens = Filter::Tokens.to_string();
     loop {
         match news.recv().await {
             Ok(message) if !covers(&tokens, &message.subject) => {}
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Ok(message) => return message.sequence,
+            Err(RecvError::Lagged(_)) => return 0,
             // The gateway stops.
             Err(RecvError::Closed) => std::future::pending().await,
         }

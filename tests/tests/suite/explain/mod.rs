@@ -55,7 +55,9 @@ pub(crate) async fn expect(stack: &Stack, question: [&str; 2], expected: Expecte
     if expected.2 != "other_workspace" {
         let page = read_page(stack, &format!("/{}s/acme/{}", question[0], question[1])).await;
         let shown = squeezed(&without_markup(&page));
-        for part in of_verdict(expected, &answer["verdict"]) {
+        let notes = answer["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap());
+        let notes = notes.map(|note| note.chars().skip(1).collect());
+        for part in of_verdict(expected, &answer["verdict"]).into_iter().chain(notes) {
             assert!(shown.contains(&squeezed(&part.replace('`', ""))), "{question:?}: {part} is missing:\n{page}");
         }
     }

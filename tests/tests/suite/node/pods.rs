@@ -190,3 +190,35 @@ async fn what_a_program_was_refused_is_the_verdict() {
     node.questions(1).await;
     expect(&node.stack, ["container", "c1"], (1, "asked", "asked_and_refused", "not_expressible")).await;
 }
+
+/// The worker pulled the image whatever the node's own programs do: that they never asked is told, however that came about.
+#[tokio::test]
+async fn what_the_node_s_programs_did_not_do_is_noted() {
+    let registry = Registry::start(Scheme::Basic).unwrap();
+    let login = Login::new("ada", "pw");
+    registry.accounts().allow(&login);
+    let (host, reference) = (registry.host(), registry.serve("team/app", "1", &TinyImage::new("noted").unwrap()));
+    let node = require!(Node::start(Plan::default().plain_http(&[&host])).await);
+    for container in ["unused", "unmounted", "unreached", "used"] {
+        node.attach("acme", container, &reference, &login).await;
+        node.stack.wait_for_event("ImagePullSucceeded", container).await;
+    }
+    // Of a helper that is not on PATH, or that no rule of the runtime names, nothing is ever heard.
+    for (container, variable, words) in
+        [("unmounted", "WAYBILL_ACCESS_FILE", "no_access_file"), ("unreached", "WAYBILL_SOCKET", "no_answer")]
+    {
+        let mut helper = node.program("docker-credential-waybill", &format!("acme/{container}"));
+        helper.env(variable, node.root().join("nowhere")).arg("get");
+        let said = run(helper, &host);
+        let text = format!("{}{}", said.stdout, said.stderr);
+        assert!(said.code == 1 && text.contains(words), "{text}");
+    }
+    assert_eq!(node.docker("acme/used", "get", &host).code, 0);
+    node.questions(1).await;
+    for container in ["unused", "unmounted", "unreached", "used"] {
+        let answer =
+            expect(&node.stack, ["container", container], (0, "pull", "pulled", "was pulled with creds-")).await;
+        let is_noted = answer["notes"].to_string().contains("nobody asked: no program of the node has asked");
+        assert_eq!(is_noted, container != "used", "{answer:#}");
+    }
+}
