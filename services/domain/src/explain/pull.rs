@@ -114,7 +114,7 @@ fn sentence(used: Option<&Credential>, failed: &ImagePullFailed) -> String {
         PullFailure::RateLimited => format!("{host} asked for patience with a pull of {image} {with}"),
         PullFailure::RegistryError => format!("{host} failed a pull of {image} {with}"),
         PullFailure::DigestMismatch => format!("{host} sent content for {image} that is not what its digest says"),
-        PullFailure::NoImageReference => "no build recorded what to pull".to_owned(),
+        PullFailure::NoImageReference => "there was nothing to pull".to_owned(),
         PullFailure::InvalidReference => format!("{image} cannot be pulled"),
         PullFailure::Storage => format!("worker {} could not store {image}", failed.worker_id),
         PullFailure::NoLogin => {

@@ -108,7 +108,7 @@ fn render_message(one: &Unreadable, may_act: bool) -> Markup {
         li {
             p.line {
                 span { a href={ "/events/" (sequence) } { "sequence " (sequence) } " " code { (one.subject) } }
-                span.soft.small { (layout::render_time(one.at)) " · " (one.bytes) " bytes" }
+                span.soft.small { (layout::render_time(one.at)) " · " (layout::spell_count(one.bytes, "byte")) }
             }
             p.bad { (one.error) }
             @if may_act {
