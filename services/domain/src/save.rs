@@ -220,7 +220,7 @@ fn find_subject(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError>
             credentials: build.existing_image_creds.as_ref(),
             credentials_field: "existing_image_creds",
             secret_name: build.existing_image_secret.clone(),
-            misplaced: build.base_image_creds.as_ref().map(|_| "base_image_creds"),
+            misplaced: build.base_image_creds.as_ref().filter(|creds| !creds.is_blank()).map(|_| "base_image_creds"),
         }));
     }
     let Some(base) = given(&build.base_image) else { return Ok(None) };
@@ -230,7 +230,11 @@ fn find_subject(build: &BuildRequest) -> Result<Option<Subject<'_>>, BuildError>
         credentials: build.base_image_creds.as_ref(),
         credentials_field: "base_image_creds",
         secret_name: build.base_image_secret.clone(),
-        misplaced: build.existing_image_creds.as_ref().map(|_| "existing_image_creds"),
+        misplaced: build
+            .existing_image_creds
+            .as_ref()
+            .filter(|creds| !creds.is_blank())
+            .map(|_| "existing_image_creds"),
     }))
 }
 

@@ -237,3 +237,17 @@ fn a_secret_bound_elsewhere_is_a_skip_that_names_both_hosts() {
     assert_eq!(skip.reason, v1::SaveSkipReason::RegistryMismatch);
     assert_eq!(skip.detail.as_deref(), Some("secret team is for a.b, the image is on c.d"));
 }
+
+#[test]
+fn credentials_in_the_field_of_another_image_are_told_unless_they_are_empty() {
+    let text = |text: &str| Some(CredentialInput::Text(text.into()));
+    for (creds, expected) in
+        [(text("u:p"), Some("there is base_image_creds, which is not for this image")), (text(" "), None), (None, None)]
+    {
+        let build = BuildRequest { existing_image_uri: Some("a.b/c".to_owned()), base_image_creds: creds, ..build() };
+        match decide_build(&build, "2026-01-01T00:00:00Z".parse().unwrap()).unwrap() {
+            BuildDecision::Skip(skip) => assert_eq!(skip.detail.as_deref(), expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}

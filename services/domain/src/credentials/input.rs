@@ -20,6 +20,15 @@ pub enum CredentialInput {
 }
 
 impl CredentialInput {
+    /// True if nothing with a value was given, as by variables that are not set.
+    pub fn is_blank(&self) -> bool {
+        match self {
+            Self::Keys(keys) => keys.values().all(Secret::is_empty),
+            Self::Docker(_) => false,
+            Self::Text(text) => text.expose().trim().is_empty(),
+        }
+    }
+
     /// The keys and values given, as a map.
     pub fn from_keys<K: Into<String>, V: Into<Secret>>(keys: impl IntoIterator<Item = (K, V)>) -> Self {
         Self::Keys(keys.into_iter().map(|(key, value)| (key.into(), value.into())).collect())

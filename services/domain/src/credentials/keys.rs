@@ -115,7 +115,9 @@ impl Keys {
 
 /// True if few letters are wrong, dropped, added or swapped; in a short name fewer are.
 fn is_almost(known: &str, key: &str) -> bool {
-    strsim::damerau_levenshtein(known, &key.to_ascii_uppercase()) <= if known.len() < 6 { 1 } else { 2 }
+    let most = if known.len() < 6 { 1 } else { 2 };
+    // A key may be as long as a request: only one of about the same length is compared.
+    known.len().abs_diff(key.len()) <= most && strsim::damerau_levenshtein(known, &key.to_ascii_uppercase()) <= most
 }
 
 /// What files and editors put before a text.

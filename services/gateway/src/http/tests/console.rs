@@ -179,9 +179,9 @@ async fn a_page_is_for_readers_and_a_form_asks_for_its_role() {
         ("/quarantine/1/retry", ""),
         ("/quarantine/1/discard", ""),
     ] {
-        assert_eq!(page(&gateway, "/secrets/acme/oci-registry-a-b", &reader).await.status.as_u16(), 200);
         let refused = send(&gateway, path, &reader, origin, body).await;
         assert!(!refused.status.is_redirection(), "{path}: {refused:?}");
+        assert!(!path.starts_with("/quarantine") || refused.status.as_u16() == 403, "{path}: {refused:?}");
     }
     assert_eq!(gateway.events().len(), before, "nothing was recorded");
 }
