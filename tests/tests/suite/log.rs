@@ -33,8 +33,9 @@ const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
 /// A reader that may not read is told so, or hears nothing for this long.
 const SILENCE: Duration = Duration::from_secs(2);
 
-async fn connect(url: String) -> EventLog {
-    let config = NatsConfig {
+/// For a server that asks nobody for a login.
+pub(crate) fn config(url: String) -> NatsConfig {
+    NatsConfig {
         require_tls: false,
         url,
         credentials: None,
@@ -42,8 +43,11 @@ async fn connect(url: String) -> EventLog {
         ca_file: None,
         name: "test".to_owned(),
         renews: None,
-    };
-    EventLog::connect(config).await.unwrap()
+    }
+}
+
+async fn connect(url: String) -> EventLog {
+    EventLog::connect(config(url)).await.unwrap()
 }
 
 async fn server() -> Result<(NatsServer, EventLog), StartError> {

@@ -1,6 +1,7 @@
 //! Three servers: one at a time hangs, is cut off or dies, and everything goes on; one server becomes three; a log is lost and
 //! restored; nothing beyond loopback goes in the clear.
 
+mod answers;
 mod damage;
 mod drill;
 mod limits;
