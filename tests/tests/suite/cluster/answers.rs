@@ -25,6 +25,7 @@ async fn server(scratch: &Scratch) -> Result<NatsServer, StartError> {
 async fn answer(client: &Client, question: Message, answer: &Value) {
     let to = question.reply.expect("a question has a reply subject");
     client.publish(to, answer.to_string().into()).await.unwrap();
+    client.flush().await.unwrap();
 }
 
 fn failure(err_code: u64, description: &str) -> Value {
@@ -36,7 +37,8 @@ async fn take(client: Client, mut restores: Subscriber, mut infos: Subscriber) -
     answer(&client, infos.next().await.unwrap(), &failure(10059, "stream not found")).await;
     drop(restores.next().await);
     // The restore whose answer was lost still holds the name.
-    answer(&client, restores.next().await.unwrap(), &failure(10130, "stream name already in use, cannot restore")).await;
+    answer(&client, restores.next().await.unwrap(), &failure(10130, "stream name already in use, cannot restore"))
+        .await;
     answer(&client, restores.next().await.unwrap(), &json!({ "deliver_subject": TO })).await;
     sleep(Duration::from_millis(300)).await;
     let mut chunks = client.subscribe(TO).await.unwrap();

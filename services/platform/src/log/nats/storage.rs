@@ -5,24 +5,29 @@
 
 use std::time::Duration;
 
-use async_nats::{Message, Request};
+use async_nats::{Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{InspectError, Inspector, NatsConfig, Reply};
+use crate::log::API_PREFIX;
 
-/// The server checks and packs a stream before it sends the first chunk.
-const CHUNK_LIMIT: Duration = Duration::from_secs(60);
+/// How long one step may take: the server checks and packs a stream before it sends the first chunk.
+const STEP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a question that can be asked again waits for its answer. A server gives a restore up after as long without a chunk.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of a chunk; far below the largest message.
 const CHUNK: usize = 256 * 1024;
 /// How long a stream that was restored, or got more copies, may take to be whole.
 const WHOLE_LIMIT: Duration = Duration::from_secs(300);
-/// How long servers may take to find each other.
+/// How long servers may take to find each other. Meanwhile what is sent to one of them, or comes back from it, can be lost.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(200);
 const STREAM_NOT_FOUND: u64 = 10059;
+/// A restore is under way, or there is such a stream.
+const NAME_IN_USE: u64 = 10130;
 
 /// Why a stream could not be backed up, restored or changed.
 #[derive(Debug, thiserror::Error)]
@@ -100,13 +105,11 @@ impl Storage {
         let mut chunks = subscribed.map_err(|error| refused(error.to_string()))?;
         let question = json!({ "deliver_subject": inbox, "chunk_size": CHUNK, "jsck": true, "no_consumers": false });
         // The answer comes once every message was checked.
-        let subject = format!("$JS.API.STREAM.SNAPSHOT.{stream}");
-        let request = Request::new().payload(question.to_string().into()).timeout(Some(CHUNK_LIMIT));
-        let answer = client.send_request(subject, request).await.map_err(|error| refused(error.to_string()))?;
-        let answer = Reply::Answer(serde_json::from_slice(&answer.payload).unwrap_or(Value::Null));
-        begin(&accepted("back up", stream, answer)?)?;
+        let subject = format!("{API_PREFIX}.STREAM.SNAPSHOT.{stream}");
+        let reply = self.send(&subject, question.to_string().into(), STEP_LIMIT).await;
+        begin(&accepted("back up", stream, reply)?)?;
         loop {
-            let next = timeout(CHUNK_LIMIT, chunks.next()).await;
+            let next = timeout(STEP_LIMIT, chunks.next()).await;
             let Message { payload, reply, status, description, .. } =
                 next.ok().flatten().ok_or_else(|| refused("it stopped sending".to_owned()))?;
             if status.is_some_and(|status| status.as_u16() >= 400) {
@@ -139,20 +142,15 @@ impl Storage {
             return Err(StorageError::Exists { stream: stream.to_owned(), last });
         }
         let question = json!({ "config": config, "state": state });
-        let reply = self.inspector.api(&format!("STREAM.RESTORE.{stream}"), &question).await;
-        let answer = accepted("restore", stream, reply)?;
+        let answer = accepted("restore", stream, self.ask(&format!("RESTORE.{stream}"), &question).await)?;
         let refused = |reason: String| StorageError::Refused { what: "restore", stream: stream.to_owned(), reason };
         let to = answer.get("deliver_subject").and_then(Value::as_str).map(str::to_owned);
         let to = to.ok_or_else(|| refused("it says nowhere to send the backup".to_owned()))?;
         loop {
             let chunk = read()?;
             let is_last = chunk.is_none();
-            let request = Request::new().payload(chunk.unwrap_or_default().into()).timeout(Some(CHUNK_LIMIT));
-            let sent = self.inspector.client().send_request(to.clone(), request).await;
-            let answer = sent.map_err(|error| refused(error.to_string()))?.payload;
-            if !answer.is_empty() {
-                accepted("restore", stream, Reply::Answer(serde_json::from_slice(&answer).unwrap_or(Value::Null)))?;
-            }
+            let reply = self.send(&to, chunk.unwrap_or_default().into(), STEP_LIMIT).await;
+            accepted("restore", stream, reply)?;
             if is_last {
                 break;
             }
@@ -177,12 +175,45 @@ impl Storage {
         if let Some(fields) = config.as_object_mut() {
             fields.insert("num_replicas".to_owned(), json!(replicas));
         }
-        let reply = self.inspector.api(&format!("STREAM.UPDATE.{stream}"), &config).await;
-        accepted("change", stream, reply)?;
+        accepted("change", stream, self.ask(&format!("UPDATE.{stream}"), &config).await)?;
         self.wait_until_whole(stream, |info| {
             info.pointer("/config/num_replicas").and_then(Value::as_u64) == Some(replicas)
         })
         .await
+    }
+
+    /// Asks the stream API for what may be asked twice, until there is an answer. A restore whose answer was lost holds the name
+    /// until the server gives it up.
+    async fn ask(&self, subject: &str, question: &Value) -> Reply {
+        let subject = format!("{API_PREFIX}.STREAM.{subject}");
+        let question = Bytes::from(question.to_string());
+        let limit = Instant::now() + START_LIMIT;
+        let mut was_lost = false;
+        loop {
+            let reply = self.send(&subject, question.clone(), ANSWER_LIMIT).await;
+            let is_silence = matches!(reply, Reply::Silence(_));
+            let is_held = was_lost && reply.error_code() == Some(NAME_IN_USE);
+            was_lost |= is_silence;
+            if !(is_silence || is_held) || Instant::now() > limit {
+                return reply;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Sends a question or a chunk, and again while the server says that nobody was there to get it.
+    async fn send(&self, to: &str, payload: Bytes, limit: Duration) -> Reply {
+        let until = Instant::now() + ANSWER_LIMIT;
+        loop {
+            let request = Request::new().payload(payload.clone()).timeout(Some(limit));
+            match self.inspector.client().send_request(to.to_owned(), request).await {
+                Ok(message) => return Reply::Answer(serde_json::from_slice(&message.payload).unwrap_or(Value::Null)),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders && Instant::now() < until => {
+                    sleep(LOOK).await;
+                }
+                Err(error) => return Reply::Silence(error.to_string()),
+            }
+        }
     }
 
     /// As [`info`](Self::info), of servers that may have been started just now and have no leader yet.
