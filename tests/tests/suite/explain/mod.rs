@@ -145,9 +145,10 @@ fn for_people([kind, id]: [&str; 2], expected: Expected<'_>, answer: &Value) -> 
     parts
 }
 
-/// Whether a verdict tells how far readers are, which may be otherwise a moment later.
+/// Whether a verdict tells how far readers are, or what a service found of the log, which may be otherwise a moment later.
 fn of_readers(verdict: &Value) -> bool {
-    verdict["state"] == "in_flight" || verdict["code"].as_str().unwrap().starts_with("lost_by_")
+    let code = verdict["code"].as_str().unwrap();
+    verdict["state"] == "in_flight" || code == "log_full" || code.starts_with("lost_by_")
 }
 
 /// Without what wrapping adds.

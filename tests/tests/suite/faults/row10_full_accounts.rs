@@ -7,6 +7,8 @@ use waybill_tests::{
     wait::eventually,
 };
 
+use crate::explain::expect;
+
 use super::{
     PATIENCE,
     admin::{Admin, limit_storage},
@@ -57,6 +59,14 @@ pub(super) async fn doctor_findings(stack: &Stack) -> String {
     checks.filter(|check| check["status"] == "attention").map(Value::to_string).collect()
 }
 
+/// A request that waits for a decision is not the scheduler's fault, wherever one asks. The gateway has tried a moment ago.
+pub(super) async fn explained_as_full(stack: &Stack, container: &str) {
+    let refused = stack.container(WORKSPACE, "c-refused", "img", "w1").await;
+    assert!(refused.status.is_server_error(), "{refused:?}");
+    let expected = (1, "attached", "log_full", "the scheduler's decision cannot be recorded: the event log");
+    expect(stack, ["container", container], expected).await;
+}
+
 /// Waits until every request that was taken has its decision and outcome, from the scheduler that runs.
 pub(super) async fn assert_recovered(stack: &mut Stack, taken: &[(u64, String)]) {
     let decided = stack.wait_for("every decision", |events| {
@@ -98,6 +108,9 @@ async fn a_full_account_is_said_and_passes_by_itself() {
     until_says(&mut stack, &Service::Gateway, contract::says_full).await;
     let findings = doctor_findings(&stack).await;
     assert!(contract::says_full(&findings), "the doctor finds: {findings}");
+
+    let (_, waiting) = taken.last().unwrap();
+    explained_as_full(&stack, waiting).await;
 
     limit_storage(&mut stack, None).await;
     assert_recovered(&mut stack, &taken).await;

@@ -16,7 +16,7 @@ use super::{
     PATIENCE,
     contract::{self, WORKSPACE},
     fleet::verify,
-    row10_full_accounts::{assert_recovered, doctor_findings, request_until_full, until_says},
+    row10_full_accounts::{assert_recovered, doctor_findings, explained_as_full, request_until_full, until_says},
 };
 
 const DISK: &str = "32m";
@@ -96,6 +96,8 @@ async fn a_full_disk_is_said_and_passes_by_itself() {
     until_says(&mut stack, &Service::Gateway, contract::says_unwritable).await;
     let findings = doctor_findings(&stack).await;
     assert!(contract::says_unwritable(&findings), "the doctor finds: {findings}");
+    let (_, waiting) = taken.last().unwrap();
+    explained_as_full(&stack, waiting).await;
 
     // After a failed write nats-server acknowledges nothing more on the stream until it is started again.
     disk.run(EMPTY);
