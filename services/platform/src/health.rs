@@ -107,17 +107,26 @@ pub async fn follow(mut connected: watch::Receiver<bool>, part: ComponentHandle)
     }
 }
 
+/// Why the log takes no events, as this process's last publishes found; none where they found nothing.
+pub fn no_room(log: &dyn Log) -> Option<String> {
+    let full = log.full().borrow().clone().map(|reason| format!("the event log has no room: {reason}"));
+    full.or_else(|| {
+        let reason = log.unanswered().borrow().clone()?;
+        Some(format!(
+            "the event log acknowledges no events: {reason}; where its disk was full, restart nats-server once it has room"
+        ))
+    })
+}
+
 /// Keeps a part's readiness with the log's room: not ready while the log is full, or acknowledges nothing.
 pub async fn follow_room(log: &dyn Log, part: ComponentHandle) {
     let (mut full, mut unanswered) = (log.full(), log.unanswered());
     loop {
-        let (no_room, silence) = (full.borrow_and_update().clone(), unanswered.borrow_and_update().clone());
-        match (no_room, silence) {
-            (Some(reason), _) => part.not_ready(format!("the event log has no room: {reason}")),
-            (None, Some(reason)) => part.not_ready(format!(
-                "the event log acknowledges no events: {reason}; where its disk was full, restart nats-server once it has room"
-            )),
-            (None, None) => part.ready(),
+        full.mark_unchanged();
+        unanswered.mark_unchanged();
+        match no_room(log) {
+            Some(why) => part.not_ready(why),
+            None => part.ready(),
         }
         let changed = tokio::select! {
             changed = full.changed() => changed,

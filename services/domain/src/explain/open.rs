@@ -63,14 +63,9 @@ pub(super) fn await_decision(undecided: Undecided<'_>, readers: &Readers, now: T
 /// A log that takes no events keeps everybody from reporting.
 fn log_full(hop: Hop, readers: &Readers, what: &str) -> Option<Verdict> {
     let words = readers.log_full.as_ref()?;
-    let remedy =
-        "Make room on nats-server: on its disk, or in the limits of its account. What waits is written by itself then.";
-    Some(Verdict::broken(
-        hop,
-        Code::LogFull,
-        format!("{what} cannot be recorded: the log takes no events ({words})"),
-        remedy,
-    ))
+    let remedy = "Make room on nats-server: on its disk, or in the limits of its account. Where its disk was full, restart it then. What \
+                  waits is written by itself.";
+    Some(Verdict::broken(hop, Code::LogFull, format!("{what} cannot be recorded: {words}"), remedy))
 }
 
 fn is_lost(state: &ReaderState, at: Timestamp, now: Timestamp) -> bool {

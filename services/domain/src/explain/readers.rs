@@ -10,7 +10,7 @@ pub struct Readers {
     pub scheduler: ReaderStatus,
     /// The worker of the container's newest placement.
     pub worker: ReaderStatus,
-    /// The server's words where the log takes no events at present.
+    /// Why the log takes no events at present, in the words of a service that found no room.
     pub log_full: Option<String>,
 }
 

@@ -60,7 +60,7 @@ fn a_log_without_room_is_what_open_hops_wait_for() {
     let full = |scheduler: ReaderStatus| Readers {
         scheduler: scheduler.clone(),
         worker: scheduler,
-        log_full: Some("no space left on device".to_owned()),
+        log_full: Some("the event log has no room: no space left on device".to_owned()),
     };
     for (words, code) in [
         (UNDECIDED, Code::LogFull),
@@ -75,7 +75,11 @@ fn a_log_without_room_is_what_open_hops_wait_for() {
         let verdict = explain_container(&world.history(), &workspace(), &container(), &readers, world.now()).verdict;
         assert_eq!(verdict.code, code, "{words}: {}", verdict.sentence);
         if code == Code::LogFull {
-            assert!(verdict.sentence.contains("(no space left on device)"), "{words}: {}", verdict.sentence);
+            assert!(
+                verdict.sentence.contains("recorded: the event log has no room: no space left"),
+                "{words}: {}",
+                verdict.sentence
+            );
             assert!(verdict.remedy.contains("Make room on nats-server"), "{words}: {}", verdict.remedy);
         }
     }

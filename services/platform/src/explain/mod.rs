@@ -14,6 +14,7 @@ use waybill_schemas::{ContainerId, Filter, ImageId, SecretName, Subject, Timesta
 
 use crate::{
     events::Place,
+    health,
     log::{ConsumerSpec, ConsumerState, Log, LogError},
     trace,
 };
@@ -216,7 +217,7 @@ impl Explainer {
         };
         let told_at = |state: &Option<ConsumerState>| state.as_ref().and_then(|state| state.told_at);
         let now = told_at(&scheduler).max(worker.as_ref().and_then(told_at)).unwrap_or_else(trace::now);
-        let log_full = self.log.full().borrow().clone();
+        let log_full = health::no_room(self.log.as_ref());
         let worker = worker.map_or(ReaderStatus::Unknown, status);
         Ok((Readers { scheduler: status(scheduler), worker, log_full }, now))
     }

@@ -72,6 +72,13 @@ pub(super) async fn services(client: &Client, home: &Home) -> Vec<Finding> {
         .await
 }
 
+/// What the first service says that finds no room in the log.
+pub(super) async fn no_room(client: &Client, home: &Home) -> Option<String> {
+    let addresses = home.roles.values().filter_map(|settings| settings.health.as_deref());
+    let answers = join_all(addresses.map(|address| readiness(client, address))).await;
+    answers.into_iter().flatten().find_map(|mut answer| answer.components.remove(ROOM).filter(|says| says != "ready"))
+}
+
 async fn readiness(client: &Client, address: &str) -> Result<Readiness, String> {
     let answer = client.get(format!("{address}/readyz")).send().await;
     let answer = answer.map_err(reason)?;

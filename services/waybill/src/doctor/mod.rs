@@ -46,6 +46,11 @@ pub(crate) fn run(home: &Path, arguments: &DoctorArguments) -> Result<(), Failur
     }
 }
 
+/// Why the log takes no events, in the words of a service of this machine; none where each finds room, or does not answer.
+pub(crate) async fn no_room(home: &Path) -> Option<String> {
+    health::no_room(&health::client().ok()?, &Home::read(home)).await
+}
+
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     let mut out = output::stdout();
     if json {

@@ -10,7 +10,7 @@ pub(crate) use text::{paragraph, sentence, time as spell_time};
 use std::{io::Write as _, path::Path, process::ExitCode};
 
 use serde_json::{Map, Value, json};
-use waybill_domain::explain::{Asked, Case, Code, Difference, Explanation, Proof, State, Step, prove_remedy};
+use waybill_domain::explain::{Asked, Case, Code, Difference, Explanation, Proof, Readers, State, Step, prove_remedy};
 use waybill_platform::{
     config::Settings,
     events::Place,
@@ -22,7 +22,7 @@ use waybill_platform::{
 use crate::{
     Failure,
     cli::{ExplainArguments, Question},
-    exit, operator, output,
+    doctor, exit, operator, output,
 };
 
 /// `waybill explain`: the exit status says how the id is.
@@ -64,7 +64,7 @@ fn answer(home: &Path, arguments: &ExplainArguments) -> Result<State, Failure> {
         }
         (Some(question), None) => {
             let settings = operator::settings(home)?;
-            let told = ask(&settings, arguments, question)?;
+            let told = ask(home, &settings, arguments, question)?;
             show(&told, &Traces::read(&settings)?, arguments)
         }
         (None, None) => {
@@ -113,7 +113,7 @@ async fn archived_note(log: &dyn Log) -> Result<Option<String>, Failure> {
     }))
 }
 
-fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -> Result<Told, Failure> {
+fn ask(home: &Path, settings: &Settings, arguments: &ExplainArguments, question: &Question) -> Result<Told, Failure> {
     let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
     let asked = question.asked();
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
@@ -124,7 +124,12 @@ fn ask(settings: &Settings, arguments: &ExplainArguments, question: &Question) -
                 Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
                 None => present.clone(),
             };
-            Ok(explainer.gather(&workspace, &asked).await?)
+            let mut case = explainer.gather(&workspace, &asked).await?;
+            // This process publishes nothing, and so finds out nothing of the log's room. Where nobody is waited for, it does not matter.
+            if case.readers != Readers::unknown() {
+                case.readers.log_full = doctor::no_room(home).await;
+            }
+            Ok(case)
         };
         match arguments.diff {
             None => {
