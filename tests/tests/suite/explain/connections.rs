@@ -22,7 +22,7 @@ use waybill_tests::{
     stack::Plan,
 };
 
-use super::expect;
+use super::{build_and_run, expect};
 
 /// What a server does with whoever connects.
 enum Manner {
@@ -111,10 +111,7 @@ async fn each_failed_connection_is_told_apart() {
         ("cloud", ECR_HOST, aws, (1, "provider", "token_exchange_unreachable", "the cloud could not be asked")),
     ];
     for (name, host, credentials, expected) in cases {
-        let built = stack.build("acme", name, &format!("{host}/team/app:1"), credentials).await;
-        assert_eq!(built.status, 201, "{name}: {built:?}");
-        stack.container("acme", name, name, "w1").await;
-        stack.wait_for_outcome(name).await;
+        build_and_run(&stack, name, &format!("{host}/team/app:1"), credentials).await;
         expect(&stack, ["container", name], expected).await;
     }
 }

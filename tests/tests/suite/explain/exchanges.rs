@@ -10,7 +10,7 @@ use waybill_tests::{
     stack::Plan,
 };
 
-use super::{Expected, expect_remedy};
+use super::{Expected, build_and_run, expect_remedy};
 
 const GOOGLE_HOST: &str = "eu-docker.pkg.dev";
 const AZURE_HOST: &str = "waybilltests.azurecr.io";
@@ -46,10 +46,7 @@ async fn each_refusal_of_a_cloud_has_its_cause_and_remedy() {
     for (name, status, error, expected, remedy) in of_aws {
         // The client tries again what may pass.
         (0..8).for_each(|_| ecr.fail_next(status, error));
-        let built = stack.build("acme", name, &format!("{ECR_HOST}/{name}:1"), aws(name)).await;
-        assert_eq!(built.status, 201, "{name}: {built:?}");
-        stack.container("acme", name, name, "w1").await;
-        stack.wait_for_outcome(name).await;
+        build_and_run(&stack, name, &format!("{ECR_HOST}/{name}:1"), aws(name)).await;
         ecr.heal();
         expect_remedy(&stack, name, expected, remedy).await;
     }
@@ -60,10 +57,7 @@ async fn each_refusal_of_a_cloud_has_its_cause_and_remedy() {
         ("google-account", GOOGLE_HOST, key("gone@project.iam.gserviceaccount.com"), "does not know the account"),
     ];
     for (name, host, credentials, remedy) in others {
-        let built = stack.build("acme", name, &format!("{host}/team/app:1"), credentials).await;
-        assert_eq!(built.status, 201, "{name}: {built:?}");
-        stack.container("acme", name, name, "w1").await;
-        stack.wait_for_outcome(name).await;
+        build_and_run(&stack, name, &format!("{host}/team/app:1"), credentials).await;
         expect_remedy(&stack, name, refused, remedy).await;
     }
 }

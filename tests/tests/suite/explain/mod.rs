@@ -64,6 +64,14 @@ pub(crate) async fn expect(stack: &Stack, question: [&str; 2], expected: Expecte
     answer
 }
 
+/// Builds an image and requests a container of the same name, on worker `w1`, which ends one way or the other.
+async fn build_and_run(stack: &Stack, name: &str, reference: &str, credentials: Value) {
+    let built = stack.build("acme", name, reference, credentials).await;
+    assert_eq!(built.status, 201, "{name}: {built:?}");
+    stack.container("acme", name, name, "w1").await;
+    stack.wait_for_outcome(name).await;
+}
+
 /// As [`expect`], where the words of the remedy are known as well.
 async fn expect_remedy(stack: &Stack, container: &str, expected: Expected<'_>, remedy: &str) {
     let answer = expect(stack, ["container", container], expected).await;

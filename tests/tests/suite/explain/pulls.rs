@@ -10,7 +10,7 @@ use waybill_tests::{
     stack::Plan,
 };
 
-use super::expect;
+use super::{build_and_run, expect};
 
 #[tokio::test]
 async fn each_refusal_is_told_apart() {
@@ -41,9 +41,7 @@ async fn each_refusal_is_told_apart() {
         if let Some(status) = status {
             registry.inject(Fault::status(status).on(Endpoint::Manifest));
         }
-        stack.build("acme", name, reference, json!(credentials)).await;
-        stack.container("acme", name, name, "w1").await;
-        stack.wait_for_outcome(name).await;
+        build_and_run(&stack, name, reference, json!(credentials)).await;
         registry.heal();
         expect(&stack, ["container", name], expected).await;
     }

@@ -12,7 +12,7 @@ use waybill_tests::{
     stack::{Plan, Stack},
 };
 
-use super::{Expected, expect_remedy};
+use super::{Expected, build_and_run, expect_remedy};
 
 /// What one registry does to one repository of the row's name.
 type Row<'r> = (&'r str, Fault, Expected<'r>, &'r str);
@@ -37,10 +37,7 @@ async fn pull(stack: &Stack, registry: &Registry, rows: Vec<Row<'_>>) {
     for (name, fault, expected, remedy) in rows {
         let reference = registry.serve(&format!("{name}/app"), "1", &TinyImage::new(name).unwrap());
         registry.inject(fault);
-        let built = stack.build("acme", name, &reference, json!("u:p")).await;
-        assert_eq!(built.status, 201, "{name}: {built:?}");
-        stack.container("acme", name, name, "w1").await;
-        stack.wait_for_outcome(name).await;
+        build_and_run(stack, name, &reference, json!("u:p")).await;
         registry.heal();
         expect_remedy(stack, name, expected, remedy).await;
     }
