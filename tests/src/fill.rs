@@ -24,6 +24,8 @@ const CONTAINERS: u64 = 500;
 const BUILDS: u64 = 100;
 /// Images that are built again in one round, each once; the first of all at the end, so that their story spans the log.
 const REBUILDS: u64 = 10;
+/// Of so many containers, one is refused by its registry.
+const REFUSED: u64 = 10;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A message to publish as it is.
@@ -253,8 +255,15 @@ fn provider(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Fill
 }
 
 fn pull(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Filling {
-    let body = json!({ "image_ref": format!("{REGISTRY}/team/app:1"), "digest": format!("sha256:{}", "0".repeat(64)) });
-    outcome("ImagePullSucceeded", b"pull", (number, request, placement, decided_by), body)
+    let image_ref = format!("{REGISTRY}/team/app:1");
+    let (event, body) = if number % REFUSED == REFUSED - 1 {
+        let reasons = ["unauthorized", "not_found", "rate_limited"];
+        let reason = reasons.iter().cycle().nth(usize::try_from(number / REFUSED % 3).expect("a small number"));
+        ("ImagePullFailed", json!({ "image_ref": image_ref, "reason": reason, "detail": "the registry refused" }))
+    } else {
+        ("ImagePullSucceeded", json!({ "image_ref": image_ref, "digest": format!("sha256:{}", "0".repeat(64)) }))
+    };
+    outcome(event, b"pull", (number, request, placement, decided_by), body)
 }
 
 fn outcome(

@@ -48,8 +48,8 @@ pub(crate) async fn history(scale: Scale, report: &mut Report) -> Result<(), Fai
         let id = format!("c-{}", round * (filled.containers - 1) / (scale.questions - 1).max(1));
         stack.nats().stop().await?;
         stack.nats().restart().await?;
-        restarted.push(explain(&stack, &id).await?);
-        from_memory.push(explain(&stack, &id).await?);
+        restarted.push(explain(&stack, &["explain", "container", &id, "--json"]).await?);
+        from_memory.push(explain(&stack, &["explain", "container", &id, "--json"]).await?);
     }
     report.amount(format!("explain in {events} events"), "ms", &from_memory, Goal::AtMost(10.0));
     report.amount("explain, the server just restarted", "ms", &restarted, Goal::AtMost(10.0));
@@ -110,10 +110,10 @@ async fn replay(stack: &Stack, arguments: &[&str], events: u64) -> Result<f64, F
     Ok(per_second(usize::try_from(events)?, elapsed))
 }
 
-/// Milliseconds of one `waybill explain`, from its start to its end.
-async fn explain(stack: &Stack, id: &str) -> Result<f64, Failure> {
+/// Milliseconds of one `waybill explain …`, from its start to its end.
+pub(crate) async fn explain(stack: &Stack, question: &[&str]) -> Result<f64, Failure> {
     let mut command = Command::from(stack.waybill());
-    command.args(["explain", "container", id, "--json"]).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(question).stdin(Stdio::null()).kill_on_drop(true);
     let started = Instant::now();
     let finished = tokio::time::timeout(LIMIT, command.output()).await??;
     if finished.status.code() == Some(2) {

@@ -7,6 +7,7 @@
 mod bare;
 mod bench;
 mod decisions;
+mod failures;
 mod fleet;
 mod gateway;
 mod growth;
@@ -34,9 +35,10 @@ async fn main() -> ExitCode {
 }
 
 /// Parts of the benchmark, in their order; arguments may name some of them.
-const PARTS: [&str; 8] = ["idle", "gateway", "latency", "containers", "decisions", "growth", "fleet", "history"];
+const PARTS: [&str; 9] =
+    ["idle", "gateway", "latency", "containers", "decisions", "growth", "fleet", "failures", "history"];
 /// Those with a stack of their own.
-const APART: [&str; 2] = ["fleet", "history"];
+const APART: [&str; 3] = ["fleet", "failures", "history"];
 
 async fn run() -> Result<(), Failure> {
     let (scale, parts) = read_arguments(std::env::args().skip(1))?;
@@ -59,6 +61,9 @@ async fn run() -> Result<(), Failure> {
     }
     if is_wanted("fleet") {
         fleet::fleet(scale, &mut report).await?;
+    }
+    if is_wanted("failures") {
+        failures::failures(scale, &mut report).await?;
     }
     if is_wanted("history") {
         history::history(scale, &mut report).await?;
