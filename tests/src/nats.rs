@@ -3,6 +3,8 @@
 mod binary;
 mod greeting;
 
+pub use binary::OLDEST;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

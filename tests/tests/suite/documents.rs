@@ -3,8 +3,10 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
+use waybill_platform::log::supported;
 use waybill_tests::{
     find,
+    nats::OLDEST,
     process::Process,
     require,
     scratch::Scratch,
@@ -131,6 +133,18 @@ fn every_path_leads_somewhere() {
             let file = path.split(' ').next().unwrap();
             assert!(Path::new(ROOT).join(file).exists(), "{name} names {file}, which is not there");
         }
+    }
+}
+
+/// The doctor, the wrapper, the README and these tests ask for the same server.
+#[test]
+fn one_version_of_nats_server_is_the_oldest() {
+    assert_eq!(supported("0.0.0").unwrap_err(), format!("run nats-server {OLDEST} or later"));
+    for (file, words) in [
+        ("README.md", format!("`nats-server` ({OLDEST} or newer)")),
+        ("infra/justw", format!("nats_minimum={OLDEST}\n")),
+    ] {
+        assert!(document(file).contains(&words), "{file} does not say {words}");
     }
 }
 

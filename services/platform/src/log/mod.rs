@@ -22,7 +22,7 @@ pub use message::RawMessage;
 pub(crate) use nats::Halving;
 pub use nats::{
     EventLog, InspectError, Inspector, NatsConfig, Reply, Server, Storage, StorageError, StreamProblem, hosts,
-    stream_problems,
+    stream_problems, supported,
 };
 pub use port::{
     Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, Page, StreamState,

@@ -7,14 +7,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use waybill_platform::{
     config::ConfigError,
-    log::{InspectError, Inspector, NatsConfig, Reply, Server},
+    log::{InspectError, Inspector, NatsConfig, Reply, Server, supported},
 };
 use waybill_schemas::{Filter, Timestamp};
 
 use super::{finding::Finding, stream::Kind};
 
-/// The first version with atomic batches.
-const LEAST_VERSION: (u64, u64) = (2, 12);
 /// Clocks further apart than this make traces and expiries misleading.
 const MOST_SKEW: Duration = Duration::from_secs(2);
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -176,12 +174,10 @@ pub(super) fn judge(server: &Server, answered: &Answered) -> Vec<Finding> {
 }
 
 fn judge_version(server: &Server, round_trip: Duration) -> Finding {
-    let mut numbers = server.version.split('.').map_while(|part| part.parse::<u64>().ok());
-    let version = numbers.next().zip(numbers.next());
     let says = format!("version {} answers in {:.1} ms", server.version, round_trip.as_secs_f64() * 1e3);
-    match version {
-        Some(version) if version >= LEAST_VERSION => Finding::ok("nats", says),
-        _ => Finding::attention("nats", says, "run nats-server 2.12 or later: appends need its atomic batches"),
+    match supported(&server.version) {
+        Ok(()) => Finding::ok("nats", says),
+        Err(remedy) => Finding::attention("nats", says, remedy),
     }
 }
 
@@ -213,7 +209,7 @@ fn judge_clock(ahead: Option<time::Duration>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Status::{self, Attention, Ok, Unknown};
+    use crate::doctor::finding::Status::{Attention, Ok, Unknown};
 
     fn server(version: &str, jetstream: bool) -> Server {
         Server { version: version.to_owned(), jetstream }
@@ -221,15 +217,7 @@ mod tests {
 
     #[test]
     fn versions() {
-        let cases: [(&str, Status); 6] = [
-            ("2.12.0", Ok),
-            ("2.15.1", Ok),
-            ("3.0.0-beta", Ok),
-            ("2.11.9", Attention),
-            ("", Attention),
-            ("x.y", Attention),
-        ];
-        for (version, status) in cases {
+        for (version, status) in [("2.15.1", Ok), ("2.12.0", Attention), ("x.y", Attention)] {
             assert_eq!(judge_version(&server(version, true), Duration::ZERO).status, status, "{version}");
         }
     }

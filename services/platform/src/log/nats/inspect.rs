@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind, ServerError};
 use futures_util::StreamExt as _;
+use semver::Version;
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use waybill_schemas::Filter;
@@ -11,6 +12,8 @@ use waybill_schemas::Filter;
 use super::{EventLog, NatsConfig, connect};
 use crate::log::{API_PREFIX, ConsumerState, Log as _, LogError, RawMessage, STREAM};
 
+/// The oldest nats-server on which every test of its rules passes; 2.12 brought atomic batches (ADR-50).
+const OLDEST: Version = Version::new(2, 12, 8);
 /// How long one request may take.
 const ASK: Duration = Duration::from_secs(2);
 /// How long the connection may take.
@@ -37,6 +40,15 @@ pub struct Server {
     pub version: String,
     /// Whether JetStream is on.
     pub jetstream: bool,
+}
+
+/// Whether a version of nats-server, such as `2.15.1`, is one that Waybill runs on.
+///
+/// # Errors
+/// What to run instead.
+pub fn supported(version: &str) -> Result<(), String> {
+    let is_supported = Version::parse(version).is_ok_and(|version| version >= OLDEST);
+    is_supported.then_some(()).ok_or_else(|| format!("run nats-server {OLDEST} or later"))
 }
 
 /// What came of a request.
@@ -238,6 +250,23 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(forbidden_subject(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let cases = [
+            ("2.12.8", true),
+            ("2.15.1", true),
+            ("3.0.0-beta", true),
+            ("2.12.7", false),
+            ("2.12.8-RC.1", false),
+            ("2.9.0", false),
+            ("2.13", false),
+            ("", false),
+        ];
+        for (version, expected) in cases {
+            assert_eq!(supported(version).is_ok(), expected, "{version}");
         }
     }
 

@@ -33,7 +33,7 @@ use crate::health::ComponentHandle;
 
 pub use connect::{NatsConfig, hosts};
 pub(crate) use direct::{BATCH, Halving};
-pub use inspect::{InspectError, Inspector, Reply, Server};
+pub use inspect::{InspectError, Inspector, Reply, Server, supported};
 pub(crate) use request::{parse_answer, refused};
 pub use settings::{StreamProblem, stream_problems};
 pub use storage::{Storage, StorageError};
