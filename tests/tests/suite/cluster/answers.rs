@@ -18,7 +18,7 @@ const LAST_SEQUENCE: u64 = 7;
 
 /// A server without JetStream, so that the test alone answers in its place.
 async fn server(scratch: &Scratch) -> Result<NatsServer, StartError> {
-    let file = scratch.file("nats.conf", "server_name: plain\n".to_owned())?;
+    let file = scratch.file("nats.conf", "server_name: plain\n")?;
     NatsServer::with_config(&file, scratch.path()).await
 }
 
