@@ -81,9 +81,11 @@ impl EventLog {
     }
 
     /// The first messages that match a filter from a sequence on, at most `most`. For a filter with wildcards the server may
-    /// look into every block of messages that the log has.
+    /// look into every block of messages that the log has, and counts with each answer what is left, subject by subject; for `>` it
+    /// knows that by the sequences.
     pub(crate) async fn matching(&self, stream: &str, filter: &str, from: u64, most: usize) -> Result<Batch, LogError> {
-        let body = json!({ "seq": from, "next_by_subj": filter, "batch": most, "max_bytes": BATCH_BYTES });
+        let subjects = if filter == Filter::All.to_string() { ">" } else { filter };
+        let body = json!({ "seq": from, "next_by_subj": subjects, "batch": most, "max_bytes": BATCH_BYTES });
         self.answers(stream, filter, &body).await
     }
 
