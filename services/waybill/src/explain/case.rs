@@ -14,7 +14,7 @@ use waybill_platform::{
 };
 use waybill_schemas::WorkspaceId;
 
-use super::Told;
+use super::{Told, gather};
 use crate::{Failure, cli::Question, operator, output};
 
 #[derive(Debug, Args)]
@@ -42,11 +42,7 @@ pub(crate) fn write(home: &Path, arguments: &CaseArguments) -> Result<(), Failur
     let asked = arguments.question.asked();
     let case = operator::with_log(&settings, Err("interrupted".into()), |log| async move {
         let present = Explainer { log: Arc::new(log), scope: Scope::Everything, moment: Moment::Now };
-        let explainer = match arguments.at {
-            Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
-            None => present,
-        };
-        Ok(explainer.gather(&workspace, &asked).await?)
+        gather(home, &present, &workspace, &asked, arguments.at).await
     })?;
     let text = write_case(&case, arguments.redact)?;
     let Some(file) = &arguments.out else { return Ok(writeln!(output::stdout(), "{text}")?) };

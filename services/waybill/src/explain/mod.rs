@@ -18,6 +18,7 @@ use waybill_platform::{
     log::{Log, read_archives},
     trace,
 };
+use waybill_schemas::WorkspaceId;
 
 use crate::{
     Failure,
@@ -113,24 +114,33 @@ async fn archived_note(log: &dyn Log) -> Result<Option<String>, Failure> {
     }))
 }
 
+/// Everything that an answer rests on, at a moment of the past or now.
+async fn gather(
+    home: &Path,
+    present: &Explainer,
+    workspace: &WorkspaceId,
+    asked: &Asked,
+    place: Option<Place>,
+) -> Result<Case, Failure> {
+    let explainer = match place {
+        Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
+        None => present.clone(),
+    };
+    let mut case = explainer.gather(workspace, asked).await?;
+    // This process publishes nothing, and so finds out nothing of the log's room. Where nobody is waited for, it does not matter.
+    if case.readers != Readers::unknown() {
+        case.readers.log_full = doctor::no_room(home).await;
+    }
+    Ok(case)
+}
+
 fn ask(home: &Path, settings: &Settings, arguments: &ExplainArguments, question: &Question) -> Result<Told, Failure> {
     let workspace = operator::workspace(settings, arguments.workspace.as_ref())?;
     let asked = question.asked();
     operator::with_log(settings, Err("interrupted".into()), |log| async move {
         let log = operator::whole_log(log, arguments.archive.as_deref()).await?;
         let present = Explainer { log: log.clone(), scope: Scope::Everything, moment: Moment::Now };
-        let gather = async |place: Option<Place>| -> Result<Case, Failure> {
-            let explainer = match place {
-                Some(place) => present.at(place).await?.ok_or("the log has no event at this sequence")?,
-                None => present.clone(),
-            };
-            let mut case = explainer.gather(&workspace, &asked).await?;
-            // This process publishes nothing, and so finds out nothing of the log's room. Where nobody is waited for, it does not matter.
-            if case.readers != Readers::unknown() {
-                case.readers.log_full = doctor::no_room(home).await;
-            }
-            Ok(case)
-        };
+        let gather = |place| gather(home, &present, &workspace, &asked, place);
         match arguments.diff {
             None => {
                 let told = Told::about(&gather(arguments.at).await?, arguments.prove);

@@ -65,6 +65,9 @@ pub(super) async fn explained_as_full(stack: &Stack, container: &str) {
     assert!(refused.status.is_server_error(), "{refused:?}");
     let expected = (1, "attached", "log_full", "the scheduler's decision cannot be recorded: the event log");
     expect(stack, ["container", container], expected).await;
+    let case = stack.run(&["case", "container", container]).await;
+    let case: Value = serde_json::from_str(&case.stdout).unwrap_or_else(|_| panic!("{}", case.stderr));
+    assert!(case["readers"]["log_full"].is_string(), "{case:#}");
 }
 
 /// Waits until every request that was taken has its decision and outcome, from the scheduler that runs.
