@@ -1,6 +1,8 @@
 //! Invariant 11: the projection refuses a log that is not the one it was folded from.
 
-use waybill_platform::log::{ReadError, StreamState};
+use std::time::Duration;
+
+use waybill_platform::log::{ELECTION_LIMIT, ReadError, StreamState};
 use waybill_schemas::Timestamp;
 
 use crate::projection::Position;
@@ -80,6 +82,14 @@ pub enum ForeignLog {
     },
 }
 
+impl ForeignLog {
+    /// Whether it is the log that differs, seen for so long: a server that hung takes itself for the leader until it hears of
+    /// another, and shows a log that ends early.
+    pub fn is_believed(&self, has_other_servers: bool, seen_for: Duration) -> bool {
+        !(has_other_servers && matches!(self, Self::Shrunk { .. }) && seen_for < ELECTION_LIMIT)
+    }
+}
+
 /// The sequence to fold from next.
 ///
 /// # Errors
@@ -115,6 +125,21 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_log_that_ends_early_is_believed_after_an_election() {
+        let shrunk = ForeignLog::Shrunk { last: 9, position: 10 };
+        let (at_once, later) = (Duration::ZERO, ELECTION_LIMIT);
+        let cases = [
+            (&shrunk, false, at_once, true),
+            (&shrunk, true, at_once, false),
+            (&shrunk, true, later, true),
+            (&ForeignLog::Diverged { position: 10 }, true, at_once, true),
+        ];
+        for (foreign, has_other_servers, seen_for, expected) in cases {
+            assert_eq!(foreign.is_believed(has_other_servers, seen_for), expected, "{foreign:?} {has_other_servers}");
+        }
     }
 
     #[test]

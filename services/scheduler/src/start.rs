@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use waybill_platform::{
@@ -140,8 +140,14 @@ impl Scheduler {
         position: Option<Position>,
         ready: &ComponentHandle,
     ) -> Result<(u64, StreamState), SchedulerError> {
+        let began = Instant::now();
         loop {
             let error = match self.open_log(position).await {
+                Err(SchedulerError::ForeignLog(foreign))
+                    if !foreign.is_believed(self.log.has_other_servers(), began.elapsed()) =>
+                {
+                    chain(&foreign)
+                }
                 Err(SchedulerError::Log(error)) if error.kind() != ErrorKind::Never => chain(&error),
                 Err(SchedulerError::Vault(error)) if error.kind() != ErrorKind::Never => chain(&error),
                 opened => return opened,

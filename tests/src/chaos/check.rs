@@ -36,6 +36,7 @@ async fn settle(world: &mut World, client: &Client) -> Vec<Recorded> {
     let stack = &world.stack;
     let mut before = 0;
     let mut last = Vec::new();
+    let mut undecided: Vec<u64> = Vec::new();
     let settled = eventually(RECOVERY, "a decision for each request, and then rest", async || {
         let finished = stack.run_within(RECOVERY, &["events", "--json"]).await;
         if !finished.status.success() {
@@ -45,13 +46,14 @@ async fn settle(world: &mut World, client: &Client) -> Vec<Recorded> {
         let is_decision = |event: &&Recorded| DECISIONS.contains(&event.name.as_str());
         let decided: BTreeSet<u64> =
             last.iter().filter(is_decision).filter_map(|event| event.data["placement"].as_u64()).collect();
-        let all = client.containers.values().all(|known| decided.contains(&known.placement));
+        let placements = client.containers.values().map(|known| known.placement);
+        undecided = placements.filter(|placement| !decided.contains(placement)).collect();
         let rests = before == last.len();
         before = last.len();
-        (all && rests).then_some(())
+        (undecided.is_empty() && rests).then_some(())
     });
     if let Err(error) = settled.await {
-        world.report.anomaly(error.to_string());
+        world.report.anomaly(format!("{error}: {} events, undecided {undecided:?}", last.len()));
     }
     last
 }

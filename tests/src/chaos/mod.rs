@@ -105,7 +105,7 @@ impl World {
             fault.strike(self).await;
             sleep(Duration::from_millis(500 + self.random.below(4_000))).await;
             fault.heal(self).await;
-            self.look_for_dead();
+            self.look_for_dead().await;
             sleep(Duration::from_millis(200 + self.random.below(1_500))).await;
             self.report.count(fault.kind);
         }
@@ -116,10 +116,11 @@ impl World {
     }
 
     /// A service that ended without having been killed is an anomaly, and is started again.
-    fn look_for_dead(&mut self) {
+    async fn look_for_dead(&mut self) {
         for service in self.stack.services() {
             if !self.stack.is_running(&service) {
-                self.report.anomaly(format!("{service:?} ended by itself"));
+                let said = self.stack.process(&service).last_lines().await;
+                self.report.anomaly(format!("{service:?} ended by itself: {said}"));
                 self.stack.sigkill(&service);
                 self.stack.spawn(&service).expect("the service starts");
             }

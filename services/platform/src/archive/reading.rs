@@ -163,6 +163,10 @@ impl Log for ArchivedLog {
         self.log.work(consumer, ahead, ready, missing)
     }
 
+    fn has_other_servers(&self) -> bool {
+        self.log.has_other_servers()
+    }
+
     fn connected(&self) -> watch::Receiver<bool> {
         self.log.connected()
     }

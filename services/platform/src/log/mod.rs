@@ -25,7 +25,8 @@ pub use nats::{
     stream_problems, supported,
 };
 pub use port::{
-    Administration, ConsumerSpec, ConsumerState, Follow, Identity, Lasts, Log, Missing, Newest, Page, StreamState,
+    Administration, ConsumerSpec, ConsumerState, ELECTION_LIMIT, Follow, Identity, Lasts, Log, Missing, Newest, Page,
+    StreamState,
 };
 pub use work::{Delivered, WorkQueue};
 

@@ -60,6 +60,9 @@ impl Identity {
     }
 }
 
+/// Within this time servers that can reach each other agree on a leader, and each knows it.
+pub const ELECTION_LIMIT: Duration = Duration::from_secs(15);
+
 /// The last message of each subject that matches a filter.
 #[derive(Debug, Clone, Default)]
 pub struct Lasts {
@@ -251,6 +254,10 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// The scheduler makes the consumer when it folds the worker's registration. While there is none, `missing` is called,
     /// and the queue waits.
     fn work(&self, consumer: &str, ahead: usize, ready: ComponentHandle, missing: Missing) -> WorkQueue;
+
+    /// True where other servers may know of more than the one that answers: one that hung takes itself for the leader until it
+    /// hears of another.
+    fn has_other_servers(&self) -> bool;
 
     /// True while the connection stands; follows its changes.
     fn connected(&self) -> watch::Receiver<bool>;

@@ -113,6 +113,25 @@ async fn a_restored_log_that_has_grown_is_noticed_at_the_next_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_early_is_not_believed_at_once_where_there_are_other_servers() {
+    let mut running = start(Bench::new()).await;
+    running.bench.begin().await;
+    let last = running.bench.request("ws", "c", "i", "w").await;
+    running.decisions(1).await;
+    let (mut bench, ended) = running.stop().await;
+    ended.unwrap();
+    while Projection::open(&bench.home.path().join("running.redb")).is_err() {
+        tokio::task::yield_now().await;
+    }
+    bench.log.restore_to(last - 1);
+    bench.log = bench.log.among_others();
+    let running = start(bench).await;
+    let is_told = |says: &String| says.contains("messages were lost");
+    running.wait_for(async |it| it.health.readiness().components.get("fold").is_some_and(is_told)).await;
+    running.stop().await.1.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retry_goes_on_with_another_projection() {
     let mut bench = Bench::new();
     let path = bench.home.path().join("running.redb");

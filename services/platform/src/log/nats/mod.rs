@@ -132,6 +132,10 @@ impl Log for EventLog {
         self.receive(consumer, ahead, ready, missing)
     }
 
+    fn has_other_servers(&self) -> bool {
+        self.knows_other_servers()
+    }
+
     fn connected(&self) -> watch::Receiver<bool> {
         self.connected.clone()
     }

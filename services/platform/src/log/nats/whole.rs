@@ -9,12 +9,10 @@ use tokio::{
 };
 
 use super::read::{Ended, Item, Reading};
-use crate::log::{Identity, LogError, ReadError, STREAM, StreamState, read_archives};
+use crate::log::{ELECTION_LIMIT, Identity, LogError, ReadError, STREAM, StreamState, read_archives};
 
 /// A stream may be away while a server starts; after this long it counts as gone.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
-/// Within this time servers that can reach each other agree on a leader, and each knows it.
-const ELECTION_LIMIT: Duration = Duration::from_secs(15);
 
 impl Reading {
     /// Waits until the stream is there, and compares it with the one that was read before.
@@ -76,7 +74,7 @@ impl Reading {
             return Ended::Log(ReadError::Archived { last: now.last() });
         }
         let since = *self.missing_since.get_or_insert_with(Instant::now);
-        if self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
+        if self.log.knows_other_servers() && since.elapsed() < ELECTION_LIMIT {
             return Ended::Consumer(LogError::behind(format!("read sequence {}", self.next)));
         }
         Ended::Log(ReadError::Gap { expected: now.next_outside(self.next), found })
@@ -86,7 +84,7 @@ impl Reading {
     /// that of several it is believed only after a while.
     fn judge_end(&mut self, known: &Identity, state: &StreamState) -> Result<(), Ended> {
         let since = *self.shorter_since.get_or_insert_with(Instant::now);
-        if self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
+        if self.log.knows_other_servers() && since.elapsed() < ELECTION_LIMIT {
             return Err(Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence))));
         }
         known.compare(state, None).map_err(Ended::Log)

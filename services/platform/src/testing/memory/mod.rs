@@ -54,6 +54,7 @@ pub struct MemoryLog {
     connected: watch::Sender<bool>,
     room: Room,
     gathering: Option<Gathering>,
+    among_others: bool,
 }
 
 impl Default for MemoryLog {
@@ -71,7 +72,14 @@ impl MemoryLog {
             connected: watch::channel(true).0,
             room: Room::default(),
             gathering: None,
+            among_others: false,
         }
+    }
+
+    /// The same log, as one of several servers has it.
+    #[must_use]
+    pub fn among_others(self) -> Self {
+        Self { among_others: true, ..self }
     }
 
     /// The same log, for whoever serves many at once.
@@ -260,6 +268,10 @@ impl Log for MemoryLog {
 
     fn work(&self, consumer: &str, ahead: usize, ready: ComponentHandle, missing: Missing) -> WorkQueue {
         work::deliver(self.clone(), consumer.to_owned(), ahead, ready, missing)
+    }
+
+    fn has_other_servers(&self) -> bool {
+        self.among_others
     }
 
     fn connected(&self) -> watch::Receiver<bool> {
