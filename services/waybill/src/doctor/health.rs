@@ -14,6 +14,8 @@ use waybill_platform::{
 use super::{finding::Finding, home::Home};
 
 const LIMIT: Duration = Duration::from_secs(3);
+/// How long a service may take to say whether the log has room.
+const ROOM_LIMIT: Duration = Duration::from_millis(300);
 /// The part of a service that is not ready while the log takes no events.
 const ROOM: &str = "log has room";
 
@@ -75,8 +77,13 @@ pub(super) async fn services(client: &Client, home: &Home) -> Vec<Finding> {
 /// What the first service says that finds no room in the log.
 pub(super) async fn no_room(client: &Client, home: &Home) -> Option<String> {
     let addresses = home.roles.values().filter_map(|settings| settings.health.as_deref());
-    let answers = join_all(addresses.map(|address| readiness(client, address))).await;
-    answers.into_iter().flatten().find_map(|mut answer| answer.components.remove(ROOM).filter(|says| says != "ready"))
+    // A service that stands still found out nothing, and nobody waits for it.
+    let answers = join_all(addresses.map(|address| timeout(ROOM_LIMIT, readiness(client, address)))).await;
+    answers
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find_map(|mut answer| answer.components.remove(ROOM).filter(|says| says != "ready"))
 }
 
 async fn readiness(client: &Client, address: &str) -> Result<Readiness, String> {
