@@ -129,7 +129,7 @@ async fn a_large_log_costs_no_more_than_a_small_one() {
 }
 
 /// Where the gateway is away, the whole log is read. For a subject that is not everything, the server counts with each page what is
-/// left, subject by subject: a log of four million events would take an hour.
+/// left, subject by subject, which takes it longer than reading the page once there are millions.
 #[tokio::test]
 async fn a_whole_log_is_read_by_sequence() {
     let mut stack = require!(filled(3_000).await);
