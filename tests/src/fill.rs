@@ -17,7 +17,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stack::{Stack, User};
+use crate::{
+    error::StartError,
+    stack::{Plan, Service, Stack, User},
+};
 
 /// Containers in one round; the server takes at most 1000 messages in a batch.
 const CONTAINERS: u64 = 500;
@@ -110,9 +113,22 @@ const REGISTRY: &str = "registry.example.com";
 /// The secret that every image names.
 const SECRET: &str = "oci-registry-registry-example-com";
 
+/// A stack of which only the server still runs, with a log of at least `events` events.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn filled(plan: Plan, events: u64) -> Result<(Stack, Filled), StartError> {
+    let mut stack = plan.start().await?;
+    for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
+        stack.stop(&service).await;
+    }
+    let filled = fill(&stack, events).await;
+    Ok((stack, filled))
+}
+
 /// Appends at least `events` events about workspace `acme` and worker `w1`. No scheduler may run meanwhile; `w1` has
 /// registered, so that the decisions are those that a scheduler would have made.
-pub async fn fill(stack: &Stack, events: u64) -> Filled {
+async fn fill(stack: &Stack, events: u64) -> Filled {
     let recorded = stack.events().await;
     assert!(recorded.iter().any(|event| event.name == "WorkerRegistered"), "w1 has registered");
     let users = [stack.user("gateway").await, stack.user("scheduler").await, stack.user("worker-w1").await];
@@ -257,8 +273,8 @@ fn provider(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Fill
 fn pull(number: u64, request: Uuid, placement: u64, decided_by: u64) -> Filling {
     let image_ref = format!("{REGISTRY}/team/app:1");
     let (event, body) = if number % REFUSED == REFUSED - 1 {
-        let reasons = ["unauthorized", "not_found", "rate_limited"];
-        let reason = reasons.iter().cycle().nth(usize::try_from(number / REFUSED % 3).expect("a small number"));
+        let reason =
+            ["unauthorized", "not_found", "rate_limited"][usize::try_from(number / REFUSED % 3).expect("at most 2")];
         ("ImagePullFailed", json!({ "image_ref": image_ref, "reason": reason, "detail": "the registry refused" }))
     } else {
         ("ImagePullSucceeded", json!({ "image_ref": image_ref, "digest": format!("sha256:{}", "0".repeat(64)) }))

@@ -73,6 +73,16 @@ impl Running {
     }
 }
 
+/// The projection of a scheduler that has ended: what was being read then holds the file for a moment.
+async fn open_projection(bench: &Bench) -> Projection {
+    loop {
+        match Projection::open(&bench.home.path().join("running.redb")) {
+            Err(error) if error.is_in_use() => tokio::task::yield_now().await,
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_answered_and_revocations_reach_the_vault() {
     let mut running = start(Bench::new()).await;
@@ -88,14 +98,7 @@ async fn requests_are_answered_and_revocations_reach_the_vault() {
     assert_eq!(running.decisions(2).await[1], format!("withdrawn c {placement} secret_shredded"));
     let (bench, ended) = running.stop().await;
     ended.unwrap();
-    // What was being read when the scheduler ended holds the file for a moment.
-    let projection = loop {
-        match Projection::open(&bench.home.path().join("running.redb")) {
-            Err(error) if error.is_in_use() => tokio::task::yield_now().await,
-            opened => break opened.unwrap(),
-        }
-    };
-    assert_eq!(projection.quarantined().unwrap(), 1);
+    assert_eq!(open_projection(&bench).await.quarantined().unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,9 +123,7 @@ async fn a_log_that_ends_early_is_not_believed_at_once_where_there_are_other_ser
     running.decisions(1).await;
     let (mut bench, ended) = running.stop().await;
     ended.unwrap();
-    while Projection::open(&bench.home.path().join("running.redb")).is_err() {
-        tokio::task::yield_now().await;
-    }
+    drop(open_projection(&bench).await);
     bench.log.restore_to(last - 1);
     bench.log = bench.log.among_others();
     let running = start(bench).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Client;
 use tokio::time::sleep;
 use waybill_tests::{
-    fill::fill,
+    fill::filled,
     stack::{Plan, Service},
 };
 
@@ -20,11 +20,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) async fn failures(scale: Scale, report: &mut Report) -> Result<(), Failure> {
-    let mut stack = Plan::default().setting("WAYBILL_LOG", "warn").start().await?;
-    for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
-        stack.stop(&service).await;
-    }
-    let filled = fill(&stack, scale.events).await;
+    let (mut stack, filled) = filled(Plan::default().setting("WAYBILL_LOG", "warn"), scale.events).await?;
     let containers = filled.containers;
     let folding = Instant::now();
     stack.spawn(&Service::Gateway)?;

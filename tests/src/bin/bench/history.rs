@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::process::Command;
 use waybill_tests::{
-    fill::fill,
+    fill::filled,
     process::Process,
     stack::{Plan, Service, Stack},
 };
@@ -27,11 +27,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn history(scale: Scale, report: &mut Report) -> Result<(), Failure> {
-    let mut stack = Plan::default().setting("WAYBILL_LOG", "warn").start().await?;
-    for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
-        stack.stop(&service).await;
-    }
-    let filled = fill(&stack, scale.events).await;
+    let (mut stack, filled) = filled(Plan::default().setting("WAYBILL_LOG", "warn"), scale.events).await?;
     let events = filled.last;
     let (mut reads, mut replays, mut verified) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.rounds {

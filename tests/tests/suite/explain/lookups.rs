@@ -12,10 +12,10 @@ use tokio::{
     },
 };
 use waybill_tests::{
-    fill::fill,
+    fill::filled,
     process::Process,
     require,
-    stack::{Plan, Service, Stack},
+    stack::{Plan, Stack},
 };
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -96,18 +96,10 @@ fn is_looked_up(request: &Value) -> bool {
     }
 }
 
-async fn filled(events: u64) -> Result<Stack, waybill_tests::error::StartError> {
-    let mut stack = Plan::default().start().await?;
-    for service in [Service::Gateway, Service::Worker("w1".to_owned()), Service::Scheduler] {
-        stack.stop(&service).await;
-    }
-    fill(&stack, events).await;
-    Ok(stack)
-}
-
 #[tokio::test]
 async fn a_large_log_costs_no_more_than_a_small_one() {
-    let (mut small, mut large) = (require!(filled(2_000).await), require!(filled(20_000).await));
+    let (mut small, _) = require!(filled(Plan::default(), 2_000).await);
+    let (mut large, _) = require!(filled(Plan::default(), 20_000).await);
     let through = (Watched::before(&small.nats().url()).await, Watched::before(&large.nats().url()).await);
     // The first image was built at both ends of either log, and the first container runs it. The others' images were built
     // once, and not lately.
@@ -132,7 +124,7 @@ async fn a_large_log_costs_no_more_than_a_small_one() {
 /// left, subject by subject, which takes it longer than reading the page once there are millions.
 #[tokio::test]
 async fn a_whole_log_is_read_by_sequence() {
-    let mut stack = require!(filled(3_000).await);
+    let (mut stack, _) = require!(filled(Plan::default(), 3_000).await);
     let watched = Watched::before(&stack.nats().url()).await;
     let (_, requests) = asked(&stack, &watched, ["--since", "24h"]).await;
     let searches =

@@ -17,7 +17,7 @@ use super::{
     EventLog,
     request::{parse_answer, refused},
 };
-use crate::log::{API_PREFIX, LogError, RawMessage, STREAM, publish::ApiError};
+use crate::log::{API_PREFIX, Log as _, LogError, RawMessage, STREAM, publish::ApiError};
 
 /// Most messages for one request.
 pub(crate) const BATCH: usize = 1000;
@@ -50,7 +50,7 @@ impl EventLog {
     pub(super) async fn last_or_never_in(&self, stream: &str, subject: &str) -> Result<Option<RawMessage>, LogError> {
         loop {
             let found = self.last_in(stream, subject).await?;
-            if found.is_some() || !self.knows_other_servers() || !self.leader_has(stream, subject).await? {
+            if found.is_some() || !self.has_other_servers() || !self.leader_has(stream, subject).await? {
                 return Ok(found);
             }
             sleep(CATCH_UP).await;

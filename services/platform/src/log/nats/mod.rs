@@ -133,7 +133,7 @@ impl Log for EventLog {
     }
 
     fn has_other_servers(&self) -> bool {
-        self.knows_other_servers()
+        self.has_many_servers || self.client.server_info().connect_urls.len() > 1
     }
 
     fn connected(&self) -> watch::Receiver<bool> {

@@ -5,21 +5,17 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::EventLog;
-use crate::log::{API_PREFIX, LogError, publish::ApiError};
+use crate::log::{API_PREFIX, Log as _, LogError, publish::ApiError};
 
 impl EventLog {
     /// Moves to another server where this one has served no request for some time, if there is another one.
     async fn leave_if_useless(&self, is_answered: bool, began: Instant) {
         let is_exhausted = self.patience.is_exhausted(is_answered, began, Instant::now());
-        if is_exhausted && self.knows_other_servers() {
+        if is_exhausted && self.has_other_servers() {
             tracing::warn!("this NATS server answers no requests to JetStream, moving to another one");
             // It fails only while the client goes down.
             let _ = self.client.force_reconnect().await;
         }
-    }
-
-    pub(super) fn knows_other_servers(&self) -> bool {
-        self.has_many_servers || self.client.server_info().connect_urls.len() > 1
     }
 
     /// Sends a request to an API subject, given without the prefix.

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::read::{Ended, Item, Reading};
-use crate::log::{ELECTION_LIMIT, Identity, LogError, ReadError, STREAM, StreamState, read_archives};
+use crate::log::{ELECTION_LIMIT, Identity, Log as _, LogError, ReadError, STREAM, StreamState, read_archives};
 
 /// A stream may be away while a server starts; after this long it counts as gone.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ impl Reading {
             return Ended::Log(ReadError::Archived { last: now.last() });
         }
         let since = *self.missing_since.get_or_insert_with(Instant::now);
-        if self.log.knows_other_servers() && since.elapsed() < ELECTION_LIMIT {
+        if self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
             return Ended::Consumer(LogError::behind(format!("read sequence {}", self.next)));
         }
         Ended::Log(ReadError::Gap { expected: now.next_outside(self.next), found })
@@ -84,7 +84,7 @@ impl Reading {
     /// that of several it is believed only after a while.
     fn judge_end(&mut self, known: &Identity, state: &StreamState) -> Result<(), Ended> {
         let since = *self.shorter_since.get_or_insert_with(Instant::now);
-        if self.log.knows_other_servers() && since.elapsed() < ELECTION_LIMIT {
+        if self.log.has_other_servers() && since.elapsed() < ELECTION_LIMIT {
             return Err(Ended::Consumer(LogError::behind(format!("read sequence {}", known.sequence))));
         }
         known.compare(state, None).map_err(Ended::Log)
