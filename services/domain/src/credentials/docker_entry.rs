@@ -178,6 +178,13 @@ mod tests {
             ("*", "registry.example.com", false),
             ("*.[a-z].com", "registry.e.com", false),
             ("*.example.com@evil.com", "registry.example.com", false),
+            // Text from strangers: no key may take longer than its length and the host's allow.
+            ("re**************************************xa.example.com", "registry.example.com", false),
+            (
+                "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b.io",
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.io",
+                false,
+            ),
         ];
         for (pattern, host, expected) in cases {
             let host = RegistryHost::parse(host).unwrap();
