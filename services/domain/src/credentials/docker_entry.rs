@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use wildmatch::WildMatch;
+
 use super::node::Node;
 use super::{CredentialError, IDENTITY_TOKEN_USER, Secret, pem};
 use crate::reference::RegistryHost;
@@ -103,18 +105,7 @@ fn matches_labels(pattern: &str, host: &str) -> bool {
     let pairs = || pattern.split('.').zip(host.split('.'));
     own_port == port
         && pattern.split('.').count() == host.split('.').count()
-        && pairs().all(|(pattern, label)| matches_glob(pattern.as_bytes(), label.as_bytes()))
-}
-
-fn matches_glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern, text) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) if matches_glob(rest, text) => true,
-        ([b'*', ..], [_, after @ ..]) => matches_glob(pattern, after),
-        ([b'?', rest @ ..], [_, after @ ..]) => matches_glob(rest, after),
-        ([letter, rest @ ..], [other, after @ ..]) => letter.eq_ignore_ascii_case(other) && matches_glob(rest, after),
-        _ => false,
-    }
+        && pairs().all(|(pattern, label)| WildMatch::new_case_insensitive(pattern).matches(label))
 }
 
 /// The credentials of an entry, as environment-style keys; empty where it holds none. Docker looks in this order.
