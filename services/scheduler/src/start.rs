@@ -39,7 +39,7 @@ use crate::{
     standing::Standing,
 };
 
-/// How long to wait before asking an absent log again.
+/// How long to wait before asking an absent log again, or making one.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Times that decisions are handed over and wait for the publisher; then they wait in the outbox.
 const MAX_NEWLY_DUE: usize = 4;
@@ -169,6 +169,9 @@ impl Scheduler {
         let stream = match found {
             Some(stream) => stream,
             None => {
+                // The first users have a server build the log's account. It answers them already when it makes the folder of the
+                // streams and removes it again, to see whether it may write: a stream made in that moment loses its files.
+                sleep(PAUSE).await;
                 // Invariant 11: nothing makes an empty log where one was lost.
                 let entries = count_entries(self.vault.as_ref()).await?;
                 if entries > 0 {

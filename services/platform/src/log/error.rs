@@ -13,9 +13,13 @@ pub enum ErrorKind {
     Never,
 }
 
-/// Codes of JetStream that speak of the server at this moment: it starts, knows no other servers yet, moves a leader, lost its
-/// quorum, has JetStream off, has the same id in hand just now, or still removes the files of a consumer that is made anew (10012).
-const AGAIN: [u64; 12] = [10003, 10004, 10005, 10008, 10009, 10012, 10039, 10059, 10076, 10118, 10158, 10189];
+/// Codes of JetStream that speak of the server at this moment: it starts, builds an account (10035) or the store of a stream
+/// (10048, 10049) or consumer (10012, 10104), knows no other servers yet, moves a leader, lost its quorum, has JetStream off, does
+/// not serve a stream for now, or has the same id in hand just now.
+const AGAIN: [u64; 19] = [
+    10003, 10004, 10005, 10008, 10009, 10012, 10035, 10039, 10041, 10048, 10049, 10059, 10076, 10104, 10118, 10158,
+    10163, 10189, 10194,
+];
 /// Codes for a server, an account or a disk without room, or with too many requests in hand.
 const FULL: [u64; 6] = [10002, 10023, 10028, 10047, 10077, 10167];
 /// Words of a disk without room, whatever the code beside them.
