@@ -17,6 +17,9 @@ use crate::{
     stack::Service,
 };
 
+/// How far a clock is set ahead or behind at most, in seconds.
+const MOST_AHEAD: u64 = 600;
+
 /// The kind of the fault that is under way.
 pub(super) type Active = Arc<Mutex<Option<Kind>>>;
 
@@ -36,10 +39,11 @@ pub(super) enum Kind {
     SchedulerPaused,
     WorkerKilled,
     ConsumerLost,
+    ClockSet,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::ServerKilled,
         Self::ServerPaused,
         Self::ServerCutOff,
@@ -53,6 +57,7 @@ impl Kind {
         Self::SchedulerPaused,
         Self::WorkerKilled,
         Self::ConsumerLost,
+        Self::ClockSet,
     ];
 }
 
@@ -72,6 +77,7 @@ impl fmt::Display for Kind {
             Self::SchedulerPaused => "scheduler paused",
             Self::WorkerKilled => "worker killed",
             Self::ConsumerLost => "consumer lost",
+            Self::ClockSet => "clock of a service set",
         })
     }
 }
@@ -90,6 +96,8 @@ impl Fault {
         let bound = match kind {
             Kind::WorkerKilled | Kind::ConsumerLost => workers,
             Kind::GatewayKilled | Kind::GatewayPaused | Kind::SchedulerKilled | Kind::SchedulerPaused => 2,
+            // And the issuer.
+            Kind::ClockSet => workers.saturating_add(5),
             _ => SERVERS,
         };
         let bound = u64::try_from(bound).unwrap_or(1);
@@ -124,6 +132,11 @@ impl Fault {
                 stack.sigkill(&self.service());
                 stack.spawn(&self.service()).expect("the service starts");
             }
+            Kind::ClockSet => {
+                let ahead = i64::try_from(world.random.below(MOST_AHEAD.saturating_mul(2))).unwrap_or_default();
+                let ahead = ahead.saturating_sub_unsigned(MOST_AHEAD);
+                stack.set_clock(&stack.services()[self.target], ahead);
+            }
             Kind::ConsumerLost => {
                 let subject =
                     format!("$JS.API.CONSUMER.DELETE.WAYBILL.worker-{}", WORKERS[self.target % WORKERS.len()]);
@@ -145,6 +158,7 @@ impl Fault {
             Kind::ServerCutOff | Kind::ServerUnlinked => stack.cluster().set_links(self.target, LinkState::Open),
             Kind::LinksSlow => (0..SERVERS).for_each(|server| stack.cluster().set_links(server, LinkState::Open)),
             Kind::GatewayPaused | Kind::SchedulerPaused => pause(stack.process(&self.service()), false),
+            Kind::ClockSet => stack.set_clock(&stack.services()[self.target], 0),
             _ => {}
         }
     }

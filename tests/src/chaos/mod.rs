@@ -78,7 +78,7 @@ impl World {
         registry.accounts().allow(&login);
         let plan = Plan::default().clustered().workers(&WORKERS).plain_http(&[&registry.host()]);
         let plan = plan.setting("WAYBILL_LOG", "info").setting("WAYBILL_GATEWAY_APPEND_SECONDS", "3");
-        let mut stack = plan.start().await?;
+        let mut stack = plan.with_clocks()?.start().await?;
         for worker in WORKERS {
             let file = stack.home().join(format!("worker-{worker}.env"));
             let text = std::fs::read_to_string(&file).map_err(StartError::setup("a worker's settings"))?;

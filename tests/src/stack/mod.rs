@@ -9,7 +9,9 @@
 )]
 
 mod client;
+mod clock;
 mod events;
+mod service;
 mod user;
 
 use std::{
@@ -32,49 +34,11 @@ use crate::{
 
 pub use client::Answer;
 pub use events::Recorded;
+pub use service::Service;
 pub use user::{User, event_headers};
 
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(30);
-
-/// One service of the stack.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    /// `waybill gateway`
-    Gateway,
-    /// Another gateway of the same log.
-    SecondGateway,
-    /// `waybill issuer`
-    Issuer,
-    /// `waybill scheduler`
-    Scheduler,
-    /// Another scheduler of the same log, with a projection of its own.
-    SecondScheduler,
-    /// `waybill worker --id …`
-    Worker(String),
-}
-
-impl Service {
-    fn name(&self) -> String {
-        match self {
-            Self::Gateway => "gateway".to_owned(),
-            Self::SecondGateway => "gateway-2".to_owned(),
-            Self::Issuer => "issuer".to_owned(),
-            Self::Scheduler => "scheduler".to_owned(),
-            Self::SecondScheduler => "scheduler-2".to_owned(),
-            Self::Worker(id) => format!("worker-{id}"),
-        }
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        match self {
-            Self::Gateway | Self::SecondGateway => vec!["gateway".to_owned()],
-            Self::Issuer => vec!["issuer".to_owned()],
-            Self::Scheduler | Self::SecondScheduler => vec!["scheduler".to_owned()],
-            Self::Worker(id) => vec!["worker".to_owned(), "--id".to_owned(), id.clone()],
-        }
-    }
-}
 
 /// What to set up.
 #[derive(Debug, Clone)]
@@ -84,6 +48,8 @@ pub struct Plan {
     environment: BTreeMap<String, String>,
     /// Three servers, and two of each service.
     clustered: bool,
+    /// What gives services clocks of their own.
+    clocks: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -91,7 +57,8 @@ impl Default for Plan {
     fn default() -> Self {
         let pairs = [("WAYBILL_LOG", "debug"), ("WAYBILL_LOG_FORMAT", "json")];
         let environment = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        Self { workspaces: vec!["acme".to_owned()], workers: vec!["w1".to_owned()], environment, clustered: false }
+        let (workspaces, workers) = (vec!["acme".to_owned()], vec!["w1".to_owned()]);
+        Self { workspaces, workers, environment, clustered: false, clocks: None }
     }
 }
 
@@ -246,6 +213,7 @@ impl Stack {
             }
             Service::Gateway | Service::Scheduler | Service::Issuer => {}
         }
+        self.give_clock(service, &mut child)?;
         let log_dir = self.scratch.folder(&format!("logs/{:03}-{}", self.starts, service.name()))?;
         let process = Process::spawn(&service.name(), child, &log_dir)?;
         self.running.insert(service.clone(), process);

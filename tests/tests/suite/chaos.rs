@@ -2,7 +2,7 @@
 
 use waybill_tests::{chaos, require};
 
-const SECONDS: u64 = 45;
+const SECONDS: u64 = 120;
 const SEED: u64 = 2;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ mod aborted;
 mod asof;
 mod builds;
 mod carried;
+mod clocks;
 mod connections;
 mod exchanges;
 mod fleet;
