@@ -8,6 +8,9 @@ use waybill_schemas::{
     v1::{TokenCreated, TokenRevoked, TokenRole, WorkerJoined, WorkerRetired, WorkspaceAdded, is_user_key},
 };
 
+/// Most workspaces of one token that is not for all.
+const MOST_WORKSPACES: usize = 16;
+
 /// The last event of each worker, workspace and token.
 #[derive(Debug, Default)]
 pub(crate) struct Register {
@@ -173,12 +176,12 @@ impl Register {
         if !joins && (new.uses.is_some() || new.worker_prefix.is_some()) {
             return Err(Refusal::new("invalid", "uses and worker_prefix are for join tokens"));
         }
-        let (is_admin, workspaces) = (new.roles.contains(&TokenRole::Admin), new.workspaces.len());
-        if workspaces > 1 || (joins || is_admin) && workspaces > 0 {
-            return Err(Refusal::new(
-                "invalid",
-                "a token is for one workspace or for all; a join or admin token is for all",
-            ));
+        if (joins || new.roles.contains(&TokenRole::Admin)) && !new.workspaces.is_empty() {
+            return Err(Refusal::new("invalid", "a join or admin token is for all workspaces"));
+        }
+        if new.workspaces.len() > MOST_WORKSPACES {
+            let detail = format!("a token is for all workspaces, or for {MOST_WORKSPACES} at most");
+            return Err(Refusal::new("invalid", detail));
         }
         if new.ends_at.is_some_and(|end| end <= now) {
             return Err(Refusal::new("invalid", "ends_at has passed"));

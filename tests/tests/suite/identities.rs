@@ -212,11 +212,12 @@ async fn a_worker_and_a_workspace_are_added_used_retired_and_refused_while_reque
     assert!(replayed.status.success(), "{}", replayed.stderr);
 }
 
-/// Tokens of the API: for their roles and their workspace, until they are revoked, and nowhere in the log.
+/// Tokens of the API: for their roles and their workspaces, until they are revoked, and nowhere in the log.
 #[tokio::test]
 async fn tokens_are_made_used_listed_and_revoked_while_everything_runs() {
-    let stack = require!(Plan::default().workspaces(&["acme", "umbrella"]).start().await);
-    let made = done(&stack, &["token", "create", "ci", "--role", "builder", "--workspace", "acme"]).await;
+    let stack = require!(Plan::default().workspaces(&["acme", "beta", "umbrella"]).start().await);
+    let create = ["token", "create", "ci", "--role", "builder", "--workspace", "acme", "--workspace", "beta"];
+    let made = done(&stack, &create).await;
     let token = made.stdout.trim().to_owned();
     let ask = async |path: &str, body: Value| {
         let answer = stack.post_raw(path, &token, &[], body.to_string()).await.unwrap();
@@ -227,6 +228,7 @@ async fn tokens_are_made_used_listed_and_revoked_while_everything_runs() {
         (ask("/v1/builds", build("acme")).await.0 < 300).then_some(())
     });
     taken.await.unwrap();
+    assert!(ask("/v1/builds", build("beta")).await.0 < 300);
     assert_eq!(ask("/v1/builds", build("umbrella")).await, (403, "another_workspace".to_owned()));
     let container = json!({ "workspace": "acme", "container_id": "c", "worker_id": "w1" });
     assert_eq!(ask("/v1/containers", container).await, (403, "wrong_role".to_owned()));
@@ -235,7 +237,7 @@ async fn tokens_are_made_used_listed_and_revoked_while_everything_runs() {
     let listed = done(&stack, &["token", "list", "--json"]).await.stdout;
     let tokens: Value = serde_json::from_str(&listed).unwrap();
     let ci = tokens.as_array().unwrap().iter().find(|token| token["token_id"] == "ci").unwrap();
-    assert_eq!((&ci["roles"], &ci["workspace"]), (&json!(["builder"]), &json!("acme")));
+    assert_eq!((&ci["roles"], &ci["workspaces"]), (&json!(["builder"]), &json!(["acme", "beta"])));
     assert!(ci["last_used_at"].is_string() && !listed.contains(&token), "{listed}");
 
     done(&stack, &["token", "revoke", "ci"]).await;

@@ -50,6 +50,10 @@ impl FromRequestParts<Arc<App>> for Ask {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let found = session::find_session(&parts.headers, &app.recorder.hash_key, &app.tokens, &app.console.ended);
         let Some((session, holder)) = found else { return Err(sign_in_first(parts)) };
+        let holder = match session::chosen_workspace(&parts.headers) {
+            Some(workspace) => holder.choose(&workspace),
+            None => holder,
+        };
         witness::note_holder(&holder);
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         Ok(Self { app: app.clone(), session, holder, headers: parts.headers.clone(), uri: parts.uri.clone(), query })
@@ -101,11 +105,10 @@ impl Ask {
             Ok(page) => (StatusCode::OK, page),
             Err(problem) => (problem.status(), render_problem(&problem)),
         };
-        let actor = self.holder.actor();
         let frame = Frame {
             here: page.here,
             theme: Theme::read(&self.headers),
-            actor: Some(&actor),
+            holder: Some(&self.holder),
             address: &self.uri.to_string(),
             sought: self.parameter("q").unwrap_or_default(),
         };

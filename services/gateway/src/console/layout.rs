@@ -5,6 +5,7 @@ use waybill_domain::explain::State;
 use waybill_schemas::Timestamp;
 
 use super::{assets, session::Theme};
+use crate::tokens::Holder;
 
 /// The part of the console that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +29,8 @@ const NAVIGATION: [(Here, &str, &str); 4] = [
 pub(super) struct Frame<'a> {
     pub(super) here: Here,
     pub(super) theme: Theme,
-    /// Actor as events name it; none before signing in.
-    pub(super) actor: Option<&'a str>,
+    /// Who has signed in.
+    pub(super) holder: Option<&'a Holder>,
     /// Path and query of the page, to come back to.
     pub(super) address: &'a str,
     /// What was looked for.
@@ -51,7 +52,7 @@ pub(super) fn render_document(frame: &Frame<'_>, title: &str, body: &Markup) -> 
                 title { (title) " · Waybill" }
                 link rel="icon" type="image/svg+xml" href=(assets::asset_address("icon.svg"));
                 link rel="stylesheet" href=(assets::asset_address("console.css"));
-                @if frame.actor.is_some() {
+                @if frame.holder.is_some() {
                     script defer src=(assets::asset_address("htmx.js")) {}
                     script defer src=(assets::asset_address("sse.js")) {}
                     script defer src=(assets::asset_address("console.js")) {}
@@ -71,7 +72,7 @@ fn render_bar(frame: &Frame<'_>) -> Markup {
     html! {
         header.bar {
             a.mark href="/" { "Waybill" }
-            @if let Some(actor) = frame.actor {
+            @if let Some(holder) = frame.holder {
                 nav aria-label="Console" {
                     ul {
                         @for (here, path, name) in NAVIGATION {
@@ -85,10 +86,27 @@ fn render_bar(frame: &Frame<'_>) -> Markup {
                         placeholder="Find: any id, part of a name, registry, reason, trace  ( / )";
                 }
                 div.who {
-                    span { (actor) }
+                    @if holder.workspaces().len() > 1 { (render_workspaces(frame, holder)) }
+                    span { (holder.actor()) }
                     form action="/signout" method="post" { button.tiny type="submit" { "Sign out" } }
                 }
             }
+        }
+    }
+}
+
+/// The choice among the workspaces of a token that has several.
+fn render_workspaces(frame: &Frame<'_>, holder: &Holder) -> Markup {
+    html! {
+        form.choice action="/workspace" method="post" {
+            input type="hidden" name="back" value=(frame.address);
+            label.hidden for="workspace" { "Workspace" }
+            select #workspace name="workspace" data-submits {
+                @for own in holder.workspaces() {
+                    option value=(own) selected[holder.workspace() == Some(own)] { (own) }
+                }
+            }
+            button.tiny type="submit" { "Show this workspace" }
         }
     }
 }
@@ -98,7 +116,7 @@ fn render_foot(frame: &Frame<'_>) -> Markup {
         footer {
             span { "Waybill " (env!("CARGO_PKG_VERSION")) }
             a href="/docs" { "HTTP interface" }
-            form.theme action="/theme" method="post" {
+            form.choice action="/theme" method="post" {
                 input type="hidden" name="back" value=(frame.address);
                 label.hidden for="theme" { "Colours" }
                 select #theme name="theme" data-submits {
@@ -228,12 +246,19 @@ mod tests {
     #[test]
     fn what_others_wrote_is_text() {
         let hostile = "<script>alert(1)</script>`<b>`\"";
+        let holder = Holder::new(["a", "b"].map(|name| name.parse().unwrap()), Some(hostile.to_owned()), Vec::new());
         for markup in [
             render_prose(hostile),
             render_empty(hostile, hostile),
             render_same(&[Same::command(hostile)]),
             render_document(
-                &Frame { here: Here::Now, theme: Theme::Dark, actor: Some(hostile), address: hostile, sought: hostile },
+                &Frame {
+                    here: Here::Now,
+                    theme: Theme::Dark,
+                    holder: Some(&holder),
+                    address: hostile,
+                    sought: hostile,
+                },
                 hostile,
                 &no_markup(),
             ),
@@ -263,7 +288,8 @@ mod tests {
     /// The content security policy allows no script or style that stands in a page.
     #[test]
     fn a_page_holds_no_inline_script_or_style() {
-        let frame = Frame { here: Here::Now, theme: Theme::System, actor: Some("operator"), address: "/", sought: "" };
+        let holder = Holder::new(["a", "b"].map(|name| name.parse().unwrap()), None, Vec::new());
+        let frame = Frame { here: Here::Now, theme: Theme::System, holder: Some(&holder), address: "/", sought: "" };
         let text = render_document(&frame, "Now", &no_markup()).into_string();
         assert!(!text.contains("style=") && !text.contains("onclick") && !text.contains("<style"), "{text}");
         assert_eq!(text.matches("<script").count(), text.matches("<script defer src=\"/assets/").count());

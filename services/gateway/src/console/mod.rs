@@ -53,6 +53,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/signin", get(sign_in::show_form).post(sign_in::begin_session))
         .route("/signout", post(sign_in::end_session))
         .route("/live", get(live::follow_log))
+        .route("/workspace", post(sign_in::choose_workspace))
         .route("/theme", post(sign_in::choose_theme))
         .route("/assets/{stamp}/{name}", get(assets::serve_asset))
         .route("/containers", get(lists::show_containers))

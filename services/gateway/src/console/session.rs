@@ -11,6 +11,7 @@ use std::{
 use axum::http::{HeaderMap, header, uri::Authority};
 use uuid::Uuid;
 use waybill_platform::{sealing::HashKey, trace};
+use waybill_schemas::WorkspaceId;
 
 use crate::tokens::{self, Holder, Tokens};
 
@@ -143,7 +144,7 @@ pub(super) enum Theme {
 
 const THEME_COOKIE: &str = "waybill_theme";
 /// How long a choice is kept, in seconds: a year.
-const THEME_LENGTH: i64 = 365 * 24 * 60 * 60;
+const CHOICE_LENGTH: i64 = 365 * 24 * 60 * 60;
 
 impl Theme {
     pub(super) const ALL: [Self; 3] = [Self::System, Self::Light, Self::Dark];
@@ -166,8 +167,20 @@ impl Theme {
     }
 
     pub(super) fn set_cookie(self) -> String {
-        format_cookie(THEME_COOKIE, self.as_str(), THEME_LENGTH, false)
+        format_cookie(THEME_COOKIE, self.as_str(), CHOICE_LENGTH, false)
     }
+}
+
+const WORKSPACE_COOKIE: &str = "waybill_workspace";
+
+/// The workspace that a browser chose of those that its token opens.
+pub(super) fn chosen_workspace(headers: &HeaderMap) -> Option<String> {
+    read_cookie(headers, WORKSPACE_COOKIE)
+}
+
+/// The header that has the browser keep a choice. It opens nothing: the token does.
+pub(super) fn choose_workspace(chosen: &WorkspaceId) -> String {
+    format_cookie(WORKSPACE_COOKIE, chosen.as_str(), CHOICE_LENGTH, false)
 }
 
 fn unix_now() -> i64 {

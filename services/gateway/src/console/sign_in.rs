@@ -33,7 +33,7 @@ pub(super) async fn show_form(Query(Back { back }): Query<Back>, headers: Header
 fn render_form(headers: &HeaderMap, status: StatusCode, back: &str, problem: Option<&str>) -> Response {
     let back = ask::safe_path(back);
     let frame =
-        Frame { here: Here::Elsewhere, theme: Theme::read(headers), actor: None, address: "/signin", sought: "" };
+        Frame { here: Here::Elsewhere, theme: Theme::read(headers), holder: None, address: "/signin", sought: "" };
     ask::respond_with(status, headers, &layout::render_document(&frame, "Sign in", &render_page(back, problem)))
 }
 
@@ -92,6 +92,18 @@ pub(super) async fn end_session(asked: Ask) -> Response {
     }
     asked.app.console.ended.add(&asked.session);
     ([(header::SET_COOKIE, session::clear_cookie())], Redirect::to("/signin")).into_response()
+}
+
+/// `POST /workspace`: which of the token's workspaces the pages of this browser show.
+pub(super) async fn choose_workspace(asked: Ask, content: Body) -> Response {
+    match body::read_form(&asked.headers, content, asked.app.limits).await {
+        Ok(form) => {
+            let holder = asked.holder.choose(form.get("workspace"));
+            let cookie = holder.workspace().map(|chosen| [(header::SET_COOKIE, session::choose_workspace(chosen))]);
+            (cookie, Redirect::to(ask::safe_path(form.get("back")))).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// `POST /theme`: changes nothing but how pages look in this browser.

@@ -199,9 +199,10 @@ pub(super) struct TokenBody {
     /// `join` alone, or some of `builder`, `orchestrator`, `reader`, `admin`.
     #[schema(value_type = Vec<String>, example = json!(["builder"]))]
     roles: Vec<TokenRole>,
-    /// Workspace that it is for; none for every workspace.
-    #[schema(nullable = false)]
-    workspace: Option<String>,
+    /// Workspaces that it is for, 16 at most; none for every workspace.
+    #[serde(default)]
+    #[schema(required = false, example = json!(["acme"]))]
+    workspaces: Vec<String>,
     /// When it ends.
     #[schema(value_type = Option<String>, format = "date-time", nullable = false)]
     ends_at: Option<Timestamp>,
@@ -238,10 +239,11 @@ pub(super) async fn create_token(
 ) -> Result<Response, Problem> {
     let by = read_right(&headers)?;
     let body: TokenBody = body::read(&headers, body, app.limits).await?;
+    let workspaces = body.workspaces.into_iter().map(request::id).collect::<Result<_, Problem>>();
     let token = NewToken {
         token_id: request::id(body.token_id)?,
         roles: body.roles,
-        workspaces: request::optional_id(body.workspace)?.into_iter().collect(),
+        workspaces: workspaces.map_err(|problem| problem.field("workspaces"))?,
         ends_at: body.ends_at,
         uses: body.uses,
         worker_prefix: request::optional_id(body.worker_prefix)?,
@@ -280,10 +282,8 @@ pub(super) struct TokenAnswer {
     token_id: String,
     /// What it is for.
     roles: Vec<&'static str>,
-    /// Workspace that it is for; none for every workspace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    workspace: Option<String>,
+    /// Workspaces that it is for; none for every workspace.
+    workspaces: Vec<String>,
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time", nullable = false)]
@@ -300,7 +300,7 @@ impl TokenAnswer {
         Self {
             token_id: token.token_id.to_string(),
             roles: token.roles.iter().map(|role| role.as_str()).collect(),
-            workspace: token.workspaces.first().map(ToString::to_string),
+            workspaces: token.workspaces.iter().map(ToString::to_string).collect(),
             ends_at: token.ends_at,
             last_used_at: known.last_used(),
         }

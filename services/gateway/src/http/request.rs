@@ -47,10 +47,16 @@ pub(crate) fn authorize(workspace: String, holder: &Holder) -> Result<WorkspaceI
     if holder.opens(&workspace) { Ok(workspace) } else { Err(problem::another_workspace()) }
 }
 
-/// The workspace that a question is about: the token's own, which it may name. None stands for all.
+/// The workspace that a question is about: the token's own, which it may name, and must where it has several. None stands for
+/// all.
 pub(super) fn scope(workspace: Option<String>, holder: &Holder) -> Result<Option<WorkspaceId>, Problem> {
     match workspace {
         Some(workspace) => authorize(workspace, holder).map(Some),
+        None if holder.workspaces().len() > 1 => {
+            let own: Vec<&str> = holder.workspaces().iter().map(|own| own.as_str()).collect();
+            let detail = format!("the token is for several workspaces: {}", own.join(", "));
+            Err(Problem::invalid("workspace", detail).remedy("name one of them in the query: workspace=NAME"))
+        }
         None => Ok(holder.workspace().cloned()),
     }
 }

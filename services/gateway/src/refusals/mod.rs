@@ -47,7 +47,7 @@ pub(crate) struct Answer {
 /// workspace's token has its refusals in its own, and one without a token has them where nobody's things are.
 fn find_subject(operation: RefusedOperation, known: &Witnessed) -> (Subject, Named) {
     let Witnessed { holder, named } = known;
-    let own = holder.as_ref().and_then(|holder| holder.workspace().cloned().or_else(|| named.workspace.clone()));
+    let own = holder.as_ref().and_then(|holder| holder.workspace_of(named.workspace.as_ref()));
     let Some(workspace) = own else { return (Subject::RefusedUnowned, Named::default()) };
     let about = Named { workspace: Some(workspace.clone()), ..Named::default() };
     let Named { container_id, image_id, secret_name, .. } = named.clone();

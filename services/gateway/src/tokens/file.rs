@@ -45,7 +45,7 @@ impl FromStr for Tokens {
         let mut tokens = Self::default();
         for (line, text) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             let (holder, hash) = entry(text).ok_or(TokenFileError::Line { line })?;
-            if tokens.entries.iter().any(|(other, known)| *known == hash && other.workspace != holder.workspace) {
+            if tokens.entries.iter().any(|(other, known)| *known == hash && other.workspaces != holder.workspaces) {
                 return Err(TokenFileError::Shared { line });
             }
             tokens.entries.push((holder, hash));

@@ -3,7 +3,7 @@
 mod file;
 mod recorded;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use waybill_schemas::{WorkspaceId, v1::TokenRole};
 
@@ -20,7 +20,10 @@ pub struct Tokens {
 /// Who holds a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    workspace: Option<WorkspaceId>,
+    /// None for every workspace.
+    workspaces: BTreeSet<WorkspaceId>,
+    /// The one of them that is looked at.
+    chosen: Option<WorkspaceId>,
     name: Option<String>,
     roles: Vec<TokenRole>,
 }
@@ -32,17 +35,43 @@ impl Holder {
         if workspace.is_none() {
             roles.push(TokenRole::Admin);
         }
-        Self { workspace, name: name.map(str::to_owned), roles }
+        Self::new(workspace, name.map(str::to_owned), roles)
     }
 
-    /// The workspace that the token is for; none for one that opens each.
+    /// The holder of a token for these workspaces; none for every one.
+    pub(crate) fn new(
+        workspaces: impl IntoIterator<Item = WorkspaceId>,
+        name: Option<String>,
+        roles: Vec<TokenRole>,
+    ) -> Self {
+        Self { workspaces: workspaces.into_iter().collect(), chosen: None, name, roles }
+    }
+
+    /// The workspace that is looked at: the token's own or, of several, the [chosen](Self::choose) or first one. None for a token
+    /// that opens each.
     pub fn workspace(&self) -> Option<&WorkspaceId> {
-        self.workspace.as_ref()
+        self.chosen.as_ref().or_else(|| self.workspaces.first())
+    }
+
+    /// Every workspace that the token is for; none for one that opens each.
+    pub fn workspaces(&self) -> &BTreeSet<WorkspaceId> {
+        &self.workspaces
+    }
+
+    /// The same holder, who looks at another one of the token's own workspaces.
+    pub(crate) fn choose(self, workspace: &str) -> Self {
+        let chosen = self.workspaces.iter().find(|own| own.as_str() == workspace).cloned();
+        Self { chosen, ..self }
+    }
+
+    /// The workspace of a request that names one, whether or not the token opens it: nothing trusts what is only claimed.
+    pub(crate) fn workspace_of(&self, named: Option<&WorkspaceId>) -> Option<WorkspaceId> {
+        named.filter(|named| self.opens(named)).or_else(|| self.workspace()).cloned()
     }
 
     /// True if the token opens a workspace.
     pub fn opens(&self, workspace: &WorkspaceId) -> bool {
-        self.workspace.as_ref().is_none_or(|own| own == workspace)
+        self.workspaces.is_empty() || self.workspaces.contains(workspace)
     }
 
     /// True if the token is for this use.
@@ -50,9 +79,14 @@ impl Holder {
         self.roles.contains(&role)
     }
 
-    /// The holder as events name it: `token/<workspace>` or `operator`, with `/<name>` where the token has one.
+    /// The holder as events name it: `token/<workspace>`, `token/<first workspace>+<how many more>` or `operator`, with `/<name>`
+    /// where the token has one.
     pub fn actor(&self) -> String {
-        let kind = self.workspace.as_ref().map_or_else(|| "operator".to_owned(), |own| format!("token/{own}"));
+        let kind = match (self.workspaces.first(), self.workspaces.len()) {
+            (None, _) => "operator".to_owned(),
+            (Some(own), 1) => format!("token/{own}"),
+            (Some(own), count) => format!("token/{own}+{}", count.saturating_sub(1)),
+        };
         self.name.as_ref().map_or_else(|| kind.clone(), |name| format!("{kind}/{name}"))
     }
 }

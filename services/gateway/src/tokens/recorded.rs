@@ -49,17 +49,11 @@ impl Known {
         *self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None for a join token, which opens nothing here, and for one that would be for several workspaces: those that look for
-    /// what a token opens know one or all.
+    /// None for a join token, which opens nothing here.
     fn holder(&self) -> Option<Holder> {
-        let workspace = match self.token.workspaces.as_slice() {
-            [] => None,
-            [one] => Some(one.clone()),
-            _ => return None,
-        };
-        let is_join = self.token.roles.contains(&TokenRole::Join);
-        let name = Some(self.token.token_id.to_string());
-        (!is_join).then(|| Holder { workspace, name, roles: self.token.roles.clone() })
+        let TokenCreated { token_id, roles, workspaces, .. } = &self.token;
+        let is_join = roles.contains(&TokenRole::Join);
+        (!is_join).then(|| Holder::new(workspaces.iter().cloned(), Some(token_id.to_string()), roles.clone()))
     }
 }
 
@@ -203,9 +197,17 @@ mod tests {
         assert!(holder.opens(&"acme".parse().unwrap()) && !holder.opens(&"other".parse().unwrap()));
         assert_eq!(tokens.holder_by_hash(&hash("one")), Some(holder), "a session keeps its hash");
         assert_eq!(tokens.holder("every").unwrap().actor(), "operator/all");
-        for (text, why) in
-            [("both", "two workspaces"), ("join", "a join token"), ("past", "it has ended"), ("no", "unknown")]
-        {
+        let both = tokens.holder("both").unwrap();
+        let [acme, other, third] = ["acme", "other", "third"].map(|name| name.parse().unwrap());
+        assert!(both.opens(&acme) && both.opens(&other) && !both.opens(&third));
+        assert_eq!((both.actor().as_str(), both.workspace()), ("token/acme+1/two", Some(&acme)));
+        assert_eq!(both.workspace_of(Some(&other)), Some(other.clone()));
+        assert_eq!(both.workspace_of(Some(&third)), Some(acme.clone()), "what is only claimed");
+        let chosen = both.clone().choose("other");
+        assert_eq!((chosen.actor(), chosen.workspace()), (both.actor(), Some(&other)));
+        assert_eq!(both.clone().choose("third"), both);
+        assert_eq!(tokens.holder("every").unwrap().choose("acme").workspace(), None);
+        for (text, why) in [("join", "a join token"), ("past", "it has ended"), ("no", "unknown")] {
             assert!(tokens.holder(text).is_none(), "{why}");
         }
         assert!(tokens.holder(&token("ci", "one", &[]).hash).is_none(), "what the log holds opens nothing");

@@ -125,13 +125,14 @@ fn keys_that_ended_are_refused_while_they_could_be_used() {
 fn a_token_is_for_its_roles() {
     let mut log = Log::default();
     log.token("ci", |token| token.roles = vec![TokenRole::Builder, TokenRole::Reader]);
-    let authorize = |log: &Log, role| log.register.authorize(&proof_of("ci"), role, at(1)).map(ToString::to_string);
-    assert_eq!(authorize(&log, TokenRole::Builder).unwrap(), "ci");
-    let refused = authorize(&log, TokenRole::Admin).unwrap_err();
+    let authorize =
+        |log: &Log, name, role| log.register.authorize(&proof_of(name), role, at(1)).map(ToString::to_string);
+    assert_eq!(authorize(&log, "ci", TokenRole::Builder).unwrap(), "ci");
+    let refused = authorize(&log, "ci", TokenRole::Admin).unwrap_err();
     assert!(refused.code == "not_allowed" && refused.detail.contains("no admin token"), "{refused:?}");
     let revoke = |log: &mut Log| log.ask(Ask::RevokeToken { by: by("a"), token_id: "ci".parse().unwrap() }, at(2));
     assert_eq!((revoke(&mut log), revoke(&mut log)), (Ok(2), Ok(2)));
-    assert!(authorize(&log, TokenRole::Builder).is_err());
+    assert!(authorize(&log, "ci", TokenRole::Builder).is_err());
     for change in [
         |token: &mut NewToken| token.roles.clear(),
         |token: &mut NewToken| token.roles.push(TokenRole::Admin),
@@ -140,7 +141,7 @@ fn a_token_is_for_its_roles() {
         |token: &mut NewToken| token.workspaces = vec!["acme".parse().unwrap()],
         |token: &mut NewToken| {
             token.roles = vec![TokenRole::Builder];
-            token.workspaces = vec!["acme".parse().unwrap(), "beta".parse().unwrap()];
+            token.workspaces = (0..17).map(|number| format!("w{number}").parse().unwrap()).collect();
         },
     ] {
         let (token_id, roles) = ("x".parse().unwrap(), vec![TokenRole::Join]);
@@ -150,6 +151,11 @@ fn a_token_is_for_its_roles() {
         let ask = Ask::CreateToken { by: by("a"), token: token.clone(), proof: proof_of("x") };
         assert_eq!(log.ask(ask, at(3)), Err("invalid".to_owned()), "{token:?}");
     }
+    log.token("two", |token| {
+        token.roles = vec![TokenRole::Reader];
+        token.workspaces = ["acme", "beta"].map(|name| name.parse().unwrap()).into();
+    });
+    assert_eq!(authorize(&log, "two", TokenRole::Reader).unwrap(), "two");
 }
 
 #[test]

@@ -79,6 +79,7 @@ pub(crate) enum JoinTokenCommand {
 pub(crate) enum TokenCommand {
     /// Make a token for the gateway's API, and print it: it is shown this once.
     #[command(after_help = "Examples:\n  waybill token create ci --role builder --workspace acme\n  \
+        waybill token create board --role reader --workspace acme --workspace beta\n  \
         waybill token create ops --role admin --role reader --ttl 90d")]
     Create {
         /// Its name
@@ -86,9 +87,9 @@ pub(crate) enum TokenCommand {
         /// What it is for: builder, orchestrator, reader or admin; may be given several times
         #[arg(long = "role", required = true, value_parser = api_role, value_name = "ROLE")]
         roles: Vec<TokenRole>,
-        /// Workspace that it is for [default: all]
-        #[arg(long, value_name = "NAME")]
-        workspace: Option<WorkspaceId>,
+        /// Workspace that it is for; may be given several times [default: all]
+        #[arg(long = "workspace", value_name = "NAME")]
+        workspaces: Vec<WorkspaceId>,
         /// How long it is good: a number with s, m, h or d [default: until it is revoked]
         #[arg(long, value_parser = duration, value_name = "TIME")]
         ttl: Option<Duration>,
@@ -164,9 +165,9 @@ pub(crate) fn token(home: &Path, command: &TokenCommand) -> Result<(), Failure> 
     let gateway = Gateway::of_admin(home)?;
     let mut out = output::stdout();
     match command {
-        TokenCommand::Create { name, roles, workspace, ttl } => {
+        TokenCommand::Create { name, roles, workspaces, ttl } => {
             let ends_at = ttl.map(in_future);
-            let body = json!({ "token_id": name, "roles": roles, "workspace": workspace, "ends_at": ends_at });
+            let body = json!({ "token_id": name, "roles": roles, "workspaces": workspaces, "ends_at": ends_at });
             let answer = gateway.ask(Method::POST, &["tokens"], Some(&body))?;
             writeln!(out, "{}", text(&answer, "token")?)?;
         }
@@ -191,11 +192,14 @@ pub(crate) fn token(home: &Path, command: &TokenCommand) -> Result<(), Failure> 
 /// One line: `ci  builder  acme  ends never  last used unknown`.
 fn describe_token(token: &Value) -> String {
     let word = |key: &str| token.get(key).and_then(Value::as_str);
-    let roles = token.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let roles = roles.collect::<Vec<_>>().join(",");
-    let (name, workspace) = (word("token_id").unwrap_or_default(), word("workspace").unwrap_or("all workspaces"));
+    let words = |key: &str| {
+        let words = token.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        words.collect::<Vec<_>>().join(",")
+    };
+    let (name, roles, workspaces) = (word("token_id").unwrap_or_default(), words("roles"), words("workspaces"));
+    let workspaces = if workspaces.is_empty() { "all workspaces" } else { workspaces.as_str() };
     let (end, used) = (word("ends_at").unwrap_or("never"), word("last_used_at").unwrap_or("unknown"));
-    format!("{name}  {roles}  {workspace}  ends {end}  last used {used}")
+    format!("{name}  {roles}  {workspaces}  ends {end}  last used {used}")
 }
 
 /// `waybill workspace`.
@@ -292,7 +296,10 @@ mod tests {
         }
         assert_eq!(api_role("builder"), Ok(TokenRole::Builder));
         assert!(api_role("join").is_err());
-        let token = json!({ "token_id": "ci", "roles": ["builder", "reader"], "workspace": "acme" });
-        assert_eq!(describe_token(&token), "ci  builder,reader  acme  ends never  last used unknown");
+        let token = json!({ "token_id": "ci", "roles": ["builder", "reader"], "workspaces": ["acme", "beta"] });
+        let every =
+            json!({ "token_id": "ops", "roles": ["admin"], "workspaces": [], "ends_at": "2030-01-01T00:00:00Z" });
+        assert_eq!(describe_token(&every), "ops  admin  all workspaces  ends 2030-01-01T00:00:00Z  last used unknown");
+        assert_eq!(describe_token(&token), "ci  builder,reader  acme,beta  ends never  last used unknown");
     }
 }

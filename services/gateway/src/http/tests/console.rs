@@ -8,7 +8,7 @@ use serde_json::json;
 use waybill_schemas::v1::TokenRole;
 
 use super::{
-    roles::create_token,
+    roles::{create_named_token, create_token},
     support::{Answer, Gateway, OTHER_TOKEN, TOKEN},
 };
 
@@ -184,4 +184,30 @@ async fn a_page_is_for_readers_and_a_form_asks_for_its_role() {
         assert!(!path.starts_with("/quarantine") || refused.status.as_u16() == 403, "{path}: {refused:?}");
     }
     assert_eq!(gateway.events().len(), before, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn the_pages_show_one_of_a_tokens_workspaces() {
+    let gateway = filled().await;
+    create_named_token(&gateway, "two", &[TokenRole::Reader], &["other", "acme", "third"]).await;
+    gateway.tokens.recorded().refresh(&gateway.log, &mut None).await.unwrap();
+    let cookie = session(&gateway, "two").await;
+    let first = page(&gateway, "/secrets", &cookie).await;
+    assert!(first.text.contains("oci-registry-a-b"), "the first by name is acme: {}", first.text);
+    assert!(first.text.contains(r#"<option value="acme" selected>"#), "{}", first.text);
+    assert!(!page(&gateway, "/secrets", &session(&gateway, TOKEN).await).await.text.contains("/workspace"));
+
+    let choose = async |workspace: &str| {
+        let body = format!("workspace={workspace}&back=%2Fsecrets");
+        let answer = send(&gateway, "/workspace", &cookie, "http://waybill.test", &body).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/secrets")));
+        let kept = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        page(&gateway, "/secrets", &format!("{cookie}; {kept}")).await.text
+    };
+    let other = choose("other").await;
+    assert!(other.contains("There are no secrets.") && other.contains(r#"<option value="other" selected>"#), "{other}");
+    assert!(choose("acme").await.contains("oci-registry-a-b"));
+    assert!(choose("strange").await.contains("oci-registry-a-b"), "a choice opens nothing");
+    let story = page(&gateway, "/containers/acme/ctr", &format!("{cookie}; waybill_workspace=other")).await;
+    assert_eq!(story.status.as_u16(), 200, "a page that names its workspace: {}", story.text);
 }
