@@ -59,6 +59,11 @@ schemas:
 fuzz *arguments:
     @infra/fuzz {{ arguments }}
 
+# the container image, built by buildah with the compiler of this machine, and what is in it
+[no-exit-message]
+image profile="dev":
+    @infra/check-image {{ profile }}
+
 # the Helm chart against the schemas of three Kubernetes versions
 [no-exit-message]
 chart:
