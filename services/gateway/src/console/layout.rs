@@ -106,7 +106,7 @@ fn render_workspaces(frame: &Frame<'_>, holder: &Holder) -> Markup {
                     option value=(own) selected[holder.workspace() == Some(own)] { (own) }
                 }
             }
-            button.tiny type="submit" { "Show this workspace" }
+            button.tiny type="submit" { "Show" }
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Every page as a browser has it: nothing from elsewhere, small, without a finding of axe in either theme, no wider than the window.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use waybill_tests::{
     browser::{Browser, Look},
     registry::{Registry, Scheme},
     require,
-    stack::Plan,
+    stack::{Plan, Stack},
+    wait::eventually,
 };
 
 use super::Scene;
@@ -70,7 +73,32 @@ async fn every_page_is_one_to_show() {
     ] {
         check(&scene, name, path).await;
     }
+    // Who holds a token of several workspaces chooses which one is shown.
+    let token = token_of_both(&scene.stack).await;
+    scene.browser.click(".who form[action='/signout'] button").await;
+    scene.sign_in(&token).await;
+    check(&scene, "secrets-of-one", "/secrets").await;
+    let choose = "const all = document.getElementById('workspace'); all.value = 'beta';
+        all.dispatchEvent(new Event('change', { bubbles: true })); return null;";
+    assert!(!scene.browser.text().await.contains("There are no secrets"));
+    scene.browser.run(choose).await;
+    scene.browser.wait_for_text("main", "There are no secrets").await;
     scene.browser.quit().await;
+}
+
+/// A reader's token of two workspaces, once the gateway takes it.
+async fn token_of_both(stack: &Stack) -> String {
+    let create = ["token", "create", "board", "--role", "reader", "--workspace", "acme", "--workspace", "beta"];
+    let made = stack.run(&create).await;
+    assert!(made.status.success(), "{}", made.stderr);
+    let token = made.stdout.trim().to_owned();
+    let question = format!("{}/v1/now?workspace=beta", stack.gateway_url());
+    let taken = eventually(Duration::from_secs(30), "the gateway to take the token", async || {
+        let answer = reqwest::Client::new().get(&question).bearer_auth(&token).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    });
+    taken.await.unwrap();
+    token
 }
 
 async fn check(scene: &Scene, name: &str, path: &str) {
