@@ -47,8 +47,8 @@ impl Holder {
         Self { workspaces: workspaces.into_iter().collect(), chosen: None, name, roles }
     }
 
-    /// The workspace that is looked at: the token's own or, of several, the [chosen](Self::choose) or first one. None for a token
-    /// that opens each.
+    /// The workspace that is looked at: the token's own or, of several, the one that was chosen, or the first. None for a token that
+    /// opens each.
     pub fn workspace(&self) -> Option<&WorkspaceId> {
         self.chosen.as_ref().or_else(|| self.workspaces.first())
     }
