@@ -63,9 +63,18 @@ impl Claims {
     ///
     /// # Errors
     /// [`TokenError::Key`] for a key without its private half.
-    pub fn sign(mut self, issuer: &KeyPair) -> Result<String, TokenError> {
+    pub fn sign(self, issuer: &KeyPair) -> Result<String, TokenError> {
+        self.sign_after(issuer, 0)
+    }
+
+    /// The token, signed now, or in the second after another one was, whose clock may have been ahead: a server that starts keeps
+    /// the later one of what it has and what its configuration says, and the configuration's of two of one second.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn sign_after(mut self, issuer: &KeyPair, other: i64) -> Result<String, TokenError> {
         self.iss = issuer.public_key();
-        self.iat = OffsetDateTime::now_utc().unix_timestamp();
+        self.iat = OffsetDateTime::now_utc().unix_timestamp().max(other.saturating_add(1));
         self.jti = String::new();
         self.jti = sha256_hex(&serde_json::to_vec(&self).map_err(|_| TokenError::Form)?);
         let claims = serde_json::to_vec(&self).map_err(|_| TokenError::Form)?;
