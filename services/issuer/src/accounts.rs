@@ -141,15 +141,17 @@ impl Accounts {
     pub(crate) async fn publish(&self, system: &Client) -> Result<(), AccountsError> {
         for (name, wanted) in &self.accounts {
             let present = look_up_claims(system, name, &wanted.sub).await?;
+            let signed_at = present.as_ref().map_or(wanted.iat, |present| present.iat.max(wanted.iat));
             if !present.is_some_and(|present| present.says_the_same(wanted)) {
-                self.push(system, name, wanted).await?;
+                self.push(system, name, wanted, signed_at).await?;
             }
         }
         Ok(())
     }
 
-    async fn push(&self, system: &Client, name: &str, wanted: &Claims) -> Result<(), AccountsError> {
-        let token = wanted.clone().sign(&self.signing)?;
+    /// Has the servers take an account, in the place of the one that was signed at this time.
+    async fn push(&self, system: &Client, name: &str, wanted: &Claims, signed_at: i64) -> Result<(), AccountsError> {
+        let token = wanted.clone().sign_after(&self.signing, signed_at)?;
         // Every open connection is checked again before the server answers: half a second for two thousand.
         let answer = system.request("$SYS.REQ.CLAIMS.UPDATE", token.into()).await;
         let answer = answer.map_err(|error| push_error(name, &error))?;
@@ -181,7 +183,7 @@ impl Accounts {
                     account = name,
                     "a server built the account without all of its imports; it is built again"
                 );
-                self.push(system, name, &present).await?;
+                self.push(system, name, &present, present.iat.max(claims.iat)).await?;
             }
             let ask = format!("$SYS.REQ.ACCOUNT.{}.INFO", claims.sub);
             let asked = system.publish_with_reply(ask, answers.inbox.clone(), "".into()).await;

@@ -20,7 +20,13 @@ pub(crate) async fn change_account(stack: &mut Stack, name: &str, change: impl F
 /// Signs an account's token anew, as a machine does whose clock is ahead so many seconds, and restarts the server with it.
 pub(crate) async fn sign_ahead(stack: &mut Stack, name: &str, seconds: i64) {
     let at = OffsetDateTime::now_utc().unix_timestamp() + seconds;
-    replace_token(stack, name, |claims, key| claims.sign_after(key, at).unwrap()).await;
+    let file = stack.home().join(format!("nats/{name}.jwt"));
+    let sign = |claims: Claims, key: &KeyPair| {
+        let token = claims.sign_after(key, at).unwrap();
+        std::fs::write(file, &token).unwrap();
+        token
+    };
+    replace_token(stack, name, sign).await;
 }
 
 async fn replace_token(stack: &mut Stack, name: &str, sign: impl FnOnce(Claims, &KeyPair) -> String) {
