@@ -84,9 +84,10 @@ pub enum ForeignLog {
 
 impl ForeignLog {
     /// Whether it is the log that differs, seen for so long: a server that hung takes itself for the leader until it hears of
-    /// another, and shows a log that ends early.
+    /// another, and shows a log that ends early; one that has just become the leader may not know of a stream yet.
     pub fn is_believed(&self, has_other_servers: bool, seen_for: Duration) -> bool {
-        !(has_other_servers && matches!(self, Self::Shrunk { .. }) && seen_for < ELECTION_LIMIT)
+        let may_pass = matches!(self, Self::Shrunk { .. } | Self::Missing { .. } | Self::Lost { .. });
+        !(has_other_servers && may_pass && seen_for < ELECTION_LIMIT)
     }
 }
 
@@ -128,13 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_ends_early_is_believed_after_an_election() {
+    fn what_one_of_several_servers_says_is_believed_after_an_election() {
         let shrunk = ForeignLog::Shrunk { last: 9, position: 10 };
         let (at_once, later) = (Duration::ZERO, ELECTION_LIMIT);
         let cases = [
             (&shrunk, false, at_once, true),
             (&shrunk, true, at_once, false),
             (&shrunk, true, later, true),
+            (&ForeignLog::Missing { position: 10 }, true, at_once, false),
+            (&ForeignLog::Missing { position: 10 }, true, later, true),
+            (&ForeignLog::Missing { position: 10 }, false, at_once, true),
+            (&ForeignLog::Lost { entries: 1 }, true, at_once, false),
             (&ForeignLog::Diverged { position: 10 }, true, at_once, true),
         ];
         for (foreign, has_other_servers, seen_for, expected) in cases {
