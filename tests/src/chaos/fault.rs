@@ -91,13 +91,12 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn pick(random: &mut Random, workers: usize) -> Self {
+    pub(super) fn pick(random: &mut Random, workers: usize, services: usize) -> Self {
         let kind = *random.choose(&Kind::ALL);
         let bound = match kind {
             Kind::WorkerKilled | Kind::ConsumerLost => workers,
             Kind::GatewayKilled | Kind::GatewayPaused | Kind::SchedulerKilled | Kind::SchedulerPaused => 2,
-            // And the issuer.
-            Kind::ClockSet => workers.saturating_add(5),
+            Kind::ClockSet => services,
             _ => SERVERS,
         };
         let bound = u64::try_from(bound).unwrap_or(1);

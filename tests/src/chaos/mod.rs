@@ -100,7 +100,8 @@ impl World {
     async fn torment(&mut self, length: Duration) {
         let end = Instant::now() + length;
         while Instant::now() < end {
-            let fault = Fault::pick(&mut self.random, WORKERS.len());
+            let services = self.stack.services().len();
+            let fault = Fault::pick(&mut self.random, WORKERS.len(), services);
             self.note(Some(fault.kind));
             fault.strike(self).await;
             sleep(Duration::from_millis(500 + self.random.below(4_000))).await;
